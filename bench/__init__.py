@@ -1,0 +1,1 @@
+"""Speed, measured against the script that a careful researcher would write in an afternoon."""

@@ -1,0 +1,124 @@
+"""``python -m bench``: this pipeline and the baseline on the same images, in turn, as a table with ratios."""
+
+import argparse
+import shutil
+import statistics
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import baseline, inputs
+from pipeline import run
+from pipeline.job import Job
+from pipeline.runtime import prepare
+
+
+@dataclass
+class Case:
+    """One kind of job: its data, and how many images each side takes (the baseline is slow, so it takes fewer)."""
+
+    name: str
+    dataset: str
+    data: Path
+    ranks: str
+    images: int
+    baseline_images: int
+
+
+@dataclass
+class Result:
+    """One run: images per second, and seconds by stage per image."""
+
+    rate: float
+    stages: dict[str, float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--cifar", type=Path, help="a real CIFAR-10; default: one made of photographs")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the images: does it run at all")
+    parser.add_argument("--only", help="one case: cifar, 224x1 or 224x4")
+    options = parser.parse_args()
+    scale = 10 if options.quick else 1
+    prepare()
+    with tempfile.TemporaryDirectory(prefix="rank-shards-bench-") as folder:
+        scratch = Path(folder)
+        cases = _cases(scratch, options.cifar, scale)
+        for name, case in cases.items():
+            if options.only in (None, name):
+                _run_case(case(), scratch / "out", options.rounds)
+
+
+def _cases(scratch: Path, cifar: Path | None, scale: int) -> dict[str, Callable[[], Case]]:
+    def small() -> Case:
+        data = cifar or inputs.cifar_shaped(scratch / "cifar")
+        return Case("32 x 32, ranks 3,5,10,20", "cifar10", data, "3,5,10,20", 20_000 // scale, 2_000 // scale)
+
+    def large(ranks: str, images: int, few: int) -> Callable[[], Case]:
+        def make() -> Case:
+            data = inputs.photograph_folder(scratch / "folder", 400)
+            return Case(f"224 x 224, ranks {ranks}", "folder", data, ranks, images // scale, few // scale)
+
+        return make
+
+    return {"cifar": small, "224x1": large("50", 400, 80), "224x4": large("30,40,50,100", 400, 40)}
+
+
+def _run_case(case: Case, out: Path, rounds: int) -> None:
+    sides: dict[str, Callable[[], Result]] = {
+        "baseline": lambda: _baseline(case, out),
+        "this, in-process": lambda: _pipeline(case, out, 0),
+        "this, 1 worker": lambda: _pipeline(case, out, 1),
+        "this, 2 workers": lambda: _pipeline(case, out, 2),
+    }
+    results: dict[str, list[Result]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            results[name].append(side())
+            shutil.rmtree(out)
+    print(f"\n{case.name} (low and high; {rounds} rounds in turn, medians)")
+    print(f"{'':20}{'images/s':>10}{'ratio':>8}   ms per image and worker, by stage")
+    for name, runs in results.items():
+        rate = statistics.median(one.rate for one in runs)
+        ratio = statistics.median(one.rate / base.rate for one, base in zip(runs, results["baseline"], strict=True))
+        stages = {stage: statistics.median(1000 * one.stages[stage] for one in runs) for stage in runs[0].stages}
+        print(f"{name:20}{rate:10,.1f}{ratio:8.2f}   " + "  ".join(f"{s} {v:.3f}" for s, v in stages.items()))
+
+
+def _job(case: Case, out: Path, workers: int, limit: int, size: int) -> Job:
+    return Job.parse(
+        {
+            "dataset": case.dataset,
+            "data-dir": str(case.data),
+            "ranks": case.ranks,
+            "splits": "train",
+            "limit": limit,
+            "samples-per-shard": size,
+            "workers": workers,
+            "out": str(out),
+            "allow-unverified": True,
+            "quiet": True,
+        }
+    )
+
+
+def _pipeline(case: Case, out: Path, workers: int) -> Result:
+    size = max(1, case.images // 16)  # enough shards that two workers share them evenly
+    outcome = run.build(_job(case, out, workers, case.images, size))
+    stages = {stage: seconds / outcome.images for stage, seconds in outcome.seconds.items()}
+    return Result(outcome.images / outcome.working, stages)
+
+
+def _baseline(case: Case, out: Path) -> Result:
+    source, plan = run.plan_job(_job(case, out, 0, case.baseline_images, case.baseline_images))
+    ranks = tuple(int(rank) for rank in case.ranks.split(","))
+    seconds: Counter[str] = baseline.build(source, plan.entries(plan.shards[0]), ranks, out)
+    images = case.baseline_images
+    return Result(images / sum(seconds.values()), {stage: value / images for stage, value in seconds.items()})
+
+
+if __name__ == "__main__":
+    main()

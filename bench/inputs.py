@@ -1,0 +1,51 @@
+"""Inputs made from the real photographs that scikit-image ships, so that the benchmark needs no download."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.sources import manifests
+
+
+
+def photographs() -> list[Image.Image]:
+    """The sample dataset's photographs, RGB."""
+    folder = Path(str(importlib.util.find_spec("skimage").submodule_search_locations[0])) / "data"
+    return [Image.open(folder / photo["file"]).convert("RGB") for photo in manifests.load("sample")["photographs"]]
+
+
+def cifar_shaped(out: Path) -> Path:
+    """A full-size CIFAR-10 in the binary layout, of random 32-pixel crops (of photographs at half size)."""
+    folder = out / "cifar-10-batches-bin"
+    if (folder / "test_batch.bin").exists():
+        return out
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    photos = [np.asarray(photo.reduce(2)) for photo in photographs()]
+    for name in [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]:
+        records = np.empty((10_000, 3073), np.uint8)
+        for record in records:
+            label = int(generator.integers(len(photos)))
+            record[0], record[1:] = label, _crop(photos[label], 32, generator).transpose(2, 0, 1).reshape(-1)
+        records.tofile(folder / f"{name}.bin")
+    return out
+
+
+def photograph_folder(out: Path, count: int) -> Path:
+    """``count`` JPEG files of 224 x 224 pixels, in class folders."""
+    generator = np.random.default_rng(0)
+    photos = [np.asarray(photo) for photo in photographs()]
+    for i in range(count):
+        label = i % len(photos)
+        path = out / "train" / f"class{label}" / f"{i:05d}.jpg"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(_crop(photos[label], 224, generator)).save(path, quality=95)
+    return out
+
+
+def _crop(photo: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
+    top, left = (int(generator.integers(side - size + 1)) for side in photo.shape[:2])
+    return photo[top : top + size, left : left + size]

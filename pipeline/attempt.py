@@ -1,0 +1,50 @@
+"""One try at one shard, and what its failure means: worth another try, or the end of the build."""
+
+import errno
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.errors import PipelineError
+from pipeline.lock import LostLock
+from pipeline.task import Progress, ShardTask, build_shard
+
+ATTEMPTS = 3
+_FINAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a try at a shard failed.
+
+    Attributes:
+        again: another try may succeed (a read error, a worker that died).
+        details: a traceback, where the failure is a fault of this program.
+    """
+
+    message: str
+    again: bool = False
+    details: str = ""
+
+
+def attempt(task: ShardTask, report: Callable[[Progress], None] = lambda progress: None) -> Progress | Failure:
+    """Build a shard; failures come back as values, so that they survive the way from a worker."""
+    try:
+        return build_shard(task, report=report)
+    except OSError as error:
+        name = error.filename2 or error.filename
+        where = f" {name}" if name else ""
+        message = f"shard {task.shard.name}:{where} {error.strerror or error}".strip()
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message += "; free some space"
+        return Failure(message, again=error.errno not in _FINAL)
+    except LostLock:
+        return Failure("another run has taken this output over; this one stops")
+    except PipelineError as error:
+        return Failure(str(error))
+    except MemoryError:
+        return Failure(f"shard {task.shard.name}: out of memory; try fewer --workers")
+    except Exception as error:  # a fault of ours must end as one line as well, with its traceback kept
+        return Failure(
+            f"shard {task.shard.name}: unexpected {type(error).__name__}: {error}", details=traceback.format_exc()
+        )

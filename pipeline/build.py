@@ -1,0 +1,123 @@
+"""``python -m pipeline.build``: make a dataset's low-rank and high-rank-only shards."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pipeline.errors import FAILED, REJECTS, PipelineError, UsageError, nearest
+
+_FLAGS = ("allow-unverified", "overwrite", "recheck", "dry-run", "quiet")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose mistakes are one line, with the nearest valid spelling."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+    def parse(self, arguments: list[str]) -> argparse.Namespace:
+        known, unknown = self.parse_known_args(_joined(arguments))
+        for argument in unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            name = argument.partition("=")[0]
+            what = "option" if argument.startswith("-") else "argument"
+            raise UsageError(f"unknown {what} {argument!r}{nearest(name, options)}; see --help")
+        return known
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """``--ranks -3,5`` as ``--ranks=-3,5``: a negative list is a wrong value, not an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1].startswith("--") and "=" not in joined[-1] and argument[:1] == "-" and argument[1:2].isdigit():
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m pipeline.build",
+        description="Cut every image of a labelled dataset at the given ranks and write low-rank and high-rank-only "
+        "images as WebDataset shards. The same command resumes an interrupted build; more ranks, components, splits or "
+        "a larger limit extend a finished one.",
+        epilog="Exit status: 0 done and complete; 1 failed; 2 wrong usage; 3 finished, but some images were rejected.",
+        allow_abbrev=False,
+    )
+    source = parser.add_argument_group("what is cut")
+    source.add_argument("--dataset", metavar="NAME", help="sample (default), cifar10, cifar100 or folder")
+    source.add_argument("--data-dir", metavar="DIR", help="where the data lies; CIFAR is downloaded once without it")
+    source.add_argument("--splits", metavar="LIST", help="as in train,test (default: all)")
+    source.add_argument("--limit", metavar="N", help="only the first N output positions of each split")
+    cuts = parser.add_argument_group("how")
+    cuts.add_argument("--ranks", metavar="LIST", help="as in 3,5,10,20: how many singular values low-rank images keep")
+    cuts.add_argument("--components", metavar="LIST", help="of low, high, full (the untouched image); default low,high")
+    cuts.add_argument("--order", metavar="ORDER", help="source or shuffled (default for class-sorted sources)")
+    cuts.add_argument("--seed", metavar="N", help="of the shuffled order (default 0)")
+    cuts.add_argument("--samples-per-shard", metavar="N", help="default 1250 up to 64 pixels, else 1000")
+    target = parser.add_argument_group("where to, and with what")
+    target.add_argument("--out", metavar="DIR", help="default out/<name>")
+    target.add_argument("--name", metavar="NAME", help="of the output's variants (default: the dataset's)")
+    target.add_argument("--workers", metavar="N", help="processes (default: all cores); 0: this one, without Ray")
+    target.add_argument("--config", metavar="FILE", help="job file, its section metadata.job; flags win over it")
+    target.add_argument("--max-rejects", metavar="N", help="unreadable images that are no failure (default 0)")
+    switch = parser.add_argument_group("switches")
+    helps = (
+        "build from files whose checksum is not the official one; the output says so",
+        "delete what an earlier build wrote to --out, and build anew",
+        "compare hashes, not only sizes, of what is already built",
+        "show shards, bytes and time; write nothing",
+        "no progress, no summary",
+    )
+    for name, text in zip(_FLAGS, helps, strict=True):
+        switch.add_argument(f"--{name}", action="store_true", default=None, help=text)
+    return parser
+
+
+def _options(arguments: list[str]) -> dict[str, Any]:
+    """The job's options by flag name: the file's, overridden by the flags."""
+    given = {key.replace("_", "-"): value for key, value in vars(_parser().parse(arguments)).items() if value is not None}
+    config = given.pop("config", None)
+    if config is None:
+        return given
+    from pipeline.job import read_job_file
+
+    return read_job_file(Path(config)) | given
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command. Returns the exit status."""
+    try:
+        return _main(_options(sys.argv[1:] if arguments is None else arguments))
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+
+
+def _main(options: dict[str, Any]) -> int:
+    from pipeline.job import Job
+
+    job = Job.parse(options)
+    from pipeline import dry_run, run, summary
+
+    if job.dry_run:
+        print(dry_run.describe(job))
+        return 0
+    try:
+        outcome = run.build(job)
+    except (run.Interrupted, KeyboardInterrupt):
+        print("stopped; what is committed stays, and the same command goes on from there", file=sys.stderr)
+        return FAILED
+    if not job.quiet:
+        print(summary.text(job, outcome))
+    rejects = sum(split["rejects"] for split in outcome.manifest["splits"].values())
+    if rejects > job.max_rejects:
+        print(summary.rejects(job, rejects), file=sys.stderr)
+        return REJECTS
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

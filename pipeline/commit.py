@@ -1,0 +1,125 @@
+"""Shard records: the proof that a shard's files are complete, and what a resumed run keeps.
+
+A shard variant without a valid record does not exist. The record is published after all files that it names.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from pipeline.plan import Shard
+from pipeline.store import BUILD, LocalStore
+from pipeline.variants import Statistics
+
+RECORDS = f"{BUILD}/records"
+
+
+class FileProof(NamedTuple):
+    """One published file: name relative to the output's root, bytes, SHA-256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Reject(NamedTuple):
+    """An entry whose content could not be decoded: output position, key, original name, reason."""
+
+    position: int
+    key: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class VariantProof:
+    """One variant of a shard: its tar, the tar's index, and what was counted."""
+
+    tar: FileProof
+    index: FileProof
+    statistics: Statistics
+
+
+@dataclass(frozen=True)
+class Record:
+    """One shard: what it is, which variants of it are in place, and which entries it had to reject.
+
+    ``samples`` plus the number of rejects is the number of entries. ``versions`` are the libraries that made it.
+    """
+
+    identity: str
+    samples: int
+    rejects: tuple[Reject, ...]
+    spectra: tuple[FileProof, ...]
+    versions: dict[str, str]
+    variants: dict[str, VariantProof] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self) | {"variants": {k: v.__dict__ for k, v in self.variants.items()}}).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Record":
+        """Raises ValueError where ``data`` is not exactly what ``to_json`` writes."""
+        try:
+            raw = json.loads(data)
+            variants = {
+                str(name): VariantProof(_proof(v["tar"]), _proof(v["index"]), _statistics(v["statistics"]))
+                for name, v in raw["variants"].items()
+            }
+            rejects = tuple(Reject(int(r[0]), str(r[1]), str(r[2]), str(r[3])) for r in raw["rejects"])
+            versions = {str(k): str(v) for k, v in raw["versions"].items()}
+            spectra = tuple(_proof(proof) for proof in raw["spectra"])
+            return cls(str(raw["identity"]), int(raw["samples"]), rejects, spectra, versions, variants)
+        except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+            raise ValueError(f"not a shard record: {error}") from None
+
+
+def record_name(shard: Shard) -> str:
+    return f"{RECORDS}/{shard.name}.json"
+
+
+def load(store: LocalStore, shard: Shard, identity: str) -> Record | None:
+    """The shard's record; None where there is none, or it is damaged, or of another identity."""
+    data = store.read(record_name(shard))
+    try:
+        record = Record.from_json(data) if data is not None else None
+    except ValueError:
+        return None
+    entries = shard.stop - shard.start
+    if record is None or record.identity != identity or record.samples + len(record.rejects) != entries:
+        return None
+    return record
+
+
+def kept(store: LocalStore, record: Record, recheck: bool) -> Record | None:
+    """The record less every variant whose files are not as recorded; None where nothing of it holds.
+
+    Args:
+        recheck: compare hashes, not only sizes.
+    """
+    if not _intact(store, record.spectra, recheck):
+        return None
+    variants = {name: v for name, v in record.variants.items() if _intact(store, (v.tar, v.index), recheck)}
+    return Record(record.identity, record.samples, record.rejects, record.spectra, record.versions, variants)
+
+
+def _intact(store: LocalStore, proofs: Iterable[FileProof], recheck: bool) -> bool:
+    return all(
+        store.size(proof.name) == proof.size and (not recheck or store.sha256(proof.name) == proof.sha256)
+        for proof in proofs
+    )
+
+
+def _proof(raw: Any) -> FileProof:
+    name, size, sha256 = raw
+    if not (isinstance(name, str) and isinstance(size, int) and isinstance(sha256, str)):
+        raise TypeError("a file proof is a name, a size and a hash")
+    return FileProof(name, size, sha256)
+
+
+def _statistics(raw: Any) -> Statistics:
+    *counts, sums, squares = raw
+    if not all(isinstance(n, int) for n in [*counts, *sums, *squares]) or (len(sums), len(squares)) != (3, 3):
+        raise TypeError("statistics are whole numbers")
+    return Statistics(*counts, tuple(sums), tuple(squares))

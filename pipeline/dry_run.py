@@ -1,0 +1,72 @@
+"""``--dry-run``: the plan of a build, with bytes and time measured on a few of its own images. Writes nothing."""
+
+import os
+import time
+
+import numpy as np
+
+from pipeline import output
+from pipeline.commit import Record
+from pipeline.errors import PipelineError
+from pipeline.job import Job
+from pipeline.plan import Plan, Shard
+from pipeline.progress import duration
+from pipeline.run import plan_job
+from pipeline.shards import BLOCK
+from pipeline.sources.index import Source
+from pipeline.store import LocalStore
+from pipeline.task import Progress, ShardTask, encode_batches
+from pipeline.variants import Variant
+
+_PROBES = 64
+
+
+def describe(job: Job) -> str:
+    """The plan as text: what would be built, how large it gets, about how long it takes.
+
+    Raises:
+        PipelineError: as the build itself would.
+    """
+    source, plan = plan_job(job)
+    found = {} if job.overwrite else output.survey(LocalStore(job.out), plan, recheck=False)
+    lines = [f"{job.out}: {', '.join(variant.name for variant in plan.content.variants)}; order {plan.content.order}"]
+    for split, positions in plan.positions.items():
+        shards = sum(shard.split == split for shard in plan.shards)
+        lines.append(f"  {split}: {len(positions):,} images, {shards} shards per variant")
+    lacking = {shard: output.missing(plan, found.get(shard)) for shard in plan.shards}
+    images = sum(shard.stop - shard.start for shard, variants in lacking.items() if variants)
+    files = sum(len(variants) for variants in lacking.values())
+    if not files:
+        return "\n".join([*lines, "  everything is in place; nothing would be built"])
+    sizes, seconds = _measure(source, plan)
+    size = sum((shard.stop - shard.start) * sizes[variant] for shard, variants in lacking.items() for variant in variants)
+    workers = min(len(lacking), (os.cpu_count() or 1) if job.workers is None else job.workers) or 1
+    lines.append(f"  to build: {files} of {len(plan.shards) * len(plan.content.variants)} shard files, about {size / 1e6:,.1f} MB")
+    lines.append(
+        f"  about {duration(images * seconds / workers)} of work on {workers} worker{'s' * (workers != 1)}, "
+        f"measured on {min(_PROBES, images)} of its images"
+    )
+    return "\n".join(lines)
+
+
+def _measure(source: Source, plan: Plan) -> tuple[dict[Variant, float], float]:
+    """Mean bytes of a sample in each variant's tar, and seconds of work per image."""
+    shards = [shard for shard in plan.shards if shard.stop > shard.start]
+    chosen = [shards[i] for i in np.unique(np.linspace(0, len(shards) - 1, 8).astype(int))]
+    entries = [entry for shard in chosen for entry in plan.entries(shard)[: _PROBES // len(chosen)]]
+    variants = plan.content.variants
+    probe = Shard(plan.shards[0].split, 0, 0, len(entries))
+    none: Record | None = None
+    task = ShardTask(
+        probe, "", tuple(entries), plan.content.shape, len(entries), dict.fromkeys(variants, ""), none, source, LocalStore("").root, ""
+    )
+    total, count, start = dict.fromkeys(variants, 0), 0, time.perf_counter()
+    for round_ in range(2):  # the first one warms up
+        total, count, start = dict.fromkeys(variants, 0), 0, time.perf_counter()
+        for encoded in encode_batches(task, variants, Progress()):
+            count += len(encoded.batch.samples)
+            for variant, files in encoded.files.items():
+                total[variant] += sum(3 * BLOCK + len(file) + -len(file) % BLOCK for file in files)
+    if not count:
+        raise PipelineError("none of the images that were tried can be read")
+    return {variant: size / count for variant, size in total.items()}, (time.perf_counter() - start) / len(entries)

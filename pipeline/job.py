@@ -1,0 +1,177 @@
+"""``Job``: the frozen, validated description of a build, from flags or a job file."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import UsageError, nearest
+from pipeline.sources import DATASETS
+from pipeline.variants import COMPONENTS, Variant, variants
+
+ORDERS = ("source", "shuffled")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the user asked for. Built by ``Job.parse``; every field has been checked on its own.
+
+    What depends on the source (which splits exist, whether a rank fits the images) is checked by ``content.resolve``.
+    """
+
+    dataset: str
+    name: str
+    out: Path
+    variants: tuple[Variant, ...]
+    data_dir: Path | None = None
+    splits: tuple[str, ...] | None = None
+    order: str | None = None
+    seed: int = 0
+    samples_per_shard: int | None = None
+    limit: int | None = None
+    workers: int | None = None
+    max_rejects: int = 0
+    allow_unverified: bool = False
+    overwrite: bool = False
+    recheck: bool = False
+    dry_run: bool = False
+    quiet: bool = False
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any]) -> "Job":
+        """Check raw option values (strings from flags, YAML scalars and lists from a file), named as the flags are.
+
+        Raises:
+            UsageError: what was given, what is allowed, and the nearest valid spelling.
+        """
+        for key in options:
+            if key not in OPTIONS:
+                raise UsageError(f"unknown option {key!r}{nearest(key, OPTIONS)}; known: {', '.join(OPTIONS)}")
+        given = {key: OPTIONS[key](key, value) for key, value in options.items() if value is not None}
+        dataset = given.pop("dataset", "sample")
+        name = given.pop("name", dataset)
+        components = given.pop("components", ("low", "high"))
+        ranks = given.pop("ranks", ())
+        if not ranks and components != ("full",):
+            raise UsageError("ranks: none given; say which to cut at, as in --ranks 3,5,10,20")
+        out = given.pop("out", Path("out") / name)
+        fields = {key.replace("-", "_"): value for key, value in given.items()}
+        return cls(dataset=dataset, name=name, out=out, variants=variants(ranks, components), **fields)
+
+
+def read_job_file(path: Path) -> dict[str, Any]:
+    """The section ``metadata.job`` of a job file; the rest of the file belongs to Ray's cluster launcher.
+
+    Raises:
+        UsageError: the file is missing, is no YAML, or has no such section.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"config {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise UsageError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    metadata = document.get("metadata") if isinstance(document, dict) else None
+    section = metadata.get("job") if isinstance(metadata, dict) else None
+    if not isinstance(section, dict):
+        raise UsageError(f"config {path} has no section metadata.job; see jobs/cifar10.yaml")
+    for key in section:
+        if key not in OPTIONS:
+            hint = nearest(str(key).replace("_", "-"), OPTIONS)
+            raise UsageError(f"config {path}: unknown key {key!r} in metadata.job{hint}; known: {', '.join(OPTIONS)}")
+    return section
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise UsageError(f"{key}: {value!r} is not a text")
+    return value.strip()
+
+
+def _path(key: str, value: Any) -> Path:
+    return Path(_text(key, value)).expanduser()
+
+
+def _name(key: str, value: Any) -> str:
+    text = _text(key, value)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", text):
+        raise UsageError(f"{key}: {text!r} must be 1 to 40 letters, digits, '-' or '_' (readers split names at dots)")
+    return text
+
+
+def _choice(allowed: tuple[str, ...]) -> Callable[[str, Any], str]:
+    def parse(key: str, value: Any) -> str:
+        if value not in allowed:
+            raise UsageError(f"{key}: {value!r} is not one of {', '.join(allowed)}{nearest(str(value), allowed)}")
+        return str(value)
+
+    return parse
+
+
+def _items(key: str, value: Any) -> list[str]:
+    """The texts of a comma-separated list (a flag) or a YAML list."""
+    items = value if isinstance(value, list) else str(value).split(",")
+    texts = [str(item).strip() if isinstance(item, str | int) and not isinstance(item, bool) else "" for item in items]
+    if not texts or "" in texts:
+        raise UsageError(f"{key}: {value!r} has an empty or unreadable item; write for instance 3,5,10")
+    for text in texts:
+        if texts.count(text) > 1:
+            raise UsageError(f"{key}: {text} is given twice in {value!r}")
+    return texts
+
+
+def _ranks(key: str, value: Any) -> tuple[int, ...]:
+    return tuple(sorted(_integer(1)(key, text) for text in _items(key, value)))
+
+
+def _components(key: str, value: Any) -> tuple[str, ...]:
+    given = [_choice(COMPONENTS)(key, text) for text in _items(key, value)]
+    return tuple(component for component in COMPONENTS if component in given)
+
+
+def _splits(key: str, value: Any) -> tuple[str, ...]:
+    return tuple(_items(key, value))
+
+
+def _integer(least: int) -> Callable[[str, Any], int]:
+    def parse(key: str, value: Any) -> int:
+        if isinstance(value, bool) or not re.fullmatch(r"[+-]?[0-9]{1,18}", str(value)):
+            raise UsageError(f"{key}: {value!r} is not a whole number")
+        number = int(value)
+        if number < least:
+            raise UsageError(f"{key}: {number} is too small, the least is {least}")
+        return number
+
+    return parse
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"{key}: {value!r} is neither true nor false")
+    return value
+
+
+# Every option, by the name of its flag, which is also its key in a job file.
+OPTIONS: dict[str, Callable[[str, Any], Any]] = {
+    "dataset": _choice(DATASETS),
+    "data-dir": _path,
+    "name": _name,
+    "ranks": _ranks,
+    "components": _components,
+    "splits": _splits,
+    "out": _path,
+    "order": _choice(ORDERS),
+    "seed": _integer(0),
+    "samples-per-shard": _integer(1),
+    "limit": _integer(1),
+    "workers": _integer(0),
+    "max-rejects": _integer(0),
+    "allow-unverified": _flag,
+    "overwrite": _flag,
+    "recheck": _flag,
+    "dry-run": _flag,
+    "quiet": _flag,
+}

@@ -1,0 +1,163 @@
+"""``manifest.json``: what a finished output consists of, summed from the shard records alone.
+
+It carries no clock, host, user or path: two builds of one job give the same file.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pipeline import png, spectra
+from pipeline.commit import Record, VariantProof
+from pipeline.content import FORMAT, NUMERICS
+from pipeline.errors import PipelineError
+from pipeline.plan import Plan, Shard, folder, key
+from pipeline.variants import OFFSET, Statistics, Variant
+
+NAME = "manifest.json"
+REJECTS = "rejects.jsonl"
+
+
+def describe(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, Any]:
+    """The manifest, less the list of files.
+
+    Args:
+        records: the record of every shard of the plan.
+
+    Raises:
+        PipelineError: entries and samples plus rejects do not add up.
+    """
+    content, index = plan.content, plan.index
+    splits = {split: _split(plan, records, split) for split in content.splits}
+    return {
+        "format": FORMAT,
+        "name": content.name,
+        "dataset": content.dataset,
+        "source": {
+            "title": index.title,
+            "terms": index.terms,
+            "note": index.note,
+            "fingerprint": content.fingerprint,
+            "checksums_verified": content.verified,
+        },
+        "job": {
+            "variants": [variant.name for variant in content.variants],
+            "splits": list(content.splits),
+            "limit": content.limit,
+            "order": content.order,
+            "seed": content.seed,
+            "samples_per_shard": content.samples_per_shard,
+        },
+        "image": {"height": content.shape[0], "width": content.shape[1], "encoder": png.ENCODER},
+        "numerics": {
+            "contract": NUMERICS,
+            "low": "clip(rint(255 A_k), 0, 255)",
+            "high": f"clip(X - rint(255 A_k) + {OFFSET}, 0, 255)",
+            "high_offset": OFFSET,
+            "high_scale": "1/255",
+        },
+        "versions": _versions(records.values()),
+        "classes": index.classes,
+        "splits": splits,
+        "variants": {variant.name: _variant(plan, records, variant) for variant in content.variants},
+    }
+
+
+def rejects(plan: Plan, records: Mapping[Shard, Record]) -> bytes:
+    """``rejects.jsonl``: every entry that is not in the output, and why."""
+    lines = [
+        {"key": reject.key, "position": reject.position, "name": reject.name, "reason": reject.reason}
+        for shard in plan.shards
+        for reject in records[shard].rejects
+    ]
+    return _lines(lines)
+
+
+def samples(plan: Plan, split: str) -> bytes:
+    """``samples/<split>.jsonl``: key, label and original name of every output position, rejects included."""
+    index = plan.index.splits[split]
+    return _lines(
+        {"key": key(split, i), "label": int(index.labels[i]), "name": index.names[i]}
+        for i in plan.positions[split].tolist()
+    )
+
+
+def _split(plan: Plan, records: Mapping[Shard, Record], split: str) -> dict[str, Any]:
+    shards = [shard for shard in plan.shards if shard.split == split]
+    entries = len(plan.positions[split])
+    kept = sum(records[shard].samples for shard in shards)
+    rejected = sum(len(records[shard].rejects) for shard in shards)
+    if entries != kept + rejected:
+        raise PipelineError(f"split {split}: {entries} entries in, but {kept} samples and {rejected} rejects out")
+    return {"entries": entries, "samples": kept, "rejects": rejected, "shards": len(shards)}
+
+
+def _variant(plan: Plan, records: Mapping[Shard, Record], variant: Variant) -> dict[str, Any]:
+    described: dict[str, Any] = {"component": variant.component, "folder": folder(plan.content, variant)}
+    if variant.rank:
+        described |= {"rank": variant.rank, "relative_rank": variant.rank / min(plan.content.shape)}
+    described["splits"] = {
+        split: _variant_split(plan, records, variant, [shard for shard in plan.shards if shard.split == split])
+        for split in plan.content.splits
+    }
+    return described
+
+
+def _variant_split(
+    plan: Plan, records: Mapping[Shard, Record], variant: Variant, shards: list[Shard]
+) -> dict[str, Any]:
+    proofs: list[VariantProof] = [records[shard].variants[variant.name] for shard in shards]
+    total = sum((proof.statistics for proof in proofs), Statistics())
+    pixels = sum(records[shard].samples for shard in shards) * math.prod(plan.content.shape)
+    mean = [s / pixels / 255 if pixels else 0.0 for s in total.sums]
+    square = [s / pixels / 255**2 if pixels else 0.0 for s in total.squares]
+    return {
+        "samples": sum(records[shard].samples for shard in shards),
+        "bytes": sum(proof.tar.size for proof in proofs),
+        "subpixels": 3 * pixels,
+        "clipped": total.clipped,
+        "near_ties": total.ties,
+        "degenerate_planes": total.degenerate,
+        "deficient_planes": total.deficient,
+        "recomputed_planes": total.recomputed,
+        "mean": mean,
+        "std": [math.sqrt(max(0.0, s - m * m)) for s, m in zip(square, mean, strict=True)],
+        "shards": [
+            {
+                "name": proof.tar.name,
+                "bytes": proof.tar.size,
+                "sha256": proof.tar.sha256,
+                "start": shard.start,
+                "stop": shard.stop,
+                "samples": records[shard].samples,
+            }
+            for shard, proof in zip(shards, proofs, strict=True)
+        ],
+    }
+
+
+def _versions(records: Iterable[Record]) -> list[dict[str, str]]:
+    """The distinct sets of library versions; more than one where a build was resumed after an upgrade."""
+    distinct = {json.dumps(record.versions, sort_keys=True) for record in records}
+    return [json.loads(versions) for versions in sorted(distinct)]
+
+
+def committed(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, tuple[int, str]]:
+    """Bytes and SHA-256 of every file that tasks have published, by name."""
+    files = {}
+    for record in records.values():
+        proofs = [*record.spectra]
+        for variant in plan.content.variants:
+            proofs += [record.variants[variant.name].tar, record.variants[variant.name].index]
+        files |= {proof.name: (proof.size, proof.sha256) for proof in proofs}
+    return files
+
+
+def spectra_files(plan: Plan) -> dict[str, bytes]:
+    entries = {split: len(positions) for split, positions in plan.positions.items()}
+    return spectra.metadata(entries, min(plan.content.shape), plan.content.samples_per_shard)
+
+
+def _lines(rows: Iterable[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()

@@ -1,0 +1,18 @@
+"""``classnames.txt`` and ``sizes.json`` in every variant's folder.
+
+``sizes.json`` is open_clip's: samples by shard. Class names are one to a line, line number = label.
+"""
+
+import json
+from typing import Any
+
+
+def files(manifest: dict[str, Any]) -> dict[str, bytes]:
+    classes = "".join(" ".join(name.split()) + "\n" for name in manifest["classes"]).encode("utf-8", "backslashreplace")
+    made = {}
+    for variant in manifest["variants"].values():
+        shards = [shard for split in variant["splits"].values() for shard in split["shards"]]
+        sizes = {shard["name"].rpartition("/")[2]: shard["samples"] for shard in shards}
+        made[f"{variant['folder']}/classnames.txt"] = classes
+        made[f"{variant['folder']}/sizes.json"] = json.dumps(sizes, indent=1).encode()
+    return made

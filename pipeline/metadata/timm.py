@@ -1,0 +1,31 @@
+"""``_info.json`` for timm's ``wds/`` reader: in each variant's folder, and at the root with composite split names.
+
+All four fields of a split are mandatory there. A test split also answers to ``validation``.
+"""
+
+import json
+from typing import Any
+
+
+def files(manifest: dict[str, Any]) -> dict[str, bytes]:
+    made, every = {}, {}
+    for variant in manifest["variants"].values():
+        own = {}
+        for split, described in variant["splits"].items():
+            for alias in [split] + ["validation"] * (split in ("test", "val") and "validation" not in variant["splits"]):
+                own[alias] = _split(alias, described, strip=True)
+                composite = f"{variant['folder']}-{alias}"
+                every[composite] = _split(composite, described, strip=False)
+        made[f"{variant['folder']}/_info.json"] = json.dumps({"splits": own}, indent=1).encode()
+    made["_info.json"] = json.dumps({"splits": every}, indent=1).encode()
+    return made
+
+
+def _split(name: str, described: dict[str, Any], strip: bool) -> dict[str, Any]:
+    names = [shard["name"] for shard in described["shards"]]
+    return {
+        "name": name,
+        "num_samples": described["samples"],
+        "filenames": [path.rpartition("/")[2] if strip else path for path in names],
+        "shard_lengths": [shard["samples"] for shard in described["shards"]],
+    }

@@ -1,0 +1,291 @@
+"""``manifest.json`` read as a claim to be proven: its shape, its names, and whether it agrees with itself."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from pipeline.errors import PipelineError
+from pipeline.proof.faults import Faults, shown
+
+NAME = "manifest.json"
+REJECTS = "rejects.jsonl"
+SPECTRA = "spectra.zarr"
+# The contract of the format that this proof knows.
+FORMAT = 1
+OFFSET = 128
+MAX_BYTES = 1 << 29  # of a manifest; one of ImageNet with eight variants has 7 MB
+MAX_PIXELS = 1 << 26  # of an image: bounds what a hostile output can make us decode
+
+
+class FileClaim(NamedTuple):
+    """What the manifest says of one file."""
+
+    size: int
+    sha256: str
+
+
+class Variant(NamedTuple):
+    """One cut: ``low``, ``high`` or ``full`` (rank 0), and its folder."""
+
+    name: str
+    component: str
+    rank: int
+    folder: str
+
+
+class Split(NamedTuple):
+    """The counts of one split."""
+
+    entries: int
+    samples: int
+    rejects: int
+
+
+class ShardSet(NamedTuple):
+    """One shard in all its variants: output positions ``start`` to ``stop``, and the tar of each variant by its name."""
+
+    split: str
+    number: int
+    start: int
+    stop: int
+    tars: dict[str, str]
+    samples: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The claims that are proven.
+
+    Attributes:
+        root: the output's folder.
+        shape: (height, width) of every image, pixels.
+        classes: how many there are.
+    """
+
+    root: Path
+    name: str
+    dataset: str
+    fingerprint: str
+    shape: tuple[int, int]
+    classes: int
+    order: str
+    samples_per_shard: int
+    splits: dict[str, Split]
+    variants: tuple[Variant, ...]
+    shards: tuple[ShardSet, ...]
+    files: dict[str, FileClaim]
+
+    def of_component(self, component: str) -> dict[int, Variant]:
+        """The variants of a component by rank."""
+        return {variant.rank: variant for variant in self.variants if variant.component == component}
+
+
+def samples_file(split: str) -> str:
+    """Where the keys and labels of a split are listed."""
+    return f"samples/{split}.jsonl"
+
+
+def index_file(tar: str) -> str:
+    """The DALI index beside a tar."""
+    return tar.removesuffix(".tar") + ".idx"
+
+
+def load(root: Path, faults: Faults) -> Manifest:
+    """Read the manifest of an output.
+
+    Args:
+        faults: where it contradicts itself.
+
+    Raises:
+        PipelineError: there is no output, it is not finished, or its manifest cannot be understood.
+    """
+    raw = _read(root)
+    try:
+        manifest = _parse(root, raw)
+        _compare(raw, manifest, faults)
+    except _Damaged as error:
+        raise PipelineError(f"{NAME} is damaged: {error}") from None
+    return manifest
+
+
+def _read(root: Path) -> dict[str, Any]:
+    try:
+        if not root.is_dir():
+            raise PipelineError(f"{root} {'is a file, not the folder of an output' if root.exists() else 'does not exist'}")
+        path = root / NAME
+        if not path.is_file():
+            raise PipelineError(f"{root} has no {NAME}: it is no output, or an unfinished one; build it to its end first")
+        if path.stat().st_size > MAX_BYTES:
+            raise PipelineError(f"{NAME} is damaged: {path.stat().st_size:,} bytes are more than a manifest can have")
+        raw = json.loads(path.read_bytes())
+    except OSError as error:
+        raise PipelineError(f"{root / NAME}: {error.strerror}") from None
+    except RecursionError:
+        raise PipelineError(f"{NAME} is damaged: nested too deeply") from None
+    except ValueError as error:
+        raise PipelineError(f"{NAME} is damaged, it is no JSON: {shown(error)}") from None
+    if not isinstance(raw, dict):
+        raise PipelineError(f"{NAME} is damaged: it describes nothing")
+    if raw.get("format") != FORMAT:
+        raise PipelineError(f"{NAME} has format {shown(raw.get('format'))}; this program proves format {FORMAT}")
+    return raw
+
+
+class _Damaged(Exception):
+    """The manifest is not what a builder writes; the text says where."""
+
+
+def _get(where: dict[str, Any], key: str, kind: type, of: str = "") -> Any:
+    """A field of the wanted type; whole numbers are never negative."""
+    value = where.get(key)
+    if type(value) is not kind or (kind is int and value < 0):
+        raise _Damaged(f"{shown(of)}{shown(key)} is {'missing' if key not in where else 'no ' + _KINDS[kind]}")
+    return value
+
+
+_KINDS = {int: "whole number", str: "text", dict: "object", list: "list", float: "number"}
+
+
+def _parse(root: Path, raw: dict[str, Any]) -> Manifest:
+    job, source, image = (_get(raw, key, dict) for key in ("job", "source", "image"))
+    height, width = _get(image, "height", int), _get(image, "width", int)
+    if not 0 < height * width <= MAX_PIXELS:
+        raise _Damaged(f"images of {height} x {width} pixels")
+    name = _safe(_get(raw, "name", str))
+    variants = tuple(_variant(name, key, value) for key, value in _objects(raw, "variants"))
+    splits = {_plain(key): _split(value, key) for key, value in _objects(raw, "splits")}
+    per_shard = _get(job, "samples_per_shard", int)
+    if not (per_shard and variants and splits):
+        raise _Damaged("it has no variants, no splits or no samples_per_shard")
+    return Manifest(
+        root=root,
+        name=name,
+        dataset=_get(raw, "dataset", str),
+        fingerprint=_get(source, "fingerprint", str),
+        shape=(height, width),
+        classes=len(_get(raw, "classes", list)),
+        order=_get(job, "order", str),
+        samples_per_shard=per_shard,
+        splits=splits,
+        variants=variants,
+        shards=tuple(_shards(raw, name, variants, splits, per_shard)),
+        files={_safe(key): _claim(value, key) for key, value in _objects(raw, "files")},
+    )
+
+
+def _objects(raw: dict[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]:
+    inside = _get(raw, key, dict)
+    return [(name, _get(inside, name, dict, f"{key} ")) for name in inside]
+
+
+def _variant(name: str, key: str, raw: dict[str, Any]) -> Variant:
+    match = re.fullmatch(r"(?:(rank|highrank)([1-9][0-9]{0,5})|full)", key)
+    if not match:
+        raise _Damaged(f"unknown variant {shown(key)}")
+    component = {"rank": "low", "highrank": "high", None: "full"}[match[1]]
+    rank = int(match[2] or 0)
+    folder = _safe(_get(raw, "folder", str, f"{key} "))
+    if raw.get("component") != component or (rank and raw.get("rank") != rank) or folder != f"{name}-{key}":
+        raise _Damaged(f"variant {key} has another component, rank or folder than its name says")
+    return Variant(key, component, rank, folder)
+
+
+def _split(raw: dict[str, Any], name: str) -> Split:
+    return Split(*(_get(raw, key, int, f"split {name} ") for key in ("entries", "samples", "rejects")))
+
+
+def _claim(raw: dict[str, Any], name: str) -> FileClaim:
+    digest = _get(raw, "sha256", str, f"{name} ")
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise _Damaged(f"the sha256 of {shown(name)} is none")
+    return FileClaim(_get(raw, "bytes", int, f"{name} "), digest)
+
+
+def _safe(name: str) -> str:
+    """A file's name, if it is a relative path that stays in the output."""
+    plain = name.isprintable() and name.isascii() and "\\" not in name
+    if not plain or not name or str(PurePosixPath(name)) != name or name.startswith("/") or ".." in name.split("/"):
+        raise _Damaged(f"it names {shown(ascii(name))}, which is no place in the output")
+    return name
+
+
+def _plain(name: str) -> str:
+    if "/" in _safe(name):
+        raise _Damaged(f"a split is called {ascii(name)}")
+    return name
+
+
+def _shards(
+    raw: dict[str, Any], name: str, variants: tuple[Variant, ...], splits: dict[str, Split], per_shard: int
+) -> list[ShardSet]:
+    """The shards that every variant must have, checked against those that each one lists."""
+    listed = {
+        (variant.name, split): _get(_get(_get(raw["variants"][variant.name], "splits", dict), split, dict), "shards", list)
+        for variant in variants
+        for split in splits
+    }
+    shards = []
+    for split, counts in splits.items():
+        wanted = -(-counts.entries // per_shard)
+        for variant in variants:
+            if len(listed[variant.name, split]) != wanted:
+                has = len(listed[variant.name, split])
+                raise _Damaged(f"variant {variant.name} lists {has} shards of {split}, {counts.entries} entries make {wanted}")
+        for number in range(wanted):
+            start, stop = number * per_shard, min((number + 1) * per_shard, counts.entries)
+            tars, samples = {}, {}
+            for variant in variants:
+                entry = listed[variant.name, split][number]
+                if not isinstance(entry, dict):
+                    raise _Damaged(f"a shard of {variant.name} is no object")
+                tar = _safe(_get(entry, "name", str, "shard "))
+                if tar != f"{variant.folder}/{variant.folder}-{split}-{number:06d}.tar":
+                    raise _Damaged(f"shard {number} of {variant.name} {split} is called {shown(tar)}")
+                if (entry.get("start"), entry.get("stop")) != (start, stop):
+                    raise _Damaged(f"{tar} does not range from {start} to {stop}")
+                tars[variant.name], samples[variant.name] = tar, _get(entry, "samples", int, f"{tar} ")
+            shards.append(ShardSet(split, number, start, stop, tars, samples))
+    return shards
+
+
+def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
+    """What the manifest says twice must be the same, and every file that an output needs must be claimed."""
+    numerics = raw.get("numerics")
+    if not isinstance(numerics, dict) or numerics.get("high_offset") != OFFSET:
+        faults.add(NAME, f"the offset of high-rank-only images is not {OFFSET}")
+    if raw["job"].get("variants") != [variant.name for variant in manifest.variants]:
+        faults.add(NAME, "job.variants and variants are not the same")
+    if raw["job"].get("splits") != list(manifest.splits):
+        faults.add(NAME, "job.splits and splits are not the same")
+    needed = [REJECTS, f"{SPECTRA}/zarr.json"]
+    for split, counts in manifest.splits.items():
+        needed += [samples_file(split), f"{SPECTRA}/{split}/zarr.json"]
+        if counts.entries != counts.samples + counts.rejects:
+            faults.add(NAME, f"{split}: {counts.entries} entries are not {counts.samples} samples and {counts.rejects} rejects")
+        for variant in manifest.variants:
+            if list(raw["variants"][variant.name]["splits"]) != list(manifest.splits):
+                faults.add(NAME, f"variant {variant.name} has other splits than the output")
+            _compare_totals(raw["variants"][variant.name]["splits"][split], variant, split, manifest, faults)
+    for shard in manifest.shards:
+        needed += [name for tar in shard.tars.values() for name in (tar, index_file(tar))]
+    for name in needed:
+        if name not in manifest.files:
+            faults.add(NAME, f"files has no {name}")
+
+
+def _compare_totals(raw: dict[str, Any], variant: Variant, split: str, manifest: Manifest, faults: Faults) -> None:
+    of, shards = f"{variant.name} {split}: ", raw["shards"]
+    samples = _get(raw, "samples", int, of)
+    if samples != manifest.splits[split].samples or samples != sum(shard["samples"] for shard in shards):
+        summed = sum(shard["samples"] for shard in shards)
+        faults.add(NAME, f"{of}{samples} samples, {manifest.splits[split].samples} in splits, {summed} in its shards")
+    if _get(raw, "bytes", int, of) != sum(_get(shard, "bytes", int, of) for shard in shards):
+        faults.add(NAME, f"{of}bytes are not the sum over its shards")
+    if _get(raw, "subpixels", int, of) != 3 * samples * manifest.shape[0] * manifest.shape[1]:
+        faults.add(NAME, f"{of}subpixels are not 3 for each pixel of its samples")
+    for shard in shards:
+        claim = manifest.files.get(shard["name"])
+        if claim is not None and claim != (shard["bytes"], shard.get("sha256")):
+            faults.add(NAME, f"files and variants say different bytes or sha256 of {shard['name']}")

@@ -1,0 +1,104 @@
+"""Images recomputed in float64 by ``numpy.linalg.svd``, and the bytes of an output held against them.
+
+The contract (docs/numerics.md): low = clip(rint(255 A_k)) and high = clip(X - rint(255 A_k) + 128), save within 1e-5 of a
+rounding tie. Where sigma_{k+1} is negligible A_k is the image itself; where sigma_k = sigma_{k+1} it is not unique, and
+the energy of the residual is what remains to be proven (Eckart and Young).
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.proof.manifest import OFFSET, Variant
+
+TIE = 1e-5  # grey levels
+GAP = 1e-9  # of sigma_1
+_CHANNELS = ("red", "green", "blue")
+
+
+class Counts(NamedTuple):
+    """What was compared: bytes, subpixels of the reference near a rounding tie, planes whose A_k is not unique."""
+
+    bytes: int = 0
+    ties: int = 0
+    degenerate: int = 0
+
+    def plus(self, other: "Counts") -> "Counts":
+        return Counts(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Compared(NamedTuple):
+    """One image against its reference.
+
+    Attributes:
+        values: float64 (3, n), its singular values in [0, 1] scale, descending.
+        problems: what is wrong, by variant.
+    """
+
+    values: np.ndarray
+    problems: dict[str, str]
+    counts: Counts
+
+
+def compare(image: np.ndarray, cuts: Mapping[Variant, np.ndarray]) -> Compared:
+    """Recompute every cut of an image.
+
+    Args:
+        image: uint8 (h, w, 3).
+        cuts: low and high variants with their pixels, uint8 (h, w, 3).
+    """
+    values, counts = [], Counts()
+    problems: dict[str, str] = {}
+    for channel in range(3):
+        plane = image[..., channel].astype(np.float64)
+        left, sigma, right = np.linalg.svd(plane, full_matrices=False)
+        values.append(sigma / 255)
+        for rank in sorted({variant.rank for variant in cuts}):
+            parts = {v: pixels[..., channel].astype(np.int32) for v, pixels in cuts.items() if v.rank == rank}
+            following = sigma[rank] if rank < len(sigma) else 0.0
+            negligible = following <= GAP * sigma[0]
+            if not negligible and sigma[rank - 1] - following <= GAP * sigma[0]:
+                found = _energy(plane, parts, float(np.sqrt(np.sum(sigma[rank:] ** 2))))
+                counts = counts.plus(Counts(degenerate=1))
+            else:
+                exact = plane if negligible else (left[:, :rank] * sigma[:rank]) @ right[:rank]
+                ties, found = _bytes(plane, exact, parts)
+                counts = counts.plus(Counts(bytes=plane.size * len(parts), ties=ties))
+            for name, problem in found.items():
+                problems.setdefault(name, f"{_CHANNELS[channel]}: {problem}")
+    return Compared(np.array(values), problems, counts)
+
+
+def _bytes(plane: np.ndarray, exact: np.ndarray, parts: Mapping[Variant, np.ndarray]) -> tuple[int, dict[str, str]]:
+    """Subpixels near a tie, and the variants whose bytes are not the reference's."""
+    rounded = np.rint(exact)
+    tie = 0.5 - np.abs(exact - rounded) < TIE
+    other = np.where(tie, rounded + np.sign(exact - rounded), rounded)  # the byte on the tie's other side is right, too
+    problems = {}
+    for variant, pixels in parts.items():
+        first, second = (np.clip(r if variant.component == "low" else plane - r + OFFSET, 0, 255) for r in (rounded, other))
+        wrong = (pixels != first) & (pixels != second)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            problems[variant.name] = (
+                f"{np.count_nonzero(wrong):,} of {wrong.size:,} bytes are not those of the float64 reference, "
+                f"the first at row {row}, column {column}: {pixels[row, column]}, should be {first[row, column]:.0f}"
+            )
+    return int(np.count_nonzero(tie)), problems
+
+
+def _energy(plane: np.ndarray, parts: Mapping[Variant, np.ndarray], norm: float) -> dict[str, str]:
+    """The variants whose residual X - R is longer or shorter than the remaining singular values, beyond rounding.
+
+    Rounding moves each subpixel by at most 1/2. A clipped subpixel's residual is unknown and can only add length.
+    """
+    slack = 0.5 * np.sqrt(plane.size) + 1e-6
+    problems = {}
+    for variant, pixels in parts.items():
+        residual = plane - pixels if variant.component == "low" else pixels - float(OFFSET)
+        known = (pixels > 0) & (pixels < 255)
+        length = float(np.sqrt(np.sum(residual[known] ** 2)))
+        if length > norm + slack or (known.all() and length < norm - slack):
+            problems[variant.name] = f"the residual has norm {length:.2f}, the remaining singular values {norm:.2f}"
+    return problems

@@ -1,0 +1,205 @@
+"""A build from beginning to end: source, plan, lock, engine, finish."""
+
+import os
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline import engine, output
+from pipeline.attempt import Failure
+from pipeline.commit import Record, Reject
+from pipeline.content import resolve
+from pipeline.errors import PipelineError
+from pipeline.job import Job
+from pipeline.lock import BuildLock
+from pipeline.plan import Plan, Shard, make_plan, tar_name
+from pipeline.progress import ProgressLine
+from pipeline.sources import open_source
+from pipeline.sources.index import Source
+from pipeline.store import BUILD, LocalStore
+from pipeline.task import Progress, ShardTask
+
+# A source of which more than half of the first images is unreadable is the wrong source.
+_FIRST = 1000
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM."""
+
+
+@dataclass
+class Outcome:
+    """What a build did.
+
+    Attributes:
+        manifest: of the finished output.
+        images: source images that went through this run; 0 where everything was in place.
+        working: seconds from the first shard's begin to the last one's commit.
+        seconds: worked, by stage, over all workers.
+        retries: shards that were tried again.
+    """
+
+    manifest: dict[str, Any]
+    images: int = 0
+    shards: int = 0
+    working: float = 0.0
+    seconds: Counter[str] = field(default_factory=Counter)
+    retries: int = 0
+
+
+def plan_job(job: Job) -> tuple[Source, Plan]:
+    """The source and the plan of a job, as the output would be after it. Nothing is written.
+
+    Raises:
+        PipelineError: as ``open_source``, ``resolve`` and ``output.merged`` do.
+    """
+    output.check_folder(job.out)
+    source = open_source(job.dataset, job.data_dir, allow_unverified=job.allow_unverified)
+    index = source.index()
+    wanted = resolve(job, index, source.default_order)
+    content = output.merged(LocalStore(job.out), wanted, index, job.overwrite)
+    return source, make_plan(content, index)
+
+
+def build(job: Job) -> Outcome:
+    """Build what a job's output lacks, and finish it.
+
+    Raises:
+        PipelineError: why it could not be finished, and what to do. What is committed stays.
+        Interrupted: it was told to stop; the same command goes on.
+    """
+    source, plan = plan_job(job)
+    _make_root(job)
+    run = uuid.uuid4().hex[:12]
+    store = LocalStore(job.out.resolve())
+    with _interruptible(), _disk_errors(job), BuildLock(store.root / BUILD, run):
+        store.clear_scratch()
+        if job.overwrite:
+            output.wipe(store)
+        output.prepare(store, plan.content, run)
+        tasks = shard_tasks(store, source, plan, job.recheck, run)
+        output.log_run(store, _log(run, "started", workers=job.workers, shards=len(tasks)))
+        outcome = Outcome({})
+        if tasks:
+            store.delete("manifest.json")
+            _run(job, plan, tasks, outcome, store)
+        outcome.manifest = output.finish(store, plan, run)
+        store.clear_scratch()
+        took = {"working": round(outcome.working, 3), "seconds": {k: round(v, 3) for k, v in outcome.seconds.items()}}
+        output.log_run(store, _log(run, "finished", images=outcome.images, retries=outcome.retries, **took))
+    return outcome
+
+
+def shard_tasks(store: LocalStore, source: Source, plan: Plan, recheck: bool, run: str) -> list[ShardTask]:
+    """A task for every shard of which a variant is missing."""
+    found = output.survey(store, plan, recheck)
+    return [
+        _task(store, source, plan, shard, found.get(shard), run)
+        for shard in plan.shards
+        if output.missing(plan, found.get(shard))
+    ]
+
+
+def _task(store: LocalStore, source: Source, plan: Plan, shard: Shard, kept: Record | None, run: str) -> ShardTask:
+    content = plan.content
+    return ShardTask(
+        shard=shard,
+        identity=plan.identity(shard),
+        entries=tuple(plan.entries(shard)),
+        shape=content.shape,
+        samples_per_shard=content.samples_per_shard,
+        tars={variant: tar_name(content, variant, shard) for variant in output.missing(plan, kept)},
+        kept=kept,
+        source=source,
+        root=store.root,
+        run=run,
+    )
+
+
+def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: LocalStore) -> None:
+    entries = sum(len(task.entries) for task in tasks)
+    line = ProgressLine(entries, len(tasks), job.quiet)
+    rejects: list[Reject] = []
+
+    def done(task: ShardTask, progress: Progress) -> None:
+        outcome.images += progress.images
+        outcome.shards += 1
+        outcome.seconds.update(progress.seconds)
+        rejects.extend(progress.rejects)
+        line.finished(len(task.entries), progress.seconds)
+        _check_rejects(outcome.images, rejects)
+
+    def retry(task: ShardTask, failure: Failure) -> None:
+        outcome.retries += 1
+        print(f"trying again: {failure.message}", file=sys.stderr)
+
+    def report(progress: Progress) -> None:
+        line.show(progress.images + len(progress.rejects), progress.seconds)
+        _check_rejects(outcome.images + progress.images, rejects + progress.rejects)
+
+    workers = min(len(tasks), os.cpu_count() or 1 if job.workers is None else job.workers)
+    try:
+        engine.run(tasks, workers, done, retry, report, ready=line.start)
+    except engine.ShardError as error:
+        if error.details:
+            (store.root / BUILD / "error.txt").write_text(error.details)
+            raise PipelineError(f"{error}; a fault of this program, its traceback is in {BUILD}/error.txt") from None
+        raise
+    finally:
+        outcome.working = line.elapsed
+        line.close()
+    if not outcome.images:
+        raise PipelineError(f"no image could be read; the first: {rejects[0].name}: {rejects[0].reason}")
+
+
+def _check_rejects(images: int, rejects: list[Reject]) -> None:
+    if images + len(rejects) >= _FIRST and len(rejects) > images:
+        raise PipelineError(
+            f"{len(rejects):,} of the first {images + len(rejects):,} images cannot be read, so this is hardly the right "
+            f"source; the first: {rejects[0].name}: {rejects[0].reason}"
+        )
+
+
+def _make_root(job: Job) -> None:
+    try:
+        (job.out / BUILD).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PipelineError(f"--out {job.out}: {error.strerror}") from None
+
+
+@contextmanager
+def _disk_errors(job: Job) -> Iterator[None]:
+    """A file system that refuses the driver's own small writes ends the build as one line."""
+    try:
+        yield
+    except OSError as error:
+        raise PipelineError(f"--out {job.out}: {error.strerror or error}; what is committed stays") from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM stops a build as Ctrl-C does."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _log(run: str, event: str, **more: Any) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"run": run, "event": event, "time": now, "host": socket.gethostname(), "pid": os.getpid(), **more}

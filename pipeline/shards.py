@@ -1,0 +1,108 @@
+"""Reproducible WebDataset shards: USTAR members at microseconds each, and the shard's index.
+
+Times, owners and modes are constant, so equal samples give equal bytes. A sample is a ``.png`` and a ``.cls`` member
+(an ASCII integer) side by side, as webdataset wants them. Format: POSIX.1-1988 USTAR; index: NVIDIA DALI v1.2.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+BLOCK = 512
+_END = bytes(2 * BLOCK)
+# A header but for name, size and checksum: mode, uid, gid; mtime; type '0', link name, magic, version, no owner names.
+_IDS = b"0000644\0" + b"0000000\0" * 2
+_TIME = b"00000000000\0"
+_REST = b"0" + bytes(100) + b"ustar\00000" + bytes(64) + b"0000000\0" * 2 + bytes(167)
+_CONSTANT_SUM = sum(_TIME) + sum(_REST) + 8 * ord(" ")  # the checksum field counts as spaces
+
+
+class Heads(NamedTuple):
+    """What a sample's members have in common in every variant: made once per image, used once per shard.
+
+    Attributes:
+        key: the sample's key.
+        image: the image member's header up to its size field.
+        checksum: the sum of that header's bytes but for the size.
+        label: the whole ``.cls`` member.
+        digits: length of the label's text.
+    """
+
+    key: str
+    image: bytes
+    checksum: int
+    label: bytes
+    digits: int
+
+
+def heads(key: str, label: int) -> Heads:
+    """The parts of a sample's members that do not depend on its pixels. ``key``: at most 96 ASCII bytes."""
+    image, text = _named(f"{key}.png"), b"%d" % label
+    name = _named(f"{key}.cls")
+    label_member = _member(name, _CONSTANT_SUM + sum(name), text)
+    return Heads(key, image, _CONSTANT_SUM + sum(image), label_member, len(text))
+
+
+def _named(name: str) -> bytes:
+    encoded = name.encode("ascii")
+    if len(encoded) > 100:
+        raise ValueError(f"member name longer than 100 bytes: {name}")
+    return encoded.ljust(100, b"\0") + _IDS
+
+
+def _member(named: bytes, checksum: int, data: bytes) -> bytes:
+    size = b"%011o" % len(data)
+    checked = b"%06o\0 " % (checksum + sum(size))
+    return b"".join((named, size, b"\0", _TIME, checked, _REST, data, bytes(-len(data) % BLOCK)))
+
+
+class ShardFile(NamedTuple):
+    """A finished shard: bytes, SHA-256, and the text of its DALI index."""
+
+    size: int
+    sha256: str
+    index: bytes
+
+
+class ShardWriter:
+    """Writes one shard as a stream; memory does not grow with it but for the index.
+
+    Args:
+        path: where to write; the caller publishes the finished file, or removes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self._digest = hashlib.sha256()
+        self._index: list[str] = []
+        self._offset = 0
+
+    def add(self, samples: list[Heads], images: list[bytes]) -> None:
+        """Append samples with their PNG files, aligned."""
+        blocks: list[bytes] = []
+        for sample, image in zip(samples, images, strict=True):
+            block = _member(sample.image, sample.checksum, image)
+            key, start = sample.key, self._offset + BLOCK
+            self._offset += len(block)
+            self._index.append(f"png {start} {len(image)} {key}.png cls {self._offset + BLOCK} {sample.digits} {key}.cls\n")
+            self._offset += len(sample.label)
+            blocks += (block, sample.label)
+        self._write(b"".join(blocks))
+
+    def finish(self) -> ShardFile:
+        """End the archive and close the file (not yet synced: publishing does that)."""
+        self._write(_END)
+        self._offset += len(_END)
+        self._file.close()
+        index = f"v1.2 {len(self._index)}\n" + "".join(self._index)
+        return ShardFile(self._offset, self._digest.hexdigest(), index.encode())
+
+    def close(self) -> None:
+        """Give up an unfinished shard."""
+        self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        self._digest.update(data)
+        rest = memoryview(data)
+        while rest:  # an unbuffered write may stop early
+            rest = rest[self._file.write(rest) :]

@@ -1,0 +1,83 @@
+"""CIFAR-10 and CIFAR-100, in both official layouts, pixel for pixel and in the official order."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.sources import cifar_manifest
+from pipeline.sources.cifar_batch import Batch, read_batch
+from pipeline.sources.cifar_locate import locate
+from pipeline.sources.cifar_manifest import PIXELS, BatchFile, CifarManifest, Layout
+from pipeline.sources.index import Entry, SourceIndex, SplitIndex
+from pipeline.sources.ranges import read_range
+
+
+def open_cifar(
+    dataset: str,
+    data_dir: Path | None,
+    *,
+    allow_unverified: bool = False,
+    report: Callable[[int, int], None] | None = None,
+) -> "Cifar":
+    """``cifar10`` or ``cifar100``, found, unpacked or downloaded. Arguments and errors as ``open_source``."""
+    manifest = cifar_manifest.load(dataset)
+    folder, layout = locate(manifest, data_dir, report=report)
+    return Cifar(manifest, folder, layout, allow_unverified)
+
+
+@dataclass(frozen=True)
+class Cifar:
+    """One layout of one dataset, in ``folder``.
+
+    Both layouts give the same names (``data_batch_1/00042``), order, labels, checksums and so the same fingerprint.
+    Pickles are opened in ``index`` alone: tasks read 3,072 bytes at an offset, in either layout.
+    """
+
+    manifest: CifarManifest
+    folder: Path
+    layout: Layout
+    allow_unverified: bool = False
+    default_order = "source"  # no annotation: the same for all, not a field
+
+    def index(self) -> SourceIndex:
+        """Check and list every batch. Raises PipelineError as ``read_batch``."""
+        classes = len(self.manifest.classes)
+        batches = {
+            known: read_batch(self.folder / known.file, known, self.layout, classes, self.allow_unverified)
+            for known in self.layout.files
+        }
+        verified = all(batch.verified for batch in batches.values())
+        return SourceIndex(
+            classes=list(self.manifest.classes),
+            splits={split: _split_index(split, batches) for split in ("train", "test")},
+            shape=(32, 32),
+            title=self.manifest.title,
+            terms=self.manifest.terms,
+            note="" if verified else "The checksums of the source's files are not the official ones.",
+            checksums={known.batch: batch.sha256 for known, batch in batches.items()},
+            verified=verified,
+        )
+
+    def read(self, entry: Entry) -> bytes:
+        """3,072 bytes. Raises OSError, also where the file has become shorter."""
+        return read_range(os.path.join(self.folder, entry.file), entry.offset, entry.size)
+
+    def decode(self, raw: bytes) -> np.ndarray:
+        """uint8 (3, 32, 32), a read-only view of ``raw``."""
+        return np.frombuffer(raw, np.uint8).reshape(3, 32, 32)
+
+
+def _split_index(split: str, batches: dict[BatchFile, Batch]) -> SplitIndex:
+    parts = {known: batch for known, batch in batches.items() if known.split == split}
+    counts = [known.images for known in parts]
+    return SplitIndex(
+        names=[f"{known.batch}/{row:05d}" for known in parts for row in range(known.images)],
+        labels=np.concatenate([batch.labels for batch in parts.values()]),
+        files=[known.file for known in parts],
+        file_ids=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
+        offsets=np.concatenate([batch.offsets for batch in parts.values()]),
+        sizes=np.full(sum(counts), PIXELS, np.int64),
+    )

@@ -1,0 +1,133 @@
+"""A tree of image files, one folder per class, as torchvision's ``ImageFolder`` reads it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import PipelineError, Undecodable
+from pipeline.sources.images import decode_image, header_size
+from pipeline.sources.index import Entry, SourceIndex, SplitIndex
+from pipeline.sources.tree import Folders, list_files, list_folders
+
+SPLITS = ("train", "val", "validation", "test")  # in the order in which they are built
+LOOKED_AT = 1_000
+
+
+@dataclass(frozen=True)
+class Folder:
+    """``root/train/<class>/...`` with ``val``, ``validation`` or ``test`` beside it, or one flat ``root/<class>/...``.
+
+    A flat tree is the split ``train``. Classes are the folders of all splits together, sorted bytewise; every regular
+    file in a class folder and below is an entry, in bytewise order of (class, path). An entry's name is
+    ``<class>/<path>``, without the split: the same images as a flat tree or as an archive have the same names.
+    """
+
+    root: Path
+    default_order = "shuffled"  # no annotation: the same for all, not a field
+
+    def index(self) -> SourceIndex:
+        """List every file. Raises PipelineError where there is nothing to list, or no image among the first 1,000."""
+        root = str(self.root)
+        top = _top(root)
+        inside = {split: list_folders(os.path.join(root, split)) for split in SPLITS if split in top.names}
+        splits = [split for split, folders in inside.items() if folders.names]
+        if not splits:
+            if not top.names or set(top.names) <= set(SPLITS):
+                raise PipelineError(_no_classes(root, top, inside))
+            trees = {"train": ("", top)}
+        else:
+            trees = {split: (f"{split}/", inside[split]) for split in splits}
+        classes = sorted({name for _, folders in trees.values() for name in folders.names}, key=os.fsencode)
+        labels = {name: label for label, name in enumerate(classes)}
+        indexes = {
+            split: _split_index(root, prefix, folders.names, labels) for split, (prefix, folders) in trees.items()
+        }
+        if not any(len(index) for index in indexes.values()):
+            raise PipelineError(f"{root} has class folders ({classes[0]}, ...), but no file in them")
+        return SourceIndex(
+            classes=classes,
+            splits=indexes,
+            shape=_first_shape(root, indexes),
+            title="Image folder",
+            terms="The terms of the images in the folder apply; they are not known to this program.",
+            note=_note(top, trees),
+        )
+
+    def read(self, entry: Entry) -> bytes:
+        """The whole file. Raises OSError, also where its size is no longer the indexed one."""
+        path = os.path.join(self.root, entry.file)
+        with open(path, "rb", buffering=0) as file:
+            raw = file.readall()
+        if len(raw) != entry.size:
+            raise OSError(f"{path} has {len(raw)} bytes, it had {entry.size} when it was indexed")
+        return raw
+
+    def decode(self, raw: bytes) -> np.ndarray:
+        """uint8 (3, h, w). Raises Undecodable."""
+        return decode_image(raw)
+
+
+def _top(root: str) -> Folders:
+    if not os.path.exists(root):
+        raise PipelineError(f"{root} does not exist: --data-dir takes the folder that holds the classes or the splits")
+    if not os.path.isdir(root):
+        raise PipelineError(f"{root} is a file: --data-dir takes the folder that holds the classes or the splits")
+    return list_folders(root)
+
+
+def _no_classes(root: str, top: Folders, inside: dict[str, Folders]) -> str:
+    files = top.files + sum(folders.files for folders in inside.values())
+    if not files:
+        return f"{root} is empty: it should hold train/<class>/... or <class>/..."
+    return f"{root} has {files} files but no class folders: it should hold train/<class>/... or <class>/..."
+
+
+def _split_index(root: str, prefix: str, folders: list[str], labels: dict[str, int]) -> SplitIndex:
+    names: list[str] = []
+    sizes: list[int] = []
+    counts: list[int] = []
+    for name in folders:
+        files = list_files(os.path.join(root, prefix + name))
+        names += [f"{name}/{path}" for path, _ in files]
+        sizes += [size for _, size in files]
+        counts.append(len(files))
+    return SplitIndex(
+        names=names,
+        labels=np.repeat(np.array([labels[name] for name in folders], np.int32), counts),
+        files=[prefix + name for name in names],
+        file_ids=np.arange(len(names), dtype=np.int32),
+        offsets=np.zeros(len(names), np.int64),
+        sizes=np.array(sizes, np.int64),
+    )
+
+
+def _first_shape(root: str, splits: dict[str, SplitIndex]) -> tuple[int, int]:
+    """(height, width) of the first file that has an image's header."""
+    files = [file for index in splits.values() for file in index.files[:LOOKED_AT]][:LOOKED_AT]
+    for file in files:
+        path = os.path.join(root, file)
+        try:
+            return header_size(Path(path).read_bytes())
+        except Undecodable:
+            continue
+        except OSError as error:
+            raise PipelineError(f"{path} cannot be read: {error.strerror}") from None
+    raise PipelineError(f"{root}: none of the first {len(files)} files is an image, the first is {files[0]}")
+
+
+def _note(top: Folders, trees: dict[str, tuple[str, Folders]]) -> str:
+    """What was left out or looks wrong, for the dataset card; usually empty."""
+    notes = []
+    flat = "" in {prefix for prefix, _ in trees.values()}
+    if not flat and (others := [name for name in top.names if name not in trees]):
+        notes.append(f"folders beside the splits, left out: {', '.join(others)}")
+    loose = sum(folders.files for _, folders in trees.values()) + (0 if flat else top.files)
+    if loose:
+        notes.append(f"files outside the class folders, left out: {loose}")
+    known = set(trees["train"][1].names) if "train" in trees else set()
+    for split, (_, folders) in trees.items():
+        if known and (strange := [name for name in folders.names if name not in known]):
+            notes.append(f"classes of {split} that train does not have: {len(strange)} ({strange[0]}, ...)")
+    return "; ".join(notes)

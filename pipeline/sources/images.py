@@ -1,0 +1,66 @@
+"""Image files to pixels, through Pillow; content that cannot be decoded becomes ``Undecodable``."""
+
+import io
+import logging
+import warnings
+
+import numpy as np
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  importing registers them
+
+from pipeline.errors import Undecodable
+from pipeline.variants import MAX_SIDE
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # never EPS and the like, which run programs
+
+# Once per process and not around each call: ``warnings.catch_warnings`` is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.|pipeline\.sources\.images$")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+
+def decode_image(raw: bytes) -> np.ndarray:
+    """uint8 (3, h, w): the red, green and blue planes of an image file's first frame.
+
+    Grey, palette, CMYK, 16-bit and alpha images are converted by Pillow's ``convert("RGB")``, and EXIF orientation is
+    not applied: both as torchvision's ``ImageFolder`` does.
+
+    Raises:
+        Undecodable: with a reason that depends on the content alone (it is part of an output's bytes).
+        MemoryError: a lack of memory is not the image's fault.
+    """
+    try:
+        with _open(raw) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except Exception as error:  # noqa: BLE001  decoders raise what they like on broken content
+        raise _undecodable(error) from None
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def header_size(raw: bytes) -> tuple[int, int]:
+    """(height, width) from the header, without decoding the pixels. Raises as ``decode_image``."""
+    try:
+        with _open(raw) as image:
+            return image.height, image.width
+    except Exception as error:  # noqa: BLE001  decoders raise what they like on broken content
+        raise _undecodable(error) from None
+
+
+def _open(raw: bytes) -> Image.Image:
+    if not raw:
+        raise Undecodable("empty file")
+    image = Image.open(io.BytesIO(raw), formats=FORMATS)
+    if max(image.size) > MAX_SIDE:
+        raise Undecodable(f"too large: {image.height} x {image.width} pixels, at most {MAX_SIDE} a side")
+    return image
+
+
+def _undecodable(error: Exception) -> Exception:
+    """A short reason of our own: Pillow's texts carry memory addresses and change between its versions."""
+    if isinstance(error, Undecodable | MemoryError):
+        return error
+    if isinstance(error, UnidentifiedImageError):
+        return Undecodable(f"not an image in one of the formats {', '.join(FORMATS)}")
+    if isinstance(error, Image.DecompressionBombError):
+        return Undecodable("too many pixels")
+    if "truncated" in str(error).lower():
+        return Undecodable("truncated")
+    return Undecodable("damaged")

@@ -1,0 +1,134 @@
+"""Real photographs that come with scikit-image, cut into labelled 32-pixel crops: something to try with no download."""
+
+import hashlib
+import importlib.util
+import io
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from pipeline.errors import PipelineError
+from pipeline.sources import manifests
+from pipeline.sources.index import Entry, SourceIndex, SplitIndex
+
+SIDE = 32
+BYTES = 3 * SIDE * SIDE
+
+
+class Photograph(NamedTuple):
+    """One class. ``size`` is (height, width) of the file; ``reduce`` the factor by which it is made smaller first."""
+
+    label: int
+    file: str
+    size: tuple[int, int]
+    reduce: int
+    sha256: str
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of whole crops; what is left at the right and lower edge is not used."""
+        height, width = (-(-side // self.reduce) for side in self.size)  # Image.reduce rounds up
+        return height // SIDE, width // SIDE
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The label of a crop is the photograph it was cut from. The right quarter of each photograph is the test split.
+
+    Crops do not overlap. The photographs take turns, in proportion to their number of crops, so that every shard and
+    every ``--limit`` mixes the classes. An entry's ``offset`` is the number of its crop, row by row.
+    """
+
+    default_order = "source"  # no annotation: the same for all, not a field
+
+    def index(self) -> SourceIndex:
+        """Check the photographs and list their crops. Raises PipelineError where scikit-image is missing or another."""
+        known = manifests.load("sample")
+        classes = [photo["class"] for photo in known["photographs"]]
+        photographs = _photographs()
+        for file in photographs:
+            _checked(file)
+        return SourceIndex(
+            classes=classes,
+            splits={split: _split_index(split, photographs, classes) for split in ("train", "test")},
+            shape=(SIDE, SIDE),
+            title=known["title"],
+            terms=known["terms"],
+            note=known["note"],
+            checksums={file: photo.sha256 for file, photo in photographs.items()},
+        )
+
+    def read(self, entry: Entry) -> bytes:
+        """3,072 bytes: red, green and blue planes. Raises OSError, or PipelineError as ``index``."""
+        _, columns = _photographs()[entry.file].grid
+        row, column = divmod(entry.offset, columns)
+        crop = _pixels(entry.file)[:, SIDE * row : SIDE * (row + 1), SIDE * column : SIDE * (column + 1)]
+        return crop.tobytes()
+
+    def decode(self, raw: bytes) -> np.ndarray:
+        """uint8 (3, 32, 32), a read-only view of ``raw``."""
+        return np.frombuffer(raw, np.uint8).reshape(3, SIDE, SIDE)
+
+
+@cache
+def _photographs() -> dict[str, Photograph]:
+    listed = manifests.load("sample")["photographs"]
+    return {
+        photo["file"]: Photograph(label, photo["file"], tuple(photo["size"]), photo["reduce"], photo["sha256"])
+        for label, photo in enumerate(listed)
+    }
+
+
+def _checked(file: str) -> bytes:
+    """A photograph's file, if it is the one that the manifest pins."""
+    known = manifests.load("sample")
+    advice = f"install {known['package']}=={known['version']}, which brings the photographs"
+    spec = importlib.util.find_spec("skimage")  # finds the folder without importing it
+    if spec is None or not spec.submodule_search_locations:
+        raise PipelineError(f"the sample dataset needs scikit-image, which is not installed: {advice}")
+    path = Path(spec.submodule_search_locations[0]) / "data" / file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise PipelineError(f"{path} cannot be read ({error.strerror}): {advice}") from None
+    found, expected = hashlib.sha256(content).hexdigest(), _photographs()[file].sha256
+    if found != expected:
+        raise PipelineError(f"{path} has SHA-256 {found}, expected {expected}: {advice}")
+    return content
+
+
+@cache
+def _pixels(file: str) -> np.ndarray:
+    """uint8 (3, h, w) of a photograph, made smaller by box averages; once per process, about 6 MB for all eight."""
+    photo = _photographs()[file]
+    with Image.open(io.BytesIO(_checked(file)), formats=["PNG", "JPEG"]) as image:
+        pixels = np.asarray(image.convert("RGB").reduce(photo.reduce))
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _split_index(split: str, photographs: dict[str, Photograph], classes: list[str]) -> SplitIndex:
+    turns = []
+    for number, photo in enumerate(photographs.values()):
+        crops = _crops(photo, split)
+        turns += [(Fraction(2 * i + 1, len(crops)), number, photo, crop) for i, crop in enumerate(crops)]
+    turns.sort(key=lambda turn: turn[:2])
+    return SplitIndex(
+        names=[f"{classes[photo.label]}/{crop:04d}" for _, _, photo, crop in turns],
+        labels=np.array([photo.label for _, _, photo, _ in turns], np.int32),
+        files=list(photographs),
+        file_ids=np.array([number for _, number, _, _ in turns], np.int32),
+        offsets=np.array([crop for _, _, _, crop in turns], np.int64),
+        sizes=np.full(len(turns), BYTES, np.int64),
+    )
+
+
+def _crops(photo: Photograph, split: str) -> list[int]:
+    """Numbers of a photograph's crops in a split, row by row."""
+    rows, columns = photo.grid
+    first_test = columns - columns // 4
+    return [n for n in range(rows * columns) if (n % columns >= first_test) == (split == "test")]

@@ -1,0 +1,111 @@
+"""Python 2 pickles of byte strings, numbers and uint8 arrays, read without running anything that they name."""
+
+import io
+import pickle
+import pickletools
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+# No opcode here calls, imports or builds anything but GLOBAL, REDUCE and BUILD, and those meet only the stand-ins below.
+# fmt: off
+ALLOWED = frozenset({
+    "PROTO", "FRAME", "STOP", "MARK", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
+    "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2",
+    "EMPTY_DICT", "SETITEM", "SETITEMS", "EMPTY_LIST", "APPEND", "APPENDS",
+    "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
+    "SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES", "SHORT_BINUNICODE", "BINUNICODE",
+    "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET",
+})
+# fmt: on
+LARGEST_MEMO = 1_000_000  # the memo is a table as long as its largest number: 4 bytes of pickle could ask for 32 GB
+MOST_TUPLES = 1_000  # a million tuples inside each other would overflow the C stack when hashed
+
+
+class PickledDtype:
+    """Stands in for ``numpy.dtype``."""
+
+    def __init__(self, name: object = None, *_: object) -> None:
+        self.name = name
+
+    def __setstate__(self, state: object) -> None:
+        """The byte order and fields, which uint8 does not have."""
+
+
+class PickledArray:
+    """Stands in for ``numpy.core.multiarray._reconstruct`` and the array that it makes.
+
+    Attributes:
+        shape, dtype, fortran, raw: as pickled, of whatever type: whoever uses them checks them.
+    """
+
+    shape: object = None
+    dtype: object = None
+    fortran: object = None
+    raw: object = None
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        _, self.shape, dtype, self.fortran, self.raw = state
+        self.dtype = dtype.name if isinstance(dtype, PickledDtype) else None
+
+
+class _ArrayType:
+    """Stands in for ``numpy.ndarray``, which ``_reconstruct`` takes as an argument."""
+
+    def __setstate__(self, state: object) -> None:
+        """Without this, BUILD would write into the instance."""
+
+
+STAND_INS = {
+    ("numpy.core.multiarray", "_reconstruct"): PickledArray,
+    ("numpy._core.multiarray", "_reconstruct"): PickledArray,
+    ("numpy", "ndarray"): _ArrayType,
+    ("numpy", "dtype"): PickledDtype,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> type:
+        try:
+            return STAND_INS[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which these files never need") from None
+
+
+def load(content: bytes, name: str) -> dict[str, object]:
+    """The dictionary in a pickle: byte strings stay bytes, arrays become ``PickledArray``, keys become text.
+
+    The whole file is in ``content``, so nothing can be larger than the file.
+
+    Args:
+        content: the pickle.
+        name: what errors call it.
+
+    Raises:
+        PipelineError: it is damaged, cut off, or holds anything else than such files need.
+    """
+    try:
+        _check(content)
+        loaded = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        if not isinstance(loaded, dict):
+            raise pickle.UnpicklingError("it holds no dictionary")
+        return {key.decode("ascii") if isinstance(key, bytes) else str(key): value for key, value in loaded.items()}
+    except Exception as error:  # noqa: BLE001  a hostile pickle raises what it likes
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise PipelineError(f"{name} is no pickle of a CIFAR batch, or a damaged one: {reason!r}") from None
+
+
+def _check(content: bytes) -> None:
+    """Walk through the opcodes without running them."""
+    tuples = 0
+    for opcode, argument, position in pickletools.genops(content):
+        if opcode.name not in ALLOWED:
+            raise pickle.UnpicklingError(f"opcode {opcode.name} at byte {position}")
+        if opcode.name in ("BINPUT", "LONG_BINPUT") and argument is not None and argument > LARGEST_MEMO:
+            raise pickle.UnpicklingError(f"memo number {argument} at byte {position}")
+        tuples += "TUPLE" in opcode.name
+        if tuples > MOST_TUPLES:
+            raise pickle.UnpicklingError(f"more than {MOST_TUPLES} tuples")

@@ -1,0 +1,111 @@
+"""Where an output lies: the only place that knows rename and fsync.
+
+A file is written as scratch under ``.build/tmp`` with the run's name in its own, and becomes visible, whole, by
+``publish``. Names are relative to the output's root, with ``/``.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.lock import publishing
+
+BUILD = ".build"
+_SCRATCH = f"{BUILD}/tmp"
+
+
+@dataclass(frozen=True)
+class LocalStore:
+    """An output on a local or shared file system."""
+
+    root: Path
+
+    def scratch(self, run: str) -> Path:
+        """A fresh path for a file of this run, on the output's file system."""
+        return self.root / _SCRATCH / f"{run}-{uuid.uuid4().hex}"
+
+    def publish(self, files: Mapping[str, Path], run: str) -> None:
+        """Make finished scratch files visible under their names: fsync, rename, fsync of their directories.
+
+        Raises:
+            LostLock: the run does not own the output any more; nothing has been renamed.
+            OSError: as the file system says.
+        """
+        for path in files.values():
+            _sync(path)
+        with publishing(self.root / BUILD, run):
+            for name, path in files.items():
+                path.replace(self.root / name)
+            for directory in {(self.root / name).parent for name in files}:
+                _sync(directory)
+
+    def put(self, name: str, data: bytes, run: str) -> None:
+        """Write and publish a small file."""
+        self.put_all({name: data}, run)
+
+    def put_all(self, contents: Mapping[str, bytes], run: str) -> None:
+        """Write and publish small files together."""
+        files = {name: self.scratch(run) for name in contents}
+        try:
+            for name, path in files.items():
+                path.write_bytes(contents[name])
+            self.publish(files, run)
+        finally:
+            for path in files.values():
+                path.unlink(missing_ok=True)
+
+    def read(self, name: str) -> bytes | None:
+        """The file's bytes, or None where there is none."""
+        try:
+            return (self.root / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a regular file, or None where there is none."""
+        path = self.root / name
+        return path.stat().st_size if path.is_file() else None
+
+    def sha256(self, name: str) -> str:
+        with (self.root / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def make_folders(self, names: list[str]) -> None:
+        for name in [_SCRATCH, *names]:
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        for directory in {(self.root / name).parent for name in names} | {self.root}:
+            _sync(directory)
+
+    def delete(self, name: str) -> None:
+        """Remove a file or a whole folder; its absence is no error."""
+        path = self.root / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            _sync(path.parent)
+
+    def clear_scratch(self) -> None:
+        """Remove what dead runs left behind. A worker that still writes there finds out when it publishes."""
+        with contextlib.suppress(FileNotFoundError):
+            for path in (self.root / _SCRATCH).iterdir():
+                path.unlink(missing_ok=True)
+
+    def append(self, name: str, line: bytes) -> None:
+        """Add a line to a log of the output. Logs are no part of what is promised."""
+        with (self.root / name).open("ab") as file:
+            file.write(line)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

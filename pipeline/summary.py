@@ -1,0 +1,52 @@
+"""What a build tells its user at the end."""
+
+import json
+from pathlib import Path
+
+from pipeline.job import Job
+from pipeline.manifest import REJECTS
+from pipeline.progress import duration, shares
+from pipeline.run import Outcome
+
+_SHOWN = 5
+
+
+def text(job: Job, outcome: Outcome) -> str:
+    """What is there, how fast it was made, and the next command to type."""
+    manifest = outcome.manifest
+    variants = manifest["variants"].values()
+    total = sum(split["bytes"] for variant in variants for split in variant["splits"].values())
+    splits = ", ".join(f"{name} {split['samples']:,}" for name, split in manifest["splits"].items())
+    lines = [f"{job.out}: {len(variants)} variants ({', '.join(manifest['variants'])}) of {splits} images, {total / 1e6:,.1f} MB"]
+    if outcome.shards:
+        rate = outcome.images / max(outcome.working, 1e-9)
+        lines.append(
+            f"built {outcome.shards} shards from {outcome.images:,} images in {duration(outcome.working)} "
+            f"({rate:,.0f} images/s; {shares(outcome.seconds)}), {outcome.retries} retries"
+        )
+    else:
+        lines.append("everything was in place already; nothing was built")
+    if len(manifest["versions"]) > 1:
+        lines.append("warning: its shards were made with different library versions; the manifest lists them")
+    lines += [_numerics(manifest), f"next: python -m pipeline.verify {job.out}"]
+    return "\n".join(lines)
+
+
+def _numerics(manifest: dict) -> str:  # type: ignore[type-arg]
+    splits = [split for variant in manifest["variants"].values() for split in variant["splits"].values()]
+    sums = {name: sum(split[name] for split in splits) for name in ("near_ties", "degenerate_planes", "recomputed_planes")}
+    subpixels = max(1, sum(split["subpixels"] for split in splits))
+    return (
+        f"numerics: {1e6 * sums['near_ties'] / subpixels:.1f} subpixels in a million near a rounding tie, "
+        f"{sums['degenerate_planes']:,} degenerate planes, {sums['recomputed_planes']:,} planes recomputed by LAPACK"
+    )
+
+
+def rejects(job: Job, count: int) -> str:
+    """The first rejects by name and reason."""
+    lines = (Path(job.out) / REJECTS).read_text().splitlines()
+    told = [json.loads(line) for line in lines[:_SHOWN]]
+    listed = "; ".join(f"{ascii(reject['name'])[1:-1]}: {reject['reason']}" for reject in told)
+    more = f"; and {count - len(told)} more" if count > len(told) else ""
+    noun = "image was" if count == 1 else "images were"
+    return f"{count} {noun} rejected ({listed}{more}); all are in {job.out}/{REJECTS}; a rerun tries them again"

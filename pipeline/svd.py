@@ -1,0 +1,153 @@
+"""Batched truncated SVD of image planes over an array namespace ``xp`` (NumPy, or CuPy on a GPU).
+
+Route (per plane A, grey levels 0..255, float64 throughout): the Gram matrix of the smaller side is exact, because its
+entries are integers below 2^53; its eigenvectors are A's singular vectors; and A_k = A V_k V_k^T (or U_k U_k^T A) needs
+no division by a singular value. That is as right as LAPACK's SVD of A as long as sigma_k and sigma_{k+1} lie apart;
+``truncate`` finds the planes where they do not, and takes those from float64 LAPACK itself.
+
+Every plane and every rank is computed by BLAS calls of its own, so that its bits depend neither on the batch, nor on
+which other ranks are asked for.
+"""
+
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+EPS = float(np.finfo(np.float64).eps)
+# Bound on the error of A_k, in grey levels, above which LAPACK recomputes the plane. The error met was at most a tenth
+# of the bound wherever that matters, so what is kept lies well within the contract's 1e-5 around a rounding tie.
+MAX_ERROR = 1e-5
+# Where sigma_{k+1} is below this, A_k is within it of the integer image itself and rounds to it, however A_k is had.
+NEGLIGIBLE = 0.25
+# Grey levels around a rounding tie: the contract's tie band, and what is a tie but for rounding errors. Such planes (flat
+# or binary drawings, mostly) are left to LAPACK, so that even an exact half falls to the side where the reference has it.
+TIE = 1e-5
+EXACT_TIE = 1e-9
+# sigma_k - sigma_{k+1} <= GAP * sigma_1: A_k is not unique (the contract's definition of a degenerate plane).
+GAP = 1e-9
+
+
+class Decomposition(NamedTuple):
+    """One batch of planes with the singular vectors of their smaller side.
+
+    Attributes:
+        planes: float64 (p, h, w), grey levels 0..255.
+        values: float64 (p, n), singular values in grey levels, descending, n = min(h, w). Error at most
+            1e-7 sigma_1; those that cannot be told from zero are zero.
+        vectors: float64 (p, n, n), right singular vectors where w <= h, left ones otherwise, as columns in the order
+            of ``values``.
+    """
+
+    planes: Array
+    values: Array
+    vectors: Array
+
+
+class Truncation(NamedTuple):
+    """Rank-k approximations of a batch of planes.
+
+    Attributes:
+        planes: float64 (p, h, w), 255 A_k of the paper's eq. 2, unclipped.
+        rounded: float64 (p, h, w), rint(planes): whole grey levels, unclipped.
+        ties: subpixels within 1e-5 grey levels of a rounding tie, where the contract allows another byte.
+        degenerate: planes whose sigma_k - sigma_{k+1} <= 1e-9 sigma_1: their k-th singular vectors are not unique.
+        deficient: planes of numerical rank <= k, whose A_k is the image itself (it is unique for these).
+        recomputed: planes taken from LAPACK's SVD, because the Gram route could not be trusted with them.
+    """
+
+    planes: Array
+    rounded: Array
+    ties: int
+    degenerate: int
+    deficient: int
+    recomputed: int
+
+
+def decompose(pixels: Array, xp: ModuleType = np) -> Decomposition:
+    """Singular values and vectors of every plane (paper eq. 1).
+
+    Args:
+        pixels: uint8 (p, h, w).
+        xp: the array namespace that ``pixels`` belongs to.
+    """
+    planes = pixels.astype(xp.float64)
+    _, height, width = planes.shape
+    gram = _gram(pixels, xp)
+    try:
+        eigenvalues, vectors = xp.linalg.eigh(gram)
+    except np.linalg.LinAlgError:  # eigh did not converge on one of them: LAPACK's SVD of A does
+        left, values, right = xp.linalg.svd(planes, full_matrices=False)
+        return Decomposition(planes, values, right.swapaxes(1, 2) if width <= height else left)
+    eigenvalues, vectors = eigenvalues[:, ::-1], vectors[:, :, ::-1]
+    noise = gram.shape[-1] * EPS * eigenvalues[:, :1]
+    return Decomposition(planes, xp.sqrt(xp.where(eigenvalues > noise, eigenvalues, 0.0)), vectors)
+
+
+def _gram(pixels: Array, xp: ModuleType) -> Array:
+    """float64 (p, n, n): A^T A or A A^T, the smaller. Its sums of whole numbers are exact, in float32 below 2^24."""
+    _, height, width = pixels.shape
+    exact = xp.float32 if 255**2 * max(height, width) < 2**24 else xp.float64
+    planes = pixels.astype(exact)
+    transposed = planes.swapaxes(1, 2)
+    return (transposed @ planes if width <= height else planes @ transposed).astype(xp.float64)
+
+
+def truncate(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> Truncation:
+    """Keep the ``rank`` largest singular values of every plane (paper eq. 2).
+
+    Args:
+        decomposed: what ``decompose`` gave.
+        rank: 0 < rank < min(h, w).
+
+    Raises:
+        ValueError: a rank outside that range.
+    """
+    planes, values, vectors = decomposed
+    _, height, width = planes.shape
+    if not 0 < rank < min(height, width):
+        raise ValueError(f"rank {rank} is not between 1 and {min(height, width) - 1}")
+    kept = xp.ascontiguousarray(vectors[:, :, :rank])
+    adjoint = kept.swapaxes(1, 2)
+    cut = (planes @ kept) @ adjoint if width <= height else kept @ (adjoint @ planes)
+
+    first, last, following = values[:, 0], values[:, rank - 1], values[:, rank]
+    degenerate = last - following <= GAP * first
+    rounded, margin = _round(cut, xp)
+    doubtful = _doubtful(first, last, following, values.shape[1]) | (margin < EXACT_TIE)
+    recomputed = np.flatnonzero(_to_host(doubtful))
+    for plane in recomputed:
+        exact, degenerate[plane] = _lapack(_to_host(planes[plane]), rank)
+        cut[plane] = xp.asarray(exact)
+        rounded[plane], margin[plane] = _round(cut[plane], xp)
+    near = margin < TIE  # a few per cent of the planes: only these are looked at once more
+    ties = int((0.5 - xp.abs(cut[near] - rounded[near]) < TIE).sum())
+    return Truncation(cut, rounded, ties, int(degenerate.sum()), int((following == 0).sum()), len(recomputed))
+
+
+def _round(planes: Array, xp: ModuleType) -> tuple[Array, Array]:
+    """rint of float64 (..., h, w), and each plane's least distance to a rounding tie."""
+    rounded = xp.rint(planes)
+    apart = planes - rounded
+    xp.abs(apart, out=apart)
+    return rounded, 0.5 - apart.max(axis=(-2, -1))
+
+
+def _doubtful(first: Array, last: Array, following: Array, size: int) -> Array:
+    """bool (p,): planes where the eigenvectors' error, ``size`` eps sigma_1^2 / (sigma_k^2 - sigma_{k+1}^2), could move
+    A_k by MAX_ERROR or more while rounding does not hide it."""
+    error = size * EPS * first**2 * last
+    return (error > MAX_ERROR * (last**2 - following**2)) & (following > NEGLIGIBLE)
+
+
+def _lapack(plane: np.ndarray, rank: int) -> tuple[np.ndarray, bool]:
+    """A_k of one float64 (h, w) plane by LAPACK's SVD, and whether it is degenerate."""
+    left, values, right = np.linalg.svd(plane, full_matrices=False)
+    cut = (left[:, :rank] * values[:rank]) @ right[:rank]
+    return cut, bool(values[rank - 1] - values[rank] <= GAP * values[0])
+
+
+def _to_host(array: Array) -> np.ndarray:
+    return array.get() if hasattr(array, "get") else array

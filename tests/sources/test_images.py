@@ -1,0 +1,157 @@
+"""Promises of ``decode_image``: exact planes, a reason for everything else, and silence."""
+
+import io
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFile
+
+from pipeline.errors import Undecodable
+from pipeline.sources.images import FORMATS, decode_image, header_size
+from pipeline.variants import MAX_SIDE
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+
+def ppm(pixels: np.ndarray) -> bytes:
+    height, width, _ = pixels.shape
+    return f"P6 {width} {height} 255\n".encode() + pixels.tobytes()
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(pixels: np.ndarray, size: tuple[int, int] | None = None) -> bytes:
+    """A PNG made by hand; ``size`` is the (height, width) that it claims."""
+    height, width = size or pixels.shape[:2]
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = png_chunk(b"IHDR", head) + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def saved(kind: str, image: Image.Image | None = None, **options: object) -> bytes:
+    file = io.BytesIO()
+    (image or Image.fromarray(np.tile(PIXELS, (8, 8, 1)))).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("make", [ppm, png])
+def test_pixels_are_those_of_the_file_as_red_green_and_blue_planes(make):
+    planes = decode_image(make(PIXELS))
+    assert planes.dtype == np.uint8 and planes.shape == (3, 5, 7) and planes.flags.c_contiguous
+    np.testing.assert_array_equal(planes, np.stack([PIXELS[..., 0], PIXELS[..., 1], PIXELS[..., 2]]))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_allowed_format_is_read_with_its_size(kind):
+    raw = saved(kind)
+    assert decode_image(raw).shape == (3, 40, 56)
+    assert header_size(raw) == (40, 56)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
+def test_every_colour_mode_becomes_three_planes(mode):
+    image = Image.fromarray(PIXELS).convert("L").convert(mode) if mode in ("I;16", "F") else None
+    raw = saved("TIFF" if mode in ("CMYK", "F") else "PNG", image or Image.fromarray(PIXELS).convert(mode))
+    assert decode_image(raw).shape == (3, 5, 7)
+
+
+def test_exif_orientation_is_not_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a viewer would turn it by 90 degrees
+    assert decode_image(saved("JPEG", exif=exif)).shape == (3, 40, 56)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "ICO", "PDF"])
+def test_formats_that_are_not_allowed_are_refused(kind):
+    with pytest.raises(Undecodable, match="not an image in one of the formats PNG, JPEG"):
+        decode_image(saved(kind))
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "empty file"),
+        (b"these are no pixels\n", "not an image in one of the formats"),
+        (saved("JPEG")[:600], "truncated"),
+        (saved("PNG")[:150], "truncated"),
+        (png(PIXELS)[:60], "truncated|damaged"),
+        (png(PIXELS).replace(b"IDAT", b"IDAX"), "not an image|damaged"),
+        (png(PIXELS, (MAX_SIDE + 1, 1)), f"too large: {MAX_SIDE + 1} x 1 pixels, at most {MAX_SIDE} a side"),
+        (png(PIXELS, (14_900, 14_900)), "too many pixels"),
+        (png(PIXELS, (2**31 - 1, 2**31 - 1)), "too many pixels"),
+    ],
+)
+def test_what_cannot_be_decoded_is_told_by_a_reason(raw, reason):
+    with pytest.raises(Undecodable, match=f"^({reason})"):
+        decode_image(raw)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    raw=st.sampled_from([saved(kind) for kind in FORMATS]),
+    cut=st.floats(0, 1),
+    changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8),
+)
+def test_damage_gives_pixels_or_the_same_short_reason_each_time(raw, cut, changes):
+    damaged = bytearray(raw[: 16 + int(cut * len(raw))])
+    for place, value in changes:
+        damaged[int(place * (len(damaged) - 1))] = value
+    results = []
+    for _ in range(2):
+        try:
+            planes = decode_image(bytes(damaged))
+            assert planes.dtype == np.uint8 and planes.ndim == 3 and planes.shape[0] == 3
+            results.append(planes.tobytes())
+        except Undecodable as error:
+            assert "0x" not in str(error) and "/" not in str(error) and len(str(error)) < 100
+            results.append(str(error))
+    assert results[0] == results[1]
+
+
+@given(raw=st.binary(max_size=200))
+def test_random_bytes_are_undecodable(raw):
+    with pytest.raises(Undecodable):
+        decode_image(raw)
+
+
+def test_a_lack_of_memory_is_not_the_images_fault(monkeypatch):
+    def starved(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", starved)
+    with pytest.raises(MemoryError):
+        decode_image(saved("PNG"))
+
+
+def test_nothing_is_written_to_the_terminal(tmp_path):
+    """Pillow warns, Pillow logs, and libtiff writes to stderr by itself."""
+    palette = Image.fromarray(PIXELS).convert("P")
+    files = [
+        saved("PNG", palette, transparency=bytes(range(200))),
+        png(PIXELS, (9600, 9600)),  # a "decompression bomb" warning, no error
+        *(saved("TIFF", compression=kind)[:-300] for kind in ("tiff_lzw", "tiff_adobe_deflate", "jpeg")),
+        saved("TIFF", compression="tiff_lzw").replace(b"\x02\x01\x03", b"\x99\x99\x07"),
+    ]
+    for number, raw in enumerate(files):
+        (tmp_path / f"{number}.bin").write_bytes(raw)
+    script = """
+import pathlib, sys
+from pipeline.errors import Undecodable
+from pipeline.sources.images import decode_image
+for file in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+    try:
+        decode_image(file.read_bytes())
+    except Undecodable:
+        pass
+"""
+    ran = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
