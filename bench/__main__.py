@@ -4,7 +4,6 @@ import argparse
 import shutil
 import statistics
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +114,7 @@ def _pipeline(case: Case, out: Path, workers: int) -> Result:
 def _baseline(case: Case, out: Path) -> Result:
     source, plan = run.plan_job(_job(case, out, 0, case.baseline_images, case.baseline_images))
     ranks = tuple(int(rank) for rank in case.ranks.split(","))
-    seconds: Counter[str] = baseline.build(source, plan.entries(plan.shards[0]), ranks, out)
+    seconds = baseline.build(source, plan.entries(plan.shards[0]), ranks, out)
     images = case.baseline_images
     return Result(images / sum(seconds.values()), {stage: value / images for stage, value in seconds.items()})
 

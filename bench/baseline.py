@@ -6,7 +6,6 @@ channels. What it leaves out is what this project adds: resuming, proof, reprodu
 
 import io
 import time
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,13 @@ from PIL import Image
 from pipeline.sources.index import Entry, Source
 
 
-def build(source: Source, entries: list[Entry], ranks: tuple[int, ...], out: Path) -> Counter[str]:
+def build(source: Source, entries: list[Entry], ranks: tuple[int, ...], out: Path) -> dict[str, float]:
     """Write low and high parts of every entry at every rank; seconds by stage (read, svd, encode, write)."""
     names = [f"{component}{rank}" for rank in ranks for component in ("rank", "highrank")]
     for name in names:
         (out / name).mkdir(parents=True)
     writers = {name: wds.ShardWriter(str(out / name / "%06d.tar"), maxcount=1250, verbose=0) for name in names}
-    seconds: Counter[str] = Counter()
+    seconds = dict.fromkeys(("read", "svd", "encode", "write"), 0.0)
     for entry in entries:
         start = time.perf_counter()
         pixels = source.decode(source.read(entry))
@@ -43,7 +42,9 @@ def build(source: Source, entries: list[Entry], ranks: tuple[int, ...], out: Pat
         for name, file in files.items():
             writers[name].write({"__key__": f"{entry.index:08d}", "png": file, "cls": entry.label})
         written = time.perf_counter()
-        seconds.update(read=read - start, svd=cut - read, encode=encoded - cut, write=written - encoded)
+        times = (start, read, cut, encoded, written)
+        for stage, begin, end in zip(seconds, times, times[1:], strict=False):
+            seconds[stage] += end - begin
     for writer in writers.values():
         writer.close()
     return seconds

@@ -1,18 +1,17 @@
 """Inputs made from the real photographs that scikit-image ships, so that the benchmark needs no download."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
+import skimage
 from PIL import Image
 
 from pipeline.sources import manifests
 
 
-
 def photographs() -> list[Image.Image]:
     """The sample dataset's photographs, RGB."""
-    folder = Path(str(importlib.util.find_spec("skimage").submodule_search_locations[0])) / "data"
+    folder = Path(skimage.__file__).parent / "data"
     return [Image.open(folder / photo["file"]).convert("RGB") for photo in manifests.load("sample")["photographs"]]
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline.errors import FAILED, REJECTS, PipelineError, UsageError, nearest
+from pipeline.errors import FAILED, REJECTS, PipelineError, UsageError, nearest, one_line
 
 _FLAGS = ("allow-unverified", "overwrite", "recheck", "dry-run", "quiet")
 
@@ -30,7 +30,13 @@ def _joined(arguments: list[str]) -> list[str]:
     """``--ranks -3,5`` as ``--ranks=-3,5``: a negative list is a wrong value, not an option."""
     joined: list[str] = []
     for argument in arguments:
-        if joined and joined[-1].startswith("--") and "=" not in joined[-1] and argument[:1] == "-" and argument[1:2].isdigit():
+        if (
+            joined
+            and joined[-1].startswith("--")
+            and "=" not in joined[-1]
+            and argument[:1] == "-"
+            and argument[1:2].isdigit()
+        ):
             joined[-1] += f"={argument}"
         else:
             joined.append(argument)
@@ -78,7 +84,9 @@ def _parser() -> Parser:
 
 def _options(arguments: list[str]) -> dict[str, Any]:
     """The job's options by flag name: the file's, overridden by the flags."""
-    given = {key.replace("_", "-"): value for key, value in vars(_parser().parse(arguments)).items() if value is not None}
+    given = {
+        key.replace("_", "-"): value for key, value in vars(_parser().parse(arguments)).items() if value is not None
+    }
     config = given.pop("config", None)
     if config is None:
         return given
@@ -92,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _main(_options(sys.argv[1:] if arguments is None else arguments))
     except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return error.status
 
 

@@ -56,7 +56,7 @@ class Record:
     variants: dict[str, VariantProof] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self) | {"variants": {k: v.__dict__ for k, v in self.variants.items()}}).encode()
+        return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "Record":
@@ -119,7 +119,9 @@ def _proof(raw: Any) -> FileProof:
 
 
 def _statistics(raw: Any) -> Statistics:
-    *counts, sums, squares = raw
+    sums, squares = tuple(raw["sums"]), tuple(raw["squares"])
+    read = Statistics(**(raw | {"sums": sums, "squares": squares}))
+    counts = [read.clipped, read.ties, read.degenerate, read.deficient, read.recomputed]
     if not all(isinstance(n, int) for n in [*counts, *sums, *squares]) or (len(sums), len(squares)) != (3, 3):
         raise TypeError("statistics are whole numbers")
-    return Statistics(*counts, tuple(sums), tuple(squares))
+    return read

@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -39,9 +40,13 @@ def describe(job: Job) -> str:
     if not files:
         return "\n".join([*lines, "  everything is in place; nothing would be built"])
     sizes, seconds = _measure(source, plan)
-    size = sum((shard.stop - shard.start) * sizes[variant] for shard, variants in lacking.items() for variant in variants)
+    size = sum(
+        (shard.stop - shard.start) * sizes[variant] for shard, variants in lacking.items() for variant in variants
+    )
     workers = min(len(lacking), (os.cpu_count() or 1) if job.workers is None else job.workers) or 1
-    lines.append(f"  to build: {files} of {len(plan.shards) * len(plan.content.variants)} shard files, about {size / 1e6:,.1f} MB")
+    lines.append(
+        f"  to build: {files} of {len(plan.shards) * len(plan.content.variants)} shard files, about {size / 1e6:,.1f} MB"
+    )
     lines.append(
         f"  about {duration(images * seconds / workers)} of work on {workers} worker{'s' * (workers != 1)}, "
         f"measured on {min(_PROBES, images)} of its images"
@@ -58,10 +63,18 @@ def _measure(source: Source, plan: Plan) -> tuple[dict[Variant, float], float]:
     probe = Shard(plan.shards[0].split, 0, 0, len(entries))
     none: Record | None = None
     task = ShardTask(
-        probe, "", tuple(entries), plan.content.shape, len(entries), dict.fromkeys(variants, ""), none, source, LocalStore("").root, ""
+        probe,
+        "",
+        tuple(entries),
+        plan.content.shape,
+        len(entries),
+        dict.fromkeys(variants, ""),
+        none,
+        source,
+        Path(),
+        "",
     )
-    total, count, start = dict.fromkeys(variants, 0), 0, time.perf_counter()
-    for round_ in range(2):  # the first one warms up
+    for _ in range(2):  # the first one warms up
         total, count, start = dict.fromkeys(variants, 0), 0, time.perf_counter()
         for encoded in encode_batches(task, variants, Progress()):
             count += len(encoded.batch.samples)

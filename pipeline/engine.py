@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import os
 import secrets
 import time
@@ -32,7 +33,12 @@ class ShardError(PipelineError):
 
 
 def run(
-    tasks: list[ShardTask], workers: int, done: Done, retry: Retry, report: Callable[[Progress], None], ready: Callable[[], None]
+    tasks: list[ShardTask],
+    workers: int,
+    done: Done,
+    retry: Retry,
+    report: Callable[[Progress], None],
+    ready: Callable[[], None],
 ) -> None:
     """Build every shard.
 
@@ -139,7 +145,7 @@ def _local_ray(workers: int) -> Iterator[Any]:
             num_gpus=0,
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             object_store_memory=_OBJECT_STORE,
         )
         try:

@@ -12,7 +12,7 @@ class PipelineError(Exception):
     """A failure that is told to the user as one line: what was given, what is allowed, what to do.
 
     Args:
-        message: the line, without a final full stop's worth of decoration.
+        message: the line.
         status: the exit status of the command, ``FAILED`` (1) or ``WRONG_USAGE`` (2).
     """
 
@@ -35,7 +35,12 @@ class Undecodable(Exception):
     """One image's content cannot be turned into pixels; the text is the reason that the reject carries."""
 
 
+def one_line(text: object) -> str:
+    """A message fit for a terminal: file names may hold newlines, escape sequences or bytes that are no text."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """", did you mean 'x'?" for the allowed word most like ``word``, or an empty string."""
+    """ ", did you mean 'x'?" for the allowed word most like ``word``, or an empty string."""
     close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""

@@ -48,7 +48,9 @@ class BuildLock:
         self._driver = os.open(self._folder / "driver", os.O_RDWR | os.O_CREAT, 0o644)
         if not _flock(self._driver, fcntl.LOCK_EX):
             os.close(self._driver)
-            raise PipelineError(f"another run is building this output ({_describe(self._folder)}); wait for it or stop it")
+            raise PipelineError(
+                f"another run is building this output ({_describe(self._folder)}); wait for it or stop it"
+            )
         try:
             self._wait_for_foreign_owner()
             with _writers(self._folder, fcntl.LOCK_EX):
@@ -74,7 +76,9 @@ class BuildLock:
         if before and before.get("host") != socket.gethostname():
             time.sleep(3 * HEARTBEAT)
             if _owner(self._folder).get("beats") != before.get("beats"):
-                raise PipelineError(f"another run is building this output ({_describe(self._folder)}); wait for it or stop it")
+                raise PipelineError(
+                    f"another run is building this output ({_describe(self._folder)}); wait for it or stop it"
+                )
 
     def _beat(self) -> None:
         self._beats += 1

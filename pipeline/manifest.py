@@ -145,7 +145,7 @@ def _versions(records: Iterable[Record]) -> list[dict[str, str]]:
 
 def committed(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, tuple[int, str]]:
     """Bytes and SHA-256 of every file that tasks have published, by name."""
-    files = {}
+    files: dict[str, tuple[int, str]] = {}
     for record in records.values():
         proofs = [*record.spectra]
         for variant in plan.content.variants:

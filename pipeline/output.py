@@ -109,7 +109,9 @@ def finish(store: LocalStore, plan: Plan, run: str) -> dict[str, Any]:
     """
     records = _records(store, plan)
     described = manifest.describe(plan, records)
-    small = metadata.files(described) | manifest.spectra_files(plan) | {manifest.REJECTS: manifest.rejects(plan, records)}
+    small = (
+        metadata.files(described) | manifest.spectra_files(plan) | {manifest.REJECTS: manifest.rejects(plan, records)}
+    )
     small |= {f"{SAMPLES}/{split}.jsonl": manifest.samples(plan, split) for split in plan.content.splits}
     files = manifest.committed(plan, records)
     files |= {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in small.items()}

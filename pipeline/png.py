@@ -61,7 +61,7 @@ def _average(samples: np.ndarray, height: int, row: int) -> np.ndarray:
     left = np.zeros_like(samples)
     left[:, 3:] = samples[:, :-3]
     left.reshape(-1, height, row)[:, :, :3] = 0
-    half = above ^ left
+    half: np.ndarray = above ^ left
     half >>= 1
     above &= left
     half += above

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping
 from typing import TextIO
 
@@ -25,7 +24,7 @@ class ProgressLine:
         self._images, self._shards, self._quiet = images, shards, quiet
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
-        self._seconds: Counter[str] = Counter()
+        self._seconds = dict.fromkeys(STAGES, 0.0)
         self._started = self._shown = time.monotonic()
         self.images_done = self.shards_done = 0
 
@@ -42,7 +41,7 @@ class ProgressLine:
         """A shard is committed."""
         self.images_done += images
         self.shards_done += 1
-        self._seconds.update(seconds)
+        self._seconds = _added(self._seconds, seconds)
         self.show(force=self.shards_done == self._shards)
 
     def show(self, working: int = 0, seconds: Mapping[str, float] | None = None, force: bool = False) -> None:
@@ -56,7 +55,7 @@ class ProgressLine:
         if self._quiet or not (force or now - self._shown >= _EVERY[self._terminal]):
             return
         self._shown = now
-        text = self._text(self.images_done + working, self._seconds + Counter(seconds or {}))
+        text = self._text(self.images_done + working, _added(self._seconds, seconds or {}))
         self._stream.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
         self._stream.flush()
 
@@ -64,13 +63,17 @@ class ProgressLine:
         if self._terminal and not self._quiet:
             self._stream.write("\n")
 
-    def _text(self, images: int, seconds: "Counter[str]") -> str:
+    def _text(self, images: int, seconds: Mapping[str, float]) -> str:
         rate = images / max(self.elapsed, 1e-9)
         left = duration((self._images - images) / rate) if images else "?"
         return (
             f"{images:,} of {self._images:,} images, {rate:,.0f}/s; shards {self.shards_done} of {self._shards}; "
             f"{left} left; {shares(seconds)}"
         )
+
+
+def _added(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
+    return {stage: a[stage] + b.get(stage, 0.0) for stage in a}
 
 
 def shares(seconds: Mapping[str, float]) -> str:

@@ -4,9 +4,7 @@ import os
 import signal
 import socket
 import sys
-import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +15,7 @@ from pipeline import engine, output
 from pipeline.attempt import Failure
 from pipeline.commit import Record, Reject
 from pipeline.content import resolve
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, one_line
 from pipeline.job import Job
 from pipeline.lock import BuildLock
 from pipeline.plan import Plan, Shard, make_plan, tar_name
@@ -25,7 +23,7 @@ from pipeline.progress import ProgressLine
 from pipeline.sources import open_source
 from pipeline.sources.index import Source
 from pipeline.store import BUILD, LocalStore
-from pipeline.task import Progress, ShardTask
+from pipeline.task import STAGES, Progress, ShardTask
 
 # A source of which more than half of the first images is unreadable is the wrong source.
 _FIRST = 1000
@@ -51,7 +49,7 @@ class Outcome:
     images: int = 0
     shards: int = 0
     working: float = 0.0
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     retries: int = 0
 
 
@@ -62,7 +60,8 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
         PipelineError: as ``open_source``, ``resolve`` and ``output.merged`` do.
     """
     output.check_folder(job.out)
-    source = open_source(job.dataset, job.data_dir, allow_unverified=job.allow_unverified)
+    silent = {"report": lambda *_: None} if job.quiet else {}
+    source = open_source(job.dataset, job.data_dir, allow_unverified=job.allow_unverified, **silent)
     index = source.index()
     wanted = resolve(job, index, source.default_order)
     content = output.merged(LocalStore(job.out), wanted, index, job.overwrite)
@@ -132,14 +131,16 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
     def done(task: ShardTask, progress: Progress) -> None:
         outcome.images += progress.images
         outcome.shards += 1
-        outcome.seconds.update(progress.seconds)
+        for stage, seconds in progress.seconds.items():
+            outcome.seconds[stage] += seconds
+        outcome.working = line.elapsed
         rejects.extend(progress.rejects)
         line.finished(len(task.entries), progress.seconds)
         _check_rejects(outcome.images, rejects)
 
     def retry(task: ShardTask, failure: Failure) -> None:
         outcome.retries += 1
-        print(f"trying again: {failure.message}", file=sys.stderr)
+        print(f"trying again: {one_line(failure.message)}", file=sys.stderr)
 
     def report(progress: Progress) -> None:
         line.show(progress.images + len(progress.rejects), progress.seconds)
@@ -154,7 +155,6 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
             raise PipelineError(f"{error}; a fault of this program, its traceback is in {BUILD}/error.txt") from None
         raise
     finally:
-        outcome.working = line.elapsed
         line.close()
     if not outcome.images:
         raise PipelineError(f"no image could be read; the first: {rejects[0].name}: {rejects[0].reason}")

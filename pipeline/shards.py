@@ -61,7 +61,7 @@ class ShardFile(NamedTuple):
 
     size: int
     sha256: str
-    index: bytes
+    dali_index: bytes
 
 
 class ShardWriter:
@@ -84,7 +84,9 @@ class ShardWriter:
             block = _member(sample.image, sample.checksum, image)
             key, start = sample.key, self._offset + BLOCK
             self._offset += len(block)
-            self._index.append(f"png {start} {len(image)} {key}.png cls {self._offset + BLOCK} {sample.digits} {key}.cls\n")
+            self._index.append(
+                f"png {start} {len(image)} {key}.png cls {self._offset + BLOCK} {sample.digits} {key}.cls\n"
+            )
             self._offset += len(sample.label)
             blocks += (block, sample.label)
         self._write(b"".join(blocks))

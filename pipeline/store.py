@@ -10,6 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pipeline.lock import publishing
 
 BUILD = ".build"
 _SCRATCH = f"{BUILD}/tmp"
+_SYNCS = 16  # at once
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class LocalStore:
             LostLock: the run does not own the output any more; nothing has been renamed.
             OSError: as the file system says.
         """
-        for path in files.values():
-            _sync(path)
+        with ThreadPoolExecutor(_SYNCS) as pool:  # together: a journal commits once for many
+            list(pool.map(_sync, files.values()))
         with publishing(self.root / BUILD, run):
             for name, path in files.items():
                 path.replace(self.root / name)

@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+from pipeline.errors import one_line
 from pipeline.job import Job
 from pipeline.manifest import REJECTS
 from pipeline.progress import duration, shares
@@ -17,7 +19,7 @@ def text(job: Job, outcome: Outcome) -> str:
     variants = manifest["variants"].values()
     total = sum(split["bytes"] for variant in variants for split in variant["splits"].values())
     splits = ", ".join(f"{name} {split['samples']:,}" for name, split in manifest["splits"].items())
-    lines = [f"{job.out}: {len(variants)} variants ({', '.join(manifest['variants'])}) of {splits} images, {total / 1e6:,.1f} MB"]
+    lines = [f"{job.out}: {', '.join(manifest['variants'])} of {splits} images, {total / 1e6:,.1f} MB"]
     if outcome.shards:
         rate = outcome.images / max(outcome.working, 1e-9)
         lines.append(
@@ -32,9 +34,11 @@ def text(job: Job, outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def _numerics(manifest: dict) -> str:  # type: ignore[type-arg]
+def _numerics(manifest: dict[str, Any]) -> str:
     splits = [split for variant in manifest["variants"].values() for split in variant["splits"].values()]
-    sums = {name: sum(split[name] for split in splits) for name in ("near_ties", "degenerate_planes", "recomputed_planes")}
+    sums = {
+        name: sum(split[name] for split in splits) for name in ("near_ties", "degenerate_planes", "recomputed_planes")
+    }
     subpixels = max(1, sum(split["subpixels"] for split in splits))
     return (
         f"numerics: {1e6 * sums['near_ties'] / subpixels:.1f} subpixels in a million near a rounding tie, "
@@ -46,7 +50,7 @@ def rejects(job: Job, count: int) -> str:
     """The first rejects by name and reason."""
     lines = (Path(job.out) / REJECTS).read_text().splitlines()
     told = [json.loads(line) for line in lines[:_SHOWN]]
-    listed = "; ".join(f"{ascii(reject['name'])[1:-1]}: {reject['reason']}" for reject in told)
+    listed = "; ".join(f"{one_line(reject['name'])}: {reject['reason']}" for reject in told)
     more = f"; and {count - len(told)} more" if count > len(told) else ""
     noun = "image was" if count == 1 else "images were"
     return f"{count} {noun} rejected ({listed}{more}); all are in {job.out}/{REJECTS}; a rerun tries them again"

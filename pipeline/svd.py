@@ -22,8 +22,8 @@ EPS = float(np.finfo(np.float64).eps)
 MAX_ERROR = 1e-5
 # Where sigma_{k+1} is below this, A_k is within it of the integer image itself and rounds to it, however A_k is had.
 NEGLIGIBLE = 0.25
-# Grey levels around a rounding tie: the contract's tie band, and what is a tie but for rounding errors. Such planes (flat
-# or binary drawings, mostly) are left to LAPACK, so that even an exact half falls to the side where the reference has it.
+# Grey levels around a rounding tie: the contract's tie band, and what is a tie but for rounding errors. Such planes
+# (drawings, mostly) are left to LAPACK, so that even an exact half falls to the side where the reference has it.
 TIE = 1e-5
 EXACT_TIE = 1e-9
 # sigma_k - sigma_{k+1} <= GAP * sigma_1: A_k is not unique (the contract's definition of a degenerate plane).
@@ -150,4 +150,5 @@ def _lapack(plane: np.ndarray, rank: int) -> tuple[np.ndarray, bool]:
 
 
 def _to_host(array: Array) -> np.ndarray:
-    return array.get() if hasattr(array, "get") else array
+    on_host: np.ndarray = array.get() if hasattr(array, "get") else array
+    return on_host

@@ -7,13 +7,12 @@ the same bytes whichever process runs it, in whatever batches.
 import contextlib
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -58,7 +57,7 @@ class ShardTask:
 class Progress:
     """What a shard in work reports: seconds by stage, and images and rejects so far."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     images: int = 0
     rejects: list[Reject] = field(default_factory=list)
 
@@ -86,14 +85,20 @@ class Encoded(NamedTuple):
     values: np.ndarray
 
 
-def in_turn(stage: Iterable[T]) -> Iterable[T]:
+class Executor(Protocol):
+    """Wraps each stage of a shard."""
+
+    def __call__(self, stage: Iterable[T], /) -> Iterable[T]: ...
+
+
+def in_turn(stage: Iterable[T], /) -> Iterable[T]:
     """The executor of a single core: each stage runs when the next one asks. A GPU worker injects one that overlaps."""
     return stage
 
 
 def build_shard(
     task: ShardTask,
-    overlap: Callable[[Iterable[T]], Iterable[T]] = in_turn,
+    overlap: Executor = in_turn,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
     """Compute, write and commit one shard.
@@ -134,7 +139,7 @@ def build_shard(
                 tar, index = writer.finish(), task.tars[variant].removesuffix(".tar") + ".idx"
                 proofs[variant.name] = VariantProof(
                     FileProof(task.tars[variant], tar.size, tar.sha256),
-                    _write(index, tar.index, scratch_for(index)),
+                    _write(index, tar.dali_index, scratch_for(index)),
                     statistics[variant],
                 )
             chunks = spectra.chunks(task.shard.split, task.shard.start, values, task.samples_per_shard)
@@ -156,7 +161,7 @@ def encode_batches(
     task: ShardTask,
     wanted: tuple[Variant, ...],
     progress: Progress,
-    overlap: Callable[[Iterable[T]], Iterable[T]] = in_turn,
+    overlap: Executor = in_turn,
 ) -> Iterator[Encoded]:
     """Everything before the writing; a dry run measures with it."""
     runtime.prepare()
@@ -181,9 +186,7 @@ def _read(task: ShardTask, progress: Progress) -> Iterator[list[tuple[Entry, byt
         yield batch
 
 
-def _decode(
-    task: ShardTask, batches: Iterable[list[tuple[Entry, bytes]]], progress: Progress
-) -> Iterator[Batch]:
+def _decode(task: ShardTask, batches: Iterable[list[tuple[Entry, bytes]]], progress: Progress) -> Iterator[Batch]:
     position = task.shard.start
     for raw in batches:
         with progress.timed("decode"):

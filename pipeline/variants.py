@@ -1,9 +1,9 @@
 """Which cuts of an image exist, what they are called, and how they become bytes."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,7 +51,8 @@ def canonical(cuts: list[Variant]) -> tuple[Variant, ...]:
     return tuple(sorted(set(cuts), key=lambda v: (COMPONENTS.index(v.component), v.rank)))
 
 
-class Statistics(NamedTuple):
+@dataclass(frozen=True)
+class Statistics:
     """What is counted of one variant; adds up over batches and shards.
 
     Attributes:
@@ -69,12 +70,13 @@ class Statistics(NamedTuple):
     sums: tuple[int, ...] = (0, 0, 0)
     squares: tuple[int, ...] = (0, 0, 0)
 
-    def __add__(self, other: object) -> "Statistics":
-        if not isinstance(other, Statistics):
-            return NotImplemented
-        counts = (a + b for a, b in zip(self[:5], other[:5], strict=True))
-        channels = (tuple(a + b for a, b in zip(*pair, strict=True)) for pair in zip(self[5:], other[5:], strict=True))
-        return Statistics(*counts, *channels)
+    def __add__(self, other: "Statistics") -> "Statistics":
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Statistics(*(_plus(mine, theirs) for mine, theirs in pairs))
+
+
+def _plus(mine: Any, theirs: Any) -> Any:
+    return tuple(a + b for a, b in zip(mine, theirs, strict=True)) if isinstance(mine, tuple) else mine + theirs
 
 
 class Cut(NamedTuple):
@@ -108,7 +110,9 @@ def cut(
             exact = rounded if variant.component == "low" else signed - rounded + OFFSET
             clipped = xp.clip(exact, 0, 255)
             stored = clipped.astype(xp.uint8)
-            cuts[variant] = Cut(stored, Statistics(int(xp.count_nonzero(clipped != exact)), *counts, *_moments(stored, xp)))
+            cuts[variant] = Cut(
+                stored, Statistics(int(xp.count_nonzero(clipped != exact)), *counts, *_moments(stored, xp))
+            )
     if Variant("full") in wanted:
         sums, squares = _moments(pixels, xp)
         cuts[Variant("full")] = Cut(pixels, Statistics(sums=sums, squares=squares))

@@ -83,7 +83,10 @@ def _text(manifest: dict[str, Any], names: list[str]) -> str:
 
 
 def _table(manifest: dict[str, Any], names: list[str]) -> str:
-    rows = ["| variant | split | images | clipped subpixels | mean (R, G, B) | std (R, G, B) |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| variant | split | images | clipped subpixels | mean (R, G, B) | std (R, G, B) |",
+        "|---|---|---|---|---|---|",
+    ]
     for name in names:
         for split, described in manifest["variants"][name]["splits"].items():
             clipped = 100 * described["clipped"] / max(1, described["subpixels"])

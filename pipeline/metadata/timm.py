@@ -12,7 +12,9 @@ def files(manifest: dict[str, Any]) -> dict[str, bytes]:
     for variant in manifest["variants"].values():
         own = {}
         for split, described in variant["splits"].items():
-            for alias in [split] + ["validation"] * (split in ("test", "val") and "validation" not in variant["splits"]):
+            for alias in [split] + ["validation"] * (
+                split in ("test", "val") and "validation" not in variant["splits"]
+            ):
                 own[alias] = _split(alias, described, strip=True)
                 composite = f"{variant['folder']}-{alias}"
                 every[composite] = _split(composite, described, strip=False)

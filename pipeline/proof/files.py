@@ -10,7 +10,7 @@ from typing import BinaryIO
 from pipeline.proof.faults import Faults, shown
 from pipeline.proof.manifest import FileClaim, Manifest
 
-INTACT, CHANGED, ABSENT = "intact", "changed", "absent"
+INTACT, EDITED, TORN, ABSENT = "intact", "edited", "torn", "absent"
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -35,8 +35,8 @@ def state_of(root: Path, name: str, claim: FileClaim, owners: Mapping[str, str])
         owners: the claimed files by their SHA-256, to tell files that have changed places.
 
     Returns:
-        ``INTACT``, ``CHANGED`` (in place, another content) or ``ABSENT`` (missing, unreadable, or another listed file),
-        and what is wrong.
+        ``INTACT``, ``EDITED`` (another content), ``TORN`` (too short), or ``ABSENT`` (missing, unreadable, or another
+        listed file), and what is wrong.
     """
     try:
         with open_regular(root / name) as file:
@@ -51,10 +51,10 @@ def state_of(root: Path, name: str, claim: FileClaim, owners: Mapping[str, str])
     if size and owners.get(found, name) != name:  # an empty file is torn, not a swapped empty one
         return ABSENT, f"swapped: it is {owners[found]}"
     if size < claim.size:
-        return CHANGED, f"torn: {size:,} of {claim.size:,} bytes"
+        return TORN, f"torn: {size:,} of {claim.size:,} bytes"
     if size > claim.size:
-        return CHANGED, f"{size:,} bytes, the manifest says {claim.size:,}"
-    return CHANGED, "differs from the manifest (SHA-256)"
+        return EDITED, f"{size:,} bytes, the manifest says {claim.size:,}"
+    return EDITED, "differs from the manifest (SHA-256)"
 
 
 def check_files(manifest: Manifest, names: list[str], owners: Mapping[str, str]) -> tuple[Faults, int]:
@@ -82,4 +82,6 @@ def check_strays(manifest: Manifest, faults: Faults) -> None:
             continue  # then its shards are missing, too
         for name in found:
             if name.endswith(".tar") and f"{variant.folder}/{name}" not in manifest.files:
-                faults.add(f"{variant.folder}/{name}", f"not in the manifest, but *.tar in {shown(variant.folder)} reads it")
+                faults.add(
+                    f"{variant.folder}/{name}", f"not in the manifest, but *.tar in {shown(variant.folder)} reads it"
+                )

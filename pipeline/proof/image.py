@@ -56,7 +56,7 @@ def _check_chunks(content: bytes, shape: tuple[int, int]) -> None:
         if end > len(content):
             raise BadImage("cut off")
         if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            raise BadImage(f"damaged: the checksum of its chunk {ascii(kind.decode('latin-1'))} is wrong")
+            raise BadImage(f"damaged: the checksum of its chunk {kind.decode('latin-1')!a} is wrong")
         if first:
             _check_header(content, kind, length, shape)
             first = False

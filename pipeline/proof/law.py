@@ -11,15 +11,18 @@ from pipeline.proof.manifest import OFFSET
 class Bounds:
     """What the images of a batch can be, subpixel by subpixel, narrowed by each pair of low and high.
 
+    Images that are not known are bounded by their parts alone, so that the ranks are held against each other.
+
     Args:
-        shape: of the arrays, (n, h, w, 3).
-        images: uint8, the images where they are known; without them the ranks are held against each other.
+        images: uint8 (n, h, w, 3).
+        known: bool (n,), of which of them it holds; the others may be anything.
     """
 
-    def __init__(self, shape: tuple[int, ...], images: np.ndarray | None) -> None:
-        self._known = images is not None
-        self.least = np.zeros(shape, np.int16) if images is None else images.astype(np.int16)
-        self.most = np.full(shape, 255, np.int16) if images is None else self.least
+    def __init__(self, images: np.ndarray, known: np.ndarray) -> None:
+        self._least = images.astype(np.int16)
+        self._most = self._least.copy()
+        self._least[~known], self._most[~known] = 0, 255
+        self._narrow = not known.all()
 
     def broken(self, low: np.ndarray, high: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """bool (n, h, w, 3): where no image can have these two parts and those given before.
@@ -30,13 +33,13 @@ class Bounds:
         """
         total = np.add(low, high, dtype=np.int16)
         total -= OFFSET
-        # A low part clipped at 0 stands for R <= 0, so X <= high - 128 at most; and so on for each of the four edges.
+        # A low part clipped at 0 stands for R <= 0, so X is at most high - 128; and so on for each of the four edges.
         least = np.where((low != 0) & (high != 0), total, np.int16(0))
         most = np.where((low != 255) & (high != 255), total, np.int16(255))
-        wrong = (least > self.most) | (most < self.least)
+        wrong: np.ndarray = (least > self._most) | (most < self._least)
         wrong[~valid] = False
-        if not self._known:
+        if self._narrow:
             keep = valid[:, None, None, None] & ~wrong
-            np.maximum(self.least, least, out=self.least, where=keep)
-            np.minimum(self.most, most, out=self.most, where=keep)
+            np.maximum(self._least, least, out=self._least, where=keep)
+            np.minimum(self._most, most, out=self._most, where=keep)
         return wrong

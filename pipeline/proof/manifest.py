@@ -113,10 +113,14 @@ def load(root: Path, faults: Faults) -> Manifest:
 def _read(root: Path) -> dict[str, Any]:
     try:
         if not root.is_dir():
-            raise PipelineError(f"{root} {'is a file, not the folder of an output' if root.exists() else 'does not exist'}")
+            raise PipelineError(
+                f"{root} {'is a file, not the folder of an output' if root.exists() else 'does not exist'}"
+            )
         path = root / NAME
         if not path.is_file():
-            raise PipelineError(f"{root} has no {NAME}: it is no output, or an unfinished one; build it to its end first")
+            raise PipelineError(
+                f"{root} has no {NAME}: it is no output, or an unfinished one; build it to its end first"
+            )
         if path.stat().st_size > MAX_BYTES:
             raise PipelineError(f"{NAME} is damaged: {path.stat().st_size:,} bytes are more than a manifest can have")
         raw = json.loads(path.read_bytes())
@@ -213,7 +217,7 @@ def _safe(name: str) -> str:
 
 def _plain(name: str) -> str:
     if "/" in _safe(name):
-        raise _Damaged(f"a split is called {ascii(name)}")
+        raise _Damaged(f"a split is called {name!a}")
     return name
 
 
@@ -222,7 +226,9 @@ def _shards(
 ) -> list[ShardSet]:
     """The shards that every variant must have, checked against those that each one lists."""
     listed = {
-        (variant.name, split): _get(_get(_get(raw["variants"][variant.name], "splits", dict), split, dict), "shards", list)
+        (variant.name, split): _get(
+            _get(_get(raw["variants"][variant.name], "splits", dict), split, dict), "shards", list
+        )
         for variant in variants
         for split in splits
     }
@@ -232,7 +238,9 @@ def _shards(
         for variant in variants:
             if len(listed[variant.name, split]) != wanted:
                 has = len(listed[variant.name, split])
-                raise _Damaged(f"variant {variant.name} lists {has} shards of {split}, {counts.entries} entries make {wanted}")
+                raise _Damaged(
+                    f"variant {variant.name} lists {has} shards of {split}, {counts.entries} entries make {wanted}"
+                )
         for number in range(wanted):
             start, stop = number * per_shard, min((number + 1) * per_shard, counts.entries)
             tars, samples = {}, {}
@@ -263,7 +271,9 @@ def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
     for split, counts in manifest.splits.items():
         needed += [samples_file(split), f"{SPECTRA}/{split}/zarr.json"]
         if counts.entries != counts.samples + counts.rejects:
-            faults.add(NAME, f"{split}: {counts.entries} entries are not {counts.samples} samples and {counts.rejects} rejects")
+            faults.add(
+                NAME, f"{split}: {counts.entries} entries are not {counts.samples} samples and {counts.rejects} rejects"
+            )
         for variant in manifest.variants:
             if list(raw["variants"][variant.name]["splits"]) != list(manifest.splits):
                 faults.add(NAME, f"variant {variant.name} has other splits than the output")

@@ -77,7 +77,9 @@ def _bytes(plane: np.ndarray, exact: np.ndarray, parts: Mapping[Variant, np.ndar
     other = np.where(tie, rounded + np.sign(exact - rounded), rounded)  # the byte on the tie's other side is right, too
     problems = {}
     for variant, pixels in parts.items():
-        first, second = (np.clip(r if variant.component == "low" else plane - r + OFFSET, 0, 255) for r in (rounded, other))
+        first, second = (
+            np.clip(r if variant.component == "low" else plane - r + OFFSET, 0, 255) for r in (rounded, other)
+        )
         wrong = (pixels != first) & (pixels != second)
         if wrong.any():
             row, column = np.argwhere(wrong)[0]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pipeline.proof.faults import Faults, counted, shown
 from pipeline.proof.files import digest_of, open_regular
 from pipeline.proof.manifest import REJECTS, Manifest, samples_file
+from pipeline.sources.index import SourceIndex
 
 MAX_LINE = 1 << 16  # bytes
 
@@ -39,79 +40,107 @@ class Listing:
 
     Attributes:
         offsets: where the first line of each shard begins, bytes; empty where the file cannot be used.
-        intact: it is the file that the manifest claims.
+        indexes: int64, the entry of each output position in the source's order.
+        intact: the lists of samples and of rejects are the files that the manifest claims.
         rejects: output positions without a sample.
     """
 
-    path: Path
-    split: str
     offsets: list[int] = field(default_factory=list)
+    indexes: array[int] = field(default_factory=lambda: array("q"))
     intact: bool = True
     rejects: frozenset[int] = frozenset()
 
 
-def read_listings(manifest: Manifest, faults: Faults) -> dict[str, Listing]:
+def read_listings(manifest: Manifest, source: SourceIndex | None, faults: Faults) -> dict[str, Listing]:
     """Go through every samples file once, line by line.
 
     Args:
+        source: what the source holds, if it is at hand: every line must say the same.
         faults: lines that are wrong, keys that come twice, counts that differ. (Hashes are checked with all files'.)
     """
     rejects = _read_rejects(manifest, faults)
-    return {split: _outline(manifest, split, rejects[split], faults) for split in manifest.splits}
+    listings = {}
+    for split in manifest.splits:
+        listing = Listing(rejects=frozenset(rejects[split]))
+        try:
+            listing.intact = all(_is_claimed(manifest, name) for name in (samples_file(split), REJECTS))
+            for sample in _outlined(manifest, split, listing):
+                _check(sample, manifest, source, rejects[split].get(sample.position), faults)
+            _check_count(manifest, split, listing)
+        except BadLine as error:
+            faults.add(samples_file(split), f"{error}; its samples cannot be checked")
+            listing.offsets.clear()
+        except OSError:  # missing or unreadable, which the check of all files reports
+            listing.offsets.clear()
+        repeated = len(listing.indexes) - len(set(listing.indexes))
+        if repeated:
+            faults.add(samples_file(split), f"{counted(repeated, 'key')} more than once")
+        listings[split] = listing
+    return listings
 
 
-def samples_of(listing: Listing, number: int, start: int, stop: int) -> list[Sample]:
-    """The samples that a shard must hold, in order.
+def read_samples(path: Path, offset: int, split: str, start: int, stop: int) -> list[Sample]:
+    """Some lines of a samples file.
+
+    Args:
+        offset: where the line of position ``start`` begins, bytes.
 
     Raises:
-        BadLine, OSError: the file has changed since it was outlined.
+        BadLine, OSError: the file is not what it was when it was outlined.
     """
-    with open_regular(listing.path) as file:
-        file.seek(listing.offsets[number])
+    with open_regular(path) as file:
+        file.seek(offset)
         lines = _lines(file)
-        every = [_sample(next(lines, b""), listing.split, position) for position in range(start, stop)]
-    return [sample for sample in every if sample.position not in listing.rejects]
+        return [_sample(next(lines, b""), split, position) for position in range(start, stop)]
 
 
-def _outline(manifest: Manifest, split: str, rejects: dict[int, str], faults: Faults) -> Listing:
-    name, counts = samples_file(split), manifest.splits[split]
-    listing = Listing(manifest.root / name, split, rejects=frozenset(rejects))
+def _is_claimed(manifest: Manifest, name: str) -> bool:
     claim = manifest.files.get(name)
-    indexes = array("q")
-    try:
-        listing.intact = claim is None or digest_of(listing.path) == claim.sha256
-        with open_regular(listing.path) as file:
-            at = 0
-            for position, line in enumerate(_lines(file)):
-                if position % manifest.samples_per_shard == 0 and position < counts.entries:
-                    listing.offsets.append(at)
-                at += len(line)
-                sample = _sample(line, split, position)
-                _check(sample, manifest, rejects.get(position), faults)
-                indexes.append(sample.index)
-    except BadLine as error:
-        faults.add(name, f"{error}; the samples of {split} cannot be checked")
-        listing.offsets = []
-        return listing
-    except OSError:  # missing or unreadable, which the check of all files reports
-        listing.offsets = []
-        return listing
-    if len(indexes) != counts.entries:
-        faults.add(name, f"{counted(len(indexes), 'line')}, the manifest says {counts.entries:,}; its samples cannot be checked")
-        listing.offsets = []
-    elif len(set(indexes)) != len(indexes):
-        faults.add(name, f"{counted(len(indexes) - len(set(indexes)), 'key')} that it has already")
-    return listing
+    return claim is None or digest_of(manifest.root / name) == claim.sha256
 
 
-def _check(sample: Sample, manifest: Manifest, rejected: str | None, faults: Faults) -> None:
-    where = samples_file(sample.key.rpartition("-")[0])
+def _outlined(manifest: Manifest, split: str, listing: Listing) -> Iterator[Sample]:
+    """Every line's sample, noting in ``listing`` where shards begin."""
+    at = 0
+    with open_regular(manifest.root / samples_file(split)) as file:
+        for position, line in enumerate(_lines(file)):
+            sample = _sample(line, split, position)
+            if position % manifest.samples_per_shard == 0:
+                listing.offsets.append(at)
+            at += len(line)
+            listing.indexes.append(sample.index)
+            yield sample
+
+
+def _check_count(manifest: Manifest, split: str, listing: Listing) -> None:
+    entries = manifest.splits[split].entries
+    if len(listing.indexes) != entries:
+        raise BadLine(f"{counted(len(listing.indexes), 'line')}, the manifest says {entries:,}")
+
+
+def _check(
+    sample: Sample, manifest: Manifest, source: SourceIndex | None, rejected: str | None, faults: Faults
+) -> None:
+    split = sample.key.rpartition("-")[0]
     if sample.label >= manifest.classes:
-        faults.add(where, f"{sample.key}: label {sample.label}, but classes number {manifest.classes}")
+        faults.add(samples_file(split), f"{sample.key}: label {sample.label}, but there are {manifest.classes} classes")
     if manifest.order == "source" and sample.index != sample.position:
-        faults.add(where, f"{sample.key} stands on line {sample.position + 1}, not in the source's order")
+        faults.add(samples_file(split), f"{sample.key}: on line {sample.position + 1}, which is not the source's order")
     if rejected is not None and rejected != sample.key:
-        faults.add(REJECTS, f"position {sample.position} is {sample.key}, not {shown(rejected)}")
+        faults.add(REJECTS, f"position {sample.position} of {split} is {sample.key}, not {shown(rejected)}")
+    if source is not None:
+        _check_entry(sample, split, source, faults)
+
+
+def _check_entry(sample: Sample, split: str, source: SourceIndex, faults: Faults) -> None:
+    index = source.splits.get(split)
+    if index is None or sample.index >= len(index):
+        faults.add(samples_file(split), f"{sample.key}: the source has no such entry")
+    elif (index.names[sample.index], int(index.labels[sample.index])) != (sample.name, sample.label):
+        was = f"{shown(index.names[sample.index])}, label {index.labels[sample.index]}"
+        faults.add(
+            samples_file(split), f"{sample.key}: {shown(sample.name)}, label {sample.label}; in the source: {was}"
+        )
 
 
 def _read_rejects(manifest: Manifest, faults: Faults) -> dict[str, dict[int, str]]:
@@ -134,7 +163,10 @@ def _read_rejects(manifest: Manifest, faults: Faults) -> dict[str, dict[int, str
         return rejects  # reported with all files
     for split, found in rejects.items():
         if len(found) != manifest.splits[split].rejects:
-            faults.add(REJECTS, f"{counted(len(found), 'reject')} of {split}, the manifest says {manifest.splits[split].rejects}")
+            faults.add(
+                REJECTS,
+                f"{counted(len(found), 'reject')} of {split}, the manifest says {manifest.splits[split].rejects}",
+            )
     return rejects
 
 

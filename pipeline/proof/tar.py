@@ -60,7 +60,7 @@ def members(file: BinaryIO, most: int) -> Iterator[Member]:
         else:
             data = file.read(padded)
             if len(data) < padded:
-                raise TarError(f"cut off after {at + BLOCK + len(data):,} bytes, in the middle of {ascii(name)}")
+                raise TarError(f"cut off after {at + BLOCK + len(data):,} bytes, in the middle of {name!a}")
             data = data[:size]
         yield Member(name, at + BLOCK, data, problem)
         at += BLOCK + padded
@@ -74,7 +74,7 @@ def _check(header: bytes) -> tuple[str, str]:
     if header[257:265] != _MAGIC or any(header[345:500]):
         return name, "its tar header is not plain USTAR"
     if header[156:157] not in b"0\0":
-        return name, f"it is no file (tar type {ascii(header[156:157].decode('latin-1'))})"
+        return name, f"it is no file (tar type {header[156:157].decode('latin-1')!a})"
     return name, ""
 
 

@@ -110,7 +110,7 @@ def _copy(url: str, partial: Path, size: int, report: Callable[[int, int], None]
             error.close()
             if error.code >= 500 or error.code in _BUSY:
                 raise _Transient(f"the server answered {error.code}") from None
-            raise _Failed(f"the server answered {error.code} {error.reason}") from None
+            raise _Failed(f"the server answered {error.code}") from None
         except (OSError, http.client.HTTPException) as error:
             raise _Transient(_reason(error)) from None
         with response:
@@ -142,5 +142,7 @@ def _stream(response: http.client.HTTPResponse, file: BinaryIO, size: int, repor
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, http.client.HTTPException):
+        return "the server does not answer in HTTP"  # the exception's text is whatever it sent
     cause = getattr(error, "reason", None) or error  # urllib wraps the socket's error
     return str(getattr(cause, "strerror", None) or cause or type(cause).__name__)

@@ -4,12 +4,13 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Entry:
     """One image of a source.
 
     ``index`` is its place in the source's order (the number in its key), ``name`` its original name, and ``file``,

@@ -93,7 +93,7 @@ def load(content: bytes, name: str) -> dict[str, object]:
         if not isinstance(loaded, dict):
             raise pickle.UnpicklingError("it holds no dictionary")
         return {key.decode("ascii") if isinstance(key, bytes) else str(key): value for key, value in loaded.items()}
-    except Exception as error:  # noqa: BLE001  a hostile pickle raises what it likes
+    except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PipelineError(f"{name} is no pickle of a CIFAR batch, or a damaged one: {reason!r}") from None
 

@@ -1,5 +1,6 @@
 """Promises of the sample source: pinned photographs, crops that never overlap, classes mixed."""
 
+import importlib.metadata
 import importlib.util
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pipeline.errors import PipelineError
 from pipeline.sources import sample
 from pipeline.sources.sample import Sample
 
-FOLDER = Path(importlib.util.find_spec("skimage").submodule_search_locations[0]) / "data"
+FOLDER = Path(importlib.metadata.distribution("scikit-image").locate_file("skimage/data"))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

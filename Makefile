@@ -1,0 +1,34 @@
+# Every target makes the virtual environment and installs what it needs by itself.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: demo test test-full lint bench clean
+
+demo: $(READY)  ## the main job on the embedded sample, then its proof
+	$(BIN)/python -m pipeline.build --dataset sample --ranks 3,5,10 --components low,high,full --out out/sample
+	$(BIN)/python -m pipeline.verify out/sample
+	@echo "Look at out/sample/README.md, and at the images: tar xf out/sample/sample-rank5/sample-rank5-test-000000.tar -C /tmp"
+
+test: $(READY)  ## all tests in their short form
+	$(BIN)/python -m pytest -q
+
+test-full: $(READY)  ## the long forms: every lossless image at hand, every kill
+	$(BIN)/python -m pytest -q -s -m full
+
+lint: $(READY)  ## style and types
+	$(BIN)/ruff check pipeline tests bench jobs
+	$(BIN)/ruff format --check pipeline tests bench jobs
+	$(BIN)/mypy
+
+bench: $(READY)  ## this pipeline against the baseline, on the same images in one run
+	$(BIN)/python -m bench $(ARGS)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) out build *.egg-info

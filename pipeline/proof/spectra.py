@@ -1,0 +1,81 @@
+"""``spectra.zarr`` read by zarr: a row of singular values for every sample, NaN for every reject."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from pipeline.proof.faults import Faults, shown
+from pipeline.proof.manifest import SPECTRA, Manifest, ShardSet
+from pipeline.proof.samples import Sample
+
+MAX_CHUNK = 1 << 26  # bytes; more than a builder writes is not read
+# Errors that the format allows: of sigma_1, and of the value itself.
+OF_FIRST, OF_VALUE = 1e-7, 1e-6
+
+
+class SpectraError(Exception):
+    """The array cannot be read, or is not what the manifest describes."""
+
+
+def rows(manifest: Manifest, shard: ShardSet) -> np.ndarray:
+    """float32 (n, 3, min(h, w)): the rows of a shard's output positions.
+
+    Raises:
+        SpectraError: why they cannot be read.
+    """
+    try:
+        import zarr  # a quarter of a second, which --help must not wait for
+
+        array = zarr.open_array(str(manifest.root / SPECTRA), path=shard.split, mode="r")
+        _check(array, manifest, shard.split)
+        return np.asarray(array[shard.start : shard.stop])
+    except SpectraError:
+        raise
+    except Exception as error:  # zarr raises what it likes on hostile metadata
+        raise SpectraError(f"zarr cannot read it: {shown(' '.join(str(error).split()))}") from None
+
+
+def _check(array: Any, manifest: Manifest, split: str) -> None:
+    """Refuse what would not be this output's array, or would take more memory than it may."""
+    wanted = (manifest.splits[split].entries, 3, min(manifest.shape))
+    if array.shape != wanted or array.dtype != np.dtype("<f4"):
+        raise SpectraError(f"{array.dtype} {array.shape}, not float32 {wanted}")
+    plain = type(array.metadata.codecs[0]).__name__ == "BytesCodec" and len(array.metadata.codecs) == 1
+    if not plain or 4 * math.prod(array.chunks) > max(MAX_CHUNK, 4 * math.prod(wanted[1:])):
+        raise SpectraError("it is compressed, or its chunks are larger than 64 MB")
+
+
+def check_rows(values: np.ndarray, shard: ShardSet, expected: list[Sample], faults: Faults) -> None:
+    """Every sample has finite singular values, none negative, in descending order; every reject has NaN."""
+    name = f"{SPECTRA}/{shard.split}"
+    places = [sample.position - shard.start for sample in expected]
+    rejected = np.ones(len(values), bool)
+    rejected[places] = False
+    if not np.isnan(values[rejected]).all():
+        faults.add(name, f"rows {shard.start} to {shard.stop}: a rejected image has singular values")
+    kept = values[places]
+    with np.errstate(invalid="ignore"):
+        good = np.isfinite(kept).all(axis=(1, 2)) & (kept >= 0).all(axis=(1, 2))
+        good &= (kept[..., :-1] >= kept[..., 1:]).all(axis=(1, 2))
+    for place in np.flatnonzero(~good):
+        sample = expected[place]
+        faults.add(name, f"{sample.key}: row {sample.position} holds no descending singular values")
+
+
+def compare_row(row: np.ndarray, reference: np.ndarray) -> str:
+    """What is wrong with a sample's row, or an empty string.
+
+    Args:
+        row: float32 (3, n).
+        reference: float64 (3, n).
+    """
+    allowed = OF_FIRST * reference[:, :1] + OF_VALUE * reference
+    wrong = ~(np.abs(row.astype(np.float64) - reference) <= allowed)  # so that NaN is wrong
+    if not wrong.any():
+        return ""
+    channel, place = np.argwhere(wrong)[0]
+    return (
+        f"singular value {place + 1} of {('red', 'green', 'blue')[channel]} is {row[channel, place]:.6g}, "
+        f"should be {reference[channel, place]:.6g}"
+    )

@@ -1,0 +1,75 @@
+"""``python -m pipeline.verify``: prove that an output is complete and right."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.build import Parser
+from pipeline.errors import FAILED, PipelineError, UsageError
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m pipeline.verify",
+        description="Prove a finished output from its manifest.json: every file's hash, every sample's presence, order, "
+        "label and decoding, that low and high add up to the image, and some images recomputed in float64.",
+        epilog="Exit status: 0 proven; 1 not, the faults are named; 2 wrong usage.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("out", metavar="OUT", type=Path, help="the output's folder")
+    parser.add_argument(
+        "--source", metavar="DIR", type=Path, help="where the data lies that it was made from (not for dataset sample)"
+    )
+    parser.add_argument(
+        "--allow-unverified", action="store_true", help="take a source whose checksums are not the official ones"
+    )
+    parser.add_argument(
+        "--sample", metavar="N", type=_number("--sample", 0), default=64, help="images to recompute (default 64)"
+    )
+    parser.add_argument("--workers", metavar="N", type=_number("--workers", 1), help="processes (default: all cores)")
+    return parser
+
+
+def _number(option: str, least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
+            raise UsageError(f"{option}: {text!r} is not a whole number from {least}")
+        return int(text)
+
+    return parse
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command. Returns the exit status."""
+    try:
+        return _main(_parser().parse(sys.argv[1:] if arguments is None else arguments))
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("stopped; nothing is proven", file=sys.stderr)
+        return FAILED
+
+
+def _main(options: argparse.Namespace) -> int:
+    from pipeline.proof import summary
+    from pipeline.proof.prove import prove
+
+    terminal = sys.stderr.isatty()
+
+    def progress(done: int, parts: int) -> None:
+        if terminal:
+            end = "\r\x1b[K" if done == parts else ""
+            print(f"\r\x1b[Kproven {done} of {parts} parts{end}", end="", file=sys.stderr, flush=True)
+
+    proof = prove(options.out, options.source, options.allow_unverified, options.sample, options.workers, progress)
+    if proof.total.faults.count:
+        print(summary.faults(proof), file=sys.stderr)
+        return FAILED
+    print(summary.proven(proof))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
