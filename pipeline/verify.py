@@ -12,8 +12,8 @@ from pipeline.errors import FAILED, PipelineError, UsageError
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m pipeline.verify",
-        description="Prove a finished output from its manifest.json: every file's hash, every sample's presence, order, "
-        "label and decoding, that low and high add up to the image, and some images recomputed in float64.",
+        description="Prove a finished output from its manifest.json: every file's hash, every sample's presence, "
+        "order, label and decoding, that low and high add up to the image, and some images recomputed in float64.",
         epilog="Exit status: 0 proven; 1 not, the faults are named; 2 wrong usage.",
         allow_abbrev=False,
     )

@@ -1,11 +1,11 @@
 """Every file of an output against its claimed size and SHA-256, and tars that nothing claims."""
 
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 from pipeline.proof.faults import Faults, shown
 from pipeline.proof.manifest import FileClaim, Manifest
@@ -13,13 +13,13 @@ from pipeline.proof.manifest import FileClaim, Manifest
 INTACT, EDITED, TORN, ABSENT = "intact", "edited", "torn", "absent"
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """Open a regular file for reading; never waits, as opening a pipe would. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(0, "not a regular file", str(path))
-    return os.fdopen(descriptor, "rb", 1 << 18)
+    return io.BufferedReader(io.FileIO(descriptor), 1 << 18)
 
 
 def digest_of(path: Path) -> str:

@@ -44,7 +44,7 @@ class Split(NamedTuple):
 
 
 class ShardSet(NamedTuple):
-    """One shard in all its variants: output positions ``start`` to ``stop``, and the tar of each variant by its name."""
+    """One shard in all variants: output positions ``start`` to ``stop``; by variant name, its tar and its samples."""
 
     split: str
     number: int
@@ -141,10 +141,10 @@ class _Damaged(Exception):
     """The manifest is not what a builder writes; the text says where."""
 
 
-def _get(where: dict[str, Any], key: str, kind: type, of: str = "") -> Any:
+def _get(where: dict[str, Any], key: str, kind: type[Any], of: str = "") -> Any:
     """A field of the wanted type; whole numbers are never negative."""
     value = where.get(key)
-    if type(value) is not kind or (kind is int and value < 0):
+    if type(value) is not kind or (isinstance(value, int) and value < 0):
         raise _Damaged(f"{shown(of)}{shown(key)} is {'missing' if key not in where else 'no ' + _KINDS[kind]}")
     return value
 

@@ -155,7 +155,7 @@ def _accuse(
             fault = f"are of another image than the parts of other ranks: {parts}"
         else:
             fault = f"are parts of no image: {parts}"
-        blamed = (suspects([low, high]) + [low])[0]
+        blamed = [*suspects([low, high]), low][0]
         report(blamed, f"{key}: {low.name} and {high.name} {fault} ({_first(where)})")
     return True
 

@@ -91,9 +91,7 @@ def _open_source(
     if index.fingerprint() != manifest.fingerprint:
         of = f"--source {source_dir}" if source_dir else "the embedded photographs"
         found, wanted = index.fingerprint(), shown(manifest.fingerprint, 64)
-        faults.add(
-            NAME, f"made from other data than {of}: fingerprint {wanted}, not {found}; nothing was compared with it"
-        )
+        faults.add(NAME, f"made from other data than {of}: fingerprint {wanted}, not {found}")
         return None, None
     return source, index
 

@@ -1,8 +1,8 @@
 """Images recomputed in float64 by ``numpy.linalg.svd``, and the bytes of an output held against them.
 
-The contract (docs/numerics.md): low = clip(rint(255 A_k)) and high = clip(X - rint(255 A_k) + 128), save within 1e-5 of a
-rounding tie. Where sigma_{k+1} is negligible A_k is the image itself; where sigma_k = sigma_{k+1} it is not unique, and
-the energy of the residual is what remains to be proven (Eckart and Young).
+The contract (docs/numerics.md): low = clip(rint(255 A_k)) and high = clip(X - rint(255 A_k) + 128), save within 1e-5
+of a rounding tie. Where sigma_{k+1} is negligible A_k is the image itself; where sigma_k = sigma_{k+1} it is not
+unique, and the energy of the residual is what remains to be proven (Eckart and Young).
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Compared(NamedTuple):
     """
 
     values: np.ndarray
-    problems: dict[str, str]
+    problems: dict[Variant, str]
     counts: Counts
 
 
@@ -49,7 +49,7 @@ def compare(image: np.ndarray, cuts: Mapping[Variant, np.ndarray]) -> Compared:
         cuts: low and high variants with their pixels, uint8 (h, w, 3).
     """
     values, counts = [], Counts()
-    problems: dict[str, str] = {}
+    problems: dict[Variant, str] = {}
     for channel in range(3):
         plane = image[..., channel].astype(np.float64)
         left, sigma, right = np.linalg.svd(plane, full_matrices=False)
@@ -65,12 +65,12 @@ def compare(image: np.ndarray, cuts: Mapping[Variant, np.ndarray]) -> Compared:
                 exact = plane if negligible else (left[:, :rank] * sigma[:rank]) @ right[:rank]
                 ties, found = _bytes(plane, exact, parts)
                 counts = counts.plus(Counts(bytes=plane.size * len(parts), ties=ties))
-            for name, problem in found.items():
-                problems.setdefault(name, f"{_CHANNELS[channel]}: {problem}")
+            for variant, problem in found.items():
+                problems.setdefault(variant, f"{_CHANNELS[channel]}: {problem}")
     return Compared(np.array(values), problems, counts)
 
 
-def _bytes(plane: np.ndarray, exact: np.ndarray, parts: Mapping[Variant, np.ndarray]) -> tuple[int, dict[str, str]]:
+def _bytes(plane: np.ndarray, exact: np.ndarray, parts: Mapping[Variant, np.ndarray]) -> tuple[int, dict[Variant, str]]:
     """Subpixels near a tie, and the variants whose bytes are not the reference's."""
     rounded = np.rint(exact)
     tie = 0.5 - np.abs(exact - rounded) < TIE
@@ -83,14 +83,14 @@ def _bytes(plane: np.ndarray, exact: np.ndarray, parts: Mapping[Variant, np.ndar
         wrong = (pixels != first) & (pixels != second)
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
-            problems[variant.name] = (
+            problems[variant] = (
                 f"{np.count_nonzero(wrong):,} of {wrong.size:,} bytes are not those of the float64 reference, "
                 f"the first at row {row}, column {column}: {pixels[row, column]}, should be {first[row, column]:.0f}"
             )
     return int(np.count_nonzero(tie)), problems
 
 
-def _energy(plane: np.ndarray, parts: Mapping[Variant, np.ndarray], norm: float) -> dict[str, str]:
+def _energy(plane: np.ndarray, parts: Mapping[Variant, np.ndarray], norm: float) -> dict[Variant, str]:
     """The variants whose residual X - R is longer or shorter than the remaining singular values, beyond rounding.
 
     Rounding moves each subpixel by at most 1/2. A clipped subpixel's residual is unknown and can only add length.
@@ -102,5 +102,5 @@ def _energy(plane: np.ndarray, parts: Mapping[Variant, np.ndarray], norm: float)
         known = (pixels > 0) & (pixels < 255)
         length = float(np.sqrt(np.sum(residual[known] ** 2)))
         if length > norm + slack or (known.all() and length < norm - slack):
-            problems[variant.name] = f"the residual has norm {length:.2f}, the remaining singular values {norm:.2f}"
+            problems[variant] = f"the residual has norm {length:.2f}, the remaining singular values {norm:.2f}"
     return problems

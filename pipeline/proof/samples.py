@@ -19,13 +19,13 @@ class Sample(NamedTuple):
     """One output position.
 
     Attributes:
-        index: the entry's place in the source's order, the number in the key.
+        number: the entry's place in the source's order, which its key carries.
         name: the entry's original name.
     """
 
     position: int
     key: str
-    index: int
+    number: int
     label: int
     name: str
 
@@ -46,7 +46,7 @@ class Listing:
     """
 
     offsets: list[int] = field(default_factory=list)
-    indexes: array[int] = field(default_factory=lambda: array("q"))
+    indexes: "array[int]" = field(default_factory=lambda: array("q"))
     intact: bool = True
     rejects: frozenset[int] = frozenset()
 
@@ -108,7 +108,7 @@ def _outlined(manifest: Manifest, split: str, listing: Listing) -> Iterator[Samp
             if position % manifest.samples_per_shard == 0:
                 listing.offsets.append(at)
             at += len(line)
-            listing.indexes.append(sample.index)
+            listing.indexes.append(sample.number)
             yield sample
 
 
@@ -124,7 +124,7 @@ def _check(
     split = sample.key.rpartition("-")[0]
     if sample.label >= manifest.classes:
         faults.add(samples_file(split), f"{sample.key}: label {sample.label}, but there are {manifest.classes} classes")
-    if manifest.order == "source" and sample.index != sample.position:
+    if manifest.order == "source" and sample.number != sample.position:
         faults.add(samples_file(split), f"{sample.key}: on line {sample.position + 1}, which is not the source's order")
     if rejected is not None and rejected != sample.key:
         faults.add(REJECTS, f"position {sample.position} of {split} is {sample.key}, not {shown(rejected)}")
@@ -134,10 +134,10 @@ def _check(
 
 def _check_entry(sample: Sample, split: str, source: SourceIndex, faults: Faults) -> None:
     index = source.splits.get(split)
-    if index is None or sample.index >= len(index):
+    if index is None or sample.number >= len(index):
         faults.add(samples_file(split), f"{sample.key}: the source has no such entry")
-    elif (index.names[sample.index], int(index.labels[sample.index])) != (sample.name, sample.label):
-        was = f"{shown(index.names[sample.index])}, label {index.labels[sample.index]}"
+    elif (index.names[sample.number], int(index.labels[sample.number])) != (sample.name, sample.label):
+        was = f"{shown(index.names[sample.number])}, label {index.labels[sample.number]}"
         faults.add(
             samples_file(split), f"{sample.key}: {shown(sample.name)}, label {sample.label}; in the source: {was}"
         )
@@ -150,8 +150,8 @@ def _read_rejects(manifest: Manifest, faults: Faults) -> dict[str, dict[int, str
         with open_regular(manifest.root / REJECTS) as file:
             for number, line in enumerate(_lines(file), 1):
                 raw = _object(line, number)
-                position, key = raw.get("position"), raw.get("key")
-                split = key.rpartition("-")[0] if isinstance(key, str) else ""
+                position, key = raw.get("position"), str(raw.get("key"))
+                split = key.rpartition("-")[0]
                 if split not in rejects or type(position) is not int or not isinstance(raw.get("reason"), str):
                     raise BadLine(f"line {number} is no reject of this output")
                 if not 0 <= position < manifest.splits[split].entries or position in rejects[split]:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -57,7 +58,7 @@ class Result:
     fitted: int = 0
     paired: int = 0
     recomputed: int = 0
-    counts: Counts = Counts()
+    counts: Counts = field(default_factory=Counts)
 
     def add(self, other: "Result") -> None:
         self.faults.extend(other.faults)
@@ -168,9 +169,7 @@ class ShardProof:
                     except OSError as error:
                         self._say(variant, f"cannot be read: {error.strerror}")
                         continue
-                    walks[variant] = walk(
-                        file, expected, self._manifest.shape, lambda text, v=variant: self._say(v, text)
-                    )
+                    walks[variant] = walk(file, expected, self._manifest.shape, partial(self._say, variant))
             for start in range(0, len(expected), size):
                 batch = Batch(expected[start : start + size], {}, {})
                 for variant, found in walks.items():
