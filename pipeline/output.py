@@ -98,8 +98,11 @@ def missing(plan: Plan, record: Record | None) -> tuple[Variant, ...]:
     return tuple(variant for variant in plan.content.variants if variant.name not in have)
 
 
-def finish(store: LocalStore, plan: Plan, run: str) -> dict[str, Any]:
-    """Write everything but the shards, the manifest last, from the records on disk.
+def finish(store: LocalStore, plan: Plan, run: str, recheck: bool) -> dict[str, Any]:
+    """Write everything but the shards, the manifest last, from the records on disk; nothing where all is in place.
+
+    Args:
+        recheck: write all the same, in case something was edited.
 
     Returns:
         the manifest.
@@ -117,7 +120,8 @@ def finish(store: LocalStore, plan: Plan, run: str) -> dict[str, Any]:
     files |= {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in small.items()}
     described["files"] = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in sorted(files.items())}
     final = json.dumps(described, indent=1).encode() + b"\n"
-    if store.read(manifest.NAME) == final and all(store.size(name) == size for name, (size, _) in files.items()):
+    unchanged = store.read(manifest.NAME) == final and all(store.size(n) == size for n, (size, _) in files.items())
+    if unchanged and not recheck:
         return described
     store.delete(manifest.NAME)
     store.put_all(small, run)

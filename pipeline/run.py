@@ -90,7 +90,7 @@ def build(job: Job) -> Outcome:
         if tasks:
             store.delete("manifest.json")
             _run(job, plan, tasks, outcome, store)
-        outcome.manifest = output.finish(store, plan, run)
+        outcome.manifest = output.finish(store, plan, run, job.recheck)
         store.clear_scratch()
         took = {"working": round(outcome.working, 3), "seconds": {k: round(v, 3) for k, v in outcome.seconds.items()}}
         output.log_run(store, _log(run, "finished", images=outcome.images, retries=outcome.retries, **took))

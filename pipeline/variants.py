@@ -120,8 +120,10 @@ def cut(
 
 
 def _moments(stored: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Per-channel sum and sum of squares of uint8 pixels."""
-    squares = xp.multiply(stored, stored, dtype=xp.uint16)
-    sums = (array.sum(axis=(0, 2, 3), dtype=xp.uint64) for array in (stored, squares))
+    """Per-channel sum and sum of squares of uint8 pixels; uint32 holds those of one plane up to 256 x 256."""
+    planes = stored.reshape(*stored.shape[:2], -1)
+    plane_sum = xp.uint32 if planes.shape[2] <= 1 << 16 else xp.uint64
+    squares = xp.multiply(planes, planes, dtype=xp.uint16)
+    sums = (array.sum(axis=2, dtype=plane_sum).sum(axis=0, dtype=xp.uint64) for array in (planes, squares))
     first, second = (tuple(int(value) for value in array) for array in sums)
     return first, second

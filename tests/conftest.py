@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -77,7 +77,7 @@ def cifar_planes(shared: Path) -> Callable[[int], np.ndarray]:
 
     def planes(count: int) -> np.ndarray:
         files = sorted((shared / "data" / "cifar10").glob("*.bin"))
-        records = np.concatenate([np.fromfile(file, np.uint8).reshape(-1, 3073) for file in files])
+        records: np.ndarray = np.concatenate([np.fromfile(file, np.uint8).reshape(-1, 3073) for file in files])
         return records[:count, 1:].reshape(-1, 32, 32)
 
     return planes
@@ -87,7 +87,8 @@ def smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """uint8 (h, w, 3): an image with a photograph's falling spectrum."""
     coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
     soft = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)).astype(np.int16)
-    return np.clip(soft + rng.integers(-12, 13, soft.shape), 0, 255).astype(np.uint8)
+    noisy: np.ndarray = np.clip(soft + rng.integers(-12, 13, soft.shape), 0, 255).astype(np.uint8)
+    return noisy
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ class SmallCifar(NamedTuple):
 
 
 @pytest.fixture
-def cifar_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallCifar]:
+def cifar_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallCifar:
     """A CIFAR-10 of 20 images a batch in the binary layout; its files count as the official ones."""
     official = cifar_manifest.load("cifar10")
     binary = official.layout("binary")
@@ -141,7 +142,7 @@ def cifar_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sm
 
     monkeypatch.setattr(cifar_manifest, "load", load)
     splits = ("train", "test")
-    yield SmallCifar(
+    return SmallCifar(
         tmp_path / "cifar",
         {split: np.concatenate([labels for of, labels, _ in parts if of == split]) for split in splits},
         {split: np.concatenate([pixels for of, _, pixels in parts if of == split]) for split in splits},

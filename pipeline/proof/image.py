@@ -8,6 +8,7 @@ from PIL import PngImagePlugin
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB = (8, 2, 0, 0, 0)  # bit depth, colour type, compression, filter and interlace methods
+_CHUNKS = (b"IDAT", b"IEND")
 _SLACK = 1 << 16
 
 
@@ -60,6 +61,8 @@ def _check_chunks(content: bytes, shape: tuple[int, int]) -> None:
         if first:
             _check_header(content, kind, length, shape)
             first = False
+        elif kind not in _CHUNKS:
+            raise BadImage(f"it has a chunk {kind.decode('latin-1')!a}, which may change its colours")
         at = end
         if kind == b"IEND":
             break

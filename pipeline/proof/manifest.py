@@ -210,7 +210,7 @@ def _claim(raw: dict[str, Any], name: str) -> FileClaim:
 def _safe(name: str) -> str:
     """A file's name, if it is a relative path that stays in the output."""
     plain = name.isprintable() and name.isascii() and "\\" not in name
-    if not plain or not name or str(PurePosixPath(name)) != name or name.startswith("/") or ".." in name.split("/"):
+    if not plain or str(PurePosixPath(name)) != name or name.startswith("/") or {"", ".", ".."} & {*name.split("/")}:
         raise _Damaged(f"it names {shown(ascii(name))}, which is no place in the output")
     return name
 
@@ -274,6 +274,8 @@ def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
             faults.add(
                 NAME, f"{split}: {counts.entries} entries are not {counts.samples} samples and {counts.rejects} rejects"
             )
+        if raw["splits"][split].get("shards") != sum(shard.split == split for shard in manifest.shards):
+            faults.add(NAME, f"{split}: its shards are not {raw['splits'][split].get('shards')!a:.20}")
         for variant in manifest.variants:
             if list(raw["variants"][variant.name]["splits"]) != list(manifest.splits):
                 faults.add(NAME, f"variant {variant.name} has other splits than the output")

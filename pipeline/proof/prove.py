@@ -32,12 +32,14 @@ class Proof:
     """What was found of an output.
 
     Attributes:
-        sourced: images were held against the source.
+        sourced: images, labels and names were held against the source.
+        known: there were images to recompute from, the source's or the full ones.
         total: over all shards and files; its ``faults`` are empty where the output is as it should be.
     """
 
     manifest: Manifest
     sourced: bool
+    known: bool
     total: Result
 
 
@@ -73,7 +75,7 @@ def prove(
         progress(len(results), len(work))
     for place in sorted(results):  # in the output's order, whichever was done first
         total.add(results[place])
-    return Proof(manifest, index is not None, total)
+    return Proof(manifest, index is not None, known, total)
 
 
 def _open_source(
@@ -103,7 +105,8 @@ def _work(shard: ShardSet, listing: Listing, positions: list[int], index: Source
         if known is not None and listing.indexes[position] < len(known):
             recomputed[position] = known.entry(listing.indexes[position])
     offset = listing.offsets[shard.number] if listing.offsets else None
-    return Work(shard, offset, listing.rejects, listing.intact, recomputed)
+    rejects = listing.rejects.intersection(range(shard.start, shard.stop))
+    return Work(shard, offset, rejects, listing.intact, recomputed)
 
 
 def _other_files(manifest: Manifest) -> list[list[str]]:

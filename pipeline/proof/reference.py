@@ -14,7 +14,7 @@ from pipeline.proof.manifest import OFFSET, Variant
 
 TIE = 1e-5  # grey levels
 GAP = 1e-9  # of sigma_1
-_CHANNELS = ("red", "green", "blue")
+CHANNELS = ("red", "green", "blue")
 
 
 class Counts(NamedTuple):
@@ -66,7 +66,7 @@ def compare(image: np.ndarray, cuts: Mapping[Variant, np.ndarray]) -> Compared:
                 ties, found = _bytes(plane, exact, parts)
                 counts = counts.plus(Counts(bytes=plane.size * len(parts), ties=ties))
             for variant, problem in found.items():
-                problems.setdefault(variant, f"{_CHANNELS[channel]}: {problem}")
+                problems.setdefault(variant, f"{CHANNELS[channel]}: {problem}")
     return Compared(np.array(values), problems, counts)
 
 
@@ -93,14 +93,14 @@ def _bytes(plane: np.ndarray, exact: np.ndarray, parts: Mapping[Variant, np.ndar
 def _energy(plane: np.ndarray, parts: Mapping[Variant, np.ndarray], norm: float) -> dict[Variant, str]:
     """The variants whose residual X - R is longer or shorter than the remaining singular values, beyond rounding.
 
-    Rounding moves each subpixel by at most 1/2. A clipped subpixel's residual is unknown and can only add length.
+    Rounding moves each subpixel by at most 1/2. The residual of a clipped subpixel is only known to be no shorter.
     """
     slack = 0.5 * np.sqrt(plane.size) + 1e-6
     problems = {}
     for variant, pixels in parts.items():
         residual = plane - pixels if variant.component == "low" else pixels - float(OFFSET)
-        known = (pixels > 0) & (pixels < 255)
-        length = float(np.sqrt(np.sum(residual[known] ** 2)))
-        if length > norm + slack or (known.all() and length < norm - slack):
+        length = float(np.sqrt(np.sum(residual**2)))
+        clipped = ((pixels == 0) | (pixels == 255)).any()
+        if length > norm + slack or (not clipped and length < norm - slack):
             problems[variant] = f"the residual has norm {length:.2f}, the remaining singular values {norm:.2f}"
     return problems

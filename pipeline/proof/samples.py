@@ -13,6 +13,7 @@ from pipeline.proof.manifest import REJECTS, Manifest, samples_file
 from pipeline.sources.index import SourceIndex
 
 MAX_LINE = 1 << 16  # bytes
+MAX_LABEL = 1 << 31
 
 
 class Sample(NamedTuple):
@@ -192,7 +193,7 @@ def _object(line: bytes, number: int) -> dict[str, Any]:
 def _sample(line: bytes, split: str, position: int) -> Sample:
     raw = _object(line, position + 1)
     key, label, name = raw.get("key"), raw.get("label"), raw.get("name")
-    if not isinstance(key, str) or type(label) is not int or label < 0 or not isinstance(name, str):
+    if not isinstance(key, str) or type(label) is not int or not 0 <= label <= MAX_LABEL or not isinstance(name, str):
         raise BadLine(f"line {position + 1} has no key, label and name")
     digits = key.removeprefix(f"{split}-")
     if not (8 <= len(digits) <= 15 and digits.isascii() and digits.isdigit()) or key != f"{split}-{int(digits):08d}":

@@ -14,7 +14,7 @@ from pipeline.proof.faults import Faults, shown
 from pipeline.proof.files import ABSENT, EDITED, INTACT, TORN, open_regular, state_of
 from pipeline.proof.image import BadImage, decode
 from pipeline.proof.manifest import NAME, SPECTRA, Manifest, ShardSet, Variant, index_file, samples_file
-from pipeline.proof.pixels import Batch, prove_pixels
+from pipeline.proof.pixels import Batch, BatchProof
 from pipeline.proof.reference import Counts
 from pipeline.proof.samples import BadLine, Sample, read_samples
 from pipeline.proof.walk import Found, walk
@@ -29,7 +29,7 @@ class Work:
 
     Attributes:
         offset: where its lines begin in the samples file; None where that cannot be used: only files are checked.
-        rejects: the split's output positions that have no sample.
+        rejects: its output positions that have no sample.
         listed: the samples file is the one that the manifest claims.
         recomputed: the output positions that are recomputed, with their entries in the source where it is at hand.
     """
@@ -203,9 +203,8 @@ class ShardProof:
             entry = self._work.recomputed.get(sample.position)
             if entry is not None and (original := self._original(sample, entry)) is not None:
                 originals[sample.position] = original
-        proven = prove_pixels(
-            self._manifest, batch, originals, self._work.recomputed.keys(), suspects=self._suspects, report=self._say
-        )
+        proof = BatchProof(self._manifest, batch, originals, self._suspects, self._say)
+        proven = proof.run(self._work.recomputed.keys())
         result = self._result
         result.fitted += proven.fitted
         result.paired += proven.paired

@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.proof.faults import Faults, shown
 from pipeline.proof.manifest import SPECTRA, Manifest, ShardSet
+from pipeline.proof.reference import CHANNELS
 from pipeline.proof.samples import Sample
 
 MAX_CHUNK = 1 << 26  # bytes; more than a builder writes is not read
@@ -76,6 +77,6 @@ def compare_row(row: np.ndarray, reference: np.ndarray) -> str:
         return ""
     channel, place = np.argwhere(wrong)[0]
     return (
-        f"singular value {place + 1} of {('red', 'green', 'blue')[channel]} is {row[channel, place]:.6g}, "
+        f"singular value {place + 1} of {CHANNELS[channel]} is {row[channel, place]:.6g}, "
         f"should be {reference[channel, place]:.6g}"
     )

@@ -22,8 +22,11 @@ def proven(proof: Proof) -> str:
         lines.append(f"  low and high add up to one image at every rank: {counted(total.paired, 'pair')}")
     if total.recomputed:
         lines.append(_recomputed(proof))
+    if proof.sourced:
+        lines.append("  labels and original names are the source's")
     if not total.recomputed and any(variant.rank for variant in manifest.variants):
-        lines.append("  not proven: that the images were cut right; that takes --source DIR, or the variant full")
+        takes = "--source DIR, or the variant full" if not proof.known else "--sample 1 or more"
+        lines.append(f"  not proven: that the images were cut right; that takes {takes}")
     elif not proof.sourced:
         lines.append("  not proven: that full is the source's image; that takes --source DIR")
     return "\n".join(lines)

@@ -1,0 +1,16 @@
+"""Where fault tests put their outputs."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.builds import MEMORY
+
+
+@pytest.fixture
+def out() -> Iterator[Path]:
+    """An output's folder, in memory where there is some: a kill does not lose what the kernel holds, and fsync is slow."""
+    with tempfile.TemporaryDirectory(prefix="fault-", dir=MEMORY) as folder:
+        yield Path(folder) / "out"

@@ -1,0 +1,246 @@
+"""Promise: one run owns an output; whoever lost it publishes nothing, and a dead owner is no obstacle."""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import lock
+from pipeline.errors import PipelineError
+from pipeline.lock import BuildLock, LostLock
+from pipeline.store import BUILD, LocalStore
+from tests.conftest import stamps
+from tests.faults.builds import (
+    JOB,
+    SHARDS,
+    SMALL,
+    Build,
+    assert_undisturbed,
+    committed,
+    completes,
+    hashes,
+    one_line,
+    run,
+    scratch,
+)
+
+pytestmark = pytest.mark.fault
+
+LARGE = ("--dataset", "sample", "--ranks", "3,10,20", "--samples-per-shard", "600")
+FAST = "import pipeline.lock\npipeline.lock.HEARTBEAT = 0.3"
+
+
+def writes(pid: int, out: Path) -> bool:
+    """Whether a process has a scratch file of the output open."""
+    try:
+        targets = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return False
+    return any(target.startswith(f"{out}/{BUILD}/tmp/") for target in targets)
+
+
+def orphan_in_mid_shard(build: Build) -> int:
+    """Kills the driver, and stops a worker that outlives it while it writes a shard.
+
+    In this order: a worker that is stopped already is ended by the kernel together with Ray's server (SIGHUP to orphaned
+    process groups).
+    """
+    build.wait_for(lambda: any(writes(pid, build.out) for pid in build.workers()))
+    orphan = next(pid for pid in build.workers() if writes(pid, build.out))
+    server = parent(orphan)
+    build.send(signal.SIGKILL)
+    build.end()
+    while parent(orphan) == server:
+        time.sleep(0.001)
+    os.kill(orphan, signal.SIGSTOP)
+    while state(build, orphan) not in ("T", ""):
+        time.sleep(0.001)
+    assert writes(orphan, build.out)
+    return orphan
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def state(build: Build, pid: int) -> str:
+    return next((process.state for process in build.processes() if process.pid == pid), "")
+
+
+@pytest.mark.ray
+def test_orphaned_worker_publishes_nothing(out: Path) -> None:
+    """Its driver is killed, the next run finishes the output, and only then it wakes up and goes on."""
+    with Build(*LARGE, "--workers", 2, out=out) as build:
+        orphan = orphan_in_mid_shard(build)
+        completes(*LARGE, "--workers", 2, out=out)
+        before = hashes(out), stamps(out)
+        assert state(build, orphan) == "T"
+        os.kill(orphan, signal.SIGCONT)
+        deadline = time.monotonic() + 30
+        while state(build, orphan) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not state(build, orphan), "a worker without a driver must end"
+    assert (hashes(out), stamps(out)) == before
+    assert scratch(out) == []
+
+
+def test_run_that_lost_the_output_renames_nothing(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.make_folders(["folder"])
+    with BuildLock(tmp_path / BUILD, "old"):
+        store.put("folder/file", b"old", "old")
+    with BuildLock(tmp_path / BUILD, "new"):
+        late = store.scratch("old")
+        late.write_bytes(b"late")
+        with pytest.raises(LostLock):
+            store.publish({"folder/file": late, "folder/other": late}, "old")
+        with pytest.raises(LostLock):
+            store.put("folder/file", b"late", "old")
+        assert store.read("folder/file") == b"old"
+        assert store.read("folder/other") is None
+        store.put("folder/file", b"new", "new")
+    with pytest.raises(LostLock):  # nobody's output is not the last one's
+        store.put("folder/file", b"late", "new")
+
+
+def test_second_run_is_refused(out: Path) -> None:
+    with Build(*JOB, "--workers", 0, out=out) as first:
+        first.wait_for_commits(1)
+        second = run(*JOB, "--workers", 0, out=out)
+        assert committed(out) < SHARDS, "the first one ended too early for this test"
+        assert first.end()[:3] == (0, "", "")
+        expected = f"another run is building this output (process {first.pid} on {socket.gethostname()}); "
+        assert one_line(second).startswith(expected)
+    assert_undisturbed(*JOB, out=out)
+
+
+def test_stale_lock_is_taken_over_at_once(out: Path) -> None:
+    with Build(*JOB, "--workers", 0, out=out) as build:
+        build.wait_for_commits(50)
+        build.send(signal.SIGKILL)
+        build.end()
+    assert (out / BUILD / "lock").exists()
+    start = time.monotonic()
+    with Build(*JOB, "--workers", 0, out=out) as build:
+        count = committed(out)
+        build.wait_for(lambda: committed(out) > count)
+        assert time.monotonic() - start < lock.HEARTBEAT
+        assert build.end().status == 0
+    assert_undisturbed(*JOB, out=out)
+
+
+def foreign(folder: Path, beats: int) -> None:
+    """The lock of a run on another host, as it leaves its heartbeat."""
+    owner = {"run": "theirs", "host": "another.example", "pid": 4242, "beats": beats}
+    fresh = folder / "theirs"
+    fresh.write_text(json.dumps(owner))
+    fresh.replace(folder / "lock")
+
+
+def owner(folder: Path) -> Any:
+    return json.loads((folder / "lock").read_text())
+
+
+class Heart:
+    """The heartbeat of a run on another host, until the end of the block."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._stop = folder, threading.Event()
+        self._thread = threading.Thread(target=self._beat)
+
+    def __enter__(self) -> None:
+        foreign(self._folder, 1)
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        beats = 1
+        while not self._stop.wait(0.1):
+            beats += 1
+            foreign(self._folder, beats)
+
+
+def test_living_run_on_another_host_is_respected(out: Path) -> None:
+    (out / BUILD).mkdir(parents=True)
+    with Heart(out / BUILD):
+        refused = run(*SMALL, "--workers", 0, out=out, prelude=FAST)
+        assert one_line(refused).startswith("another run is building this output (process 4242 on another.example); ")
+        assert owner(out / BUILD)["run"] == "theirs"
+    assert sorted(path.name for path in out.iterdir()) == [BUILD]
+    assert committed(out) == 0
+
+
+def test_dead_run_of_another_host_is_replaced_after_a_wait(out: Path) -> None:
+    (out / BUILD).mkdir(parents=True)
+    foreign(out / BUILD, 7)
+    with Build(*SMALL, "--workers", 0, out=out, prelude=FAST) as build:
+        build.wait_for_commits(1)
+        assert owner(out / BUILD)["run"] != "theirs"
+        assert build.end()[:3] == (0, "", "")
+    assert_undisturbed(*SMALL, out=out)
+
+
+def test_heartbeat_does_not_take_a_lost_output_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was frozen for longer than others wait (a suspended machine, a hanging mount) finds a new owner."""
+    monkeypatch.setattr(lock, "HEARTBEAT", 0.05)
+    with BuildLock(tmp_path, "frozen"):
+        foreign(tmp_path, 1)
+        time.sleep(0.3)
+        assert owner(tmp_path)["run"] == "theirs"
+        with pytest.raises(LostLock), lock.publishing(tmp_path, "frozen"):
+            pass
+    assert owner(tmp_path)["run"] == "theirs"
+
+
+def test_two_runs_on_other_hosts_that_find_one_dead_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both wait for the dead one's heartbeat, one takes over, the other must see that."""
+    monkeypatch.setattr(lock, "HEARTBEAT", 0.3)
+    foreign(tmp_path, 7)
+
+    def takes_over() -> None:
+        time.sleep(0.2)
+        (tmp_path / "lock").write_text(json.dumps({"run": "quick", "host": "third.example", "pid": 1, "beats": 7}))
+
+    thread = threading.Thread(target=takes_over)
+    thread.start()
+    with pytest.raises(PipelineError, match=r"process 1 on third\.example"), BuildLock(tmp_path, "slow"):
+        pass
+    thread.join()
+
+
+def test_new_run_waits_for_a_publish_that_is_going_on(out: Path) -> None:
+    """Whoever publishes holds ``writers``; a new run takes the output over between two publishes, not within one."""
+    (out / BUILD).mkdir(parents=True)
+    with (out / BUILD / "writers").open("w") as writers:
+        fcntl.flock(writers, fcntl.LOCK_SH)
+        with Build(*SMALL, "--workers", 0, out=out) as build:
+            build.wait_for((out / BUILD / "driver").exists)
+            time.sleep(1)
+            assert not (out / BUILD / "lock").exists()
+            fcntl.flock(writers, fcntl.LOCK_UN)
+            assert build.end()[:3] == (0, "", "")
+    assert_undisturbed(*SMALL, out=out)
+
+
+def test_publish_that_never_ends_is_told(out: Path) -> None:
+    (out / BUILD).mkdir(parents=True)
+    with (out / BUILD / "writers").open("w") as writers:
+        fcntl.flock(writers, fcntl.LOCK_SH)
+        refused = run(*SMALL, "--workers", 0, out=out, prelude="import pipeline.lock\npipeline.lock._PATIENCE = 0.5")
+    assert "publishing" in one_line(refused)
+    assert scratch_free(out)
+    completes(*SMALL, "--workers", 0, out=out)
+
+
+def scratch_free(out: Path) -> bool:
+    return sorted(path.name for path in (out / BUILD).iterdir()) == ["driver", "writers"]

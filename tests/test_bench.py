@@ -1,0 +1,45 @@
+"""The benchmark compares like with like: the baseline makes the same pixels."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import baseline, inputs
+from pipeline import run
+from pipeline.job import Job
+
+
+def pixels(tar: Path) -> dict[int, np.ndarray]:
+    with tarfile.open(tar) as shard:
+        images = {m.name: shard.extractfile(m) for m in shard.getmembers() if m.name.endswith(".png")}
+        return {
+            int(name.removesuffix(".png").rpartition("-")[2]): np.asarray(Image.open(io.BytesIO(file.read())))
+            for name, file in images.items()
+            if file is not None
+        }
+
+
+@pytest.mark.parametrize("component", ["rank", "highrank"])
+def test_baseline_and_pipeline_make_the_same_pixels(component: str, tmp_path: Path) -> None:
+    options = {"dataset": "sample", "ranks": "3,10", "limit": 60, "splits": "train", "workers": 0, "quiet": True}
+    job = Job.parse(options | {"out": str(tmp_path / "ours")})
+    run.build(job)
+    source, plan = run.plan_job(job)
+    baseline.build(source, plan.entries(plan.shards[0]), (3, 10), tmp_path / "theirs")
+    for rank in (3, 10):
+        name = f"{component}{rank}"
+        ours = pixels(tmp_path / "ours" / f"sample-{name}" / f"sample-{name}-train-000000.tar")
+        theirs = pixels(tmp_path / "theirs" / name / "000000.tar")
+        assert ours.keys() == theirs.keys()
+        assert all((ours[key] == theirs[key]).all() for key in ours)
+
+
+def test_photograph_folders_have_what_a_224_benchmark_needs(tmp_path: Path) -> None:
+    inputs.photograph_folder(tmp_path, 9)
+    files = sorted(tmp_path.rglob("*.jpg"))
+    assert len(files) == 9
+    assert {Image.open(file).size for file in files} == {(224, 224)}

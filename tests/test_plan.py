@@ -1,0 +1,200 @@
+"""Promises of the plan: a fixed order, mixed where it must be, and shards whose identity is their content alone."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.content import Content, resolve
+from pipeline.job import Job
+from pipeline.plan import Plan, Shard, key, make_plan, tar_name
+from pipeline.sources import open_source
+from pipeline.sources.index import SourceIndex, SplitIndex
+from pipeline.variants import Variant
+from tests.conftest import SmallCifar
+
+
+def index_of(train: int, test: int = 0, classes: int = 4) -> SourceIndex:
+    """A class-sorted source that exists only as a list."""
+    splits = {}
+    for split, count in (("train", train), ("test", test)):
+        labels = np.sort(np.arange(count) % classes).astype(np.int32)
+        names = [f"{labels[i]}/{i:05d}.png" for i in range(count)]
+        ids, sizes = np.arange(count, dtype=np.int32), np.full(count, 100, np.int64)
+        splits[split] = SplitIndex(names, labels, names, ids, np.zeros(count, np.int64), sizes)
+    return SourceIndex([str(i) for i in range(classes)], splits, (32, 32), "title", "terms")
+
+
+def plan_of(index: SourceIndex, **options: Any) -> Plan:
+    given = {"dataset": "folder", "data-dir": "x", "ranks": "3"} | {k.replace("_", "-"): v for k, v in options.items()}
+    return make_plan(resolve(Job.parse(given), index, "shuffled"), index)
+
+
+def order(plan: Plan, split: str = "train") -> list[int]:
+    return [int(place) for place in plan.positions[split]]
+
+
+def test_the_shuffled_order_is_a_permutation_of_every_split() -> None:
+    plan = plan_of(index_of(1000, 300))
+    assert sorted(order(plan)) == list(range(1000))
+    assert sorted(order(plan, "test")) == list(range(300))
+    assert order(plan) != sorted(order(plan))
+
+
+def test_every_shard_of_a_class_sorted_source_mixes_the_classes() -> None:
+    index = index_of(5000, classes=10)
+    plan = plan_of(index, samples_per_shard=250)
+    for shard in plan.shards:
+        counts = np.bincount([entry.label for entry in plan.entries(shard)], minlength=10)
+        assert counts.min() >= 10
+        assert counts.max() <= 45
+
+
+def test_another_seed_is_another_order_and_the_same_seed_the_same() -> None:
+    index = index_of(1000)
+    assert order(plan_of(index)) == order(plan_of(index, seed=0))
+    assert order(plan_of(index, seed=1)) != order(plan_of(index, seed=0))
+    assert order(plan_of(index, seed=1)) == order(plan_of(index, seed=1))
+
+
+def test_an_images_place_depends_on_its_name_and_the_seed_alone() -> None:
+    """Two images keep their order when others come or go."""
+    many, few = index_of(400, classes=1), index_of(100, classes=1)
+    assert [i for i in order(plan_of(many)) if i < 100] == order(plan_of(few))
+
+
+def test_the_sources_own_order_is_kept_where_it_is_asked_for() -> None:
+    assert order(plan_of(index_of(100), order="source")) == list(range(100))
+
+
+def test_the_sources_default_order_holds_where_none_is_asked_for() -> None:
+    index = index_of(10)
+    job = Job.parse({"dataset": "folder", "ranks": "3"})
+    assert resolve(job, index, "source").order == "source"
+    assert resolve(job, index, "shuffled").order == "shuffled"
+
+
+def test_a_seed_does_not_matter_to_the_sources_order() -> None:
+    index = index_of(100)
+    plans = [plan_of(index, order="source", seed=seed) for seed in (0, 5)]
+    assert plans[0].content == plans[1].content
+
+
+def test_shards_are_equal_ranges_but_for_the_last_of_each_split() -> None:
+    plan = plan_of(index_of(25, 10), samples_per_shard=10)
+    assert plan.shards == (
+        Shard("train", 0, 0, 10),
+        Shard("train", 1, 10, 20),
+        Shard("train", 2, 20, 25),
+        Shard("test", 0, 0, 10),
+    )
+
+
+@pytest.mark.parametrize(("size", "samples"), [(32, 1250), (64, 1250), (65, 1000), (224, 1000)])
+def test_small_images_go_1250_to_a_shard_and_larger_ones_1000(size: int, samples: int) -> None:
+    index = dataclasses.replace(index_of(10), shape=(size, size))
+    assert plan_of(index).content.samples_per_shard == samples
+
+
+def test_the_limit_takes_the_first_positions_of_every_split() -> None:
+    index = index_of(1000, 300)
+    whole, part = plan_of(index), plan_of(index, limit=50)
+    for split in ("train", "test"):
+        assert order(part, split) == order(whole, split)[:50]
+    assert {entry.label for entry in part.entries(part.shards[0])} == {0, 1, 2, 3}
+    assert order(plan_of(index, limit=10**9)) == order(whole)
+
+
+def test_entries_are_those_of_the_positions() -> None:
+    index = index_of(100)
+    plan = plan_of(index, samples_per_shard=30)
+    listed = [entry for shard in plan.shards for entry in plan.entries(shard)]
+    assert [entry.index for entry in listed] == order(plan)
+    assert [entry.name for entry in listed] == [index.splits["train"].names[i] for i in order(plan)]
+
+
+def test_keys_carry_the_place_in_the_sources_order() -> None:
+    assert key("train", 42) == "train-00000042"
+
+
+def test_tars_are_named_after_variant_split_and_number() -> None:
+    content = plan_of(index_of(10), name="mine").content
+    shard = Shard("train", 12, 0, 1)
+    assert tar_name(content, Variant("high", 5), shard) == "mine-highrank5/mine-highrank5-train-000012.tar"
+
+
+def identities(plan: Plan) -> list[str]:
+    return [plan.identity(shard) for shard in plan.shards]
+
+
+def test_every_shard_has_an_identity_of_its_own() -> None:
+    plan = plan_of(index_of(100, 30), samples_per_shard=10)
+    assert len(set(identities(plan))) == len(plan.shards) == 13
+
+
+def test_identity_depends_neither_on_paths_nor_on_workers_nor_on_what_may_grow() -> None:
+    index = index_of(100, 30)
+    base = identities(plan_of(index, samples_per_shard=50))
+    for options in (
+        {"out": "elsewhere", "data_dir": "/other/place", "workers": 7},
+        {"ranks": "1,30", "components": "full,low"},
+        {"max_rejects": 9, "quiet": True, "recheck": True, "overwrite": True},
+    ):
+        assert identities(plan_of(index, samples_per_shard=50, **options)) == base
+    assert identities(plan_of(index, samples_per_shard=50, splits="train")) == base[:2]
+    assert identities(plan_of(index, samples_per_shard=50, limit=50)) == [base[0], base[2]]
+
+
+@pytest.mark.parametrize(
+    "options", [{"seed": 1}, {"order": "source"}, {"samples_per_shard": 49}, {"name": "other"}, {"limit": 30}]
+)
+def test_identity_depends_on_what_the_bytes_depend_on(options: dict[str, Any]) -> None:
+    index = index_of(100)
+    base = identities(plan_of(index, samples_per_shard=50))
+    assert not set(identities(plan_of(index, **{"samples_per_shard": 50} | options))) & set(base)
+
+
+def test_identity_depends_on_the_source() -> None:
+    index = index_of(100)
+    base = identities(plan_of(index))
+    names = [f"x{name}" for name in index.splits["train"].names]
+    renamed = dataclasses.replace(index.splits["train"], names=names)
+    for other in (
+        dataclasses.replace(index, splits=index.splits | {"train": renamed}),
+        dataclasses.replace(index, shape=(31, 32)),
+        dataclasses.replace(index, checksums={"data_batch_1": "0"}),
+        dataclasses.replace(index, classes=["a", "b", "c", "d"]),
+    ):
+        assert not set(identities(plan_of(other))) & set(base)
+
+
+def test_the_same_images_elsewhere_have_the_same_identity(
+    pictures: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = pictures("one"), pictures("somewhere/deeper/two")
+    for image in second.rglob("*.png"):
+        os.utime(image, (1, 1))
+    monkeypatch.chdir(tmp_path)
+    plans = []
+    for folder in (first, second, Path("one")):
+        source = open_source("folder", folder)
+        plans.append(plan_of(source.index()))
+    assert identities(plans[0]) == identities(plans[1]) == identities(plans[2])
+
+
+def test_the_same_cifar_elsewhere_has_the_same_identity(cifar_binary: SmallCifar, tmp_path: Path) -> None:
+    before = identities(plan_of(open_source("cifar10", cifar_binary.folder).index()))
+    moved = cifar_binary.folder.rename(tmp_path / "moved")
+    assert identities(plan_of(open_source("cifar10", moved).index())) == before
+
+
+def test_the_description_of_an_output_names_no_path() -> None:
+    content = plan_of(index_of(10), out="/secret/out", data_dir="/secret/data").content
+    assert isinstance(content, Content)
+    assert "secret" not in content.to_json().decode()
+    assert json.loads(content.to_json())["grows"]["variants"] == ["rank3", "highrank3"]

@@ -1,0 +1,146 @@
+"""Promises of the encoder: every decoder gives back the pixels, and equal pixels give equal bytes."""
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline import png
+
+FILTERS = (png.NONE, png.AVERAGE)
+SIZES = ((1, 1), (1, 2), (2, 1), (1, 33), (33, 1), (3, 5), (31, 33), (32, 32), (7, 224), (100, 3))  # height, width
+KINDS = ("noise", "black", "white", "binary", "almost white", "ramp")
+
+
+def images(kind: str, size: tuple[int, int], count: int = 3) -> np.ndarray:
+    """uint8 (n, 3, h, w)."""
+    rng, shape = np.random.default_rng(2), (count, 3, *size)
+    drawn = {
+        "noise": rng.integers(0, 256, shape),
+        "black": np.zeros(shape),
+        "white": np.full(shape, 255),
+        "binary": 255 * rng.integers(0, 2, shape),  # above + left needs nine bits
+        "almost white": 254 + rng.integers(0, 2, shape),
+        "ramp": np.arange(np.prod(shape)).reshape(shape) % 256,
+    }[kind]
+    return drawn.astype(np.uint8)
+
+
+def chunks(file: bytes) -> list[tuple[bytes, bytes]]:
+    """(type, data) of every chunk, its length and checksum verified."""
+    assert file[:8] == b"\x89PNG\r\n\x1a\n"
+    found, place = [], 8
+    while place < len(file):
+        (length,) = struct.unpack_from(">I", file, place)
+        kind, data = file[place + 4 : place + 8], file[place + 8 : place + 8 + length]
+        assert len(data) == length
+        assert struct.unpack_from(">I", file, place + 8 + length) == (zlib.crc32(kind + data),)
+        found.append((kind, data))
+        place += 12 + length
+    return found
+
+
+def unfilter(lines: bytes, height: int, width: int) -> np.ndarray:
+    """uint8 (3, h, w), by the PNG specification's section 9, one byte at a time."""
+    row = 3 * width
+    assert len(lines) == height * (1 + row)
+    above, rows = [0] * row, []
+    for y in range(height):
+        kind, *filtered = lines[y * (1 + row) : (y + 1) * (1 + row)]
+        assert kind in FILTERS
+        current: list[int] = []
+        for x, value in enumerate(filtered):
+            left = current[x - 3] if x >= 3 else 0
+            current.append((value + (left + above[x]) // 2 * (kind == png.AVERAGE)) % 256)
+        rows.append(current)
+        above = current
+    return np.array(rows, np.uint8).reshape(height, width, 3).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("filter_type", FILTERS)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_pillow_and_the_specification_give_back_the_pixels(kind: str, size: tuple[int, int], filter_type: int) -> None:
+    pixels = images(kind, size)
+    files = png.encode(pixels, filter_type)
+    assert len(files) == len(pixels)
+    for image, file in zip(pixels, files, strict=True):
+        with Image.open(io.BytesIO(file)) as opened:
+            assert (opened.format, opened.mode, opened.size) == ("PNG", "RGB", size[::-1])
+            np.testing.assert_array_equal(np.asarray(opened).transpose(2, 0, 1), image)
+        (head, header), (body, data), (tail, nothing) = chunks(file)
+        assert (head, body, tail, nothing) == (b"IHDR", b"IDAT", b"IEND", b"")
+        assert header == struct.pack(">IIBBBBB", size[1], size[0], 8, 2, 0, 0, 0)
+        stream = zlib.decompressobj()
+        lines = stream.decompress(data)
+        assert (stream.eof, stream.unused_data) == (True, b"")
+        np.testing.assert_array_equal(unfilter(lines, *size), image)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32), st.sampled_from(FILTERS))
+def test_any_pixels_come_back(height: int, width: int, seed: int, filter_type: int) -> None:
+    pixels = np.random.default_rng(seed).choice([0, 1, 127, 128, 254, 255], (1, 3, height, width)).astype(np.uint8)
+    (file,) = png.encode(pixels, filter_type)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(file))).transpose(2, 0, 1), pixels[0])
+
+
+@pytest.mark.parametrize("filter_type", FILTERS)
+def test_an_images_bytes_depend_neither_on_the_batch_nor_on_its_layout_in_memory(filter_type: int) -> None:
+    pixels = images("noise", (13, 11), 10)
+    files = png.encode(pixels, filter_type)
+    assert [png.encode(pixels[i : i + 1], filter_type)[0] for i in range(10)] == files
+    strided = np.asfortranarray(pixels)
+    assert png.encode(strided, filter_type) == files
+    np.testing.assert_array_equal(pixels, images("noise", (13, 11), 10))
+
+
+def test_another_filter_is_refused() -> None:
+    for filter_type in (1, 2, 4, 5, -1):
+        with pytest.raises(ValueError, match=f"filter {filter_type} is not 0 or 3"):
+            png.encode(images("black", (2, 2)), filter_type)
+
+
+def test_no_images_give_no_files() -> None:
+    assert png.encode(np.empty((0, 3, 4, 4), np.uint8), png.AVERAGE) == []
+
+
+_ENCODE = """
+import hashlib, numpy as np
+from pipeline import png
+rng = np.random.default_rng(2)
+junk = [rng.bytes(3 << 10) for _ in range(200)]
+digest = hashlib.sha256()
+for size in ((1, 1), (31, 33), (32, 32), (224, 224)):
+    pixels = rng.integers(0, 256, (4, 3, *size), dtype=np.uint8) // 16 * 16
+    for kind in (png.NONE, png.AVERAGE):
+        for file in png.encode(pixels, kind):
+            digest.update(file)
+print(digest.hexdigest())
+"""
+
+
+def test_bytes_do_not_depend_on_what_memory_held_before() -> None:
+    digests = set()
+    for perturb in ("0", "85", "255"):
+        environment = os.environ | {"MALLOC_PERTURB_": perturb}
+        done = subprocess.run(
+            [sys.executable, "-c", _ENCODE], env=environment, capture_output=True, text=True, check=True
+        )
+        digests.add(done.stdout.strip())
+    assert len(digests) == 1
+
+
+def test_photographs_get_smaller_than_their_pixels(cifar_planes: Callable[[int], np.ndarray]) -> None:
+    pixels = cifar_planes(200).reshape(-1, 3, 32, 32)
+    files = png.encode(pixels, png.AVERAGE)
+    assert sum(map(len, files)) < 0.9 * pixels.size

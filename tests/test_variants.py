@@ -1,0 +1,122 @@
+"""Promises of the cuts: their names, their bytes, and what is counted of them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import svd
+from pipeline.variants import Statistics, Variant, canonical, cut, variants
+
+
+def photo(seed: int = 0, count: int = 5) -> np.ndarray:
+    """uint8 (n, 3, 16, 20): strong edges and noise, so that low-rank pixels overshoot."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 2, (count, 3, 16, 20)) * 230 + rng.integers(0, 26, (count, 3, 16, 20))
+    return pixels.astype(np.uint8)
+
+
+def planes(pixels: np.ndarray) -> np.ndarray:
+    return pixels.reshape(-1, *pixels.shape[2:])
+
+
+def unclipped(pixels: np.ndarray, rank: int) -> np.ndarray:
+    """R = rint(255 A_k) by ``numpy.linalg.svd``: float64 (n, 3, h, w)."""
+    left, sigma, right = np.linalg.svd(pixels / 255, full_matrices=False)
+    rounded: np.ndarray = np.rint(255 * ((left[..., :rank] * sigma[..., None, :rank]) @ right[..., :rank, :]))
+    return rounded
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [(Variant("low", 5), "rank5"), (Variant("high", 50), "highrank50"), (Variant("full"), "full")],
+)
+def test_a_variant_is_called_by_its_cut_and_rank(variant: Variant, name: str) -> None:
+    assert variant.name == name
+    assert Variant.parse(name) == variant
+
+
+@pytest.mark.parametrize(
+    "name", ["", "rank", "rank0", "rank05", "rank-1", "highrank", "full3", "Rank5", "rank5 ", "x-rank5"]
+)
+def test_no_other_name_is_a_variant(name: str) -> None:
+    with pytest.raises(ValueError, match="is no variant"):
+        Variant.parse(name)
+
+
+def test_every_component_comes_at_every_rank_and_full_once() -> None:
+    names = [variant.name for variant in variants((10, 3), ("full", "high", "low"))]
+    assert names == ["rank3", "rank10", "highrank3", "highrank10", "full"]
+
+
+def test_the_order_of_variants_does_not_depend_on_the_order_of_the_request() -> None:
+    wanted = list(variants((3, 10, 20), ("low", "high", "full")))
+    assert canonical(wanted[::-1] + wanted) == tuple(wanted)
+
+
+def test_cuts_come_in_the_order_that_was_asked_for() -> None:
+    wanted = (Variant("high", 3), Variant("full"), Variant("low", 9), Variant("low", 3))
+    pixels = photo()
+    assert tuple(cut(pixels, svd.decompose(planes(pixels)), wanted)) == wanted
+
+
+@pytest.mark.parametrize("rank", [1, 4, 15])
+def test_low_is_clipped_rounded_a_k_and_high_the_rest_around_128(rank: int) -> None:
+    pixels = photo()
+    cuts = cut(pixels, svd.decompose(planes(pixels)), variants((rank,), ("low", "high")))
+    rounded = unclipped(pixels, rank)
+    low, high = cuts[Variant("low", rank)], cuts[Variant("high", rank)]
+    assert low.pixels.dtype == high.pixels.dtype == np.uint8
+    np.testing.assert_array_equal(low.pixels, np.clip(rounded, 0, 255))
+    np.testing.assert_array_equal(high.pixels, np.clip(pixels - rounded + 128, 0, 255))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 15))
+def test_low_plus_high_minus_128_is_the_image_wherever_neither_clips(seed: int, rank: int) -> None:
+    pixels = photo(seed, 1)
+    cuts = cut(pixels, svd.decompose(planes(pixels)), variants((rank,), ("low", "high")))
+    low, high = (cuts[Variant(component, rank)].pixels.astype(int) for component in ("low", "high"))
+    inside = (low > 0) & (low < 255) & (high > 0) & (high < 255)
+    assert inside.any()
+    np.testing.assert_array_equal((low + high - 128)[inside], pixels[inside])
+
+
+def test_full_is_the_untouched_image_and_needs_no_decomposition() -> None:
+    pixels = photo()
+    only = cut(pixels, None, (Variant("full"),))
+    np.testing.assert_array_equal(only[Variant("full")].pixels, pixels)
+    assert only[Variant("full")].statistics.clipped == 0
+
+
+def test_clipped_subpixels_are_counted() -> None:
+    pixels = photo()
+    cuts = cut(pixels, svd.decompose(planes(pixels)), variants((2,), ("low", "high")))
+    low, high = unclipped(pixels, 2), pixels - unclipped(pixels, 2) + 128
+    for component, exact in {"low": low, "high": high}.items():
+        outside = int(((exact < 0) | (exact > 255)).sum())
+        assert outside > 0
+        assert cuts[Variant(component, 2)].statistics.clipped == outside
+
+
+def test_moments_are_those_of_the_stored_pixels() -> None:
+    pixels = np.full((300, 3, 16, 20), 255, np.uint8)  # sums beyond 32 bits
+    pixels[:, 1] = np.random.default_rng(1).integers(0, 256, pixels[:, 1].shape)
+    cuts = cut(pixels, svd.decompose(planes(pixels)), variants((3,), ("low", "high", "full")))
+    for one in cuts.values():
+        stored = one.pixels.astype(object)
+        assert one.statistics.sums == tuple(int(stored[:, channel].sum()) for channel in range(3))
+        assert one.statistics.squares == tuple(int((stored[:, channel] ** 2).sum()) for channel in range(3))
+
+
+def test_statistics_add_up_over_batches() -> None:
+    pixels = photo(count=9)
+    wanted = variants((3,), ("low", "high", "full"))
+
+    def count(part: np.ndarray) -> dict[Variant, Statistics]:
+        return {variant: one.statistics for variant, one in cut(part, svd.decompose(planes(part)), wanted).items()}
+
+    whole, first, second = count(pixels), count(pixels[:4]), count(pixels[4:])
+    for variant in wanted:
+        assert first[variant] + second[variant] == whole[variant]
+        assert whole[variant] + Statistics() == whole[variant]
