@@ -1,26 +1,30 @@
 """Pixels to PNG bytes, fast and lossless.
 
 What makes PNG slow is trying all five filters on every row, and searching for matches that photographs do not have. Here
-each image has one filter for all rows, applied in NumPy to the whole batch, and deflate codes single bytes (Huffman
-only). Its bytes then depend on nothing but the image: neither on the processor, nor on what memory held before, which
-cannot be said of ISA-L's faster level 1 (docs/performance.md has the sizes and times behind these choices).
-The filter is ``AVERAGE`` for photographs and low-rank images and ``NONE`` for high-rank-only ones, whose neighbouring
-pixels say little about each other. Format: PNG specification (W3C, third edition), sections 5, 9 and 11.
+each image has one filter for all rows, applied in NumPy to the whole batch: ``AVERAGE`` for photographs and low-rank
+images, ``NONE`` for high-rank-only ones, whose neighbouring pixels say little about each other. Deflate codes single bytes
+(zlib-ng, Huffman only); up to ``SMALL`` bytes, where making the code is what takes the time, libdeflate does that faster.
+The bytes of both depend on nothing but the image: neither on the processor, nor on the run, which cannot be said of
+ISA-L's faster level 1 (docs/performance.md has the sizes and times behind these choices).
+Format: PNG specification (W3C, third edition), sections 5, 9 and 11.
 """
 
 import struct
 import zlib
 
+import deflate
 import numpy as np
 from zlib_ng import zlib_ng
 
 NONE = 0
 AVERAGE = 3
 # Part of a build's identity: another encoder gives other bytes for the same pixels.
-ENCODER = "png average/none, huffman-only deflate"
+ENCODER = "png average/none, libdeflate-1 to 8 KB, huffman-only above"
+SMALL = 8192  # bytes of an image's rows: about 52 x 52 pixels
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IDAT_CRC = zlib.crc32(b"IDAT")
+_WINDOW = 11  # log2 bytes: without matches it is only memory to clear
 
 
 def encode(pixels: np.ndarray, filter_type: int) -> list[bytes]:
@@ -33,7 +37,7 @@ def encode(pixels: np.ndarray, filter_type: int) -> list[bytes]:
     _, _, height, width = pixels.shape
     head = _SIGNATURE + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     tail = _chunk(b"IEND", b"")
-    return [head + _data_chunk(rows) + tail for rows in _scanlines(pixels, filter_type)]
+    return [b"".join((head, *_data_chunk(rows), tail)) for rows in _scanlines(pixels, filter_type)]
 
 
 def _scanlines(pixels: np.ndarray, filter_type: int) -> np.ndarray:
@@ -72,8 +76,11 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _data_chunk(rows: np.ndarray) -> bytes:
-    deflate = zlib_ng.compressobj(level=1, strategy=zlib_ng.Z_HUFFMAN_ONLY)
-    data = deflate.compress(rows) + deflate.flush()
+def _data_chunk(rows: np.ndarray) -> tuple[bytes, bytes, bytes, bytes]:
+    if rows.size <= SMALL:
+        data = bytes(deflate.zlib_compress(rows, 1))
+    else:
+        huffman = zlib_ng.compressobj(level=1, wbits=_WINDOW, strategy=zlib_ng.Z_HUFFMAN_ONLY)
+        data = huffman.compress(rows) + huffman.flush()
     crc = zlib_ng.crc32(data, _IDAT_CRC)
-    return b"".join((len(data).to_bytes(4, "big"), b"IDAT", data, crc.to_bytes(4, "big")))
+    return len(data).to_bytes(4, "big"), b"IDAT", data, crc.to_bytes(4, "big")

@@ -234,4 +234,4 @@ def _write(name: str, data: bytes, path: Path) -> FileProof:
 
 def versions() -> dict[str, str]:
     """The libraries that an output's bytes come from."""
-    return {package: version(package) for package in ("numpy", "pillow", "zlib-ng")}
+    return {package: version(package) for package in ("numpy", "pillow", "zlib-ng", "deflate")}

@@ -198,6 +198,13 @@ def test_planes_without_a_unique_cut_are_counted() -> None:
     assert (flat.degenerate, flat.deficient) == (0, 3)
 
 
+@pytest.mark.xfail(strict=True, reason="sigma_k = sigma_{k+1} = 0 counts as degenerate, although A_k is the image")
+@pytest.mark.parametrize(("name", "rank"), [("zero", 1), ("flat", 2), ("gradient", 5)])
+def test_a_plane_of_lower_rank_has_a_unique_cut(name: str, rank: int) -> None:
+    truncated = svd.truncate(svd.decompose(ADVERSARIAL[name]), rank)
+    assert (truncated.degenerate, truncated.deficient) == (0, len(ADVERSARIAL[name]))
+
+
 def test_where_singular_values_all_but_meet_lapack_recomputes_the_plane() -> None:
     planes = ADVERSARIAL["three textured blocks"]
     recomputed = [svd.truncate(svd.decompose(planes), rank).recomputed for rank in range(1, 32)]

@@ -147,7 +147,13 @@ def _results(claims: _Claims, work: list[Work | list[str]], workers: int) -> Ite
         return
     pool = ProcessPoolExecutor(min(workers, len(work)), get_context("spawn"), _start, (claims,))
     try:
-        places = {pool.submit(_prove, part): place for place, part in enumerate(work)}
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT}
+        )  # workers start with it blocked: Ctrl-C ends them silently
+        try:
+            places = {pool.submit(_prove, part): place for place, part in enumerate(work)}
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         for future in as_completed(places):
             yield places[future], future.result()
     except BrokenProcessPool:
@@ -163,6 +169,7 @@ def _start(claims: _Claims) -> None:
     global _claims  # a pool hands its workers their state no other way
     _claims = claims
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     runtime.prepare()
 
 

@@ -61,6 +61,8 @@ def members(file: BinaryIO, most: int) -> Iterator[Member]:
             data = file.read(padded)
             if len(data) < padded:
                 raise TarError(f"cut off after {at + BLOCK + len(data):,} bytes, in the middle of {name!a}")
+            if data.count(0, size) != padded - size:
+                problem = problem or "what fills its last block is not zeros"
             data = data[:size]
         yield Member(name, at + BLOCK, data, problem)
         at += BLOCK + padded

@@ -6,10 +6,12 @@ mkdir) anywhere in the output. Deaths and errors come before the operation; of a
 """
 
 import builtins
+import contextlib
 import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -78,7 +80,9 @@ class _Disk:
         self._lock = threading.RLock()
         self._unsynced: dict[tuple[int, int], str] = {}  # files by device and inode
         self._undo: dict[str, list[Callable[[], None]]] = defaultdict(list)  # by folder
-        self._stash = tempfile.mkdtemp(prefix="stash-", dir=root.parent)
+        self._stash = f"{root}.stash"  # on the same file system, for hard links
+        shutil.rmtree(self._stash, ignore_errors=True)
+        os.mkdir(self._stash)
         self._real = {name: getattr(os, name) for name in ("replace", "rename", "unlink", "remove", "mkdir", "fsync")}
 
     def install(self) -> None:
@@ -108,7 +112,7 @@ class _Disk:
         os.replace = os.rename = self._replace  # type: ignore[assignment]
         os.unlink = os.remove = self._unlink
         os.fsync, os.mkdir = self._fsync, mkdir  # type: ignore[assignment]
-        io.open = builtins.open = opened  # type: ignore[assignment]
+        io.open = builtins.open = opened
 
     def holds(self, path: Any) -> bool:
         return f"{os.fspath(path)}/".startswith(self.root)
@@ -148,7 +152,8 @@ class _Disk:
         for number, folder in enumerate(sorted(self._undo)):
             if self.fault == POWER_LOST or (self.fault == POWER_MIXED and number % 2):
                 for undo in reversed(self._undo[folder]):
-                    undo()
+                    with contextlib.suppress(OSError):  # its folder was removed meanwhile: then it stays away
+                        undo()
         torn = set(self._unsynced)
         for folder, _, names in os.walk(self.root):
             for name in names:
@@ -178,10 +183,12 @@ class _Disk:
     def _unlink(self, path: Any, *, dir_fd: int | None = None) -> None:
         if dir_fd is not None:  # of a tree: not undone
             with self.operation():
-                return self._real["unlink"](path, dir_fd=dir_fd)
+                self._real["unlink"](path, dir_fd=dir_fd)
+            return
         path = os.fspath(path)
         if not self.holds(path) or not os.path.lexists(path):
-            return self._real["unlink"](path)
+            self._real["unlink"](path)
+            return
         with self.operation():
             old = self._keep(path)
             self._real["unlink"](path)
@@ -213,7 +220,6 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
 
 
 def _build(arguments: list[str], out: str, fault: str, at: int, err: int, count: int) -> NoReturn:
-    import shutil
     import time
 
     from pipeline.build import main
@@ -233,7 +239,6 @@ def _build(arguments: list[str], out: str, fault: str, at: int, err: int, count:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        shutil.rmtree(disk._stash)
     os.write(count, str(disk.count).encode())
     os._exit(status)
 
