@@ -7,8 +7,8 @@ from typing import Any
 from pipeline import png
 from pipeline.errors import PipelineError, UsageError, nearest
 from pipeline.job import Job
-from pipeline.sources.index import SourceIndex
-from pipeline.variants import MAX_SIDE, OFFSET, Variant, canonical
+from pipeline.sources.index import MAX_SIDE, SourceIndex
+from pipeline.variants import OFFSET, Variant, canonical
 
 FORMAT = 1
 # Version of the numerical contract (docs/numerics.md): the same for every backend that keeps it.

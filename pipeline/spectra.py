@@ -1,7 +1,8 @@
 """``spectra.zarr``: the singular values of every image, one Zarr array per split.
 
 Row = output position, float32 (n, 3, min(h, w)), of the image in [0, 1] (paper eq. 1), descending; rejects are NaN.
-Error of a value: at most 1e-7 sigma_1 + 6e-8 of the value itself. Chunks are whole numbers of rows, uncompressed,
+Error of a value: at most 1.5e-8 sqrt(min(h, w)) sigma_1, plus float32 rounding.
+Chunks are whole numbers of rows, uncompressed,
 and divide a shard's, so that each is written by one task. Format: Zarr 3.
 """
 
@@ -52,7 +53,7 @@ def metadata(entries: dict[str, int], size: int, samples_per_shard: int) -> dict
     attributes = {
         "what": "singular values of each colour channel of the image in [0, 1], descending",
         "row": "output position; NaN where the image was rejected",
-        "error": "at most 1e-7 of the largest singular value, plus float32 rounding",
+        "error": "at most 1.5e-8 sqrt(min(h, w)) of the largest singular value, plus float32 rounding",
     }
     root = zarr.create_group(MemoryStore(files), zarr_format=3, attributes=attributes)
     for split, count in entries.items():

@@ -35,7 +35,10 @@ def text(job: Job, outcome: Outcome) -> str:
 
 
 def _numerics(manifest: dict[str, Any]) -> str:
-    splits = [split for variant in manifest["variants"].values() for split in variant["splits"].values()]
+    by_rank = {variant["rank"]: variant for variant in manifest["variants"].values() if "rank" in variant}
+    splits = [
+        split for variant in by_rank.values() for split in variant["splits"].values()
+    ]  # low and high share planes
     sums = {
         name: sum(split[name] for split in splits) for name in ("near_ties", "degenerate_planes", "recomputed_planes")
     }

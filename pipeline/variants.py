@@ -11,8 +11,6 @@ from pipeline import svd
 from pipeline.svd import Array
 
 COMPONENTS = ("low", "high", "full")
-# Sides up to this fit int16 arithmetic: a grey level of A_k is at most 255 sqrt(min(h, w)) in size.
-MAX_SIDE = 15_000
 # High-rank-only images are signed; they are stored with this offset, the same for every image (grey levels).
 OFFSET = 128
 
@@ -100,6 +98,7 @@ def cut(
         wanted: variants.
     """
     cuts: dict[Variant, Cut] = {}
+    # A grey level of A_k is at most 255 sqrt(min(h, w)) in size, which fits int16 up to sources.index.MAX_SIDE.
     signed = pixels.astype(xp.int16)
     for rank in sorted({v.rank for v in wanted if v.rank}):
         assert decomposed is not None

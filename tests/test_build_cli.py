@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -381,6 +382,28 @@ def test_a_folder_without_permission_is_one_line(refused: Refused, here: Path) -
 @pytest.mark.xfail(strict=True, raises=OSError, reason="Path.exists raises where a name is too long")
 def test_a_name_too_long_for_the_file_system_is_one_line(refused: Refused) -> None:
     assert "File name too long" in refused(*SAMPLE, "--out", "x" * 300, status=1)
+
+
+class Late(BaseException):
+    """Nothing in a build catches it."""
+
+
+@pytest.mark.xfail(strict=True, reason="chunk_rows tries every number up to it as a divisor")
+def test_one_shard_for_everything_does_not_take_for_ever(build: Build) -> None:
+    def late(*_: object) -> None:
+        raise Late
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(3)
+    status = None
+    try:
+        status = build(*SAMPLE, "--samples-per-shard", "999999999999999989", "--out", "out").status
+    except Late:
+        pass
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert status in (0, 2)
 
 
 JOB = """

@@ -118,6 +118,7 @@ def test_hugging_face_reads_a_growing_output_at_every_stage(build: Build, tmp_pa
         assert len(load(tmp_path / "out", "sample-rank3", tmp_path / "cache")["test"]) == limit
 
 
+@pytest.mark.xfail(strict=True, reason="the card names files of a split that has none, and datasets then loads nothing")
 def test_hugging_face_loads_a_source_one_of_whose_splits_is_empty(
     build: Build, pictures: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -146,6 +147,23 @@ def test_timm_finds_all_four_fields_and_validation_in_each_variants_folder(varia
         assert all((folder / file).is_file() for file in split["filenames"])
     assert found["train"]["shard_lengths"] == [40, 40, 20]
     assert found["validation"] == found["test"] | {"name": "validation"}
+
+
+@pytest.mark.xfail(strict=True, reason="of val and test, the last one takes the name validation")
+def test_timms_validation_is_val_where_there_is_one(
+    build: Build, pictures: Callable[..., Path], tmp_path: Path
+) -> None:
+    for split, each in {"train": 3, "val": 1, "test": 2}.items():
+        pictures(f"pictures/{split}", each=each, size=(8, 8))
+    job = ("--dataset", "folder", "--data-dir", tmp_path / "pictures", "--ranks", "3", "--out", tmp_path / "out")
+    assert build(*job).status == 0
+    found = splits(tmp_path / "out" / "folder-rank3" / "_info.json")
+    assert {name: split["num_samples"] for name, split in found.items()} == {
+        "train": 6,
+        "val": 2,
+        "test": 4,
+        "validation": 2,
+    }
 
 
 def test_timm_finds_every_variant_from_the_root(out: Path) -> None:

@@ -12,7 +12,7 @@ from pipeline.proof.samples import Sample
 
 MAX_CHUNK = 1 << 26  # bytes; more than a builder writes is not read
 # Errors that the format allows: of sigma_1, and of the value itself.
-OF_FIRST, OF_VALUE = 1e-7, 1e-6
+OF_FIRST, OF_VALUE = 1.5e-8, 1e-6
 
 
 class SpectraError(Exception):
@@ -71,7 +71,8 @@ def compare_row(row: np.ndarray, reference: np.ndarray) -> str:
         row: float32 (3, n).
         reference: float64 (3, n).
     """
-    allowed = OF_FIRST * reference[:, :1] + OF_VALUE * reference
+    of_first = OF_FIRST * math.sqrt(reference.shape[1]) * reference[:, :1]
+    allowed = of_first + OF_VALUE * reference
     wrong = ~(np.abs(row.astype(np.float64) - reference) <= allowed)  # so that NaN is wrong
     if not wrong.any():
         return ""

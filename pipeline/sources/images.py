@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  importing registers them
 
 from pipeline.errors import Undecodable
-from pipeline.variants import MAX_SIDE
+from pipeline.sources.index import MAX_SIDE
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # never EPS and the like, which run programs
 

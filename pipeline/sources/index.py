@@ -8,6 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+# Pixels a side of the largest images that are taken: what the cuts' int16 arithmetic holds.
+MAX_SIDE = 15_000
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

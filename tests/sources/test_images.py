@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 
 from pipeline.errors import Undecodable
 from pipeline.sources.images import FORMATS, decode_image, header_size
-from pipeline.variants import MAX_SIDE
+from pipeline.sources.index import MAX_SIDE
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
