@@ -1,6 +1,7 @@
 """``python -m pipeline.build``: make a dataset's low-rank and high-rank-only shards."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -102,6 +103,12 @@ def main(arguments: list[str] | None = None) -> int:
     except PipelineError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return error.status
+    except BrokenPipeError:  # whoever read the output has gone; what is committed stays
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  else the interpreter complains once more when it flushes
+        return FAILED
+    except OSError as error:
+        print(f"error: {one_line(error.filename or '')} {error.strerror or error}", file=sys.stderr)
+        return FAILED
 
 
 def _main(options: dict[str, Any]) -> int:

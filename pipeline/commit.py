@@ -3,6 +3,7 @@
 A shard variant without a valid record does not exist. The record is published after all files that it names.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -24,35 +25,38 @@ class FileProof(NamedTuple):
 
 
 class Reject(NamedTuple):
-    """An entry whose content could not be decoded: output position, key, original name, reason."""
+    """An entry whose content could not be decoded: split, index in the source's order, output position, original name,
+    bytes, and the reason."""
 
+    split: str
+    index: int  # type: ignore[assignment]  # as in Entry
     position: int
-    key: str
     name: str
+    size: int
     reason: str
 
 
 @dataclass(frozen=True)
 class VariantProof:
-    """One variant of a shard: its tar, the tar's index, and what was counted."""
+    """One variant of a shard: its tar, the tar's index, what was counted, and the libraries that made it."""
 
     tar: FileProof
     index: FileProof
     statistics: Statistics
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Record:
     """One shard: what it is, which variants of it are in place, and which entries it had to reject.
 
-    ``samples`` plus the number of rejects is the number of entries. ``versions`` are the libraries that made it.
+    ``samples`` plus the number of rejects is the number of entries.
     """
 
     identity: str
     samples: int
     rejects: tuple[Reject, ...]
     spectra: tuple[FileProof, ...]
-    versions: dict[str, str]
     variants: dict[str, VariantProof] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
@@ -64,19 +68,34 @@ class Record:
         try:
             raw = json.loads(data)
             variants = {
-                str(name): VariantProof(_proof(v["tar"]), _proof(v["index"]), _statistics(v["statistics"]))
+                str(name): VariantProof(
+                    _proof(v["tar"]),
+                    _proof(v["index"]),
+                    _statistics(v["statistics"]),
+                    {str(library): str(version) for library, version in v["versions"].items()},
+                )
                 for name, v in raw["variants"].items()
             }
-            rejects = tuple(Reject(int(r[0]), str(r[1]), str(r[2]), str(r[3])) for r in raw["rejects"])
-            versions = {str(k): str(v) for k, v in raw["versions"].items()}
+            rejects = tuple(
+                Reject(str(r[0]), int(r[1]), int(r[2]), str(r[3]), int(r[4]), str(r[5])) for r in raw["rejects"]
+            )
             spectra = tuple(_proof(proof) for proof in raw["spectra"])
-            return cls(str(raw["identity"]), int(raw["samples"]), rejects, spectra, versions, variants)
+            return cls(str(raw["identity"]), int(raw["samples"]), rejects, spectra, variants)
         except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise ValueError(f"not a shard record: {error}") from None
 
 
 def record_name(shard: Shard) -> str:
     return f"{RECORDS}/{shard.name}.json"
+
+
+def all_rejects(store: LocalStore) -> list[Reject]:
+    """Every reject of every readable record, whatever its identity."""
+    rejects: list[Reject] = []
+    for name in store.names(RECORDS):
+        with contextlib.suppress(ValueError):
+            rejects += Record.from_json(store.read(f"{RECORDS}/{name}") or b"").rejects
+    return rejects
 
 
 def load(store: LocalStore, shard: Shard, identity: str) -> Record | None:
@@ -101,7 +120,7 @@ def kept(store: LocalStore, record: Record, recheck: bool) -> Record | None:
     if not _intact(store, record.spectra, recheck):
         return None
     variants = {name: v for name, v in record.variants.items() if _intact(store, (v.tar, v.index), recheck)}
-    return Record(record.identity, record.samples, record.rejects, record.spectra, record.versions, variants)
+    return Record(record.identity, record.samples, record.rejects, record.spectra, variants)
 
 
 def _intact(store: LocalStore, proofs: Iterable[FileProof], recheck: bool) -> bool:

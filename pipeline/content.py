@@ -120,7 +120,7 @@ def grow(existing: bytes, wanted: Content, index: SourceIndex) -> Content:
                 f"the output is of another job: its {key} is {fixed.get(key)!r}, not {now!r}; "
                 "choose another --out, or --overwrite to build it anew"
             )
-    for split in splits & set(index.splits):
+    for split in (name for name in index.splits if name in splits):
         entries = len(index.splits[split])
         if min(wanted.limit or entries, entries) < min(limit or entries, entries):
             raise PipelineError(

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import output
-from pipeline.commit import Record
 from pipeline.errors import PipelineError
 from pipeline.job import Job
 from pipeline.plan import Plan, Shard
@@ -56,23 +55,21 @@ def describe(job: Job) -> str:
 
 def _measure(source: Source, plan: Plan) -> tuple[dict[Variant, float], float]:
     """Mean bytes of a sample in each variant's tar, and seconds of work per image."""
-    shards = [shard for shard in plan.shards if shard.stop > shard.start]
-    chosen = [shards[i] for i in np.unique(np.linspace(0, len(shards) - 1, 8).astype(int))]
-    entries = [entry for shard in chosen for entry in plan.entries(shard)[: _PROBES // len(chosen)]]
+    every = [(split, int(i)) for split, positions in plan.positions.items() for i in positions]
+    chosen = np.unique(np.linspace(0, len(every) - 1, _PROBES).astype(int))
+    entries = tuple(plan.index.splits[split].entry(i) for split, i in (every[c] for c in chosen))
     variants = plan.content.variants
-    probe = Shard(plan.shards[0].split, 0, 0, len(entries))
-    none: Record | None = None
     task = ShardTask(
-        probe,
-        "",
-        tuple(entries),
-        plan.content.shape,
-        len(entries),
-        dict.fromkeys(variants, ""),
-        none,
-        source,
-        Path(),
-        "",
+        shard=Shard(plan.shards[0].split, 0, 0, len(entries)),
+        identity="",
+        entries=entries,
+        shape=plan.content.shape,
+        samples_per_shard=len(entries),
+        tars=dict.fromkeys(variants, ""),
+        kept=None,
+        source=source,
+        root=Path(),
+        run="",
     )
     for _ in range(2):  # the first one warms up
         total, count, start = dict.fromkeys(variants, 0), 0, time.perf_counter()

@@ -124,7 +124,9 @@ def _items(key: str, value: Any) -> list[str]:
 
 
 def _ranks(key: str, value: Any) -> tuple[int, ...]:
-    return tuple(sorted(_integer(1)(key, text) for text in _items(key, value)))
+    ranks = sorted(_integer(1)(key, text) for text in _items(key, value))
+    _items(key, list(ranks))  # 3 and 03 are the same rank
+    return tuple(ranks)
 
 
 def _components(key: str, value: Any) -> tuple[str, ...]:
@@ -136,13 +138,15 @@ def _splits(key: str, value: Any) -> tuple[str, ...]:
     return tuple(_items(key, value))
 
 
-def _integer(least: int) -> Callable[[str, Any], int]:
+def _integer(least: int, most: int | None = None) -> Callable[[str, Any], int]:
     def parse(key: str, value: Any) -> int:
         if isinstance(value, bool) or not re.fullmatch(r"[+-]?[0-9]{1,18}", str(value)):
             raise UsageError(f"{key}: {value!r} is not a whole number")
         number = int(value)
         if number < least:
             raise UsageError(f"{key}: {number} is too small, the least is {least}")
+        if most is not None and number > most:
+            raise UsageError(f"{key}: {number} is too large, the most is {most}")
         return number
 
     return parse
@@ -165,7 +169,7 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "out": _path,
     "order": _choice(ORDERS),
     "seed": _integer(0),
-    "samples-per-shard": _integer(1),
+    "samples-per-shard": _integer(1, 1_000_000),
     "limit": _integer(1),
     "workers": _integer(0),
     "max-rejects": _integer(0),

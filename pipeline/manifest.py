@@ -67,7 +67,12 @@ def describe(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, Any]:
 def rejects(plan: Plan, records: Mapping[Shard, Record]) -> bytes:
     """``rejects.jsonl``: every entry that is not in the output, and why."""
     lines = [
-        {"key": reject.key, "position": reject.position, "name": reject.name, "reason": reject.reason}
+        {
+            "key": key(reject.split, reject.index),
+            "position": reject.position,
+            "name": reject.name,
+            "reason": reject.reason,
+        }
         for shard in plan.shards
         for reject in records[shard].rejects
     ]
@@ -139,7 +144,8 @@ def _variant_split(
 
 def _versions(records: Iterable[Record]) -> list[dict[str, str]]:
     """The distinct sets of library versions; more than one where a build was resumed after an upgrade."""
-    distinct = {json.dumps(record.versions, sort_keys=True) for record in records}
+    proofs = (proof for record in records for proof in record.variants.values())
+    distinct = {json.dumps(proof.versions, sort_keys=True) for proof in proofs}
     return [json.loads(versions) for versions in sorted(distinct)]
 
 

@@ -3,9 +3,12 @@
 Order of writes: the manifest is removed first and written last, so with it the output is finished and without it not.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,9 @@ from pipeline.variants import Variant
 STATE = f"{BUILD}/job.json"
 RUNS = f"{BUILD}/runs.jsonl"
 SAMPLES = "samples"
+# What a build leaves in .build at once, and what it may have left when it was killed before anything else.
+_TRACES = {"driver", "writers", "job.json"}
+_BEGUN = _TRACES | {"lock", "tmp", "records"}
 
 
 def check_folder(out: Path) -> None:
@@ -31,35 +37,60 @@ def check_folder(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise PipelineError(f"--out {out} is a file; name a folder")
-    ours = (out / STATE).exists() or (out / manifest.NAME).exists() or (out / BUILD).is_dir()
-    if out.is_dir() and not ours and any(out.iterdir()):
+    if not out.is_dir():
+        return
+    here, inside = set(os.listdir(out)), set(os.listdir(out / BUILD)) if (out / BUILD).is_dir() else set()
+    begun = here == {BUILD} and inside <= _BEGUN
+    if here and not begun and not inside >= _TRACES and not _is_manifest(LocalStore(out).read(manifest.NAME)):
         raise PipelineError(f"--out {out} holds files that no build has written; name an empty or a new folder")
+
+
+def _is_manifest(data: bytes | None) -> bool:
+    try:
+        return {"format", "numerics", "variants", "files"} <= set(json.loads(data or b"{}"))
+    except (ValueError, TypeError):
+        return False
 
 
 def merged(store: LocalStore, wanted: Content, index: SourceIndex, overwrite: bool) -> Content:
     """The content that the output is to have: what is wanted, grown onto what is there unless that is overwritten.
 
+    An image that was rejected may have been repaired since, so it may have another size.
+
     Raises:
         PipelineError: what is there is of another job.
     """
     state = store.read(STATE)
-    return wanted if state is None or overwrite else grow(state, wanted, index)
+    if overwrite:
+        return wanted
+    if state is None:
+        if store.size(manifest.NAME) is not None:
+            raise PipelineError("the output is finished, but its folder .build is gone; --overwrite builds it anew")
+        return wanted
+    try:
+        return grow(state, wanted, index)
+    except PipelineError:
+        before = index.fingerprint({(r.split, r.index): r.size for r in commit.all_rejects(store)})
+        if before == wanted.fingerprint:
+            raise
+        return replace(grow(state, replace(wanted, fingerprint=before), index), fingerprint=wanted.fingerprint)
 
 
-def wipe(store: LocalStore) -> None:
-    """Delete what builds have written here, the description last, and nothing else."""
-    described: Any = {}
-    for name in (manifest.NAME, STATE):
-        try:
-            described |= json.loads(store.read(name) or b"{}")
-        except (ValueError, TypeError):
-            continue
+def wipe(store: LocalStore, content: Content) -> None:
+    """Delete what builds have written here, the description last, and nothing else.
+
+    Args:
+        content: what is going to be built; the name of what is there comes from its own description.
+    """
+    names = {content.name}
+    for document in (manifest.NAME, STATE):
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            described = json.loads(store.read(document) or b"{}")
+            names.add(str(described["name"] if document == manifest.NAME else described["fixed"]["name"]))
     store.delete(manifest.NAME)
     store.delete(commit.RECORDS)
-    name = described.get("name") or described.get("fixed", {}).get("name")
     for path in sorted(store.root.iterdir()):
-        tail = path.name.removeprefix(f"{name}-")
-        if tail != path.name and _is_variant(tail):
+        if any(path.name.startswith(f"{name}-") and _is_variant(path.name[len(name) + 1 :]) for name in names):
             store.delete(path.name)
     for name in (SAMPLES, spectra.STORE, manifest.REJECTS, "README.md", "_info.json", STATE):
         store.delete(name)

@@ -46,7 +46,10 @@ class Plan:
 
     def identity(self, shard: Shard) -> str:
         """SHA-256 of everything that the shard's bytes depend on; no paths, workers or devices."""
-        parts = [self.content.fixed(), shard.split, shard.start, shard.stop]
+        fixed = {name: value for name, value in self.content.fixed().items() if name != "source fingerprint"}
+        entries = [(entry.index, entry.name, entry.label, entry.size) for entry in self.entries(shard)]
+        source = [self.index.classes, self.index.checksums, entries]  # its own entries: another's repair is not its own
+        parts = [fixed, shard.split, shard.start, shard.stop, source]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

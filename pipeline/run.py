@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import engine, output
+from pipeline import engine, manifest, output
 from pipeline.attempt import Failure
 from pipeline.commit import Record, Reject
-from pipeline.content import resolve
+from pipeline.content import Content, resolve
 from pipeline.errors import PipelineError, one_line
 from pipeline.job import Job
 from pipeline.lock import BuildLock
 from pipeline.plan import Plan, Shard, make_plan, tar_name
 from pipeline.progress import ProgressLine
 from pipeline.sources import open_source
-from pipeline.sources.index import Source
+from pipeline.sources.index import Source, SourceIndex
 from pipeline.store import BUILD, LocalStore
 from pipeline.task import STAGES, Progress, ShardTask
 
@@ -59,13 +59,18 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
     Raises:
         PipelineError: as ``open_source``, ``resolve`` and ``output.merged`` do.
     """
-    output.check_folder(job.out)
+    with _disk_errors(job):
+        output.check_folder(job.out)
     silent = {"report": lambda *_: None} if job.quiet else {}
     source = open_source(job.dataset, job.data_dir, allow_unverified=job.allow_unverified, **silent)
     index = source.index()
+    return source, make_plan(_content(job, source, index), index)
+
+
+def _content(job: Job, source: Source, index: SourceIndex) -> Content:
     wanted = resolve(job, index, source.default_order)
-    content = output.merged(LocalStore(job.out), wanted, index, job.overwrite)
-    return source, make_plan(content, index)
+    with _disk_errors(job):
+        return output.merged(LocalStore(job.out), wanted, index, job.overwrite)
 
 
 def build(job: Job) -> Outcome:
@@ -81,14 +86,17 @@ def build(job: Job) -> Outcome:
     store = LocalStore(job.out.resolve())
     with _interruptible(), _disk_errors(job), BuildLock(store.root / BUILD, run):
         store.clear_scratch()
+        content = _content(job, source, plan.index)  # once more: another run may have grown it meanwhile
+        if content != plan.content:
+            plan = make_plan(content, plan.index)
         if job.overwrite:
-            output.wipe(store)
+            output.wipe(store, content)
         output.prepare(store, plan.content, run)
         tasks = shard_tasks(store, source, plan, job.recheck, run)
         output.log_run(store, _log(run, "started", workers=job.workers, shards=len(tasks)))
         outcome = Outcome({})
         if tasks:
-            store.delete("manifest.json")
+            store.delete(manifest.NAME)
             _run(job, plan, tasks, outcome, store)
         outcome.manifest = output.finish(store, plan, run, job.recheck)
         store.clear_scratch()
@@ -125,6 +133,7 @@ def _task(store: LocalStore, source: Source, plan: Plan, shard: Shard, kept: Rec
 
 def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: LocalStore) -> None:
     entries = sum(len(task.entries) for task in tasks)
+    in_place = sum(len(positions) for positions in plan.positions.values()) - entries
     line = ProgressLine(entries, len(tasks), job.quiet)
     rejects: list[Reject] = []
 
@@ -136,7 +145,7 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
         outcome.working = line.elapsed
         rejects.extend(progress.rejects)
         line.finished(len(task.entries), progress.seconds)
-        _check_rejects(outcome.images, rejects)
+        _check_rejects(in_place + outcome.images, rejects)
 
     def retry(task: ShardTask, failure: Failure) -> None:
         outcome.retries += 1
@@ -144,7 +153,7 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
 
     def report(progress: Progress) -> None:
         line.show(progress.images + len(progress.rejects), progress.seconds)
-        _check_rejects(outcome.images + progress.images, rejects + progress.rejects)
+        _check_rejects(in_place + outcome.images + progress.images, rejects + progress.rejects)
 
     workers = min(len(tasks), os.cpu_count() or 1 if job.workers is None else job.workers)
     try:
@@ -156,7 +165,7 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
         raise
     finally:
         line.close()
-    if not outcome.images:
+    if not in_place + outcome.images:
         raise PipelineError(f"no image could be read; the first: {rejects[0].name}: {rejects[0].reason}")
 
 

@@ -68,6 +68,13 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder of the output, sorted; none where there is no such folder."""
+        try:
+            return sorted(os.listdir(self.root / folder))
+        except FileNotFoundError:
+            return []
+
     def size(self, name: str) -> int | None:
         """Bytes of a regular file, or None where there is none."""
         path = self.root / name

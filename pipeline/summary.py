@@ -31,7 +31,7 @@ def text(job: Job, outcome: Outcome) -> str:
     if len(manifest["versions"]) > 1:
         lines.append("warning: its shards were made with different library versions; the manifest lists them")
     lines += [_numerics(manifest), f"next: python -m pipeline.verify {job.out}"]
-    return "\n".join(lines)
+    return "\n".join(one_line(line) for line in lines)
 
 
 def _numerics(manifest: dict[str, Any]) -> str:

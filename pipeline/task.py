@@ -141,13 +141,14 @@ def build_shard(
                     FileProof(task.tars[variant], tar.size, tar.sha256),
                     _write(index, tar.dali_index, scratch_for(index)),
                     statistics[variant],
+                    versions(),
                 )
             chunks = spectra.chunks(task.shard.split, task.shard.start, values, task.samples_per_shard)
             chunk_proofs = tuple(_write(name, data, scratch_for(name)) for name, data in chunks.items())
             store.publish(scratch, task.run)
             kept = task.kept.variants if task.kept else {}
             rejects = tuple(progress.rejects)
-            record = Record(task.identity, progress.images, rejects, chunk_proofs, versions(), kept | proofs)
+            record = Record(task.identity, progress.images, rejects, chunk_proofs, kept | proofs)
             store.put(record_name(task.shard), record.to_json(), task.run)
     finally:
         for writer in writers.values():
@@ -196,7 +197,9 @@ def _decode(task: ShardTask, batches: Iterable[list[tuple[Entry, bytes]]], progr
                 try:
                     pixels = task.source.decode(content)
                 except Undecodable as error:
-                    progress.rejects.append(Reject(position, name, entry.name, str(error)))
+                    progress.rejects.append(
+                        Reject(task.shard.split, entry.index, position, entry.name, entry.size, str(error))
+                    )
                 else:
                     _check_size(entry, pixels, task.shape)
                     batch.pixels[len(batch.samples)] = pixels

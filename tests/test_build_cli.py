@@ -243,7 +243,6 @@ def test_an_image_repaired_in_its_own_bytes_completes_the_output(build: Build, p
     assert contents(Path("out")) == contents(Path("whole"))
 
 
-@pytest.mark.xfail(strict=True, reason="the fingerprint has the truncated file's size, so the repair is another source")
 def test_a_truncated_image_replaced_by_the_whole_one_completes_the_output(build: Build, pictures: Pictures) -> None:
     folder = pictures()
     assert build(*tree(folder, "--out", "whole")).status == 0
@@ -254,9 +253,6 @@ def test_a_truncated_image_replaced_by_the_whole_one_completes_the_output(build:
     assert contents(Path("out")) == contents(Path("whole"))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a run whose shards hold nothing but rejects takes the whole source for unreadable"
-)
 def test_a_rerun_over_a_shard_of_nothing_but_rejects_keeps_the_output_finished(
     build: Build, pictures: Pictures
 ) -> None:
@@ -350,7 +346,6 @@ def test_a_folder_of_somebody_elses_is_refused_and_nothing_deleted(
     assert contents(here) == {f"mine/{name}": b"mine"}
 
 
-@pytest.mark.xfail(strict=True, reason="any manifest.json and any folder .build count as an output's")
 @pytest.mark.parametrize("more", [[], ["--overwrite"]])
 @pytest.mark.parametrize("name", ["manifest.json", ".build/debug/app"])
 def test_a_browser_extension_or_a_swift_package_is_somebody_elses(
@@ -379,7 +374,6 @@ def test_a_folder_without_permission_is_one_line(refused: Refused, here: Path) -
     assert refused(*SAMPLE, "--out", "locked/out", status=1) == "--out locked/out: Permission denied"
 
 
-@pytest.mark.xfail(strict=True, raises=OSError, reason="Path.exists raises where a name is too long")
 def test_a_name_too_long_for_the_file_system_is_one_line(refused: Refused) -> None:
     assert "File name too long" in refused(*SAMPLE, "--out", "x" * 300, status=1)
 
@@ -388,7 +382,6 @@ class Late(BaseException):
     """Nothing in a build catches it."""
 
 
-@pytest.mark.xfail(strict=True, reason="chunk_rows tries every number up to it as a divisor")
 def test_one_shard_for_everything_does_not_take_for_ever(build: Build) -> None:
     def late(*_: object) -> None:
         raise Late
@@ -512,9 +505,6 @@ def test_a_failing_disk_is_tried_again_and_then_told(
     assert contents(Path("again")) == contents(Path("out"))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=OSError, reason="--dry-run reads images outside of what turns OSErrors into a line"
-)
 def test_a_failing_disk_in_a_dry_run_is_one_line(
     refused: Refused, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

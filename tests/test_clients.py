@@ -118,7 +118,6 @@ def test_hugging_face_reads_a_growing_output_at_every_stage(build: Build, tmp_pa
         assert len(load(tmp_path / "out", "sample-rank3", tmp_path / "cache")["test"]) == limit
 
 
-@pytest.mark.xfail(strict=True, reason="the card names files of a split that has none, and datasets then loads nothing")
 def test_hugging_face_loads_a_source_one_of_whose_splits_is_empty(
     build: Build, pictures: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -149,7 +148,6 @@ def test_timm_finds_all_four_fields_and_validation_in_each_variants_folder(varia
     assert found["validation"] == found["test"] | {"name": "validation"}
 
 
-@pytest.mark.xfail(strict=True, reason="of val and test, the last one takes the name validation")
 def test_timms_validation_is_val_where_there_is_one(
     build: Build, pictures: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -33,7 +33,7 @@ def _card(manifest: dict[str, Any], names: list[str], at_root: bool) -> bytes:
 def _config(variant: dict[str, Any], at_root: bool, default: bool) -> dict[str, Any]:
     folder = variant["folder"]
     prefix = f"{folder}/" if at_root else ""
-    paths = [{"split": split, "path": f"{prefix}{folder}-{split}-*.tar"} for split in variant["splits"]]
+    paths = [{"split": split, "path": f"{prefix}{folder}-{split}-*.tar"} for split in _filled(variant)]
     return {"config_name": folder, "data_files": paths} | ({"default": True} if default else {})
 
 
@@ -53,9 +53,14 @@ def _info(variant: dict[str, Any], classes: list[str]) -> dict[str, Any]:
         ],
         "splits": [
             {"name": split, "num_examples": described["samples"], "num_bytes": described["bytes"]}
-            for split, described in variant["splits"].items()
+            for split, described in _filled(variant).items()
         ],
     }
+
+
+def _filled(variant: dict[str, Any]) -> dict[str, Any]:
+    """The splits that hold samples: an empty one makes ``datasets`` refuse the whole output."""
+    return {split: described for split, described in variant["splits"].items() if described["samples"]}
 
 
 def _text(manifest: dict[str, Any], names: list[str]) -> str:

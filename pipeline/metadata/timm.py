@@ -1,6 +1,6 @@
 """``_info.json`` for timm's ``wds/`` reader: in each variant's folder, and at the root with composite split names.
 
-All four fields of a split are mandatory there. A test split also answers to ``validation``.
+All four fields of a split are mandatory there. Without one of that name, val or else test also answers to ``validation``.
 """
 
 import json
@@ -12,15 +12,19 @@ def files(manifest: dict[str, Any]) -> dict[str, bytes]:
     for variant in manifest["variants"].values():
         own = {}
         for split, described in variant["splits"].items():
-            for alias in [split] + ["validation"] * (
-                split in ("test", "val") and "validation" not in variant["splits"]
-            ):
+            for alias in [split, *_aliases(split, variant["splits"])]:
                 own[alias] = _split(alias, described, strip=True)
                 composite = f"{variant['folder']}-{alias}"
                 every[composite] = _split(composite, described, strip=False)
         made[f"{variant['folder']}/_info.json"] = json.dumps({"splits": own}, indent=1).encode()
     made["_info.json"] = json.dumps({"splits": every}, indent=1).encode()
     return made
+
+
+def _aliases(split: str, splits: dict[str, Any]) -> list[str]:
+    """``validation`` for the split that stands for it: validation itself, else val, else test."""
+    held_out = next((name for name in ("validation", "val", "test") if name in splits), None)
+    return ["validation"] if split == held_out != "validation" else []
 
 
 def _split(name: str, described: dict[str, Any], strip: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -83,8 +84,12 @@ class SourceIndex:
     checksums: dict[str, str] = field(default_factory=dict)
     verified: bool = True
 
-    def fingerprint(self) -> str:
-        """SHA-256 over names, sizes, labels, classes and known checksums; no times, no absolute paths."""
+    def fingerprint(self, sizes: Mapping[tuple[str, int], int] | None = None) -> str:
+        """SHA-256 over names, sizes, labels, classes and known checksums; no times, no absolute paths.
+
+        Args:
+            sizes: other sizes to assume, by split and index.
+        """
         digest = hashlib.sha256()
         head = {"classes": self.classes, "shape": list(self.shape), "checksums": self.checksums}
         digest.update(json.dumps(head, sort_keys=True).encode())
@@ -92,7 +97,11 @@ class SourceIndex:
             digest.update(json.dumps([split, len(index)]).encode())
             digest.update(b"\0".join(os.fsencode(name) for name in index.names))
             digest.update(index.labels.astype("<i4").tobytes())
-            digest.update(index.sizes.astype("<i8").tobytes())
+            assumed = index.sizes.astype("<i8")
+            for (of, number), size in (sizes or {}).items():
+                if of == split and 0 <= number < len(assumed):
+                    assumed[number] = size
+            digest.update(assumed.tobytes())
         return digest.hexdigest()
 
 

@@ -4,7 +4,6 @@ Two shards, two variants, in one process; every operation in turn is the one at 
 or fails, or the power is lost.
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -124,9 +123,6 @@ def _check_records(out: Path, expected: Files, records: dict[str, bytes], note: 
     found = hashes(out)
     for name, content in _records(out).items():
         if content == records.get(name):
-            record = json.loads(content)
-            proofs = [
-                *record["spectra"],
-                *(proof[key] for proof in record["variants"].values() for key in ("tar", "index")),
-            ]
-            assert all(found.get(file) == sha256 == expected[file] for file, _, sha256 in proofs), (note, name)
+            proven = [file for file in expected if expected[file] in content.decode()]
+            assert all(found.get(file) == expected[file] for file in proven), (note, name)
+            assert len(proven) >= 5, "two variants' tars and indexes, and the spectra"

@@ -33,7 +33,7 @@ from tests.faults.builds import (
 
 pytestmark = pytest.mark.fault
 
-LARGE = ("--dataset", "sample", "--ranks", "3,10,20", "--samples-per-shard", "600")
+LARGE = ("--dataset", "sample", "--ranks", "3,5,10,20", "--samples-per-shard", "1646")
 FAST = "import pipeline.lock\npipeline.lock.HEARTBEAT = 0.3"
 
 
