@@ -20,6 +20,7 @@ ALLOWED = frozenset({
 # fmt: on
 LARGEST_MEMO = 1_000_000  # the memo is a table as long as its largest number: 4 bytes of pickle could ask for 32 GB
 MOST_TUPLES = 1_000  # a million tuples inside each other would overflow the C stack when hashed
+# Nor may a tuple be fetched from the memo: forty of them, each holding the one before twice, take for ever to hash.
 
 
 class PickledDtype:
@@ -100,12 +101,24 @@ def load(content: bytes, name: str) -> dict[str, object]:
 
 def _check(content: bytes) -> None:
     """Walk through the opcodes without running them."""
-    tuples = 0
+    tuples, before = 0, ""
+    memo: dict[int, str] = {}  # what was on top of the stack: the opcode that put it there
     for opcode, argument, position in pickletools.genops(content):
-        if opcode.name not in ALLOWED:
-            raise pickle.UnpicklingError(f"opcode {opcode.name} at byte {position}")
-        if opcode.name in ("BINPUT", "LONG_BINPUT") and argument is not None and argument > LARGEST_MEMO:
-            raise pickle.UnpicklingError(f"memo number {argument} at byte {position}")
-        tuples += "TUPLE" in opcode.name
+        name = opcode.name
+        if name not in ALLOWED:
+            raise pickle.UnpicklingError(f"opcode {name} at byte {position}")
+        tuples += "TUPLE" in name
         if tuples > MOST_TUPLES:
             raise pickle.UnpicklingError(f"more than {MOST_TUPLES} tuples")
+        if name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            number = len(memo) if argument is None else int(argument)
+            if number > LARGEST_MEMO:
+                raise pickle.UnpicklingError(f"memo number {number} at byte {position}")
+            memo[number] = before
+        elif name in ("BINGET", "LONG_BINGET"):
+            fetched = memo.get(int(argument or 0), "")
+            if "TUPLE" in fetched or fetched == "BUILD":
+                raise pickle.UnpicklingError(f"a tuple is used twice, at byte {position}")
+            before = name
+        elif name not in ("PROTO", "FRAME"):
+            before = name

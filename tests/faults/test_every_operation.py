@@ -60,7 +60,7 @@ def disk() -> Iterator[FailingDisk]:
 def _runs() -> Iterator[object]:
     for case in CASES:
         for fault in FAULTS:
-            short = 1 if (case, fault) == ("a new build", DEATH) else 11
+            short = 1 if (case, fault) == ("a new build", DEATH) else 19
             yield pytest.param(case, fault, short, id=f"{case}, {fault}, every {short}")
             if short > 1:
                 yield pytest.param(case, fault, 1, id=f"{case}, {fault}, every 1", marks=pytest.mark.full)

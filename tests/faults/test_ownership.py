@@ -75,11 +75,12 @@ def state(build: Build, pid: int) -> str:
 
 
 @pytest.mark.ray
-def test_orphaned_worker_publishes_nothing(out: Path) -> None:
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.full)])
+def test_orphaned_worker_publishes_nothing(workers: int, out: Path) -> None:
     """Its driver is killed, the next run finishes the output, and only then it wakes up and goes on."""
     with Build(*LARGE, "--workers", 2, out=out) as build:
         orphan = orphan_in_mid_shard(build)
-        completes(*LARGE, "--workers", 2, out=out)
+        completes(*LARGE, "--workers", workers, out=out)
         before = hashes(out), stamps(out)
         assert state(build, orphan) == "T"
         os.kill(orphan, signal.SIGCONT)

@@ -137,10 +137,21 @@ def test_changed_file_is_made_again(change: str, finished: Files, disk: FailingD
 
 
 def test_lost_folder_is_made_again(finished: Files, disk: FailingDisk, out: Path) -> None:
-    for name in ("sample-rank3", "spectra.zarr", "samples", f"{BUILD}/records", f"{BUILD}/tmp", BUILD):
+    for name in ("sample-rank3", "spectra.zarr", "samples", f"{BUILD}/records", f"{BUILD}/tmp"):
         shutil.rmtree(out / name)
         assert disk.build(*TINY, out=out)[:2] == (0, ""), name
         assert hashes(out) == finished, name
+
+
+def test_lost_records_and_description_are_told(finished: Files, disk: FailingDisk, out: Path) -> None:
+    shutil.rmtree(out / BUILD)
+    result = disk.build(*TINY, out=out)
+    assert result[:2] == (
+        1,
+        "error: the output is finished, but its folder .build is gone; --overwrite builds it anew\n",
+    )
+    assert disk.build(*TINY, "--overwrite", out=out)[:2] == (0, "")
+    assert hashes(out) == finished
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"fixed": []}', b"\xff"])

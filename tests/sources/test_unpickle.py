@@ -131,3 +131,11 @@ def test_a_batch_with_changed_bytes_gives_a_dictionary_or_one_line(changes, pyth
         assert isinstance(load(bytes(content), "x"), dict)
     except PipelineError as error:
         assert "\n" not in str(error)
+
+
+def test_tuples_that_share_each_other_are_refused_before_anything_hashes_them():
+    content = b"\x80\x02})q\x00"
+    for number in range(40):
+        content += b"h" + bytes([number]) + b"\x86q" + bytes([number + 1])
+    content += b"K\x01s."
+    assert "used twice" in refused(content)
