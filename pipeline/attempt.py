@@ -3,11 +3,11 @@
 import errno
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.errors import PipelineError
 from pipeline.lock import LostLock
-from pipeline.task import Progress, ShardTask, build_shard
+from pipeline.task import Progress, ShardTask, SourceChanged, build_shard
 
 ATTEMPTS = 3
 _FINAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
@@ -30,7 +30,10 @@ class Failure:
 def attempt(task: ShardTask, report: Callable[[Progress], None] = lambda progress: None) -> Progress | Failure:
     """Build a shard; failures come back as values, so that they survive the way from a worker."""
     try:
-        return build_shard(task, report=report)
+        try:
+            return build_shard(task, report=report)
+        except SourceChanged:
+            return build_shard(replace(task, tars=task.every, kept=None), report=report)
     except OSError as error:
         name = error.filename2 or error.filename
         where = f" {name}" if name else ""

@@ -1,6 +1,7 @@
 """``python -m pipeline.build``: make a dataset's low-rank and high-rank-only shards."""
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
@@ -98,11 +99,17 @@ def _options(arguments: list[str]) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no failure
     try:
         return _main(_options(sys.argv[1:] if arguments is None else arguments))
     except PipelineError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return error.status
+    except KeyboardInterrupt:
+        print("stopped; what is committed stays, and the same command goes on from there", file=sys.stderr)
+        return FAILED
     except BrokenPipeError:  # whoever read the output has gone; what is committed stays
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  else the interpreter complains once more when it flushes
         return FAILED
@@ -120,11 +127,7 @@ def _main(options: dict[str, Any]) -> int:
     if job.dry_run:
         print(dry_run.describe(job))
         return 0
-    try:
-        outcome = run.build(job)
-    except (run.Interrupted, KeyboardInterrupt):
-        print("stopped; what is committed stays, and the same command goes on from there", file=sys.stderr)
-        return FAILED
+    outcome = run.build(job)
     if not job.quiet:
         print(summary.text(job, outcome))
     rejects = sum(split["rejects"] for split in outcome.manifest["splits"].values())

@@ -78,6 +78,8 @@ def resolve(job: Job, index: SourceIndex, default_order: str) -> Content:
             raise UsageError(
                 f"splits: {split!r} is not in the source{nearest(split, index.splits)}; it has {', '.join(index.splits)}"
             )
+        if not len(index.splits[split]):
+            raise PipelineError(f"splits: {split} of the source holds no images")
     order = job.order or default_order
     return Content(
         name=job.name,
@@ -89,7 +91,9 @@ def resolve(job: Job, index: SourceIndex, default_order: str) -> Content:
         seed=job.seed if order == "shuffled" else 0,
         samples_per_shard=job.samples_per_shard or (1250 if max(height, width) <= 64 else 1000),
         variants=job.variants,
-        splits=tuple(split for split in index.splits if job.splits is None or split in job.splits),
+        splits=tuple(
+            split for split in index.splits if split in (job.splits or index.splits) and index.splits[split].names
+        ),
         limit=job.limit,
     )
 

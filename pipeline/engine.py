@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 import secrets
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -139,6 +140,7 @@ def _local_ray(workers: int) -> Iterator[Any]:
     try:
         import ray
 
+        stop = signal.getsignal(signal.SIGTERM)
         ray.init(
             address="local",
             num_cpus=workers,
@@ -148,6 +150,7 @@ def _local_ray(workers: int) -> Iterator[Any]:
             logging_level=logging.ERROR,
             object_store_memory=_OBJECT_STORE,
         )
+        signal.signal(signal.SIGTERM, stop)  # Ray takes it for itself, and dies of it with a trace
         try:
             yield ray
         finally:

@@ -92,7 +92,10 @@ def _text(key: str, value: Any) -> str:
 
 
 def _path(key: str, value: Any) -> Path:
-    return Path(_text(key, value)).expanduser()
+    try:
+        return Path(_text(key, value)).expanduser()
+    except RuntimeError as error:  # ~nobody-of-that-name
+        raise UsageError(f"{key}: {value!r}: {error}") from None
 
 
 def _name(key: str, value: Any) -> str:

@@ -63,6 +63,8 @@ def merged(store: LocalStore, wanted: Content, index: SourceIndex, overwrite: bo
     state = store.read(STATE)
     if overwrite:
         return wanted
+    if not store.names(commit.RECORDS) and store.size(manifest.NAME) is None:
+        return wanted  # nothing was ever committed here
     if state is None:
         if store.size(manifest.NAME) is not None:
             raise PipelineError("the output is finished, but its folder .build is gone; --overwrite builds it anew")

@@ -15,7 +15,7 @@ from pipeline import engine, manifest, output
 from pipeline.attempt import Failure
 from pipeline.commit import Record, Reject
 from pipeline.content import Content, resolve
-from pipeline.errors import PipelineError, one_line
+from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.job import Job
 from pipeline.lock import BuildLock
 from pipeline.plan import Plan, Shard, make_plan, tar_name
@@ -27,10 +27,6 @@ from pipeline.task import STAGES, Progress, ShardTask
 
 # A source of which more than half of the first images is unreadable is the wrong source.
 _FIRST = 1000
-
-
-class Interrupted(Exception):
-    """Ctrl-C or SIGTERM."""
 
 
 @dataclass
@@ -61,6 +57,8 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
     """
     with _disk_errors(job):
         output.check_folder(job.out)
+    if job.dataset == "folder" and job.data_dir and job.out.resolve().is_relative_to(job.data_dir.resolve()):
+        raise UsageError(f"--out {job.out} lies inside --data-dir {job.data_dir}, whose images it would join")
     silent = {"report": lambda *_: None} if job.quiet else {}
     source = open_source(job.dataset, job.data_dir, allow_unverified=job.allow_unverified, **silent)
     index = source.index()
@@ -78,7 +76,7 @@ def build(job: Job) -> Outcome:
 
     Raises:
         PipelineError: why it could not be finished, and what to do. What is committed stays.
-        Interrupted: it was told to stop; the same command goes on.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the same command goes on.
     """
     source, plan = plan_job(job)
     _make_root(job)
@@ -124,6 +122,7 @@ def _task(store: LocalStore, source: Source, plan: Plan, shard: Shard, kept: Rec
         shape=content.shape,
         samples_per_shard=content.samples_per_shard,
         tars={variant: tar_name(content, variant, shard) for variant in output.missing(plan, kept)},
+        every={variant: tar_name(content, variant, shard) for variant in content.variants},
         kept=kept,
         source=source,
         root=store.root,
@@ -190,12 +189,12 @@ def _disk_errors(job: Job) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PipelineError(f"--out {job.out}: {error.strerror or error}; what is committed stays") from None
+        raise PipelineError(f"--out {job.out}: {error.strerror or error}") from None
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM stops a build as Ctrl-C does."""
+    """SIGTERM stops a build as Ctrl-C does, by a KeyboardInterrupt."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -203,8 +202,6 @@ def _interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
-    except KeyboardInterrupt:
-        raise Interrupted from None
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -37,6 +37,7 @@ class ShardTask:
 
     Attributes:
         tars: the variants to build, with the path of each one's tar in the output.
+        every: all variants of the output, likewise.
         kept: the record of the variants that are in place already, if any.
         run: the run that owns the output.
     """
@@ -47,6 +48,7 @@ class ShardTask:
     shape: tuple[int, int]
     samples_per_shard: int
     tars: dict[Variant, str]
+    every: dict[Variant, str]
     kept: Record | None
     source: Source
     root: Path
@@ -66,6 +68,10 @@ class Progress:
         start = time.perf_counter()
         yield
         self.seconds[stage] += time.perf_counter() - start
+
+
+class SourceChanged(Exception):
+    """The images of a shard are not those that its kept variants were made from."""
 
 
 class Batch(NamedTuple):
@@ -110,6 +116,7 @@ def build_shard(
     Raises:
         OSError: reading or writing failed; worth another try unless the disk is full.
         LostLock: the output belongs to another run by now.
+        SourceChanged: nothing has been published; build all variants of the shard.
         PipelineError: an image of another size than the first one's.
     """
     store, progress = LocalStore(task.root), Progress()
@@ -145,6 +152,8 @@ def build_shard(
                 )
             chunks = spectra.chunks(task.shard.split, task.shard.start, values, task.samples_per_shard)
             chunk_proofs = tuple(_write(name, data, scratch_for(name)) for name, data in chunks.items())
+            if task.kept and (task.kept.spectra, task.kept.rejects) != (chunk_proofs, tuple(progress.rejects)):
+                raise SourceChanged
             store.publish(scratch, task.run)
             kept = task.kept.variants if task.kept else {}
             rejects = tuple(progress.rejects)
@@ -213,8 +222,8 @@ def _decode(task: ShardTask, batches: Iterable[list[tuple[Entry, bytes]]], progr
 def _check_size(entry: Entry, pixels: np.ndarray, shape: tuple[int, int]) -> None:
     if pixels.shape[1:] != shape:
         raise PipelineError(
-            f"{entry.name} is {pixels.shape[1]} x {pixels.shape[2]} pixels (height x width), the images before it "
-            f"{shape[0]} x {shape[1]}: a build takes images of one size"
+            f"{entry.name} is {pixels.shape[1]} x {pixels.shape[2]} pixels (height x width), the first image "
+            f"of the source {shape[0]} x {shape[1]}: a build takes images of one size"
         )
 
 

@@ -290,7 +290,7 @@ def test_images_of_several_sizes_are_one_line(refused: Refused, pictures: Pictur
     folder = pictures()
     Image.new("RGB", (20, 14)).save(folder / "b" / "02.png")
     line = refused(*tree(folder, "--order", "source"), status=1)
-    sizes = "b/02.png is 14 x 20 pixels (height x width), the images before it 12 x 12"
+    sizes = "b/02.png is 14 x 20 pixels (height x width), the first image of the source 12 x 12"
     assert line == f"{sizes}: a build takes images of one size"
     assert not Path("out/manifest.json").exists()
 

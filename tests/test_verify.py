@@ -324,7 +324,23 @@ def test_a_label_edited_in_place_is_named(out: Path, faults: Lines) -> None:
     wrong = path.read_bytes()[at : at + 1].decode()
     assert faults(out) == [f"{path.relative_to(out)}: train-00000005: label {wrong}, should be {right}"]
     rehash(out)
-    assert faults(out) == [f"{path.relative_to(out)}: train-00000005: label {wrong}, should be {right}"]
+    named, card = faults(out)
+    assert named == f"{path.relative_to(out)}: train-00000005: label {wrong}, should be {right}"
+    assert card == "manifest.json: says other things than README.md (2 such files), which is made from it"
+
+
+@pytest.mark.parametrize("edit", ["classes", "mean", "clipped", "title"])
+def test_a_manifest_edited_alone_is_found(edit: str, out: Path, faults: Lines) -> None:
+    described = read_manifest(out)
+    train = described["variants"]["rank3"]["splits"]["train"]
+    if edit == "classes":
+        described["classes"].reverse()
+    elif edit == "title":
+        described["source"]["title"] = "ImageNet"
+    else:
+        train[edit] = [0.0, 0.0, 0.0] if edit == "mean" else train[edit] + train["subpixels"]
+    (out / "manifest.json").write_text(json.dumps(described))
+    assert any(line.startswith("manifest.json: says other things than ") for line in faults(out))
 
 
 def test_a_byte_flipped_in_a_pixel_names_the_sample(out: Path, faults: Lines) -> None:
@@ -351,7 +367,7 @@ def test_a_changed_pixel_in_a_valid_image_is_named(out: Path, faults: Lines, var
     if fitting:
         rehash(out)
     lines = faults(out, "--sample", 0)
-    assert all("train-00000001" in line for line in lines if ".idx" not in line)
+    assert all("train-00000001" in line for line in lines if ".idx" not in line and not line.startswith("manifest"))
     assert any(line.startswith(f"{tar(variant)}: train-00000001: ") for line in lines)
 
 

@@ -1,11 +1,13 @@
 """``manifest.json`` read as a claim to be proven: its shape, its names, and whether it agrees with itself."""
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from pipeline import metadata
 from pipeline.errors import PipelineError
 from pipeline.proof.faults import Faults, shown
 
@@ -108,6 +110,23 @@ def load(root: Path, faults: Faults) -> Manifest:
     except _Damaged as error:
         raise PipelineError(f"{NAME} is damaged: {error}") from None
     return manifest
+
+
+def compare_clients(root: Path, faults: Faults) -> None:
+    """Cards and client files are made from the manifest alone, classes, counts, means and all: make them once more."""
+    raw = _read(root)
+    try:
+        made = metadata.files(raw)
+    except Exception as error:
+        faults.add(NAME, f"is damaged: the clients' files cannot be made from it ({type(error).__name__})")
+        return
+    others = [
+        name
+        for name, content in made.items()
+        if raw["files"].get(name, {}).get("sha256") != hashlib.sha256(content).hexdigest()
+    ]
+    if others:
+        faults.add(NAME, f"says other things than {others[0]} ({len(others)} such files), which is made from it")
 
 
 def _read(root: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pipeline import runtime
 from pipeline.errors import PipelineError, UsageError
 from pipeline.proof.faults import Faults, shown
 from pipeline.proof.files import check_files, check_strays
-from pipeline.proof.manifest import NAME, Manifest, ShardSet, index_file, load
+from pipeline.proof.manifest import NAME, Manifest, ShardSet, compare_clients, index_file, load
 from pipeline.proof.samples import Listing, read_listings
 from pipeline.proof.sampling import spread
 from pipeline.proof.shard import Result, ShardProof, Work
@@ -75,6 +75,7 @@ def prove(
         progress(len(results), len(work))
     for place in sorted(results):  # in the output's order, whichever was done first
         total.add(results[place])
+    compare_clients(out, total.faults)
     return Proof(manifest, index is not None, known, total)
 
 

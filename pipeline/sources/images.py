@@ -20,8 +20,9 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)
 def decode_image(raw: bytes) -> np.ndarray:
     """uint8 (3, h, w): the red, green and blue planes of an image file's first frame.
 
-    Grey, palette, CMYK, 16-bit and alpha images are converted by Pillow's ``convert("RGB")``, and EXIF orientation is
-    not applied: both as torchvision's ``ImageFolder`` does.
+    Grey, palette, CMYK and alpha images are converted by Pillow's ``convert("RGB")``, and EXIF orientation is not
+    applied: both as torchvision's ``ImageFolder`` does. Pillow cuts off grey values above 255 where a channel has more
+    than 8 bits, which turns most of such an image white: these are refused.
 
     Raises:
         Undecodable: with a reason that depends on the content alone (it is part of an output's bytes).
@@ -29,6 +30,8 @@ def decode_image(raw: bytes) -> np.ndarray:
     """
     try:
         with _open(raw) as image:
+            if image.mode.partition(";")[0] in ("I", "F"):
+                raise Undecodable("more than 8 bits a channel; convert it to 8 bits first")
             pixels = np.asarray(image.convert("RGB"))
     except Exception as error:
         raise _undecodable(error) from None

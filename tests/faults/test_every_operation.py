@@ -7,6 +7,7 @@ or fails, or the power is lost.
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,50 +53,71 @@ FAULTS = (DEATH, FULL, EIO, POWER_KEPT, POWER_LOST, POWER_MIXED)
 
 
 @pytest.fixture(scope="module")
-def disk() -> Iterator[FailingDisk]:
-    with FailingDisk() as disk:
-        yield disk
+def disks() -> Iterator[list[FailingDisk]]:
+    """Two, for two cores."""
+    with FailingDisk() as one, FailingDisk() as other:
+        yield [one, other]
 
 
 def _runs() -> Iterator[object]:
+    """The short form takes every third operation of a new build's death, and of the rest a sample."""
     for case in CASES:
         for fault in FAULTS:
-            short = 1 if (case, fault) == ("a new build", DEATH) else 19
-            yield pytest.param(case, fault, short, id=f"{case}, {fault}, every {short}")
-            if short > 1:
-                yield pytest.param(case, fault, 1, id=f"{case}, {fault}, every 1", marks=pytest.mark.full)
+            if (case, fault) == ("a new build", DEATH):
+                yield pytest.param(case, fault, 3, id=f"{case}, {fault}, every 3")
+            elif case == "a new build" or fault in (DEATH, FULL, POWER_LOST):
+                yield pytest.param(case, fault, 17, id=f"{case}, {fault}, every 17")
+            yield pytest.param(case, fault, 1, id=f"{case}, {fault}, every 1", marks=pytest.mark.full)
 
 
 @pytest.mark.parametrize(("case", "fault", "every"), list(_runs()))
-def test_every_operation(case: str, fault: str, every: int, disk: FailingDisk, out: Path) -> None:
+def test_every_operation(case: str, fault: str, every: int, disks: list[FailingDisk], out: Path) -> None:
     command, before = CASES[case]
-    found = out.with_name("found")
-    if before is not None:
-        assert disk.build(*before, out=found) == (0, "", disk.build(*before, out=out).operations)
-        shutil.rmtree(out)
+    found = out.with_name("found") if before else None
+    if before and found:
+        assert disks[0].build(*before, out=found)[:2] == (0, "")
         shutil.copytree(found, out)
-    undisturbed = disk.build(*command, out=out)
+    undisturbed = disks[0].build(*command, out=out)
     assert undisturbed[:2] == (0, "")
-    expected, records = hashes(out), _records(out)
-    statuses: Counter[int] = Counter()
-    for at in range(1, undisturbed.operations + 1, every):
-        shutil.rmtree(out)
-        if before is not None:
-            shutil.copytree(found, out)
-        result = disk.build(*command, out=out, fault=fault, at=at)
-        statuses[result.status] += 1
-        note = f"{fault} at operation {at}: {result}"
-        _check_end(result, fault, note)
-        assert_manifest_holds(out)
-        _check_records(out, expected, records, note)
-        if result.status == 0:
-            assert hashes(out) == expected, note
-        again = disk.build(*command, out=out)
-        assert again[:2] == (0, ""), f"{note}, then {again}"
-        assert hashes(out) == expected, note
-        assert scratch(out) == [], note
+    whole = Whole(hashes(out), _records(out))
+
+    def some(number: int) -> Counter[int]:
+        mine = range(1 + every * number, undisturbed.operations + 1, every * len(disks))
+        place = out.with_name(f"out{number}")
+        return Counter(_survives(command, fault, at, disks[number], place, found, whole) for at in mine)
+
+    with ThreadPoolExecutor() as pool:
+        statuses = sum(pool.map(some, range(len(disks))), Counter[int]())
     told = ", ".join(f"{count} ended with {status}" for status, count in sorted(statuses.items()))
     print(f"\n{case}, {fault}, every {every} of {undisturbed.operations} operations: {told}")
+
+
+class Whole(NamedTuple):
+    """What an undisturbed build leaves: the hashes of its files, and its shard records."""
+
+    files: Files
+    records: dict[str, bytes]
+
+
+def _survives(
+    command: tuple[str, ...], fault: str, at: int, disk: FailingDisk, out: Path, found: Path | None, whole: Whole
+) -> int:
+    """The exit status of a build that met the fault, after which the same command has completed."""
+    shutil.rmtree(out, ignore_errors=True)
+    if found:
+        shutil.copytree(found, out)
+    result = disk.build(*command, out=out, fault=fault, at=at)
+    note = f"{fault} at operation {at}: {result}"
+    _check_end(result, fault, note)
+    assert_manifest_holds(out)
+    _check_records(out, whole, note)
+    if result.status == 0:
+        assert hashes(out) == whole.files, note
+    again = disk.build(*command, out=out)
+    assert again[:2] == (0, ""), f"{note}, then {again}"
+    assert hashes(out) == whole.files, note
+    assert scratch(out) == [], note
+    return result.status
 
 
 def _check_end(result: Result, fault: str, note: str) -> None:
@@ -118,11 +140,11 @@ def _records(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
 
 
-def _check_records(out: Path, expected: Files, records: dict[str, bytes], note: str) -> None:
+def _check_records(out: Path, whole: Whole, note: str) -> None:
     """A record that is in place proves its files."""
-    found = hashes(out)
+    here = hashes(out)
     for name, content in _records(out).items():
-        if content == records.get(name):
-            proven = [file for file in expected if expected[file] in content.decode()]
-            assert all(found.get(file) == expected[file] for file in proven), (note, name)
+        if content == whole.records.get(name):
+            proven = [file for file, digest in whole.files.items() if digest.encode() in content]
+            assert all(here.get(file) == whole.files[file] for file in proven), (note, name)
             assert len(proven) >= 5, "two variants' tars and indexes, and the spectra"

@@ -64,7 +64,7 @@ def fill(disk: Path, pages: int) -> Path:
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=[pytest.mark.ray, pytest.mark.full])])
 def test_disk_full_in_mid_shard(workers: int, disk: Path, remount: Remount) -> None:
     out = disk / "out"
-    remount("size=6m")
+    remount("size=4m")
     line = one_line(run(*JOB, "--workers", workers, out=out))
     assert line.startswith("shard train-")
     assert line.endswith("No space left on device; free some space")

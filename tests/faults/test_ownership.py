@@ -114,8 +114,10 @@ def test_run_that_lost_the_output_renames_nothing(tmp_path: Path) -> None:
 def test_second_run_is_refused(out: Path) -> None:
     with Build(*JOB, "--workers", 0, out=out) as first:
         first.wait_for_commits(1)
+        first.send(signal.SIGSTOP)  # so that it cannot end before the second one has begun
+        assert committed(out) < SHARDS
         second = run(*JOB, "--workers", 0, out=out)
-        assert committed(out) < SHARDS, "the first one ended too early for this test"
+        first.send(signal.SIGCONT)
         assert first.end()[:3] == (0, "", "")
         expected = f"another run is building this output (process {first.pid} on {socket.gethostname()}); "
         assert one_line(second).startswith(expected)
@@ -145,6 +147,13 @@ def foreign(folder: Path, beats: int) -> None:
     fresh.replace(folder / "lock")
 
 
+def left_by_another_host(out: Path) -> None:
+    """A build that has just begun; the kernel locks on its two files do not reach this host."""
+    (out / BUILD).mkdir(parents=True)
+    (out / BUILD / "driver").touch()
+    (out / BUILD / "writers").touch()
+
+
 def owner(folder: Path) -> Any:
     return json.loads((folder / "lock").read_text())
 
@@ -172,7 +181,7 @@ class Heart:
 
 
 def test_living_run_on_another_host_is_respected(out: Path) -> None:
-    (out / BUILD).mkdir(parents=True)
+    left_by_another_host(out)
     with Heart(out / BUILD):
         refused = run(*SMALL, "--workers", 0, out=out, prelude=FAST)
         assert one_line(refused).startswith("another run is building this output (process 4242 on another.example); ")
@@ -182,7 +191,7 @@ def test_living_run_on_another_host_is_respected(out: Path) -> None:
 
 
 def test_dead_run_of_another_host_is_replaced_after_a_wait(out: Path) -> None:
-    (out / BUILD).mkdir(parents=True)
+    left_by_another_host(out)
     foreign(out / BUILD, 7)
     with Build(*SMALL, "--workers", 0, out=out, prelude=FAST) as build:
         build.wait_for_commits(1)

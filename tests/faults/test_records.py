@@ -79,7 +79,9 @@ EDITS: dict[str, Callable[[Any], object]] = {
 RECORDS = BYTES | {name: edited(edit) for name, edit in EDITS.items()}
 
 
-@pytest.mark.parametrize("manifest", [True, False], ids=["finished", "unfinished"])
+@pytest.mark.parametrize(
+    "manifest", [pytest.param(True, id="finished"), pytest.param(False, id="unfinished", marks=pytest.mark.full)]
+)
 @pytest.mark.parametrize("damage", RECORDS)
 def test_damaged_record_proves_nothing(
     damage: str, manifest: bool, finished: Files, disk: FailingDisk, out: Path

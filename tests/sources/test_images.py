@@ -57,11 +57,17 @@ def test_every_allowed_format_is_read_with_its_size(kind):
     assert header_size(raw) == (40, 56)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
 def test_every_colour_mode_becomes_three_planes(mode):
-    image = Image.fromarray(PIXELS).convert("L").convert(mode) if mode in ("I;16", "F") else None
-    raw = saved("TIFF" if mode in ("CMYK", "F") else "PNG", image or Image.fromarray(PIXELS).convert(mode))
+    raw = saved("TIFF" if mode == "CMYK" else "PNG", Image.fromarray(PIXELS).convert(mode))
     assert decode_image(raw).shape == (3, 5, 7)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "F"])
+def test_grey_values_that_pillow_would_cut_off_are_refused(mode):
+    raw = saved("TIFF" if mode == "F" else "PNG", Image.fromarray(PIXELS).convert("L").convert(mode))
+    with pytest.raises(Undecodable, match="more than 8 bits a channel"):
+        decode_image(raw)
 
 
 def test_exif_orientation_is_not_applied():
