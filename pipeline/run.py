@@ -1,12 +1,12 @@
 """A build from beginning to end: source, plan, lock, engine, finish."""
 
+import contextlib
 import os
 import signal
 import socket
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -90,16 +90,23 @@ def build(job: Job) -> Outcome:
         if job.overwrite:
             output.wipe(store, content)
         output.prepare(store, plan.content, run)
-        tasks = shard_tasks(store, source, plan, job.recheck, run)
-        output.log_run(store, _log(run, "started", workers=job.workers, shards=len(tasks)))
-        outcome = Outcome({})
-        if tasks:
-            store.delete(manifest.NAME)
-            _run(job, plan, tasks, outcome, store)
-        outcome.manifest = output.finish(store, plan, run, job.recheck)
-        store.clear_scratch()
-        took = {"working": round(outcome.working, 3), "seconds": {k: round(v, 3) for k, v in outcome.seconds.items()}}
-        output.log_run(store, _log(run, "finished", images=outcome.images, retries=outcome.retries, **took))
+        try:
+            return _build(job, source, plan, store, run)
+        finally:
+            with contextlib.suppress(OSError):
+                store.clear_scratch()  # of workers that were stopped
+
+
+def _build(job: Job, source: Source, plan: Plan, store: LocalStore, run: str) -> Outcome:
+    tasks = shard_tasks(store, source, plan, job.recheck, run)
+    output.log_run(store, _log(run, "started", workers=job.workers, shards=len(tasks)))
+    outcome = Outcome({})
+    if tasks:
+        store.delete(manifest.NAME)
+        _run(job, plan, tasks, outcome, store)
+    outcome.manifest = output.finish(store, plan, run, job.recheck)
+    took = {"working": round(outcome.working, 3), "seconds": {k: round(v, 3) for k, v in outcome.seconds.items()}}
+    output.log_run(store, _log(run, "finished", images=outcome.images, retries=outcome.retries, **took))
     return outcome
 
 
@@ -183,7 +190,7 @@ def _make_root(job: Job) -> None:
         raise PipelineError(f"--out {job.out}: {error.strerror}") from None
 
 
-@contextmanager
+@contextlib.contextmanager
 def _disk_errors(job: Job) -> Iterator[None]:
     """A file system that refuses the driver's own small writes ends the build as one line."""
     try:
@@ -192,7 +199,7 @@ def _disk_errors(job: Job) -> Iterator[None]:
         raise PipelineError(f"--out {job.out}: {error.strerror or error}") from None
 
 
-@contextmanager
+@contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
     """SIGTERM stops a build as Ctrl-C does, by a KeyboardInterrupt."""
 

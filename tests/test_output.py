@@ -493,3 +493,18 @@ def test_runs_are_logged_in_the_dot_folder_only(finished: Path) -> None:
     assert [event["event"] for event in events] == ["started", "finished"]
     assert events[1]["images"] == 50
     assert {"time", "host", "pid"} <= events[0].keys()
+
+
+def test_growth_over_an_edited_image_rebuilds_its_shard_in_every_variant(
+    build: Build, pictures: Pictures, tmp_path: Path
+) -> None:
+    folder = pictures(classes="ab", each=4, size=(12, 12))
+    job = ("--dataset", "folder", "--data-dir", folder, "--components", "low,high,full", "--samples-per-shard", "4")
+    assert build(*job, "--ranks", "3", "--out", tmp_path / "grown").status == 0
+    image = folder / "a" / "01.png"
+    size = image.stat().st_size
+    Image.new("RGB", (12, 12), (9, 200, 30)).save(image)
+    image.write_bytes(image.read_bytes().ljust(size, b"\0"))  # as long as before: nothing but the pixels tells
+    assert build(*job, "--ranks", "3,7", "--out", tmp_path / "grown").status == 0
+    assert build(*job, "--ranks", "3,7", "--out", tmp_path / "anew").status == 0
+    assert contents(tmp_path / "grown") == contents(tmp_path / "anew")
