@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -102,6 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no failure
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
         return _main(_options(sys.argv[1:] if arguments is None else arguments))
     except PipelineError as error:
@@ -116,6 +118,13 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {one_line(error.filename or '')} {error.strerror or error}", file=sys.stderr)
         return FAILED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(*_: object) -> None:
+    """SIGTERM stops a build as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def _main(options: dict[str, Any]) -> int:

@@ -52,8 +52,10 @@ class BuildLock:
                 f"another run is building this output ({_describe(self._folder)}); wait for it or stop it"
             )
         try:
-            self._wait_for_foreign_owner()
+            before = self._wait_for_foreign_owner()
             with _writers(self._folder, fcntl.LOCK_EX):
+                if _owner(self._folder) != before:  # on yet another host, somebody was quicker
+                    raise PipelineError(f"another run is building this output ({_describe(self._folder)}); wait for it")
                 self._beat()
         except BaseException:
             os.close(self._driver)
@@ -70,8 +72,12 @@ class BuildLock:
                 (self._folder / "lock").unlink()
         os.close(self._driver)
 
-    def _wait_for_foreign_owner(self) -> None:
-        """On a file system shared by hosts, kernel locks may not reach the other one: watch its heartbeat instead."""
+    def _wait_for_foreign_owner(self) -> dict[str, Any]:
+        """On a file system shared by hosts, kernel locks may not reach the other one: watch its heartbeat instead.
+
+        Returns:
+            the owner that is to be replaced.
+        """
         before = _owner(self._folder)
         if before and before.get("host") != socket.gethostname():
             time.sleep(3 * HEARTBEAT)
@@ -79,17 +85,22 @@ class BuildLock:
                 raise PipelineError(
                     f"another run is building this output ({_describe(self._folder)}); wait for it or stop it"
                 )
+        return before
 
     def _beat(self) -> None:
         self._beats += 1
         owner = {"run": self._run, "host": socket.gethostname(), "pid": os.getpid(), "beats": self._beats}
         fresh = self._folder / f"lock-{self._run}"
-        fresh.write_text(json.dumps(owner))
-        fresh.replace(self._folder / "lock")
+        try:
+            fresh.write_text(json.dumps(owner))
+            fresh.replace(self._folder / "lock")
+        finally:
+            fresh.unlink(missing_ok=True)
 
     def _keep_beating(self) -> None:
         while not self._stop.wait(HEARTBEAT):
-            with contextlib.suppress(OSError):  # a full disk must not end the build from here
+            # A full disk must not end the build from here; what another run has taken over is never taken back.
+            with contextlib.suppress(OSError, LostLock), publishing(self._folder, self._run):
                 self._beat()
 
 

@@ -16,7 +16,7 @@ from pipeline import commit, manifest, metadata, spectra
 from pipeline.commit import Record
 from pipeline.content import Content, grow
 from pipeline.errors import PipelineError
-from pipeline.plan import Plan, Shard, folder
+from pipeline.plan import Plan, Shard, folder, tar_name
 from pipeline.sources.index import SourceIndex
 from pipeline.store import BUILD, LocalStore
 from pipeline.variants import Variant
@@ -79,7 +79,7 @@ def merged(store: LocalStore, wanted: Content, index: SourceIndex, overwrite: bo
 
 
 def wipe(store: LocalStore, content: Content) -> None:
-    """Delete what builds have written here, the description last, and nothing else.
+    """Delete what builds have written here but the description, which ``prepare`` replaces, and nothing else.
 
     Args:
         content: what is going to be built; the name of what is there comes from its own description.
@@ -94,7 +94,7 @@ def wipe(store: LocalStore, content: Content) -> None:
     for path in sorted(store.root.iterdir()):
         if any(path.name.startswith(f"{name}-") and _is_variant(path.name[len(name) + 1 :]) for name in names):
             store.delete(path.name)
-    for name in (SAMPLES, spectra.STORE, manifest.REJECTS, "README.md", "_info.json", STATE):
+    for name in (SAMPLES, spectra.STORE, manifest.REJECTS, "README.md", "_info.json"):
         store.delete(name)
 
 
@@ -110,19 +110,36 @@ def prepare(store: LocalStore, content: Content, run: str) -> None:
     """Say what the output is going to hold, and make its folders."""
     folders = [folder(content, variant) for variant in content.variants]
     chunks = [f"{spectra.STORE}/{split}" for split in content.splits]
+    store.make_folders([])
+    store.put(STATE, content.to_json(), run)  # first: from here on the folder is known as an output
     store.make_folders([commit.RECORDS, SAMPLES, *folders, *chunks])
-    store.put(STATE, content.to_json(), run)
 
 
 def survey(store: LocalStore, plan: Plan, recheck: bool) -> dict[Shard, Record]:
     """What is in place of every shard. Shards with rejects are left out: they are tried again as a whole."""
     found = {}
     for shard in plan.shards:
-        record = commit.load(store, shard, plan.identity(shard))
+        record = _load(store, plan, shard)
         record = commit.kept(store, record, recheck) if record and not record.rejects else None
         if record is not None:
             found[shard] = record
     return found
+
+
+def _load(store: LocalStore, plan: Plan, shard: Shard) -> Record | None:
+    """A shard's record, less every variant that names other files than its own."""
+    record = commit.load(store, shard, plan.identity(shard))
+    content = plan.content
+    chunks = spectra.names(shard.split, shard.start, shard.stop, min(content.shape), content.samples_per_shard)
+    if record is None or [proof.name for proof in record.spectra] != chunks:
+        return None
+    named = {variant.name: tar_name(content, variant, shard) for variant in content.variants}
+    variants = {
+        name: proof
+        for name, proof in record.variants.items()
+        if proof.tar.name == named.get(name) and proof.index.name == named[name].removesuffix(".tar") + ".idx"
+    }
+    return replace(record, variants=variants)
 
 
 def missing(plan: Plan, record: Record | None) -> tuple[Variant, ...]:
@@ -165,7 +182,7 @@ def finish(store: LocalStore, plan: Plan, run: str, recheck: bool) -> dict[str, 
 def _records(store: LocalStore, plan: Plan) -> dict[Shard, Record]:
     records: dict[Shard, Record] = {}
     for shard in plan.shards:
-        record = commit.load(store, shard, plan.identity(shard))
+        record = _load(store, plan, shard)
         if record is None or missing(plan, record):
             raise PipelineError(f"shard {shard.name} has no complete record at the end of the build; run it again")
         records[shard] = record

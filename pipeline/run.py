@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import socket
 import sys
 import uuid
@@ -82,7 +81,7 @@ def build(job: Job) -> Outcome:
     _make_root(job)
     run = uuid.uuid4().hex[:12]
     store = LocalStore(job.out.resolve())
-    with _interruptible(), _disk_errors(job), BuildLock(store.root / BUILD, run):
+    with _disk_errors(job), BuildLock(store.root / BUILD, run):
         store.clear_scratch()
         content = _content(job, source, plan.index)  # once more: another run may have grown it meanwhile
         if content != plan.content:
@@ -197,20 +196,6 @@ def _disk_errors(job: Job) -> Iterator[None]:
         yield
     except OSError as error:
         raise PipelineError(f"--out {job.out}: {error.strerror or error}") from None
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM stops a build as Ctrl-C does, by a KeyboardInterrupt."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _log(run: str, event: str, **more: Any) -> dict[str, Any]:

@@ -21,6 +21,12 @@ def chunk_rows(samples_per_shard: int, size: int) -> int:
     return 1
 
 
+def names(split: str, start: int, stop: int, size: int, samples_per_shard: int) -> list[str]:
+    """The names of the chunk files of output positions ``start`` to ``stop``."""
+    rows = chunk_rows(samples_per_shard, size)
+    return [f"{STORE}/{split}/c.{first // rows}.0.0" for first in range(start, stop, rows)]
+
+
 def chunks(split: str, start: int, values: np.ndarray, samples_per_shard: int) -> dict[str, bytes]:
     """The chunk files of one shard, by their names in the output.
 
@@ -30,11 +36,12 @@ def chunks(split: str, start: int, values: np.ndarray, samples_per_shard: int) -
     """
     rows = chunk_rows(samples_per_shard, values.shape[2])
     files = {}
-    for first in range(0, len(values), rows):
+    every = names(split, start, start + len(values), values.shape[2], samples_per_shard)
+    for name, first in zip(every, range(0, len(values), rows), strict=True):
         chunk = np.full((rows, *values.shape[1:]), np.nan, "<f4")
         part = values[first : first + rows]
         chunk[: len(part)] = part
-        files[f"{STORE}/{split}/c.{(start + first) // rows}.0.0"] = chunk.tobytes()
+        files[name] = chunk.tobytes()
     return files
 
 

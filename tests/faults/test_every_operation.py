@@ -4,6 +4,8 @@ Two shards, two variants, in one process; every operation in turn is the one at 
 or fails, or the power is lost.
 """
 
+import hashlib
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -33,10 +35,11 @@ _TINY = ("--dataset", "sample", "--splits", "train", "--samples-per-shard", "4")
 
 
 class Case(NamedTuple):
-    """A command, and the finished build that it finds, if any."""
+    """A command, and the finished build that it finds, if any; ``older``: one of a version that wrote another card."""
 
     command: tuple[str, ...]
     before: tuple[str, ...] | None = None
+    older: bool = False
 
 
 CASES = {
@@ -48,6 +51,9 @@ CASES = {
         (*_TINY, "--ranks", "5", "--limit", "8", "--overwrite"), (*_TINY, "--ranks", "3", "--limit", "6")
     ),
     "nothing to do": Case((*_TINY, "--ranks", "3", "--limit", "8"), (*_TINY, "--ranks", "3", "--limit", "8")),
+    "only to finish": Case(
+        (*_TINY, "--ranks", "3", "--limit", "8"), (*_TINY, "--ranks", "3", "--limit", "8"), older=True
+    ),
 }
 FAULTS = (DEATH, FULL, EIO, POWER_KEPT, POWER_LOST, POWER_MIXED)
 
@@ -72,10 +78,12 @@ def _runs() -> Iterator[object]:
 
 @pytest.mark.parametrize(("case", "fault", "every"), list(_runs()))
 def test_every_operation(case: str, fault: str, every: int, disks: list[FailingDisk], out: Path) -> None:
-    command, before = CASES[case]
+    command, before, older = CASES[case]
     found = out.with_name("found") if before else None
     if before and found:
         assert disks[0].build(*before, out=found)[:2] == (0, "")
+        if older:
+            _make_older(found)
         shutil.copytree(found, out)
     undisturbed = disks[0].build(*command, out=out)
     assert undisturbed[:2] == (0, "")
@@ -90,6 +98,15 @@ def test_every_operation(case: str, fault: str, every: int, disks: list[FailingD
         statuses = sum(pool.map(some, range(len(disks))), Counter[int]())
     told = ", ".join(f"{count} ended with {status}" for status, count in sorted(statuses.items()))
     print(f"\n{case}, {fault}, every {every} of {undisturbed.operations} operations: {told}")
+
+
+def _make_older(out: Path) -> None:
+    card, manifest = out / "README.md", out / "manifest.json"
+    content = card.read_bytes() + b"As an older version put it.\n"
+    card.write_bytes(content)
+    described = json.loads(manifest.read_bytes())
+    described["files"][card.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest.write_text(json.dumps(described))
 
 
 class Whole(NamedTuple):
