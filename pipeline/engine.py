@@ -125,6 +125,23 @@ def _token() -> str:
 
 
 @contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until Ray has started: it takes them for itself meanwhile, and dies of them untidily."""
+    came: list[int] = []
+    stops = (signal.SIGINT, signal.SIGTERM)
+    before = {stop: signal.signal(stop, lambda number, _: came.append(number)) for stop in stops}
+    try:
+        yield
+    except SystemExit as error:  # Ray's own handler, once it has set it
+        came.append(int(error.code or 0))
+    finally:
+        for stop, handler in before.items():
+            signal.signal(stop, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
 def _local_ray(workers: int) -> Iterator[Any]:
     """A Ray of our own on this machine, silent, without a dashboard, usage statistics or traces in the home folder."""
     package_root = str(Path(__file__).resolve().parent.parent)
@@ -139,18 +156,20 @@ def _local_ray(workers: int) -> Iterator[Any]:
     os.environ.update(settings)
     try:
         import ray
+        import ray._private.worker
 
-        stop = signal.getsignal(signal.SIGTERM)
-        ray.init(
-            address="local",
-            num_cpus=workers,
-            num_gpus=0,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=_OBJECT_STORE,
-        )
-        signal.signal(signal.SIGTERM, stop)  # Ray takes it for itself, and dies of it with a trace
+        # Ray prints its notice of every dead worker to our standard output, whatever log_to_driver says; we tell it.
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
+        with _signals_later():
+            ray.init(
+                address="local",
+                num_cpus=workers,
+                num_gpus=0,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE,
+            )
         try:
             yield ray
         finally:
