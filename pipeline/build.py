@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from pipeline.errors import FAILED, REJECTS, PipelineError, UsageError, nearest, one_line
 
-_FLAGS = ("allow-unverified", "overwrite", "recheck", "dry-run", "quiet")
+_FLAGS = ("exact", "allow-unverified", "overwrite", "recheck", "dry-run", "quiet")
 
 
 class Parser(argparse.ArgumentParser):
@@ -66,6 +66,13 @@ def _parser() -> Parser:
     cuts.add_argument("--order", metavar="ORDER", help="source or shuffled (default for class-sorted sources)")
     cuts.add_argument("--seed", metavar="N", help="of the shuffled order (default 0)")
     cuts.add_argument("--samples-per-shard", metavar="N", help="default 1250 up to 64 pixels, else 1000")
+    cuts.add_argument(
+        "--factors",
+        nargs="?",
+        const="float32",
+        metavar="TYPE",
+        help="keep U, S and V up to the largest rank, as float32 (default) or float16",
+    )
     target = parser.add_argument_group("where to, and with what")
     target.add_argument("--out", metavar="DIR", help="default out/<name>")
     target.add_argument("--name", metavar="NAME", help="of the output's variants (default: the dataset's)")
@@ -74,6 +81,7 @@ def _parser() -> Parser:
     target.add_argument("--max-rejects", metavar="N", help="unreadable images that are no failure (default 0)")
     switch = parser.add_argument_group("switches")
     helps = (
+        "also write every cut as float32 .npy, neither rounded nor clipped",
         "build from files whose checksum is not the official one; the output says so",
         "delete what an earlier build wrote to --out, and build anew",
         "compare hashes, not only sizes, of what is already built",

@@ -6,22 +6,14 @@ A shard variant without a valid record does not exist. The record is published a
 import contextlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pipeline.plan import Shard
-from pipeline.store import BUILD, LocalStore
+from pipeline.store import BUILD, FileProof, LocalStore
 from pipeline.variants import Statistics
 
 RECORDS = f"{BUILD}/records"
-
-
-class FileProof(NamedTuple):
-    """One published file: name relative to the output's root, bytes, SHA-256."""
-
-    name: str
-    size: int
-    sha256: str
 
 
 class Reject(NamedTuple):
@@ -50,7 +42,7 @@ class VariantProof:
 class Record:
     """One shard: what it is, which variants of it are in place, and which entries it had to reject.
 
-    ``samples`` plus the number of rejects is the number of entries.
+    ``samples`` plus the number of rejects is the number of entries. ``factors`` is empty where none are kept.
     """
 
     identity: str
@@ -58,6 +50,7 @@ class Record:
     rejects: tuple[Reject, ...]
     spectra: tuple[FileProof, ...]
     variants: dict[str, VariantProof] = field(default_factory=dict)
+    factors: tuple[FileProof, ...] = ()
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -79,8 +72,8 @@ class Record:
             rejects = tuple(
                 Reject(str(r[0]), int(r[1]), int(r[2]), str(r[3]), int(r[4]), str(r[5])) for r in raw["rejects"]
             )
-            spectra = tuple(_proof(proof) for proof in raw["spectra"])
-            return cls(str(raw["identity"]), int(raw["samples"]), rejects, spectra, variants)
+            spectra, factors = (tuple(_proof(proof) for proof in raw[name]) for name in ("spectra", "factors"))
+            return cls(str(raw["identity"]), int(raw["samples"]), rejects, spectra, variants, factors)
         except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise ValueError(f"not a shard record: {error}") from None
 
@@ -112,7 +105,7 @@ def load(store: LocalStore, shard: Shard, identity: str) -> Record | None:
 
 
 def kept(store: LocalStore, record: Record, recheck: bool) -> Record | None:
-    """The record less every variant whose files are not as recorded; None where nothing of it holds.
+    """The record less every variant (and the factors) whose files are not as recorded; None where nothing of it holds.
 
     Args:
         recheck: compare hashes, not only sizes.
@@ -120,7 +113,8 @@ def kept(store: LocalStore, record: Record, recheck: bool) -> Record | None:
     if not _intact(store, record.spectra, recheck):
         return None
     variants = {name: v for name, v in record.variants.items() if _intact(store, (v.tar, v.index), recheck)}
-    return Record(record.identity, record.samples, record.rejects, record.spectra, variants)
+    factors = record.factors if _intact(store, record.factors, recheck) else ()
+    return replace(record, variants=variants, factors=factors)
 
 
 def _intact(store: LocalStore, proofs: Iterable[FileProof], recheck: bool) -> bool:

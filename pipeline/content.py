@@ -1,11 +1,12 @@
 """What an output holds: everything that its bytes depend on, and how it may grow."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipeline import png
 from pipeline.errors import PipelineError, UsageError, nearest
+from pipeline.factors import DTYPES, Factors
 from pipeline.job import Job
 from pipeline.sources.index import MAX_SIDE, SourceIndex
 from pipeline.variants import OFFSET, Variant, canonical
@@ -17,12 +18,13 @@ NUMERICS = 1
 
 @dataclass(frozen=True)
 class Content:
-    """The output's own description, kept with it. The last three fields may grow; any other change is another output.
+    """The output's own description, kept with it. The last four fields may grow; any other change is another output.
 
     Attributes:
         fingerprint: of the source.
         shape: (height, width) of every image, pixels.
         limit: first output positions of each split that are built; None for all.
+        factors: None where none are kept.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Content:
     variants: tuple[Variant, ...]
     splits: tuple[str, ...]
     limit: int | None
+    factors: Factors | None
 
     def fixed(self) -> dict[str, Any]:
         """What may not change, under the names that a user knows."""
@@ -54,7 +57,12 @@ class Content:
         }
 
     def to_json(self) -> bytes:
-        grows = {"variants": [v.name for v in self.variants], "splits": list(self.splits), "limit": self.limit}
+        grows = {
+            "variants": [v.name for v in self.variants],
+            "splits": list(self.splits),
+            "limit": self.limit,
+            "factors": asdict(self.factors) if self.factors else None,
+        }
         return json.dumps({"fixed": self.fixed(), "verified": self.verified, "grows": grows}, indent=1).encode()
 
 
@@ -65,12 +73,12 @@ def resolve(job: Job, index: SourceIndex, default_order: str) -> Content:
         UsageError: a split that the source does not have, or a rank that its images are too small for.
     """
     height, width = index.shape
-    for variant in job.variants:
-        if variant.rank >= min(height, width):
-            raise UsageError(
-                f"ranks: {variant.rank} is too large for {height} x {width} images; "
-                f"a rank must be from 1 to {min(height, width) - 1}"
-            )
+    rank = max([variant.rank for variant in job.variants] + [job.factors.rank if job.factors else 0])
+    if rank >= min(height, width):
+        raise UsageError(
+            f"ranks: {rank} is too large for {height} x {width} images; "
+            f"a rank must be from 1 to {min(height, width) - 1}"
+        )
     if max(height, width) > MAX_SIDE:
         raise UsageError(f"images of {height} x {width} pixels are larger than {MAX_SIDE} pixels a side")
     for split in job.splits or ():
@@ -95,6 +103,7 @@ def resolve(job: Job, index: SourceIndex, default_order: str) -> Content:
             split for split in index.splits if split in (job.splits or index.splits) and index.splits[split].names
         ),
         limit=job.limit,
+        factors=job.factors,
     )
 
 
@@ -114,7 +123,10 @@ def grow(existing: bytes, wanted: Content, index: SourceIndex) -> Content:
         fixed, grows, verified = old["fixed"], old["grows"], old["verified"]
         variants = [Variant.parse(name) for name in grows["variants"]]
         splits, limit = set(grows["splits"]), grows["limit"]
+        factors = Factors(**grows["factors"]) if grows["factors"] else None
         if not isinstance(fixed, dict) or not (limit is None or isinstance(limit, int)):
+            raise ValueError
+        if factors and not (isinstance(factors.rank, int) and factors.dtype in DTYPES):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise PipelineError("the output's description .build/job.json is damaged; --overwrite builds it anew") from None
@@ -137,4 +149,14 @@ def grow(existing: bytes, wanted: Content, index: SourceIndex) -> Content:
         variants=canonical(variants + list(wanted.variants)),
         splits=tuple(split for split in index.splits if split in splits or split in wanted.splits),
         limit=wanted.limit,
+        factors=_grown_factors(factors, wanted.factors),
     )
+
+
+def _grown_factors(old: Factors | None, wanted: Factors | None) -> Factors | None:
+    if old and wanted and (wanted.rank > old.rank or wanted.dtype != old.dtype):
+        raise PipelineError(
+            f"the output already holds {old.dtype} factors up to rank {old.rank}, not {wanted.dtype} up to {wanted.rank}; "
+            "leave --factors out to keep them, or --overwrite to build it anew"
+        )
+    return old or wanted

@@ -2,11 +2,13 @@
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from pipeline import output
+from pipeline.commit import Record
 from pipeline.errors import PipelineError
 from pipeline.job import Job
 from pipeline.plan import Plan, Shard
@@ -34,23 +36,37 @@ def describe(job: Job) -> str:
         shards = sum(shard.split == split for shard in plan.shards)
         lines.append(f"  {split}: {len(positions):,} images, {shards} shards per variant")
     lacking = {shard: output.missing(plan, found.get(shard)) for shard in plan.shards}
-    images = sum(shard.stop - shard.start for shard, variants in lacking.items() if variants)
+    work = {shard for shard in plan.shards if not output.complete(plan, found.get(shard))}
+    images = sum(shard.stop - shard.start for shard in work)
     files = sum(len(variants) for variants in lacking.values())
-    if not files:
+    if not work:
         return "\n".join([*lines, "  everything is in place; nothing would be built"])
     sizes, seconds = _measure(source, plan)
     size = sum(
         (shard.stop - shard.start) * sizes[variant] for shard, variants in lacking.items() for variant in variants
     )
-    workers = min(len(lacking), (os.cpu_count() or 1) if job.workers is None else job.workers) or 1
+    workers = min(len(work), (os.cpu_count() or 1) if job.workers is None else job.workers) or 1
     lines.append(
         f"  to build: {files} of {len(plan.shards) * len(plan.content.variants)} shard files, about {size / 1e6:,.1f} MB"
     )
+    if plan.content.factors:
+        lines.append(f"  factors: {_factors(plan, found)}")
     lines.append(
         f"  about {duration(images * seconds / workers)} of work on {workers} worker{'s' * (workers != 1)}, "
         f"measured on {min(_PROBES, images)} of its images"
     )
     return "\n".join(lines)
+
+
+def _factors(plan: Plan, found: Mapping[Shard, Record]) -> str:
+    content = plan.content
+    assert content.factors is not None
+    arrays = content.factors.arrays(plan.shards[0].split, content.shape, content.samples_per_shard).values()
+    row = sum(array.row_bytes for array in arrays)
+    lacking = [shard for shard in plan.shards if shard not in found or not found[shard].factors]
+    images = sum(shard.stop - shard.start for shard in lacking)
+    of = f"{content.factors.dtype} up to rank {content.factors.rank}, {row:,} bytes an image"
+    return f"{of}, {images * row / 1e6:,.1f} MB to build" if images else f"{of}, in place"
 
 
 def _measure(source: Source, plan: Plan) -> tuple[dict[Variant, float], float]:
@@ -66,7 +82,8 @@ def _measure(source: Source, plan: Plan) -> tuple[dict[Variant, float], float]:
         shape=plan.content.shape,
         samples_per_shard=len(entries),
         tars={},
-        every={},
+        every=dict.fromkeys(variants, ""),
+        factors=plan.content.factors,
         kept=None,
         source=source,
         root=Path(),
@@ -75,7 +92,7 @@ def _measure(source: Source, plan: Plan) -> tuple[dict[Variant, float], float]:
     for _ in range(2):  # the first one warms up
         total, count, start = dict.fromkeys(variants, 0), 0, time.perf_counter()
         for encoded in encode_batches(task, variants, Progress()):
-            count += len(encoded.batch.samples)
+            count += len(encoded.batch.positions)
             for variant, files in encoded.files.items():
                 total[variant] += sum(3 * BLOCK + len(file) + -len(file) % BLOCK for file in files)
     if not count:

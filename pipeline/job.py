@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from pipeline.errors import UsageError, nearest
+from pipeline.factors import DTYPES, Factors
 from pipeline.sources import DATASETS
 from pipeline.variants import COMPONENTS, Variant, variants
 
@@ -36,6 +37,7 @@ class Job:
     max_rejects: int = 0
     allow_unverified: bool = False
     overwrite: bool = False
+    factors: Factors | None = None
     recheck: bool = False
     dry_run: bool = False
     quiet: bool = False
@@ -55,11 +57,14 @@ class Job:
         name = given.pop("name", dataset)
         components = given.pop("components", ("low", "high"))
         ranks = given.pop("ranks", ())
-        if not ranks and components != ("full",):
+        if not ranks and (components != ("full",) or options.get("factors")):
             raise UsageError("ranks: none given; say which to cut at, as in --ranks 3,5,10,20")
         out = given.pop("out", Path("out") / name)
+        exact, dtype = given.pop("exact", False), given.pop("factors", None)
+        factors = Factors(max(ranks), dtype) if dtype else None
         fields = {key.replace("-", "_"): value for key, value in given.items()}
-        return cls(dataset=dataset, name=name, out=out, variants=variants(ranks, components), **fields)
+        cuts = variants(ranks, components, exact)
+        return cls(dataset=dataset, name=name, out=out, variants=cuts, factors=factors, **fields)
 
 
 def read_job_file(path: Path) -> dict[str, Any]:
@@ -161,6 +166,13 @@ def _flag(key: str, value: Any) -> bool:
     return value
 
 
+def _factors(key: str, value: Any) -> str | None:
+    """``--factors`` alone means float32; in a job file also true or false."""
+    if isinstance(value, bool):
+        return "float32" if value else None
+    return _choice(tuple(DTYPES))(key, value)
+
+
 # Every option, by the name of its flag, which is also its key in a job file.
 OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "dataset": _choice(DATASETS),
@@ -178,6 +190,8 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "max-rejects": _integer(0),
     "allow-unverified": _flag,
     "overwrite": _flag,
+    "exact": _flag,
+    "factors": _factors,
     "recheck": _flag,
     "dry-run": _flag,
     "quiet": _flag,

@@ -8,12 +8,12 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipeline import png, spectra
+from pipeline import factors, png, spectra
 from pipeline.commit import Record, VariantProof
-from pipeline.content import FORMAT, NUMERICS
+from pipeline.content import FORMAT, NUMERICS, Content
 from pipeline.errors import PipelineError
 from pipeline.plan import Plan, Shard, folder, key
-from pipeline.variants import OFFSET, Statistics, Variant
+from pipeline.variants import FINE, OFFSET, Statistics, Variant
 
 NAME = "manifest.json"
 REJECTS = "rejects.jsonl"
@@ -56,12 +56,22 @@ def describe(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, Any]:
             "high": f"clip(X - rint(255 A_k) + {OFFSET}, 0, 255)",
             "high_offset": OFFSET,
             "high_scale": "1/255",
+            "exact_low": "A_k, float32",
+            "exact_high": "X / 255 - A_k, float32, no offset",
         },
         "versions": _versions(records.values()),
         "classes": index.classes,
         "splits": splits,
+        "factors": _factors(content),
         "variants": {variant.name: _variant(plan, records, variant) for variant in content.variants},
     }
+
+
+def _factors(content: Content) -> dict[str, Any] | None:
+    if content.factors is None:
+        return None
+    of = content.factors
+    return {"store": factors.STORE, "rank": of.rank, "dtype": of.dtype, "error": factors.ERRORS[of.dtype]}
 
 
 def rejects(plan: Plan, records: Mapping[Shard, Record]) -> bytes:
@@ -99,7 +109,11 @@ def _split(plan: Plan, records: Mapping[Shard, Record], split: str) -> dict[str,
 
 
 def _variant(plan: Plan, records: Mapping[Shard, Record], variant: Variant) -> dict[str, Any]:
-    described: dict[str, Any] = {"component": variant.component, "folder": folder(plan.content, variant)}
+    described: dict[str, Any] = {
+        "component": variant.component,
+        "form": variant.form,
+        "folder": folder(plan.content, variant),
+    }
     if variant.rank:
         described |= {"rank": variant.rank, "relative_rank": variant.rank / min(plan.content.shape)}
     described["splits"] = {
@@ -115,8 +129,9 @@ def _variant_split(
     proofs: list[VariantProof] = [records[shard].variants[variant.name] for shard in shards]
     total = sum((proof.statistics for proof in proofs), Statistics())
     pixels = sum(records[shard].samples for shard in shards) * math.prod(plan.content.shape)
-    mean = [s / pixels / 255 if pixels else 0.0 for s in total.sums]
-    square = [s / pixels / 255**2 if pixels else 0.0 for s in total.squares]
+    unit = (FINE if variant.exact else 1) / max(1, pixels)
+    mean = [s * unit / 255 for s in total.sums]
+    square = [s * unit / 255**2 for s in total.squares]
     return {
         "samples": sum(records[shard].samples for shard in shards),
         "bytes": sum(proof.tar.size for proof in proofs),
@@ -153,16 +168,20 @@ def committed(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, tuple[in
     """Bytes and SHA-256 of every file that tasks have published, by name."""
     files: dict[str, tuple[int, str]] = {}
     for record in records.values():
-        proofs = [*record.spectra]
+        proofs = [*record.spectra, *record.factors]
         for variant in plan.content.variants:
             proofs += [record.variants[variant.name].tar, record.variants[variant.name].index]
         files |= {proof.name: (proof.size, proof.sha256) for proof in proofs}
     return files
 
 
-def spectra_files(plan: Plan) -> dict[str, bytes]:
-    entries = {split: len(positions) for split, positions in plan.positions.items()}
-    return spectra.metadata(entries, min(plan.content.shape), plan.content.samples_per_shard)
+def array_files(plan: Plan) -> dict[str, bytes]:
+    """The ``zarr.json`` files of the stores that tasks have written chunks of."""
+    content, entries = plan.content, {split: len(positions) for split, positions in plan.positions.items()}
+    files = spectra.metadata(entries, min(content.shape), content.samples_per_shard)
+    if content.factors:
+        files |= content.factors.metadata(entries, content.shape, content.samples_per_shard)
+    return files
 
 
 def _lines(rows: Iterable[dict[str, Any]]) -> bytes:

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import commit, manifest, metadata, spectra
+from pipeline import commit, factors, manifest, metadata, spectra
 from pipeline.commit import Record
 from pipeline.content import Content, grow
 from pipeline.errors import PipelineError
 from pipeline.plan import Plan, Shard, folder, tar_name
+from pipeline.rows import RowArray
 from pipeline.sources.index import SourceIndex
 from pipeline.store import BUILD, LocalStore
 from pipeline.variants import Variant
@@ -94,7 +95,7 @@ def wipe(store: LocalStore, content: Content) -> None:
     for path in sorted(store.root.iterdir()):
         if any(path.name.startswith(f"{name}-") and _is_variant(path.name[len(name) + 1 :]) for name in names):
             store.delete(path.name)
-    for name in (SAMPLES, spectra.STORE, manifest.REJECTS, "README.md", "_info.json"):
+    for name in (SAMPLES, spectra.STORE, factors.STORE, manifest.REJECTS, "README.md", "_info.json"):
         store.delete(name)
 
 
@@ -109,10 +110,17 @@ def _is_variant(name: str) -> bool:
 def prepare(store: LocalStore, content: Content, run: str) -> None:
     """Say what the output is going to hold, and make its folders."""
     folders = [folder(content, variant) for variant in content.variants]
-    chunks = [f"{spectra.STORE}/{split}" for split in content.splits]
+    chunks = [array.path for split in content.splits for array in _arrays(content, split)]
     store.make_folders([])
     store.put(STATE, content.to_json(), run)  # first: from here on the folder is known as an output
     store.make_folders([commit.RECORDS, SAMPLES, *folders, *chunks])
+
+
+def _arrays(content: Content, split: str) -> list[RowArray]:
+    """The arrays of a split: the spectra first, then what is kept of factors."""
+    rows = content.samples_per_shard
+    kept = content.factors.arrays(split, content.shape, rows).values() if content.factors else ()
+    return [spectra.array(split, min(content.shape), rows), *kept]
 
 
 def survey(store: LocalStore, plan: Plan, recheck: bool) -> dict[Shard, Record]:
@@ -130,9 +138,11 @@ def _load(store: LocalStore, plan: Plan, shard: Shard) -> Record | None:
     """A shard's record, less every variant that names other files than its own."""
     record = commit.load(store, shard, plan.identity(shard))
     content = plan.content
-    chunks = spectra.names(shard.split, shard.start, shard.stop, min(content.shape), content.samples_per_shard)
-    if record is None or [proof.name for proof in record.spectra] != chunks:
+    values, *factor_chunks = (array.chunks(shard.start, shard.stop) for array in _arrays(content, shard.split))
+    if record is None or [proof.name for proof in record.spectra] != values:
         return None
+    if [proof.name for proof in record.factors] != [name for array in factor_chunks for name in array]:
+        record = replace(record, factors=())
     named = {variant.name: tar_name(content, variant, shard) for variant in content.variants}
     variants = {
         name: proof
@@ -146,6 +156,13 @@ def missing(plan: Plan, record: Record | None) -> tuple[Variant, ...]:
     """The variants of a shard that have to be built."""
     have = record.variants if record else {}
     return tuple(variant for variant in plan.content.variants if variant.name not in have)
+
+
+def complete(plan: Plan, record: Record | None) -> bool:
+    """Whether nothing of a shard has to be built."""
+    if record is None or missing(plan, record):
+        return False
+    return plan.content.factors is None or bool(record.factors)
 
 
 def finish(store: LocalStore, plan: Plan, run: str, recheck: bool) -> dict[str, Any]:
@@ -162,9 +179,7 @@ def finish(store: LocalStore, plan: Plan, run: str, recheck: bool) -> dict[str, 
     """
     records = _records(store, plan)
     described = manifest.describe(plan, records)
-    small = (
-        metadata.files(described) | manifest.spectra_files(plan) | {manifest.REJECTS: manifest.rejects(plan, records)}
-    )
+    small = metadata.files(described) | manifest.array_files(plan) | {manifest.REJECTS: manifest.rejects(plan, records)}
     small |= {f"{SAMPLES}/{split}.jsonl": manifest.samples(plan, split) for split in plan.content.splits}
     files = manifest.committed(plan, records)
     files |= {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in small.items()}
@@ -183,7 +198,7 @@ def _records(store: LocalStore, plan: Plan) -> dict[Shard, Record]:
     records: dict[Shard, Record] = {}
     for shard in plan.shards:
         record = _load(store, plan, shard)
-        if record is None or missing(plan, record):
+        if record is None or not complete(plan, record):
             raise PipelineError(f"shard {shard.name} has no complete record at the end of the build; run it again")
         records[shard] = record
     return records

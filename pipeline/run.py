@@ -110,12 +110,12 @@ def _build(job: Job, source: Source, plan: Plan, store: LocalStore, run: str) ->
 
 
 def shard_tasks(store: LocalStore, source: Source, plan: Plan, recheck: bool, run: str) -> list[ShardTask]:
-    """A task for every shard of which a variant is missing."""
+    """A task for every shard of which something is missing."""
     found = output.survey(store, plan, recheck)
     return [
         _task(store, source, plan, shard, found.get(shard), run)
         for shard in plan.shards
-        if output.missing(plan, found.get(shard))
+        if not output.complete(plan, found.get(shard))
     ]
 
 
@@ -129,6 +129,7 @@ def _task(store: LocalStore, source: Source, plan: Plan, shard: Shard, kept: Rec
         samples_per_shard=content.samples_per_shard,
         tars={variant: tar_name(content, variant, shard) for variant in output.missing(plan, kept)},
         every={variant: tar_name(content, variant, shard) for variant in content.variants},
+        factors=content.factors,
         kept=kept,
         source=source,
         root=store.root,

@@ -1,7 +1,7 @@
 """Reproducible WebDataset shards: USTAR members at microseconds each, and the shard's index.
 
-Times, owners and modes are constant, so equal samples give equal bytes. A sample is a ``.png`` and a ``.cls`` member
-(an ASCII integer) side by side, as webdataset wants them. Format: POSIX.1-1988 USTAR; index: NVIDIA DALI v1.2.
+Times, owners and modes are constant, so equal samples give equal bytes. A sample is a ``.png`` (or ``.npy``) and a ``.cls``
+member (an ASCII integer) side by side, as webdataset wants them. Format: POSIX.1-1988 USTAR; index: NVIDIA DALI v1.2.
 """
 
 import hashlib
@@ -35,9 +35,14 @@ class Heads(NamedTuple):
     digits: int
 
 
-def heads(key: str, label: int) -> Heads:
-    """The parts of a sample's members that do not depend on its pixels. ``key``: at most 96 ASCII bytes."""
-    image, text = _named(f"{key}.png"), b"%d" % label
+def heads(key: str, label: int, form: str = "png") -> Heads:
+    """The parts of a sample's members that do not depend on its pixels.
+
+    Args:
+        key: at most 96 ASCII bytes.
+        form: suffix of the image member.
+    """
+    image, text = _named(f"{key}.{form}"), b"%d" % label
     name = _named(f"{key}.cls")
     label_member = _member(name, _CONSTANT_SUM + sum(name), text)
     return Heads(key, image, _CONSTANT_SUM + sum(image), label_member, len(text))
@@ -69,23 +74,25 @@ class ShardWriter:
 
     Args:
         path: where to write; the caller publishes the finished file, or removes it.
+        form: suffix of the image members.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, form: str = "png") -> None:
+        self.form = form
         self._file = path.open("wb", buffering=0)
         self._digest = hashlib.sha256()
         self._index: list[str] = []
         self._offset = 0
 
     def add(self, samples: list[Heads], images: list[bytes]) -> None:
-        """Append samples with their PNG files, aligned."""
+        """Append samples with their image files, aligned; the samples' heads are of this shard's form."""
         blocks: list[bytes] = []
         for sample, image in zip(samples, images, strict=True):
             block = _member(sample.image, sample.checksum, image)
             key, start = sample.key, self._offset + BLOCK
             self._offset += len(block)
             self._index.append(
-                f"png {start} {len(image)} {key}.png cls {self._offset + BLOCK} {sample.digits} {key}.cls\n"
+                f"{self.form} {start} {len(image)} {key}.{self.form} cls {self._offset + BLOCK} {sample.digits} {key}.cls\n"
             )
             self._offset += len(sample.label)
             blocks += (block, sample.label)

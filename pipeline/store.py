@@ -13,12 +13,21 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.lock import publishing
 
 BUILD = ".build"
 _SCRATCH = f"{BUILD}/tmp"
 _SYNCS = 16  # at once
+
+
+class FileProof(NamedTuple):
+    """One published file: name relative to the output's root, bytes, SHA-256."""
+
+    name: str
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True)

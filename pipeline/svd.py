@@ -20,6 +20,8 @@ EPS = float(np.finfo(np.float64).eps)
 # Estimate of the error of A_k, in grey levels, above which LAPACK recomputes the plane. The error met, on photographs and
 # on images made to provoke it, was at most 1.1e-7 in what is kept: far within the contract's 1e-5 around a rounding tie.
 MAX_ERROR = 1e-6
+# The same for the factors, which are kept as float32: about what that costs.
+FACTORS_ERROR = 1e-4
 # Where sigma_{k+1} is below this, A_k is within it of the integer image itself and rounds to it, however A_k is had.
 NEGLIGIBLE = 0.25
 # Grey levels around a rounding tie: the contract's tie band, and what is a tie but for rounding errors. Such planes
@@ -127,6 +129,40 @@ def truncate(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> Trunc
     return Truncation(cut, rounded, ties, int(degenerate.sum()), int((following == 0).sum()), len(recomputed))
 
 
+def untouched(decomposed: Decomposition) -> Truncation:
+    """What ``truncate`` would give at a rank of min(h, w) or more: the planes themselves."""
+    return Truncation(decomposed.planes, decomposed.planes, 0, 0, len(decomposed.planes), 0)
+
+
+def factors(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> tuple[Array, Array, Array]:
+    """The ``rank`` largest singular triplets of every plane, of the image in [0, 1] (paper eq. 1).
+
+    Where a cut at some rank could be moved by ``FACTORS_ERROR`` or more, they are LAPACK's.
+
+    Args:
+        rank: 0 < rank <= min(h, w).
+
+    Returns:
+        U float64 (p, h, rank), S (p, rank) descending, and V (p, w, rank), with A_k = U_k diag(S_k) V_k^T for k up to
+        ``rank``. Where a singular value is zero, so is its column on the larger side.
+    """
+    planes, values, vectors = decomposed
+    kept, sigma = vectors[:, :, :rank], values[:, :rank]
+    wide = planes.shape[2] > planes.shape[1]
+    other = (planes.swapaxes(1, 2) if wide else planes) @ kept
+    other /= xp.where(sigma > 0, sigma, 1.0)[:, None, :]
+    other *= (sigma > 0)[:, None, :]
+    left, right = (kept.copy(), other) if wide else (other, kept.copy())
+    sigma = sigma.copy()
+    following = xp.concatenate([values, xp.zeros_like(values[:, :1])], axis=1)[:, 1 : rank + 1]
+    error = _error(values[:, :1], values[:, :rank], following) > FACTORS_ERROR
+    doubtful = (error & (following > NEGLIGIBLE)).any(axis=1)
+    for plane in np.flatnonzero(_to_host(doubtful)):
+        u, s, v = np.linalg.svd(_to_host(planes[plane]), full_matrices=False)
+        left[plane], sigma[plane], right[plane] = (xp.asarray(part) for part in (u[:, :rank], s[:rank], v[:rank].T))
+    return left, sigma / 255, right
+
+
 def _round(planes: Array, xp: ModuleType) -> tuple[Array, Array]:
     """rint of float64 (..., h, w), and each plane's least distance to a rounding tie."""
     rounded = xp.rint(planes)
@@ -138,8 +174,13 @@ def _round(planes: Array, xp: ModuleType) -> tuple[Array, Array]:
 def _doubtful(first: Array, last: Array, following: Array) -> Array:
     """bool (p,): planes where the eigenvectors' error, eps sigma_1^2 / (sigma_k^2 - sigma_{k+1}^2), could move A_k by
     MAX_ERROR or more while rounding does not hide it. (The strict bound has a factor n more; see docs/numerics.md.)"""
-    error = EPS * first**2 * last
-    return (error > MAX_ERROR * (last**2 - following**2)) & (following > NEGLIGIBLE)
+    return (_error(first, last, following) > MAX_ERROR) & (following > NEGLIGIBLE)
+
+
+def _error(first: Array, last: Array, following: Array) -> Array:
+    """Estimate of the error of A_k in grey levels; infinite (or NaN, for zeros) where sigma_k = sigma_{k+1}."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return EPS * first**2 * last / (last**2 - following**2)
 
 
 def _lapack(plane: np.ndarray, rank: int) -> tuple[np.ndarray, bool]:

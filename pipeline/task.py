@@ -16,13 +16,15 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from pipeline import png, runtime, spectra, svd
-from pipeline.commit import FileProof, Record, Reject, VariantProof, record_name
+from pipeline import factors, npy, png, runtime, spectra, svd
+from pipeline.commit import Record, Reject, VariantProof, record_name
 from pipeline.errors import PipelineError, Undecodable
+from pipeline.factors import Factors
 from pipeline.plan import Shard, key
+from pipeline.rows import RowWriter
 from pipeline.shards import Heads, ShardWriter, heads
 from pipeline.sources.index import Entry, Source
-from pipeline.store import LocalStore
+from pipeline.store import FileProof, LocalStore
 from pipeline.variants import Cut, Statistics, Variant, cut
 
 T = TypeVar("T")
@@ -38,6 +40,7 @@ class ShardTask:
     Attributes:
         tars: the variants to build, with the path of each one's tar in the output.
         every: all variants of the output, likewise.
+        factors: of the output, if it keeps any.
         kept: the record of the variants that are in place already, if any.
         run: the run that owns the output.
     """
@@ -49,10 +52,16 @@ class ShardTask:
     samples_per_shard: int
     tars: dict[Variant, str]
     every: dict[Variant, str]
+    factors: Factors | None
     kept: Record | None
     source: Source
     root: Path
     run: str
+
+    @property
+    def new_factors(self) -> Factors | None:
+        """Those to build."""
+        return None if self.kept and self.kept.factors else self.factors
 
 
 @dataclass
@@ -75,20 +84,28 @@ class SourceChanged(Exception):
 
 
 class Batch(NamedTuple):
-    """Decoded images: their output positions, keys and labels, and uint8 (n, 3, h, w) pixels."""
+    """Decoded images: their output positions, keys and labels by form, and uint8 (n, 3, h, w) pixels."""
 
     positions: list[int]
-    samples: list[Heads]
+    samples: dict[str, list[Heads]]
     pixels: np.ndarray
 
 
+class Computed(NamedTuple):
+    """A batch's cuts, and its rows: (n, ...) by array, ``spectra`` and, where factors are built, ``u``, ``s``, ``v``."""
+
+    batch: Batch
+    cuts: dict[Variant, Cut]
+    rows: dict[str, np.ndarray]
+
+
 class Encoded(NamedTuple):
-    """A batch, ready to be written: PNG files and statistics by variant, float32 (n, 3, min(h, w)) singular values."""
+    """A batch, ready to be written: image files and statistics by variant, and its rows."""
 
     batch: Batch
     files: dict[Variant, list[bytes]]
     statistics: dict[Variant, Statistics]
-    values: np.ndarray
+    rows: dict[str, np.ndarray]
 
 
 class Executor(Protocol):
@@ -121,50 +138,77 @@ def build_shard(
     """
     store, progress = LocalStore(task.root), Progress()
     scratch: dict[str, Path] = {}
-    writers: dict[Variant, ShardWriter] = {}
+    tars: dict[Variant, ShardWriter] = {}
+    arrays: dict[str, RowWriter] = {}
 
     def scratch_for(name: str) -> Path:
         scratch[name] = store.scratch(task.run)
         return scratch[name]
 
     try:
-        writers.update({variant: ShardWriter(scratch_for(name)) for variant, name in task.tars.items()})
-        statistics = dict.fromkeys(writers, Statistics())
-        height, width = task.shape
-        values = np.full((task.shard.stop - task.shard.start, 3, min(height, width)), np.nan, np.float32)
-        for encoded in overlap(encode_batches(task, tuple(writers), progress, overlap)):
+        tars.update({v: ShardWriter(scratch_for(name), v.form) for v, name in task.tars.items()})
+        arrays.update(_row_writers(task, scratch_for))
+        statistics = dict.fromkeys(tars, Statistics())
+        for encoded in overlap(encode_batches(task, tuple(tars), progress, overlap)):
             with progress.timed("write"):
-                for variant, writer in writers.items():
-                    writer.add(encoded.batch.samples, encoded.files[variant])
+                for variant, tar in tars.items():
+                    tar.add(encoded.batch.samples[variant.form], encoded.files[variant])
                     statistics[variant] += encoded.statistics[variant]
-            values[[position - task.shard.start for position in encoded.batch.positions]] = encoded.values
-            progress.images += len(encoded.batch.samples)
+                for name, array in arrays.items():
+                    array.add(encoded.batch.positions, encoded.rows[name])
+            progress.images += len(encoded.batch.positions)
             report(progress)
         with progress.timed("write"):
             proofs = {}
-            for variant, writer in writers.items():
-                tar, index = writer.finish(), task.tars[variant].removesuffix(".tar") + ".idx"
+            for variant, tar in tars.items():
+                file, index = tar.finish(), task.tars[variant].removesuffix(".tar") + ".idx"
                 proofs[variant.name] = VariantProof(
-                    FileProof(task.tars[variant], tar.size, tar.sha256),
-                    _write(index, tar.dali_index, scratch_for(index)),
+                    FileProof(task.tars[variant], file.size, file.sha256),
+                    _write(index, file.dali_index, scratch_for(index)),
                     statistics[variant],
                     versions(),
                 )
-            chunks = spectra.chunks(task.shard.split, task.shard.start, values, task.samples_per_shard)
-            chunk_proofs = tuple(_write(name, data, scratch_for(name)) for name, data in chunks.items())
-            if task.kept and (task.kept.spectra, task.kept.rejects) != (chunk_proofs, tuple(progress.rejects)):
-                raise SourceChanged
+            chunks = {name: array.finish() for name, array in arrays.items()}
+            record = _record(task, progress, proofs, chunks)
             store.publish(scratch, task.run)
-            kept = task.kept.variants if task.kept else {}
-            rejects = tuple(progress.rejects)
-            record = Record(task.identity, progress.images, rejects, chunk_proofs, kept | proofs)
             store.put(record_name(task.shard), record.to_json(), task.run)
     finally:
-        for writer in writers.values():
-            writer.close()
+        for tar in tars.values():
+            tar.close()
+        for array in arrays.values():
+            array.close()
         for path in scratch.values():
             path.unlink(missing_ok=True)
     return progress
+
+
+def _row_writers(task: ShardTask, scratch_for: Callable[[str], Path]) -> dict[str, RowWriter]:
+    split, rows = task.shard.split, task.samples_per_shard
+    arrays = {"spectra": spectra.array(split, min(task.shape), rows)}
+    if task.new_factors:
+        arrays |= task.new_factors.arrays(split, task.shape, rows)
+    return {name: RowWriter(array, task.shard.start, task.shard.stop, scratch_for) for name, array in arrays.items()}
+
+
+def _record(
+    task: ShardTask,
+    progress: Progress,
+    proofs: dict[str, VariantProof],
+    chunks: dict[str, tuple[FileProof, ...]],
+) -> Record:
+    """The shard's record with what has been built now. Raises SourceChanged."""
+    kept, rejects, values = task.kept, tuple(progress.rejects), chunks.pop("spectra")
+    if kept and (kept.spectra, kept.rejects) != (values, rejects):
+        raise SourceChanged
+    factor_chunks = tuple(proof for array in chunks.values() for proof in array)
+    return Record(
+        task.identity,
+        progress.images,
+        rejects,
+        values,
+        (kept.variants if kept else {}) | proofs,
+        factor_chunks or (kept.factors if kept else ()),
+    )
 
 
 def encode_batches(
@@ -177,14 +221,17 @@ def encode_batches(
     runtime.prepare()
     raw = overlap(_read(task, progress))
     batches = overlap(_decode(task, raw, progress))
-    cuts = overlap(_cut(batches, wanted, progress))
-    for batch, cut_by_variant, values in cuts:
+    computed = overlap(_cut(task, batches, wanted, progress))
+    for batch, cuts, rows in computed:
         with progress.timed("encode"):
-            files = {
-                variant: png.encode(one.pixels, png.NONE if variant.component == "high" else png.AVERAGE)
-                for variant, one in cut_by_variant.items()
-            }
-        yield Encoded(batch, files, {variant: one.statistics for variant, one in cut_by_variant.items()}, values)
+            files = {variant: _encode(variant, one.pixels) for variant, one in cuts.items()}
+        yield Encoded(batch, files, {variant: one.statistics for variant, one in cuts.items()}, rows)
+
+
+def _encode(variant: Variant, pixels: np.ndarray) -> list[bytes]:
+    if variant.exact:
+        return npy.encode(pixels)
+    return png.encode(pixels, png.NONE if variant.component == "high" else png.AVERAGE)
 
 
 def _read(task: ShardTask, progress: Progress) -> Iterator[list[tuple[Entry, bytes]]]:
@@ -198,9 +245,10 @@ def _read(task: ShardTask, progress: Progress) -> Iterator[list[tuple[Entry, byt
 
 def _decode(task: ShardTask, batches: Iterable[list[tuple[Entry, bytes]]], progress: Progress) -> Iterator[Batch]:
     position = task.shard.start
+    forms = {variant.form for variant in task.every}
     for raw in batches:
         with progress.timed("decode"):
-            batch = Batch([], [], np.empty((len(raw), 3, *task.shape), np.uint8))
+            batch = Batch([], {form: [] for form in forms}, np.empty((len(raw), 3, *task.shape), np.uint8))
             for entry, content in raw:
                 name = key(task.shard.split, entry.index)
                 try:
@@ -211,12 +259,13 @@ def _decode(task: ShardTask, batches: Iterable[list[tuple[Entry, bytes]]], progr
                     )
                 else:
                     _check_size(entry, pixels, task.shape)
-                    batch.pixels[len(batch.samples)] = pixels
+                    batch.pixels[len(batch.positions)] = pixels
                     batch.positions.append(position)
-                    batch.samples.append(heads(name, entry.label))
+                    for form, samples in batch.samples.items():
+                        samples.append(heads(name, entry.label, form))
                 position += 1
-        if batch.samples:
-            yield batch._replace(pixels=batch.pixels[: len(batch.samples)])
+        if batch.positions:
+            yield batch._replace(pixels=batch.pixels[: len(batch.positions)])
 
 
 def _check_size(entry: Entry, pixels: np.ndarray, shape: tuple[int, int]) -> None:
@@ -228,15 +277,17 @@ def _check_size(entry: Entry, pixels: np.ndarray, shape: tuple[int, int]) -> Non
 
 
 def _cut(
-    batches: Iterable[Batch], wanted: tuple[Variant, ...], progress: Progress, xp: ModuleType = np
-) -> Iterator[tuple[Batch, dict[Variant, Cut], np.ndarray]]:
+    task: ShardTask, batches: Iterable[Batch], wanted: tuple[Variant, ...], progress: Progress, xp: ModuleType = np
+) -> Iterator[Computed]:
     for batch in batches:
         with progress.timed("svd"):
             count, channels, height, width = batch.pixels.shape
             decomposed = svd.decompose(batch.pixels.reshape(-1, height, width), xp)
             cuts = cut(batch.pixels, decomposed, wanted, xp)
-            values = (decomposed.values / 255).astype(np.float32).reshape(count, channels, -1)
-        yield batch, cuts, values
+            rows = {"spectra": (decomposed.values / 255).astype(np.float32).reshape(count, channels, -1)}
+            if task.new_factors:
+                rows |= factors.reshaped(svd.factors(decomposed, task.new_factors.rank, xp), count)
+        yield Computed(batch, cuts, rows)
 
 
 def _write(name: str, data: bytes, path: Path) -> FileProof:

@@ -13,40 +13,54 @@ from pipeline.svd import Array
 COMPONENTS = ("low", "high", "full")
 # High-rank-only images are signed; they are stored with this offset, the same for every image (grey levels).
 OFFSET = 128
+# What a float32 variant's name ends in.
+EXACT = "-exact"
+# Sums over float32 images are kept as whole multiples of this, so that they add up the same in any order.
+FINE = 2.0**-16
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One cut: ``low`` or ``high`` at a rank, or the untouched image (``full``, rank 0)."""
+    """One cut: ``low`` or ``high`` at a rank, or the untouched image (``full``, rank 0).
+
+    Attributes:
+        exact: kept as float32, neither rounded nor clipped, instead of as PNG.
+    """
 
     component: str
     rank: int = 0
+    exact: bool = False
 
     @property
     def name(self) -> str:
         prefix = {"low": "rank", "high": "highrank", "full": "full"}[self.component]
-        return f"{prefix}{self.rank}" if self.rank else prefix
+        return (f"{prefix}{self.rank}" if self.rank else prefix) + EXACT * self.exact
+
+    @property
+    def form(self) -> str:
+        """Of its image members, and their suffix in a shard."""
+        return "npy" if self.exact else "png"
 
     @classmethod
     def parse(cls, name: str) -> "Variant":
         """The inverse of ``name``. Raises ValueError."""
-        match = re.fullmatch(r"(?:(rank|highrank)([1-9][0-9]*)|full)", name)
+        match = re.fullmatch(rf"(?:(rank|highrank)([1-9][0-9]*)({EXACT})?|full)", name)
         if not match:
             raise ValueError(f"{name!r} is no variant")
         if match[1] is None:
             return cls("full")
-        return cls("low" if match[1] == "rank" else "high", int(match[2]))
+        return cls("low" if match[1] == "rank" else "high", int(match[2]), match[3] is not None)
 
 
-def variants(ranks: tuple[int, ...], components: tuple[str, ...]) -> tuple[Variant, ...]:
-    """Every component at every rank, in their canonical order."""
-    cuts = [Variant(c, rank) for c in components if c != "full" for rank in ranks]
+def variants(ranks: tuple[int, ...], components: tuple[str, ...], exact: bool = False) -> tuple[Variant, ...]:
+    """Every component at every rank, also as float32 where ``exact``, in their canonical order."""
+    cuts = [Variant(c, rank, e) for c in components if c != "full" for rank in ranks for e in {False, exact}]
     return canonical(cuts + [Variant("full")] * ("full" in components))
 
 
 def canonical(cuts: list[Variant]) -> tuple[Variant, ...]:
-    """Distinct variants in the order of every list in an output: low by rank, high by rank, full."""
-    return tuple(sorted(set(cuts), key=lambda v: (COMPONENTS.index(v.component), v.rank)))
+    """Distinct variants in the order of every list in an output: low by rank, high by rank, full, exact ones last."""
+    return tuple(sorted(set(cuts), key=lambda v: (v.exact, COMPONENTS.index(v.component), v.rank)))
 
 
 @dataclass(frozen=True)
@@ -56,8 +70,8 @@ class Statistics:
     Attributes:
         clipped: subpixels that left 0..255 and were clipped.
         ties, degenerate, deficient, recomputed: see ``svd.Truncation``.
-        sums: sum over pixels of each channel's stored grey level.
-        squares: the same of its square; with ``sums``, exact mean and deviation.
+        sums: sum over pixels of each channel's stored grey level, in units of ``FINE`` for exact variants.
+        squares: the same of its square; with ``sums``, mean and deviation.
     """
 
     clipped: int = 0
@@ -78,7 +92,8 @@ def _plus(mine: Any, theirs: Any) -> Any:
 
 
 class Cut(NamedTuple):
-    """One variant of a batch: uint8 (n, 3, h, w) pixels as stored, and their statistics."""
+    """One variant of a batch: (n, 3, h, w) pixels as stored, uint8 grey levels, or float32 in [0, 1] units where exact,
+    and their statistics."""
 
     pixels: Array
     statistics: Statistics
@@ -90,7 +105,8 @@ def cut(
     """All wanted variants of a batch from its one decomposition.
 
     Low-rank pixels are clip(R, 0, 255) with R = rint(255 A_k); high-rank-only pixels are clip(X - R + 128, 0, 255).
-    Where neither clips, low + high - 128 is the image.
+    Where neither clips, low + high - 128 is the image. Exact ones are A_k and X / 255 - A_k, of no offset. An image whose
+    smaller side is no more than k is its own low-rank image.
 
     Args:
         pixels: uint8 (n, 3, h, w).
@@ -98,24 +114,44 @@ def cut(
         wanted: variants.
     """
     cuts: dict[Variant, Cut] = {}
-    # A grey level of A_k is at most 255 sqrt(min(h, w)) in size, which fits int16 up to sources.index.MAX_SIDE.
-    signed = pixels.astype(xp.int16)
     for rank in sorted({v.rank for v in wanted if v.rank}):
         assert decomposed is not None
-        truncation = svd.truncate(decomposed, rank, xp)
+        whole = rank >= min(pixels.shape[2:])
+        truncation = svd.untouched(decomposed) if whole else svd.truncate(decomposed, rank, xp)
+        # A grey level of A_k is at most 255 sqrt(min(h, w)) in size, which fits int16 up to sources.index.MAX_SIDE.
         rounded = truncation.rounded.astype(xp.int16).reshape(pixels.shape)
         counts = (truncation.ties, truncation.degenerate, truncation.deficient, truncation.recomputed)
         for variant in (v for v in wanted if v.rank == rank):
-            exact = rounded if variant.component == "low" else signed - rounded + OFFSET
-            clipped = xp.clip(exact, 0, 255)
+            if variant.exact:
+                stored = _exact(pixels, truncation, variant, xp)
+                cuts[variant] = Cut(stored, Statistics(0, *counts, *_fine_moments(stored, xp)))
+                continue
+            unclipped = rounded if variant.component == "low" else pixels.astype(xp.int16) - rounded + OFFSET
+            clipped = xp.clip(unclipped, 0, 255)
             stored = clipped.astype(xp.uint8)
-            cuts[variant] = Cut(
-                stored, Statistics(int(xp.count_nonzero(clipped != exact)), *counts, *_moments(stored, xp))
-            )
+            changed = int(xp.count_nonzero(clipped != unclipped))
+            cuts[variant] = Cut(stored, Statistics(changed, *counts, *_moments(stored, xp)))
     if Variant("full") in wanted:
         sums, squares = _moments(pixels, xp)
         cuts[Variant("full")] = Cut(pixels, Statistics(sums=sums, squares=squares))
     return {variant: cuts[variant] for variant in wanted}
+
+
+def _exact(pixels: Array, truncation: svd.Truncation, variant: Variant, xp: ModuleType) -> Array:
+    """float32 (n, 3, h, w): A_k, or X / 255 - A_k."""
+    low = truncation.planes.reshape(pixels.shape)
+    return ((low if variant.component == "low" else pixels - low) / 255).astype(xp.float32)
+
+
+def _fine_moments(stored: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Per-channel sum and sum of squares of float32 images, grey levels, in units of ``FINE``.
+
+    Each plane's sum becomes a whole number by itself, so that the total does not depend on batches.
+    """
+    planes = stored.reshape(*stored.shape[:2], -1).astype(xp.float64) * 255
+    sums = (xp.rint(array.sum(axis=2) / FINE).astype(xp.int64).sum(axis=0) for array in (planes, planes * planes))
+    first, second = (tuple(int(value) for value in array) for array in sums)
+    return first, second
 
 
 def _moments(stored: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple[int, ...]]:

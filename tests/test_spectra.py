@@ -64,40 +64,6 @@ def test_the_error_is_as_stated_on_larger_images() -> None:
     assert_within_the_stated_error(values[None], pixels[None])
 
 
-@pytest.mark.parametrize(("samples_per_shard", "size"), [(1250, 32), (1000, 224), (7, 5), (1000, 5000), (997, 15000)])
-def test_chunks_divide_a_shards_rows_and_stay_under_64_mb(samples_per_shard: int, size: int) -> None:
-    rows = spectra.chunk_rows(samples_per_shard, size)
-    assert samples_per_shard % rows == 0
-    assert rows == 1 or rows * 3 * size * 4 <= 64 * 2**20
-
-
-def test_no_two_shards_share_a_chunk_and_each_chunk_is_written_whole() -> None:
-    values = np.arange(2 * 6 * 3 * 4, dtype=np.float32).reshape(12, 3, 4)
-    first = spectra.chunks("train", 0, values[:6], 6)
-    second = spectra.chunks("train", 6, values[6:10], 6)
-    assert not first.keys() & second.keys()
-    assert {len(data) for data in (first | second).values()} == {6 * 3 * 4 * 4}
-
-
-def test_zarr_reads_chunks_and_metadata_as_they_are_written(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).random((10, 3, 4)).astype(np.float32)
-    values[3] = np.nan
-    files = spectra.metadata({"train": 10, "test": 0}, 4, 6)
-    files |= spectra.chunks("train", 0, values[:6], 6) | spectra.chunks("train", 6, values[6:], 6)
-    for name, data in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(data)
-    group = zarr.open_group(str(tmp_path / "spectra.zarr"), mode="r")
-    array = group["train"]
-    assert isinstance(array, zarr.Array)
-    np.testing.assert_array_equal(np.asarray(array), values)
-    assert array.metadata.dimension_names == ("image", "channel", "rank")  # type: ignore[union-attr]
-    assert "error" in group.attrs
-    empty = group["test"]
-    assert isinstance(empty, zarr.Array)
-    assert empty.shape == (0, 3, 4)
-
-
 def test_metadata_is_the_same_every_time() -> None:
     assert spectra.metadata({"train": 10}, 4, 6) == spectra.metadata({"train": 10}, 4, 6)
 

@@ -1,0 +1,57 @@
+"""``factors.zarr``: the largest singular triplets of every image, from which a trainer takes any lower rank on the fly.
+
+One group per split with the arrays ``u`` (3, h, K), ``s`` (3, K) and ``v`` (3, w, K) by row, of the image in [0, 1]:
+channel c at rank k <= K is u[c, :, :k] * s[c, :k] @ v[c, :, :k].T (paper eq. 2).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline import rows
+from pipeline.rows import RowArray
+
+STORE = "factors.zarr"
+DTYPES = {"float32": "<f4", "float16": "<f2"}
+# Largest error of a subpixel of A_k in grey levels, for any k up to K, and what an image met typically.
+ERRORS = {"float32": "at most 0.001 grey levels", "float16": "up to 0.5 grey levels, typically 0.1"}
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What an output keeps: triplets up to ``rank``, ``u`` and ``v`` in ``dtype`` (``s`` is always float32)."""
+
+    rank: int
+    dtype: str = "float32"
+
+    def arrays(self, split: str, shape: tuple[int, int], samples_per_shard: int) -> dict[str, RowArray]:
+        """``u``, ``s`` and ``v`` of a split. ``shape``: (height, width) of the images."""
+        sides = {"u": (shape[0], self.rank), "s": (self.rank,), "v": (shape[1], self.rank)}
+        axes = {"u": ("channel", "row", "rank"), "s": ("channel", "rank"), "v": ("channel", "column", "rank")}
+        return {
+            name: RowArray(
+                f"{STORE}/{split}/{name}",
+                (3, *side),
+                DTYPES["float32" if name == "s" else self.dtype],
+                axes[name],
+                samples_per_shard,
+            )
+            for name, side in sides.items()
+        }
+
+    def metadata(self, entries: dict[str, int], shape: tuple[int, int], samples_per_shard: int) -> dict[str, bytes]:
+        """The store's ``zarr.json`` files. ``entries``: output positions of each split."""
+        attributes = {
+            "what": "A_k = u[..., :k] * s[..., None, :k] @ v[..., :k].T of each colour channel of the image in [0, 1]",
+            "row": "output position; NaN where the image was rejected",
+            "error": ERRORS[self.dtype],
+        }
+        arrays: dict[RowArray, int] = {}
+        for split, count in entries.items():
+            arrays |= dict.fromkeys(self.arrays(split, shape, samples_per_shard).values(), count)
+        return rows.metadata(STORE, attributes, arrays)
+
+
+def reshaped(parts: tuple[np.ndarray, np.ndarray, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """Rows of ``u``, ``s`` and ``v`` for ``count`` images, from those of their 3 ``count`` planes."""
+    return {name: part.reshape(count, 3, *part.shape[1:]) for name, part in zip("usv", parts, strict=True)}
