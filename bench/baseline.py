@@ -24,7 +24,7 @@ def build(source: Source, entries: list[Entry], ranks: tuple[int, ...], out: Pat
     seconds = dict.fromkeys(("read", "svd", "encode", "write"), 0.0)
     for entry in entries:
         start = time.perf_counter()
-        pixels = source.decode(source.read(entry))
+        pixels = source.decode(source.read(entry)).pixels
         read = time.perf_counter()
         left, values, right = np.linalg.svd(pixels.astype(np.float64), full_matrices=False)
         cuts = {}

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from pipeline.errors import PipelineError
 from pipeline.lock import LostLock
-from pipeline.task import Progress, ShardTask, SourceChanged, build_shard
+from pipeline.task import SourceChanged, build_shard
+from pipeline.work import Progress, ShardTask
 
 ATTEMPTS = 3
 _FINAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}

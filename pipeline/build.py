@@ -63,6 +63,12 @@ def _parser() -> Parser:
     cuts = parser.add_argument_group("how")
     cuts.add_argument("--ranks", metavar="LIST", help="as in 3,5,10,20: how many singular values low-rank images keep")
     cuts.add_argument("--components", metavar="LIST", help="of low, high, full (the untouched image); default low,high")
+    cuts.add_argument(
+        "--resize",
+        metavar="N",
+        help="pixels of the shorter side, or native; without --crop a square (default: 256 for imagenet, else native)",
+    )
+    cuts.add_argument("--crop", metavar="N", help="pixels of a centred square, or none (default: 224 for imagenet)")
     cuts.add_argument("--order", metavar="ORDER", help="source or shuffled (default for class-sorted sources)")
     cuts.add_argument("--seed", metavar="N", help="of the shuffled order (default 0)")
     cuts.add_argument("--samples-per-shard", metavar="N", help="default 1250 up to 64 pixels, else 1000")

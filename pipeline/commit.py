@@ -42,11 +42,17 @@ class VariantProof:
 class Record:
     """One shard: what it is, which variants of it are in place, and which entries it had to reject.
 
-    ``samples`` plus the number of rejects is the number of entries. ``factors`` is empty where none are kept.
+    Attributes:
+        samples: with the number of rejects, the number of entries.
+        pixels: of all samples, in one variant.
+        converted: samples that were not 8-bit RGB, by what they were.
+        factors: empty where none are kept.
     """
 
     identity: str
     samples: int
+    pixels: int
+    converted: dict[str, int]
     rejects: tuple[Reject, ...]
     spectra: tuple[FileProof, ...]
     variants: dict[str, VariantProof] = field(default_factory=dict)
@@ -73,7 +79,9 @@ class Record:
                 Reject(str(r[0]), int(r[1]), int(r[2]), str(r[3]), int(r[4]), str(r[5])) for r in raw["rejects"]
             )
             spectra, factors = (tuple(_proof(proof) for proof in raw[name]) for name in ("spectra", "factors"))
-            return cls(str(raw["identity"]), int(raw["samples"]), rejects, spectra, variants, factors)
+            converted = {str(what): int(count) for what, count in raw["converted"].items()}
+            samples, pixels = int(raw["samples"]), int(raw["pixels"])
+            return cls(str(raw["identity"]), samples, pixels, converted, rejects, spectra, variants, factors)
         except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise ValueError(f"not a shard record: {error}") from None
 

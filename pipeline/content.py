@@ -7,8 +7,10 @@ from typing import Any
 from pipeline import png
 from pipeline.errors import PipelineError, UsageError, nearest
 from pipeline.factors import DTYPES, Factors
+from pipeline.geometry import Geometry
 from pipeline.job import Job
-from pipeline.sources.index import MAX_SIDE, SourceIndex
+from pipeline.shapes import Shapes
+from pipeline.sources.index import SourceIndex
 from pipeline.variants import OFFSET, Variant, canonical
 
 FORMAT = 1
@@ -22,7 +24,9 @@ class Content:
 
     Attributes:
         fingerprint: of the source.
-        shape: (height, width) of every image, pixels.
+        geometry: what was done to the images' size.
+        shape: (height, width) of every image, pixels; None where they differ.
+        side: the largest smaller side of an image, pixels.
         limit: first output positions of each split that are built; None for all.
         factors: None where none are kept.
     """
@@ -31,7 +35,9 @@ class Content:
     dataset: str
     fingerprint: str
     verified: bool
-    shape: tuple[int, int]
+    geometry: Geometry
+    shape: tuple[int, int] | None
+    side: int
     order: str
     seed: int
     samples_per_shard: int
@@ -50,7 +56,8 @@ class Content:
             "name": self.name,
             "dataset": self.dataset,
             "source fingerprint": self.fingerprint,
-            "image size": list(self.shape),
+            "geometry": str(self.geometry),
+            "image size": list(self.shape) if self.shape else f"smaller sides up to {self.side}",
             "order": self.order,
             "seed": self.seed,
             "samples-per-shard": self.samples_per_shard,
@@ -66,21 +73,36 @@ class Content:
         return json.dumps({"fixed": self.fixed(), "verified": self.verified, "grows": grows}, indent=1).encode()
 
 
-def resolve(job: Job, index: SourceIndex, default_order: str) -> Content:
+def geometry_of(job: Job, default: Geometry) -> Geometry:
+    """What a job does to the size of images; ``--resize`` alone means a square of that side.
+
+    Raises:
+        UsageError: a crop without, or of more than, the size that it is cut from.
+    """
+    resize = default.resize if job.resize is None else None if job.resize == "native" else int(job.resize)
+    if job.crop is None:
+        crop = default.crop if job.resize is None else resize
+    else:
+        crop = None if job.crop == "none" else int(job.crop)
+    if crop and (resize is None or crop > resize):
+        raise UsageError(f"crop: {crop} needs a --resize of at least as much")
+    return Geometry(resize, crop)
+
+
+def resolve(job: Job, index: SourceIndex, default_order: str, geometry: Geometry, shapes: Shapes) -> Content:
     """The content that a job asks for, with the source's defaults filled in.
 
     Raises:
         UsageError: a split that the source does not have, or a rank that its images are too small for.
     """
-    height, width = index.shape
+    largest = (
+        f"{shapes.shape[0]} x {shapes.shape[1]} images" if shapes.shape else f"images of up to {shapes.side} pixels"
+    )
     rank = max([variant.rank for variant in job.variants] + [job.factors.rank if job.factors else 0])
-    if rank >= min(height, width):
-        raise UsageError(
-            f"ranks: {rank} is too large for {height} x {width} images; "
-            f"a rank must be from 1 to {min(height, width) - 1}"
-        )
-    if max(height, width) > MAX_SIDE:
-        raise UsageError(f"images of {height} x {width} pixels are larger than {MAX_SIDE} pixels a side")
+    if rank >= shapes.side:
+        raise UsageError(f"ranks: {rank} is too large for {largest}; a rank must be from 1 to {shapes.side - 1}")
+    if job.factors and shapes.shape is None:
+        raise UsageError("factors: are kept of images of one size only; give them one with --resize and --crop")
     for split in job.splits or ():
         if split not in index.splits:
             raise UsageError(
@@ -94,10 +116,12 @@ def resolve(job: Job, index: SourceIndex, default_order: str) -> Content:
         dataset=job.dataset,
         fingerprint=index.fingerprint(),
         verified=index.verified,
-        shape=index.shape,
+        geometry=geometry,
+        shape=shapes.shape,
+        side=shapes.side,
         order=order,
         seed=job.seed if order == "shuffled" else 0,
-        samples_per_shard=job.samples_per_shard or (1250 if max(height, width) <= 64 else 1000),
+        samples_per_shard=job.samples_per_shard or (1250 if max(shapes.shape or (shapes.side,)) <= 64 else 1000),
         variants=job.variants,
         splits=tuple(
             split for split in index.splits if split in (job.splits or index.splits) and index.splits[split].names

@@ -16,9 +16,10 @@ from pipeline.progress import duration
 from pipeline.run import plan_job
 from pipeline.shards import BLOCK
 from pipeline.sources.index import Source
+from pipeline.stages import encode_batches
 from pipeline.store import LocalStore
-from pipeline.task import Progress, ShardTask, encode_batches
 from pipeline.variants import Variant
+from pipeline.work import Progress, ShardTask
 
 _PROBES = 64
 
@@ -60,7 +61,7 @@ def describe(job: Job) -> str:
 
 def _factors(plan: Plan, found: Mapping[Shard, Record]) -> str:
     content = plan.content
-    assert content.factors is not None
+    assert content.factors is not None and content.shape is not None
     arrays = content.factors.arrays(plan.shards[0].split, content.shape, content.samples_per_shard).values()
     row = sum(array.row_bytes for array in arrays)
     lacking = [shard for shard in plan.shards if shard not in found or not found[shard].factors]
@@ -79,7 +80,9 @@ def _measure(source: Source, plan: Plan) -> tuple[dict[Variant, float], float]:
         shard=Shard(plan.shards[0].split, 0, 0, len(entries)),
         identity="",
         entries=entries,
+        geometry=plan.content.geometry,
         shape=plan.content.shape,
+        side=plan.content.side,
         samples_per_shard=len(entries),
         tars={},
         every=dict.fromkeys(variants, ""),

@@ -15,7 +15,7 @@ from typing import Any
 from pipeline import runtime
 from pipeline.attempt import ATTEMPTS, Failure, attempt
 from pipeline.errors import PipelineError
-from pipeline.task import Progress, ShardTask
+from pipeline.work import Progress, ShardTask
 
 # Tasks handed to Ray beyond those that run, for each worker: enough that none waits for the driver.
 _AHEAD = 1

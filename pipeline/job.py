@@ -11,6 +11,7 @@ import yaml
 from pipeline.errors import UsageError, nearest
 from pipeline.factors import DTYPES, Factors
 from pipeline.sources import DATASETS
+from pipeline.sources.index import MAX_SIDE
 from pipeline.variants import COMPONENTS, Variant, variants
 
 ORDERS = ("source", "shuffled")
@@ -29,6 +30,8 @@ class Job:
     variants: tuple[Variant, ...]
     data_dir: Path | None = None
     splits: tuple[str, ...] | None = None
+    resize: int | str | None = None
+    crop: int | str | None = None
     order: str | None = None
     seed: int = 0
     samples_per_shard: int | None = None
@@ -160,6 +163,17 @@ def _integer(least: int, most: int | None = None) -> Callable[[str, Any], int]:
     return parse
 
 
+def _integer_or(word: str, least: int, most: int) -> Callable[[str, Any], int | str]:
+    def parse(key: str, value: Any) -> int | str:
+        if value == word:
+            return word
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", str(value)):
+            raise UsageError(f"{key}: {value!r} is neither a number of pixels nor {word!r}")
+        return _integer(least, most)(key, value)
+
+    return parse
+
+
 def _flag(key: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise UsageError(f"{key}: {value!r} is neither true nor false")
@@ -182,6 +196,8 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "components": _components,
     "splits": _splits,
     "out": _path,
+    "resize": _integer_or("native", 2, MAX_SIDE),
+    "crop": _integer_or("none", 2, MAX_SIDE),
     "order": _choice(ORDERS),
     "seed": _integer(0),
     "samples-per-shard": _integer(1, 1_000_000),

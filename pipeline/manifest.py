@@ -5,6 +5,7 @@ It carries no clock, host, user or path: two builds of one job give the same fil
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -49,7 +50,7 @@ def describe(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, Any]:
             "seed": content.seed,
             "samples_per_shard": content.samples_per_shard,
         },
-        "image": {"height": content.shape[0], "width": content.shape[1], "encoder": png.ENCODER},
+        "image": _image(content),
         "numerics": {
             "contract": NUMERICS,
             "low": "clip(rint(255 A_k), 0, 255)",
@@ -65,6 +66,13 @@ def describe(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, Any]:
         "factors": _factors(content),
         "variants": {variant.name: _variant(plan, records, variant) for variant in content.variants},
     }
+
+
+def _image(content: Content) -> dict[str, Any]:
+    """Height and width are null where images differ; ``side`` is the largest of their smaller sides, pixels."""
+    height, width = content.shape or (None, None)
+    geometry = {"resize": content.geometry.resize, "crop": content.geometry.crop}
+    return {"height": height, "width": width, "side": content.side, "geometry": geometry, "encoder": png.ENCODER}
 
 
 def _factors(content: Content) -> dict[str, Any] | None:
@@ -105,7 +113,11 @@ def _split(plan: Plan, records: Mapping[Shard, Record], split: str) -> dict[str,
     rejected = sum(len(records[shard].rejects) for shard in shards)
     if entries != kept + rejected:
         raise PipelineError(f"split {split}: {entries} entries in, but {kept} samples and {rejected} rejects out")
-    return {"entries": entries, "samples": kept, "rejects": rejected, "shards": len(shards)}
+    converted: Counter[str] = Counter()
+    for shard in shards:
+        converted.update(records[shard].converted)
+    counts = {"entries": entries, "samples": kept, "rejects": rejected, "shards": len(shards)}
+    return counts | {"converted": dict(sorted(converted.items()))}
 
 
 def _variant(plan: Plan, records: Mapping[Shard, Record], variant: Variant) -> dict[str, Any]:
@@ -115,7 +127,8 @@ def _variant(plan: Plan, records: Mapping[Shard, Record], variant: Variant) -> d
         "folder": folder(plan.content, variant),
     }
     if variant.rank:
-        described |= {"rank": variant.rank, "relative_rank": variant.rank / min(plan.content.shape)}
+        described["rank"] = variant.rank
+        described["relative_rank"] = variant.rank / min(plan.content.shape) if plan.content.shape else None
     described["splits"] = {
         split: _variant_split(plan, records, variant, [shard for shard in plan.shards if shard.split == split])
         for split in plan.content.splits
@@ -128,7 +141,7 @@ def _variant_split(
 ) -> dict[str, Any]:
     proofs: list[VariantProof] = [records[shard].variants[variant.name] for shard in shards]
     total = sum((proof.statistics for proof in proofs), Statistics())
-    pixels = sum(records[shard].samples for shard in shards) * math.prod(plan.content.shape)
+    pixels = sum(records[shard].pixels for shard in shards)
     unit = (FINE if variant.exact else 1) / max(1, pixels)
     mean = [s * unit / 255 for s in total.sums]
     square = [s * unit / 255**2 for s in total.squares]
@@ -178,8 +191,8 @@ def committed(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, tuple[in
 def array_files(plan: Plan) -> dict[str, bytes]:
     """The ``zarr.json`` files of the stores that tasks have written chunks of."""
     content, entries = plan.content, {split: len(positions) for split, positions in plan.positions.items()}
-    files = spectra.metadata(entries, min(content.shape), content.samples_per_shard)
-    if content.factors:
+    files = spectra.metadata(entries, content.side, content.samples_per_shard)
+    if content.factors and content.shape:
         files |= content.factors.metadata(entries, content.shape, content.samples_per_shard)
     return files
 

@@ -119,8 +119,8 @@ def prepare(store: LocalStore, content: Content, run: str) -> None:
 def _arrays(content: Content, split: str) -> list[RowArray]:
     """The arrays of a split: the spectra first, then what is kept of factors."""
     rows = content.samples_per_shard
-    kept = content.factors.arrays(split, content.shape, rows).values() if content.factors else ()
-    return [spectra.array(split, min(content.shape), rows), *kept]
+    kept = content.factors.arrays(split, content.shape, rows).values() if content.factors and content.shape else ()
+    return [spectra.array(split, content.side, rows), *kept]
 
 
 def survey(store: LocalStore, plan: Plan, recheck: bool) -> dict[Shard, Record]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import TextIO
 
-from pipeline.task import STAGES
+from pipeline.work import STAGES
 
 _EVERY = {True: 0.2, False: 10.0}  # seconds between lines, on a terminal and elsewhere
 

@@ -13,16 +13,17 @@ from typing import Any
 from pipeline import engine, manifest, output
 from pipeline.attempt import Failure
 from pipeline.commit import Record, Reject
-from pipeline.content import Content, resolve
+from pipeline.content import Content, geometry_of, resolve
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.job import Job
 from pipeline.lock import BuildLock
 from pipeline.plan import Plan, Shard, make_plan, tar_name
 from pipeline.progress import ProgressLine
+from pipeline.shapes import shapes_of
 from pipeline.sources import open_source
 from pipeline.sources.index import Source, SourceIndex
 from pipeline.store import BUILD, LocalStore
-from pipeline.task import STAGES, Progress, ShardTask
+from pipeline.work import STAGES, Progress, ShardTask
 
 # A source of which more than half of the first images is unreadable is the wrong source.
 _FIRST = 1000
@@ -60,12 +61,17 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
         raise UsageError(f"--out {job.out} lies inside --data-dir {job.data_dir}, whose images it would join")
     silent = {"report": lambda *_: None} if job.quiet else {}
     source = open_source(job.dataset, job.data_dir, allow_unverified=job.allow_unverified, **silent)
+    geometry = geometry_of(job, source.default_geometry)
     index = source.index()
-    return source, make_plan(_content(job, source, index), index)
+    try:
+        shapes = shapes_of(source, index, geometry)
+    except OSError as error:
+        raise PipelineError(f"{error.filename or job.data_dir}: {error.strerror or error}") from None
+    wanted = resolve(job, index, source.default_order, geometry, shapes)
+    return source, make_plan(_merged(job, wanted, index), index)
 
 
-def _content(job: Job, source: Source, index: SourceIndex) -> Content:
-    wanted = resolve(job, index, source.default_order)
+def _merged(job: Job, wanted: Content, index: SourceIndex) -> Content:
     with _disk_errors(job):
         return output.merged(LocalStore(job.out), wanted, index, job.overwrite)
 
@@ -83,7 +89,7 @@ def build(job: Job) -> Outcome:
     store = LocalStore(job.out.resolve())
     with _disk_errors(job), BuildLock(store.root / BUILD, run):
         store.clear_scratch()
-        content = _content(job, source, plan.index)  # once more: another run may have grown it meanwhile
+        content = _merged(job, plan.content, plan.index)  # once more: another run may have grown it meanwhile
         if content != plan.content:
             plan = make_plan(content, plan.index)
         if job.overwrite:
@@ -125,7 +131,9 @@ def _task(store: LocalStore, source: Source, plan: Plan, shard: Shard, kept: Rec
         shard=shard,
         identity=plan.identity(shard),
         entries=tuple(plan.entries(shard)),
+        geometry=content.geometry,
         shape=content.shape,
+        side=content.side,
         samples_per_shard=content.samples_per_shard,
         tars={variant: tar_name(content, variant, shard) for variant in output.missing(plan, kept)},
         every={variant: tar_name(content, variant, shard) for variant in content.variants},

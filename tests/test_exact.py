@@ -86,7 +86,7 @@ def test_exact_bytes_do_not_depend_on_the_batch(
 ) -> None:
     outs = [tmp_path / "one", tmp_path / "other"]
     for out, pixels in zip(outs, (1 << 16, 3 * 1024), strict=True):
-        monkeypatch.setattr("pipeline.task._BATCH_PIXELS", pixels)
+        monkeypatch.setattr("pipeline.stages._BATCH_PIXELS", pixels)
         assert build(*job, "--exact", "--factors", "--out", out).status == 0
     assert contents(outs[0]) == contents(outs[1])
 

@@ -366,7 +366,7 @@ def test_the_manifest_adds_up_to_what_is_on_disk(finished: Path) -> None:
     listed = {name: (proof["bytes"], proof["sha256"]) for name, proof in described["files"].items()}
     assert listed == {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
     assert described["splits"] == {
-        split: {"entries": 25, "samples": 25, "rejects": 0, "shards": 3} for split in ("train", "test")
+        split: {"entries": 25, "samples": 25, "rejects": 0, "shards": 3, "converted": {}} for split in ("train", "test")
     }
     assert list(described["variants"]) == ["rank3", "rank5", "highrank3", "highrank5", "full"]
     for name, variant in described["variants"].items():

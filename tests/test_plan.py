@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from pipeline.content import Content, resolve
+from pipeline.geometry import NATIVE
 from pipeline.job import Job
 from pipeline.plan import Plan, Shard, key, make_plan, tar_name
+from pipeline.shapes import Shapes
 from pipeline.sources import open_source
 from pipeline.sources.index import SourceIndex, SplitIndex
 from pipeline.variants import Variant
@@ -32,7 +34,12 @@ def index_of(train: int, test: int = 0, classes: int = 4) -> SourceIndex:
 
 def plan_of(index: SourceIndex, **options: Any) -> Plan:
     given = {"dataset": "folder", "data-dir": "x", "ranks": "3"} | {k.replace("_", "-"): v for k, v in options.items()}
-    return make_plan(resolve(Job.parse(given), index, "shuffled"), index)
+    return make_plan(resolved(Job.parse(given), index, "shuffled"), index)
+
+
+def resolved(job: Job, index: SourceIndex, order: str) -> Content:
+    shape = index.shape or (12, 12)
+    return resolve(job, index, order, NATIVE, Shapes(shape, min(shape)))
 
 
 def order(plan: Plan, split: str = "train") -> list[int]:
@@ -75,8 +82,8 @@ def test_the_sources_own_order_is_kept_where_it_is_asked_for() -> None:
 def test_the_sources_default_order_holds_where_none_is_asked_for() -> None:
     index = index_of(10)
     job = Job.parse({"dataset": "folder", "ranks": "3"})
-    assert resolve(job, index, "source").order == "source"
-    assert resolve(job, index, "shuffled").order == "shuffled"
+    assert resolved(job, index, "source").order == "source"
+    assert resolved(job, index, "shuffled").order == "shuffled"
 
 
 def test_a_seed_does_not_matter_to_the_sources_order() -> None:

@@ -1,10 +1,13 @@
-"""A PNG member to pixels: its chunks checked one by one, then decoded by Pillow."""
+"""An image member to pixels: a PNG's chunks checked one by one, then decoded by Pillow; or a ``.npy`` of float32."""
 
 import io
 import struct
 import zlib
 
+import numpy as np
 from PIL import PngImagePlugin
+
+from pipeline.proof.manifest import MAX_PIXELS
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB = (8, 2, 0, 0, 0)  # bit depth, colour type, compression, filter and interlace methods
@@ -13,17 +16,31 @@ _SLACK = 1 << 16
 
 
 class BadImage(Exception):
-    """The member is no PNG as claimed; the text says why."""
+    """The member is no image as claimed; the text says why."""
 
 
-def largest(shape: tuple[int, int]) -> int:
-    """Bytes that a PNG of this (height, width) can have: deflate never adds more than a little to what it is given."""
-    raw = shape[0] * (1 + 3 * shape[1])
+def largest(shape: tuple[int, int] | None, form: str) -> int:
+    """Bytes that an image of this (height, width) can have: deflate never adds more than a little to what it is given."""
+    pixels = shape[0] * (1 + shape[1]) if shape else MAX_PIXELS
+    raw = pixels * (12 if form == "npy" else 3)
     return raw + raw // 100 + _SLACK
 
 
-def decode(content: bytes, shape: tuple[int, int]) -> bytes:
-    """The pixels of an 8-bit RGB PNG file: 3 h w bytes, row by row, interleaved.
+def size_of(content: bytes, form: str) -> tuple[int, int]:
+    """(height, width) that an image says of itself. Raises BadImage."""
+    if form == "npy":
+        height, width = _npy_header(io.BytesIO(content))
+    elif content[:8] != _SIGNATURE or len(content) < 33:
+        raise BadImage("no PNG file")
+    else:
+        width, height = struct.unpack_from(">II", content, 16)
+    if not 0 < height * width <= MAX_PIXELS:
+        raise BadImage(f"{height} x {width} pixels")
+    return height, width
+
+
+def decode(content: bytes, shape: tuple[int, int], form: str) -> np.ndarray:
+    """The pixels of an image member, (h, w, 3): uint8 of an 8-bit RGB PNG, or float32 of a ``.npy``.
 
     Args:
         shape: (height, width) that it must have; nothing larger is ever decoded.
@@ -31,6 +48,40 @@ def decode(content: bytes, shape: tuple[int, int]) -> bytes:
     Raises:
         BadImage: why it is not such a file.
     """
+    if form == "npy":
+        return _decode_npy(content, shape)
+    return np.frombuffer(_decode_png(content, shape), np.uint8).reshape(*shape, 3)
+
+
+def _decode_npy(content: bytes, shape: tuple[int, int]) -> np.ndarray:
+    stream = io.BytesIO(content)
+    if _npy_header(stream) != shape:
+        raise BadImage(f"not float32 of shape {(*shape, 3)}")
+    data = content[stream.tell() :]
+    if len(data) != 12 * shape[0] * shape[1]:
+        raise BadImage(f"{len(data):,} bytes of data, should be {12 * shape[0] * shape[1]:,}")
+    image = np.frombuffer(data, "<f4").reshape(*shape, 3)
+    if not np.isfinite(image).all():
+        raise BadImage("it has values that are no numbers")
+    return image
+
+
+def _npy_header(stream: io.BytesIO) -> tuple[int, int]:
+    """(height, width) of a float32 (h, w, 3) array in C order, version 1.0, with the stream behind it."""
+    try:
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise BadImage("no .npy file of version 1.0")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=1000)
+    except BadImage:
+        raise
+    except Exception:  # numpy raises what it likes on hostile content
+        raise BadImage("no .npy file") from None
+    if fortran or dtype != np.dtype("<f4") or len(shape) != 3 or shape[2] != 3:
+        raise BadImage(f"{dtype} of shape {shape}, not float32 (h, w, 3)")
+    return shape[0], shape[1]
+
+
+def _decode_png(content: bytes, shape: tuple[int, int]) -> bytes:
     _check_chunks(content, shape)
     try:
         image = PngImagePlugin.PngImageFile(io.BytesIO(content))

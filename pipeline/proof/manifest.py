@@ -9,14 +9,18 @@ from typing import Any, NamedTuple
 
 from pipeline import metadata
 from pipeline.errors import PipelineError
+from pipeline.geometry import Geometry
 from pipeline.proof.faults import Faults, shown
+from pipeline.sources.index import MAX_SIDE
 
 NAME = "manifest.json"
 REJECTS = "rejects.jsonl"
 SPECTRA = "spectra.zarr"
+FACTORS = "factors.zarr"
 # The contract of the format that this proof knows.
 FORMAT = 1
 OFFSET = 128
+FACTORS_ALLOWED = {"float32": 0.001, "float16": 1.0}  # grey levels, of a low-rank image from the factors
 MAX_BYTES = 1 << 29  # of a manifest; one of ImageNet with eight variants has 7 MB
 MAX_PIXELS = 1 << 26  # of an image: bounds what a hostile output can make us decode
 
@@ -29,12 +33,21 @@ class FileClaim(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """One cut: ``low``, ``high`` or ``full`` (rank 0), and its folder."""
+    """One cut: ``low``, ``high`` or ``full`` (rank 0), its folder, and the form of its images: ``png``, or ``npy`` for
+    float32."""
 
     name: str
     component: str
     rank: int
     folder: str
+    form: str = "png"
+
+
+class Factors(NamedTuple):
+    """The triplets that are kept: up to which rank, and as ``float32`` or ``float16``."""
+
+    rank: int
+    dtype: str
 
 
 class Split(NamedTuple):
@@ -62,7 +75,9 @@ class Manifest:
 
     Attributes:
         root: the output's folder.
-        shape: (height, width) of every image, pixels.
+        shape: (height, width) of every image, pixels; None where they differ.
+        side: the largest smaller side of an image, pixels.
+        geometry: what was done to the source's images first.
         classes: how many there are.
     """
 
@@ -70,7 +85,9 @@ class Manifest:
     name: str
     dataset: str
     fingerprint: str
-    shape: tuple[int, int]
+    shape: tuple[int, int] | None
+    side: int
+    geometry: Geometry
     classes: int
     order: str
     samples_per_shard: int
@@ -78,10 +95,11 @@ class Manifest:
     variants: tuple[Variant, ...]
     shards: tuple[ShardSet, ...]
     files: dict[str, FileClaim]
+    factors: Factors | None
 
-    def of_component(self, component: str) -> dict[int, Variant]:
-        """The variants of a component by rank."""
-        return {variant.rank: variant for variant in self.variants if variant.component == component}
+    def of_component(self, component: str, form: str = "png") -> dict[int, Variant]:
+        """The variants of a component and a form by rank."""
+        return {v.rank: v for v in self.variants if (v.component, v.form) == (component, form)}
 
 
 def samples_file(split: str) -> str:
@@ -173,9 +191,6 @@ _KINDS = {int: "whole number", str: "text", dict: "object", list: "list", float:
 
 def _parse(root: Path, raw: dict[str, Any]) -> Manifest:
     job, source, image = (_get(raw, key, dict) for key in ("job", "source", "image"))
-    height, width = _get(image, "height", int), _get(image, "width", int)
-    if not 0 < height * width <= MAX_PIXELS:
-        raise _Damaged(f"images of {height} x {width} pixels")
     name = _safe(_get(raw, "name", str))
     variants = tuple(_variant(name, key, value) for key, value in _objects(raw, "variants"))
     splits = {_plain(key): _split(value, key) for key, value in _objects(raw, "splits")}
@@ -187,7 +202,9 @@ def _parse(root: Path, raw: dict[str, Any]) -> Manifest:
         name=name,
         dataset=_get(raw, "dataset", str),
         fingerprint=_get(source, "fingerprint", str),
-        shape=(height, width),
+        shape=_shape(image),
+        side=_get(image, "side", int),
+        geometry=_geometry(_get(image, "geometry", dict)),
         classes=len(_get(raw, "classes", list)),
         order=_get(job, "order", str),
         samples_per_shard=per_shard,
@@ -195,7 +212,35 @@ def _parse(root: Path, raw: dict[str, Any]) -> Manifest:
         variants=variants,
         shards=tuple(_shards(raw, name, variants, splits, per_shard)),
         files={_safe(key): _claim(value, key) for key, value in _objects(raw, "files")},
+        factors=_factors(raw),
     )
+
+
+def _shape(image: dict[str, Any]) -> tuple[int, int] | None:
+    """(height, width), or None where both are null: then images differ in size."""
+    if image.get("height", 0) is None and image.get("width", 0) is None:
+        return None
+    height, width = _get(image, "height", int), _get(image, "width", int)
+    if not 0 < height * width <= MAX_PIXELS:
+        raise _Damaged(f"images of {height} x {width} pixels")
+    return height, width
+
+
+def _geometry(raw: dict[str, Any]) -> Geometry:
+    sizes = [None if raw.get(key, 0) is None else _get(raw, key, int, "geometry ") for key in ("resize", "crop")]
+    if any(size is not None and not 0 < size <= MAX_SIDE for size in sizes) or (sizes[1] or 0) > (sizes[0] or 0):
+        raise _Damaged(f"images resized to {sizes[0]} and cropped to {sizes[1]}")
+    return Geometry(*sizes)
+
+
+def _factors(raw: dict[str, Any]) -> Factors | None:
+    if raw.get("factors", 0) is None:
+        return None
+    told = _get(raw, "factors", dict)
+    claim = Factors(_get(told, "rank", int, "factors "), _get(told, "dtype", str, "factors "))
+    if claim.dtype not in FACTORS_ALLOWED or told.get("store") != FACTORS or not 0 < claim.rank <= MAX_SIDE:
+        raise _Damaged("its factors are of an unknown kind")
+    return claim
 
 
 def _objects(raw: dict[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]:
@@ -204,15 +249,16 @@ def _objects(raw: dict[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _variant(name: str, key: str, raw: dict[str, Any]) -> Variant:
-    match = re.fullmatch(r"(?:(rank|highrank)([1-9][0-9]{0,5})|full)", key)
+    match = re.fullmatch(r"(?:(rank|highrank)([1-9][0-9]{0,5})(-exact)?|full)", key)
     if not match:
         raise _Damaged(f"unknown variant {shown(key)}")
     component = {"rank": "low", "highrank": "high", None: "full"}[match[1]]
     rank = int(match[2] or 0)
-    folder = _safe(_get(raw, "folder", str, f"{key} "))
-    if raw.get("component") != component or (rank and raw.get("rank") != rank) or folder != f"{name}-{key}":
-        raise _Damaged(f"variant {key} has another component, rank or folder than its name says")
-    return Variant(key, component, rank, folder)
+    folder, form = _safe(_get(raw, "folder", str, f"{key} ")), "npy" if match[3] else "png"
+    told = (raw.get("component"), raw.get("form"), raw.get("rank", 0), folder)
+    if told != (component, form, rank, f"{name}-{key}"):
+        raise _Damaged(f"variant {key} has another component, form, rank or folder than its name says")
+    return Variant(key, component, rank, folder, form)
 
 
 def _split(raw: dict[str, Any], name: str) -> Split:
@@ -299,6 +345,9 @@ def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
             if list(raw["variants"][variant.name]["splits"]) != list(manifest.splits):
                 faults.add(NAME, f"variant {variant.name} has other splits than the output")
             _compare_totals(raw["variants"][variant.name]["splits"][split], variant, split, manifest, faults)
+    if manifest.factors:
+        arrays = [f"/{split}/{part}" for split in manifest.splits for part in "usv"]
+        needed += [f"{FACTORS}{array}/zarr.json" for array in ["", *arrays]]
     for shard in manifest.shards:
         needed += [name for tar in shard.tars.values() for name in (tar, index_file(tar))]
     for name in needed:
@@ -314,7 +363,8 @@ def _compare_totals(raw: dict[str, Any], variant: Variant, split: str, manifest:
         faults.add(NAME, f"{of}{samples} samples, {manifest.splits[split].samples} in splits, {summed} in its shards")
     if _get(raw, "bytes", int, of) != sum(_get(shard, "bytes", int, of) for shard in shards):
         faults.add(NAME, f"{of}bytes are not the sum over its shards")
-    if _get(raw, "subpixels", int, of) != 3 * samples * manifest.shape[0] * manifest.shape[1]:
+    subpixels, shape = _get(raw, "subpixels", int, of), manifest.shape
+    if shape is not None and subpixels != 3 * samples * shape[0] * shape[1]:
         faults.add(NAME, f"{of}subpixels are not 3 for each pixel of its samples")
     for shard in shards:
         claim = manifest.files.get(shard["name"])

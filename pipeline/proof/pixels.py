@@ -13,6 +13,7 @@ from pipeline.proof.samples import Sample
 
 # Images that break the law are recomputed, so that it is told which of their parts is wrong; of a batch, this many.
 _BLAMED = 4
+_EXACT = 1e-3  # grey levels that float32 parts may be off
 
 Pair = tuple[Variant, Variant]  # low and high of one rank
 
@@ -21,11 +22,13 @@ class Batch(NamedTuple):
     """Some samples in every variant whose shard can be read.
 
     Attributes:
-        pixels: uint8 (n, h, w, 3) by variant.
+        shape: (height, width), pixels.
+        pixels: (n, h, w, 3) by variant, uint8, or float32 of an exact one.
         valid: bool (n,) by variant, of which images there are pixels.
     """
 
     samples: list[Sample]
+    shape: tuple[int, int]
     pixels: dict[Variant, np.ndarray]
     valid: dict[Variant, np.ndarray]
 
@@ -69,7 +72,12 @@ class BatchProof:
         self._full = next(
             (variant for variant in manifest.of_component("full").values() if variant in batch.pixels), None
         )
-        self._take_images(manifest.shape, originals)
+        exact_highs = manifest.of_component("high", "npy")
+        both = [
+            (v, exact_highs[rank]) for rank, v in manifest.of_component("low", "npy").items() if rank in exact_highs
+        ]
+        self._exact_pairs = [pair for pair in both if pair[0] in batch.pixels and pair[1] in batch.pixels]
+        self._take_images(batch.shape, originals)
 
     def _take_images(self, shape: tuple[int, int], originals: Mapping[int, np.ndarray]) -> None:
         """The originals as far as they are known, from the full images and from the source."""
@@ -94,6 +102,7 @@ class BatchProof:
             recomputed: output positions of the images that are recomputed, where they are known.
         """
         compared = Compared()
+        self._add_up_exactly()
         doubtful = [i for i, wrong in self._broken(compared).items() if self._accuse(i, wrong)]
         for i, sample in enumerate(self._batch.samples):
             if self._known[i] and sample.position in recomputed:
@@ -102,6 +111,22 @@ class BatchProof:
             elif self._known[i] and i in doubtful[:_BLAMED]:
                 self._recompute(i)
         return compared
+
+    def image(self, i: int) -> np.ndarray:
+        """The original at a place of the batch, uint8 (h, w, 3), where it is known."""
+        image: np.ndarray = self._images[i]
+        return image
+
+    def _add_up_exactly(self) -> None:
+        """Float32 parts add up to the image, or where it is not known to some image of whole grey levels."""
+        for low, high in self._exact_pairs:
+            total = 255 * (self._batch.pixels[low].astype(np.float64) + self._batch.pixels[high])
+            whole = np.where(self._known[:, None, None, None], self._images, np.clip(np.rint(total), 0, 255))
+            wrong = np.abs(total - whole) > _EXACT
+            for i in np.flatnonzero(wrong.any(axis=(1, 2, 3)) & self._batch.valid[low] & self._batch.valid[high]):
+                blamed = [*self._suspects([low, high]), low][0]
+                key, where = self._batch.samples[i].key, _first(wrong[i])
+                self._report(blamed, f"{key}: {low.name} and {high.name} do not add up to the image ({where})")
 
     def _broken(self, compared: Compared) -> dict[int, dict[Pair, np.ndarray]]:
         """The images that break the law: by place and pair, bool (h, w, 3)."""

@@ -14,6 +14,7 @@ from pipeline.proof.manifest import OFFSET, Variant
 
 TIE = 1e-5  # grey levels
 GAP = 1e-9  # of sigma_1
+FLOAT = 1e-6  # of an image in [0, 1]: float32 values, which may lie somewhat outside
 CHANNELS = ("red", "green", "blue")
 
 
@@ -46,7 +47,7 @@ def compare(image: np.ndarray, cuts: Mapping[Variant, np.ndarray]) -> Compared:
 
     Args:
         image: uint8 (h, w, 3).
-        cuts: low and high variants with their pixels, uint8 (h, w, 3).
+        cuts: low and high variants with their pixels, uint8 or float32 (h, w, 3).
     """
     values, counts = [], Counts()
     problems: dict[Variant, str] = {}
@@ -55,15 +56,19 @@ def compare(image: np.ndarray, cuts: Mapping[Variant, np.ndarray]) -> Compared:
         left, sigma, right = np.linalg.svd(plane, full_matrices=False)
         values.append(sigma / 255)
         for rank in sorted({variant.rank for variant in cuts}):
-            parts = {v: pixels[..., channel].astype(np.int32) for v, pixels in cuts.items() if v.rank == rank}
+            parts = {v: pixels[..., channel] for v, pixels in cuts.items() if v.rank == rank and v.form == "png"}
+            floats = {v: pixels[..., channel] for v, pixels in cuts.items() if v.rank == rank and v.form == "npy"}
+            parts = {v: pixels.astype(np.int32) for v, pixels in parts.items()}
             following = sigma[rank] if rank < len(sigma) else 0.0
             negligible = following <= GAP * sigma[0]
             if not negligible and sigma[rank - 1] - following <= GAP * sigma[0]:
-                found = _energy(plane, parts, float(np.sqrt(np.sum(sigma[rank:] ** 2))))
+                norm = float(np.sqrt(np.sum(sigma[rank:] ** 2)))
+                found = _energy(plane, parts, norm) | _float_energy(plane, floats, norm)
                 counts = counts.plus(Counts(degenerate=1))
             else:
                 exact = plane if negligible else (left[:, :rank] * sigma[:rank]) @ right[:rank]
                 ties, found = _bytes(plane, exact, parts)
+                found |= _floats(plane, exact, floats)
                 counts = counts.plus(Counts(bytes=plane.size * len(parts), ties=ties))
             for variant, problem in found.items():
                 problems.setdefault(variant, f"{CHANNELS[channel]}: {problem}")
@@ -104,3 +109,54 @@ def _energy(plane: np.ndarray, parts: Mapping[Variant, np.ndarray], norm: float)
         if length > norm + slack or (not clipped and length < norm - slack):
             problems[variant] = f"the residual has norm {length:.2f}, the remaining singular values {norm:.2f}"
     return problems
+
+
+def _floats(plane: np.ndarray, exact: np.ndarray, parts: Mapping[Variant, np.ndarray]) -> dict[Variant, str]:
+    """The float32 variants that are not A_k, or X / 255 - A_k, within ``FLOAT``."""
+    problems = {}
+    for variant, pixels in parts.items():
+        wanted = (exact if variant.component == "low" else plane - exact) / 255
+        apart = np.abs(pixels - wanted)
+        if not apart.max() <= FLOAT:
+            row, column = np.unravel_index(apart.argmax(), apart.shape)
+            problems[variant] = (
+                f"{np.count_nonzero(apart > FLOAT):,} of {apart.size:,} values are not those of the float64 reference, the "
+                f"worst at row {row}, column {column}: {pixels[row, column]:.7f}, should be {wanted[row, column]:.7f}"
+            )
+    return problems
+
+
+def _float_energy(plane: np.ndarray, parts: Mapping[Variant, np.ndarray], norm: float) -> dict[Variant, str]:
+    """As ``_energy``, where nothing is rounded or clipped."""
+    problems = {}
+    for variant, pixels in parts.items():
+        residual = plane / 255 - pixels if variant.component == "low" else pixels
+        length = 255 * float(np.sqrt(np.sum(np.square(residual, dtype=np.float64))))
+        if abs(length - norm) > 255 * FLOAT * np.sqrt(plane.size):
+            problems[variant] = f"the residual has norm {length:.4f}, the remaining singular values {norm:.4f}"
+    return problems
+
+
+def wrong_factors(image: np.ndarray, row: Mapping[str, np.ndarray], allowed: float) -> str:
+    """What is wrong with an image's triplets, or an empty string.
+
+    Args:
+        image: uint8 (h, w, 3).
+        row: ``u`` (3, h, K), ``s`` (3, K), ``v`` (3, w, K).
+        allowed: grey levels that a low-rank image from them may be off.
+    """
+    most = row["s"].shape[1]
+    for channel in range(3):
+        left, sigma, right = np.linalg.svd(image[..., channel].astype(np.float64), full_matrices=False)
+        u, s, v = (row[name][channel].astype(np.float64) for name in "usv")
+        for rank in sorted({1, (most + 1) // 2, most}):
+            if rank < len(sigma) and sigma[rank - 1] - sigma[rank] <= 1e-6 * sigma[0] and sigma[rank] > GAP * sigma[0]:
+                continue  # not unique
+            apart = np.abs(
+                255 * (u[:, :rank] * s[:rank]) @ v[:, :rank].T - (left[:, :rank] * sigma[:rank]) @ right[:rank]
+            )
+            if not apart.max() <= allowed:
+                return (
+                    f"{CHANNELS[channel]}: at rank {rank} they are {apart.max():.4f} grey levels off, {allowed} allowed"
+                )
+    return ""

@@ -12,10 +12,20 @@ from pipeline.errors import Undecodable
 from pipeline.proof import spectra
 from pipeline.proof.faults import Faults, shown
 from pipeline.proof.files import ABSENT, EDITED, INTACT, TORN, open_regular, state_of
-from pipeline.proof.image import BadImage, decode
-from pipeline.proof.manifest import NAME, SPECTRA, Manifest, ShardSet, Variant, index_file, samples_file
+from pipeline.proof.image import BadImage, decode, size_of
+from pipeline.proof.manifest import (
+    FACTORS,
+    FACTORS_ALLOWED,
+    NAME,
+    SPECTRA,
+    Manifest,
+    ShardSet,
+    Variant,
+    index_file,
+    samples_file,
+)
 from pipeline.proof.pixels import Batch, BatchProof
-from pipeline.proof.reference import Counts
+from pipeline.proof.reference import Counts, wrong_factors
 from pipeline.proof.samples import BadLine, Sample, read_samples
 from pipeline.proof.walk import Found, walk
 from pipeline.sources.index import Entry, Source
@@ -154,12 +164,12 @@ class ShardProof:
         except spectra.SpectraError as error:
             self._faults.add(f"{SPECTRA}/{self._shard.split}", str(error))
             return None
-        spectra.check_rows(rows, self._shard, expected, self._faults)
+        spectra.check_rows(self._manifest, rows, self._shard, expected, self._faults)
         return rows
 
     def _prove_samples(self, expected: list[Sample], rows: np.ndarray | None) -> None:
-        height, width = self._manifest.shape
-        size = max(1, _BATCH_PIXELS // (height * width))
+        shape = self._manifest.shape
+        size = max(1, _BATCH_PIXELS // (shape[0] * shape[1])) if shape else 1
         with contextlib.ExitStack() as stack:
             walks: dict[Variant, Iterator[Found | None]] = {}
             for variant, tar in self._tars.items():
@@ -169,39 +179,46 @@ class ShardProof:
                     except OSError as error:
                         self._say(variant, f"cannot be read: {error.strerror}")
                         continue
-                    walks[variant] = walk(file, expected, self._manifest.shape, partial(self._say, variant))
+                    walks[variant] = walk(file, expected, shape, variant.form, partial(self._say, variant))
             for start in range(0, len(expected), size):
-                batch = Batch(expected[start : start + size], {}, {})
-                for variant, found in walks.items():
-                    some = list(islice(found, len(batch.samples)))
-                    batch.pixels[variant], batch.valid[variant] = self._decode(variant, batch.samples, some)
+                samples = expected[start : start + size]
+                some = {variant: list(islice(found, len(samples))) for variant, found in walks.items()}
+                batch = Batch(samples, shape or self._shape_of(some), {}, {})
+                for variant, found in some.items():
+                    batch.pixels[variant], batch.valid[variant] = self._decode(variant, batch, found)
                 self._prove_batch(batch, rows)
-            for found in walks.values():
-                next(found, None)  # it says now what is wrong with the rest
+            for walked in walks.values():
+                next(walked, None)  # it says now what is wrong with the rest
 
-    def _decode(
-        self, variant: Variant, samples: list[Sample], found: list[Found | None]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 (n, h, w, 3) pixels, and bool (n,): which of them there are."""
-        shape = self._manifest.shape
-        blank = bytes(3 * shape[0] * shape[1])
-        images, valid = [blank] * len(samples), np.zeros(len(samples), bool)
-        for i, (sample, one) in enumerate(zip(samples, found, strict=True)):
+    def _shape_of(self, found: Mapping[Variant, list[Found | None]]) -> tuple[int, int]:
+        """(height, width) of one image whose size the manifest does not tell: what the first variant has."""
+        for variant, images in found.items():
+            for image in images:
+                with contextlib.suppress(BadImage):
+                    return size_of(image.image if image else b"", variant.form)
+        return 1, 1
+
+    def _decode(self, variant: Variant, batch: Batch, found: list[Found | None]) -> tuple[np.ndarray, np.ndarray]:
+        """(n, h, w, 3) pixels, uint8 or float32, and bool (n,): which of them there are."""
+        images, valid = [], np.zeros(len(found), bool)
+        blank = np.zeros((*batch.shape, 3), np.float32 if variant.form == "npy" else np.uint8)
+        for i, (sample, one) in enumerate(zip(batch.samples, found, strict=True)):
+            images.append(blank)
             if one is None:
                 continue
             self._tars[variant].lines.append(one.index_line)
             try:
-                images[i] = decode(one.image, shape)
+                images[i] = decode(one.image, batch.shape, variant.form)
                 valid[i] = True
             except BadImage as error:
-                self._say(variant, f"{sample.key}.png: {error}")
-        return np.frombuffer(b"".join(images), np.uint8).reshape(len(samples), *shape, 3), valid
+                self._say(variant, f"{sample.key}.{variant.form}: {error}")
+        return np.stack(images), valid
 
     def _prove_batch(self, batch: Batch, rows: np.ndarray | None) -> None:
         originals = {}
         for sample in batch.samples:
             entry = self._work.recomputed.get(sample.position)
-            if entry is not None and (original := self._original(sample, entry)) is not None:
+            if entry is not None and (original := self._original(sample, entry, batch.shape)) is not None:
                 originals[sample.position] = original
         proof = BatchProof(self._manifest, batch, originals, self._suspects, self._say)
         proven = proof.run(self._work.recomputed.keys())
@@ -214,21 +231,34 @@ class ShardProof:
             sample = batch.samples[i]
             if rows is not None and (problem := spectra.compare_row(rows[sample.position - self._shard.start], values)):
                 self._faults.add(f"{SPECTRA}/{self._shard.split}", f"{sample.key}: row {sample.position}: {problem}")
+            if problem := self._wrong_factors(sample.position, proof.image(i)):
+                self._faults.add(f"{FACTORS}/{self._shard.split}", f"{sample.key}: row {sample.position}: {problem}")
 
-    def _original(self, sample: Sample, entry: Entry) -> np.ndarray | None:
-        """The source's image, uint8 (h, w, 3)."""
+    def _original(self, sample: Sample, entry: Entry, shape: tuple[int, int]) -> np.ndarray | None:
+        """The source's image, uint8 (h, w, 3), of the size that the variants have."""
         assert self._source is not None
         try:
-            planes = self._source.decode(self._source.read(entry))
+            pixels = self._source.decode(self._source.read(entry)).pixels
         except (OSError, Undecodable) as error:
             self._faults.add(
                 samples_file(self._shard.split), f"{sample.key}: not readable in the source: {shown(error)}"
             )
             return None
-        if planes.shape != (3, *self._manifest.shape):
+        image = self._manifest.geometry.apply(pixels).transpose(1, 2, 0)
+        if image.shape != (*shape, 3):
             self._faults.add(samples_file(self._shard.split), f"{sample.key}: of another size in the source")
             return None
-        return planes.transpose(1, 2, 0)
+        return image
+
+    def _wrong_factors(self, position: int, image: np.ndarray) -> str:
+        claim = self._manifest.factors
+        if claim is None:
+            return ""
+        try:
+            row = spectra.factors_row(self._manifest, claim, self._shard.split, position)
+        except spectra.SpectraError as error:
+            return str(error)
+        return wrong_factors(image, row, FACTORS_ALLOWED[claim.dtype])
 
     def _suspects(self, variants: list[Variant]) -> list[Variant]:
         return [variant for variant in variants if self._tars[variant].state != INTACT]

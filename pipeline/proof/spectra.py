@@ -1,4 +1,4 @@
-"""``spectra.zarr`` read by zarr: a row of singular values for every sample, NaN for every reject."""
+"""``spectra.zarr`` and ``factors.zarr`` read by zarr: a row for every sample, NaN for every reject."""
 
 import math
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.proof.faults import Faults, shown
-from pipeline.proof.manifest import SPECTRA, Manifest, ShardSet
+from pipeline.proof.manifest import FACTORS, SPECTRA, Factors, Manifest, ShardSet
 from pipeline.proof.reference import CHANNELS
 from pipeline.proof.samples import Sample
 
@@ -20,7 +20,7 @@ class SpectraError(Exception):
 
 
 def rows(manifest: Manifest, shard: ShardSet) -> np.ndarray:
-    """float32 (n, 3, min(h, w)): the rows of a shard's output positions.
+    """float32 (n, 3, side): the rows of a shard's output positions.
 
     Raises:
         SpectraError: why they cannot be read.
@@ -29,7 +29,7 @@ def rows(manifest: Manifest, shard: ShardSet) -> np.ndarray:
         import zarr  # a quarter of a second, which --help must not wait for
 
         array = zarr.open_array(str(manifest.root / SPECTRA), path=shard.split, mode="r")
-        _check(array, manifest, shard.split)
+        _check(array, (manifest.splits[shard.split].entries, 3, manifest.side), "float32")
         return np.asarray(array[shard.start : shard.stop])
     except SpectraError:
         raise
@@ -37,18 +37,45 @@ def rows(manifest: Manifest, shard: ShardSet) -> np.ndarray:
         raise SpectraError(f"zarr cannot read it: {shown(' '.join(str(error).split()))}") from None
 
 
-def _check(array: Any, manifest: Manifest, split: str) -> None:
+def factors_row(manifest: Manifest, claim: Factors, split: str, position: int) -> dict[str, np.ndarray]:
+    """``u`` (3, h, K), ``s`` (3, K) and ``v`` (3, w, K) of an output position.
+
+    Raises:
+        SpectraError: why they cannot be read.
+    """
+    if manifest.shape is None:
+        raise SpectraError("factors of images that differ in size")
+    entries, (height, width) = manifest.splits[split].entries, manifest.shape
+    sides = {"u": (height, claim.rank), "s": (claim.rank,), "v": (width, claim.rank)}
+    row = {}
+    try:
+        import zarr
+
+        for name, side in sides.items():
+            array = zarr.open_array(str(manifest.root / FACTORS), path=f"{split}/{name}", mode="r")
+            _check(array, (entries, 3, *side), "float32" if name == "s" else claim.dtype)
+            row[name] = np.asarray(array[position])
+        return row
+    except SpectraError:
+        raise
+    except Exception as error:
+        raise SpectraError(f"zarr cannot read it: {shown(' '.join(str(error).split()))}") from None
+
+
+def _check(array: Any, wanted: tuple[int, ...], dtype: str) -> None:
     """Refuse what would not be this output's array, or would take more memory than it may."""
-    wanted = (manifest.splits[split].entries, 3, min(manifest.shape))
-    if array.shape != wanted or array.dtype != np.dtype("<f4"):
-        raise SpectraError(f"{array.dtype} {array.shape}, not float32 {wanted}")
+    if array.shape != wanted or array.dtype != np.dtype(dtype):
+        raise SpectraError(f"{array.dtype} {array.shape}, not {dtype} {wanted}")
     plain = type(array.metadata.codecs[0]).__name__ == "BytesCodec" and len(array.metadata.codecs) == 1
     if not plain or 4 * math.prod(array.chunks) > max(MAX_CHUNK, 4 * math.prod(wanted[1:])):
         raise SpectraError("it is compressed, or its chunks are larger than 64 MB")
 
 
-def check_rows(values: np.ndarray, shard: ShardSet, expected: list[Sample], faults: Faults) -> None:
-    """Every sample has finite singular values, none negative, in descending order; every reject has NaN."""
+def check_rows(manifest: Manifest, values: np.ndarray, shard: ShardSet, expected: list[Sample], faults: Faults) -> None:
+    """Every sample has finite singular values, none negative, in descending order; every reject has NaN.
+
+    Where images differ in size, a row ends in NaN.
+    """
     name = f"{SPECTRA}/{shard.split}"
     places = [sample.position - shard.start for sample in expected]
     rejected = np.ones(len(values), bool)
@@ -56,6 +83,10 @@ def check_rows(values: np.ndarray, shard: ShardSet, expected: list[Sample], faul
     if not np.isnan(values[rejected]).all():
         faults.add(name, f"rows {shard.start} to {shard.stop}: a rejected image has singular values")
     kept = values[places]
+    if manifest.shape is None:  # NaN may stand at the end, where it counts as zero
+        ended = np.isnan(kept)
+        at_the_end = (ended[..., 1:] >= ended[..., :-1]).all(axis=(1, 2)) & ~ended[..., 0].any(axis=1)
+        kept = np.where(ended & at_the_end[:, None, None], 0, kept)
     with np.errstate(invalid="ignore"):
         good = np.isfinite(kept).all(axis=(1, 2)) & (kept >= 0).all(axis=(1, 2))
         good &= (kept[..., :-1] >= kept[..., 1:]).all(axis=(1, 2))
@@ -68,9 +99,12 @@ def compare_row(row: np.ndarray, reference: np.ndarray) -> str:
     """What is wrong with a sample's row, or an empty string.
 
     Args:
-        row: float32 (3, n).
-        reference: float64 (3, n).
+        row: float32 (3, side).
+        reference: float64 (3, n), n <= side.
     """
+    if not np.isnan(row[:, reference.shape[1] :]).all():
+        return f"more than {reference.shape[1]} singular values"
+    row = row[:, : reference.shape[1]]
     of_first = OF_FIRST * math.sqrt(reference.shape[1]) * reference[:, :1]
     allowed = of_first + OF_VALUE * reference
     wrong = ~(np.abs(row.astype(np.float64) - reference) <= allowed)  # so that NaN is wrong

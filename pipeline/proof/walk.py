@@ -20,25 +20,28 @@ class Pair(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A sample in its place: its PNG file, and its line of a DALI index."""
+    """A sample in its place: its image file, and its line of a DALI index."""
 
     image: bytes
     index_line: str
 
 
-def walk(file: BinaryIO, expected: list[Sample], shape: tuple[int, int], say: Say) -> Iterator[Found | None]:
+def walk(
+    file: BinaryIO, expected: list[Sample], shape: tuple[int, int] | None, form: str, say: Say
+) -> Iterator[Found | None]:
     """For every expected sample, in order, what the tar has of it; None where it is missing.
 
     Exhaust it: what is wrong with the rest of the tar is said at the end.
 
     Args:
-        shape: (height, width) of the images, which bounds what is read.
+        shape: (height, width) of the images, which bounds what is read; None where they differ.
+        form: suffix of the image members.
         say: takes a line for each fault.
     """
     places = {sample.key: place for place, sample in enumerate(expected)}
     at = 0
     missing, foreign, repeated = _Group(), _Group(), _Group()
-    for pair in _pairs(members(file, largest(shape)), say):
+    for pair in _pairs(members(file, largest(shape, form)), form, say):
         place = places.get(pair.key)
         if place is None:
             foreign.add(pair.key)
@@ -48,7 +51,7 @@ def walk(file: BinaryIO, expected: list[Sample], shape: tuple[int, int], say: Sa
             for sample in expected[at:place]:
                 missing.add(sample.key)
                 yield None
-            yield _found(pair, expected[place], say)
+            yield _found(pair, expected[place], form, say)
             at = place + 1
     for sample in expected[at:]:
         missing.add(sample.key)
@@ -75,8 +78,9 @@ class _Group:
             say(f"{counted(self.count, 'sample')} {what}, the first {shown(self.first)}")
 
 
-def _pairs(stream: Iterator[Member], say: Say) -> Iterator[Pair]:
+def _pairs(stream: Iterator[Member], form: str, say: Say) -> Iterator[Pair]:
     """Members two by two: ``key.png``, then ``key.cls``. Says what does not fit and goes on with the next."""
+    suffix = f".{form}"
     image: Member | None = None
     try:
         for member in stream:
@@ -88,7 +92,7 @@ def _pairs(stream: Iterator[Member], say: Say) -> Iterator[Pair]:
                 continue
             if image is not None:
                 say(f"{shown(image.name)}: no .cls follows it")
-            image = member if member.name.endswith(".png") else None
+            image = member if member.name.endswith(suffix) else None
             if image is None:
                 say(f"{shown(member.name)}: neither an image nor the label of the image before it")
         if image is not None:
@@ -97,10 +101,10 @@ def _pairs(stream: Iterator[Member], say: Say) -> Iterator[Pair]:
         say(str(error))
 
 
-def _found(pair: Pair, sample: Sample, say: Say) -> Found:
+def _found(pair: Pair, sample: Sample, form: str, say: Say) -> Found:
     label = b"%d" % sample.label
     if pair.label.data != label:
         say(f"{sample.key}: label {shown(pair.label.data.decode('latin-1'), 20)}, should be {sample.label}")
     image, text = pair.image, pair.label
-    line = f"png {image.offset} {len(image.data)} {image.name} cls {text.offset} {len(text.data)} {text.name}"
+    line = f"{form} {image.offset} {len(image.data)} {image.name} cls {text.offset} {len(text.data)} {text.name}"
     return Found(image.data, line)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.geometry import NATIVE
 from pipeline.sources import cifar_manifest
 from pipeline.sources.cifar_batch import Batch, read_batch
 from pipeline.sources.cifar_locate import locate
 from pipeline.sources.cifar_manifest import PIXELS, BatchFile, CifarManifest, Layout
-from pipeline.sources.index import Entry, SourceIndex, SplitIndex
+from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 from pipeline.sources.ranges import read_range
 
 
@@ -41,6 +42,7 @@ class Cifar:
     layout: Layout
     allow_unverified: bool = False
     default_order = "source"  # no annotation: the same for all, not a field
+    default_geometry = NATIVE
 
     def index(self) -> SourceIndex:
         """Check and list every batch. Raises PipelineError as ``read_batch``."""
@@ -61,13 +63,13 @@ class Cifar:
             verified=verified,
         )
 
-    def read(self, entry: Entry) -> bytes:
-        """3,072 bytes. Raises OSError, also where the file has become shorter."""
-        return read_range(os.path.join(self.folder, entry.file), entry.offset, entry.size)
+    def read(self, entry: Entry, most: int | None = None) -> bytes:
+        """3,072 bytes, or the first of them. Raises OSError, also where the file has become shorter."""
+        return read_range(os.path.join(self.folder, entry.file), entry.offset, min(most or entry.size, entry.size))
 
-    def decode(self, raw: bytes) -> np.ndarray:
-        """uint8 (3, 32, 32), a read-only view of ``raw``."""
-        return np.frombuffer(raw, np.uint8).reshape(3, 32, 32)
+    def decode(self, raw: bytes) -> Picture:
+        """32 x 32 pixels, a read-only view of ``raw``."""
+        return Picture(np.frombuffer(raw, np.uint8).reshape(3, 32, 32))
 
 
 def _split_index(split: str, batches: dict[BatchFile, Batch]) -> SplitIndex:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import PipelineError, Undecodable
-from pipeline.sources.images import decode_image, header_size
-from pipeline.sources.index import Entry, SourceIndex, SplitIndex
+from pipeline.errors import PipelineError
+from pipeline.geometry import NATIVE
+from pipeline.sources.images import decode_image
+from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 from pipeline.sources.tree import Folders, list_files, list_folders
 
 SPLITS = ("train", "val", "validation", "test")  # in the order in which they are built
-LOOKED_AT = 1_000
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,10 @@ class Folder:
 
     root: Path
     default_order = "shuffled"  # no annotation: the same for all, not a field
+    default_geometry = NATIVE
 
     def index(self) -> SourceIndex:
-        """List every file. Raises PipelineError where there is nothing to list, or no image among the first 1,000."""
+        """List every file. Raises PipelineError where there is nothing to list."""
         root = str(self.root)
         top = _top(root)
         inside = {split: list_folders(os.path.join(root, split)) for split in SPLITS if split in top.names}
@@ -49,23 +50,25 @@ class Folder:
         return SourceIndex(
             classes=classes,
             splits=indexes,
-            shape=_first_shape(root, indexes),
+            shape=None,
             title="Image folder",
             terms="The terms of the images in the folder apply; they are not known to this program.",
             note=_note(top, trees),
         )
 
-    def read(self, entry: Entry) -> bytes:
-        """The whole file. Raises OSError, also where its size is no longer the indexed one."""
+    def read(self, entry: Entry, most: int | None = None) -> bytes:
+        """The whole file, or its first bytes. Raises OSError, also where its size is no longer the indexed one."""
         path = os.path.join(self.root, entry.file)
         with open(path, "rb", buffering=0) as file:
+            if most is not None:
+                return file.read(most) or b""
             raw = file.readall()
         if len(raw) != entry.size:
             raise OSError(f"{path} has {len(raw)} bytes, it had {entry.size} when it was indexed")
         return raw
 
-    def decode(self, raw: bytes) -> np.ndarray:
-        """uint8 (3, h, w). Raises Undecodable."""
+    def decode(self, raw: bytes) -> Picture:
+        """Any image. Raises Undecodable."""
         return decode_image(raw)
 
 
@@ -101,20 +104,6 @@ def _split_index(root: str, prefix: str, folders: list[str], labels: dict[str, i
         offsets=np.zeros(len(names), np.int64),
         sizes=np.array(sizes, np.int64),
     )
-
-
-def _first_shape(root: str, splits: dict[str, SplitIndex]) -> tuple[int, int]:
-    """(height, width) of the first file that has an image's header."""
-    files = [file for index in splits.values() for file in index.files[:LOOKED_AT]][:LOOKED_AT]
-    for file in files:
-        path = os.path.join(root, file)
-        try:
-            return header_size(Path(path).read_bytes())
-        except Undecodable:
-            continue
-        except OSError as error:
-            raise PipelineError(f"{path} cannot be read: {error.strerror}") from None
-    raise PipelineError(f"{root}: none of the first {len(files)} files is an image, the first is {files[0]}")
 
 
 def _note(top: Folders, trees: dict[str, tuple[str, Folders]]) -> str:

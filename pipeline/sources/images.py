@@ -8,8 +8,10 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  importing registers them
 
 from pipeline.errors import Undecodable
-from pipeline.sources.index import MAX_SIDE
+from pipeline.sources.index import MAX_SIDE, Picture
 
+# Pillow's modes that are not RGB, in words.
+_MODES = {"1": "grey", "L": "grey", "LA": "alpha", "P": "palette", "PA": "alpha", "RGBA": "alpha", "RGBX": "alpha"}
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # never EPS and the like, which run programs
 
 # Once per process and not around each call: ``warnings.catch_warnings`` is not safe in threads.
@@ -17,8 +19,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.|pipeline\.sources\.images$")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
-def decode_image(raw: bytes) -> np.ndarray:
-    """uint8 (3, h, w): the red, green and blue planes of an image file's first frame.
+def decode_image(raw: bytes) -> Picture:
+    """An image file's first frame, and what it was before it was made RGB.
 
     Grey, palette, CMYK and alpha images are converted by Pillow's ``convert("RGB")``, and EXIF orientation is not
     applied: both as torchvision's ``ImageFolder`` does. Pillow cuts off grey values above 255 where a channel has more
@@ -32,10 +34,20 @@ def decode_image(raw: bytes) -> np.ndarray:
         with _open(raw) as image:
             if image.mode.partition(";")[0] in ("I", "F"):
                 raise Undecodable("more than 8 bits a channel; convert it to 8 bits first")
+            converted = _converted(image)
             pixels = np.asarray(image.convert("RGB"))
     except Exception as error:
         raise _undecodable(error) from None
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return Picture(pixels.transpose(2, 0, 1), converted)
+
+
+def _converted(image: Image.Image) -> str:
+    """What keeps an image from being one 8-bit RGB picture, in a word; call before its pixels are loaded."""
+    if getattr(image, "is_animated", False):
+        return "animated"
+    if any(";16" in str(tile) for tile in getattr(image, "tile", ())):
+        return "16-bit"
+    return "" if image.mode == "RGB" else _MODES.get(image.mode, image.mode)
 
 
 def header_size(raw: bytes) -> tuple[int, int]:

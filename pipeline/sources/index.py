@@ -5,9 +5,11 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+
+from pipeline.geometry import Geometry
 
 # Pixels a side of the largest images that are taken: what the cuts' int16 arithmetic holds.
 MAX_SIDE = 15_000
@@ -69,7 +71,7 @@ class SourceIndex:
     Attributes:
         classes: class names, position = label.
         splits: in the order in which they are built.
-        shape: (height, width) in pixels of every image.
+        shape: (height, width) in pixels of every image; None where sizes vary.
         title, terms, note: for the dataset card; ``note`` warns (may be empty).
         checksums: known SHA-256 of contents, by a name that is the same in every layout of the source.
         verified: False when ``--allow-unverified`` let content through whose official checksum did not match.
@@ -77,7 +79,7 @@ class SourceIndex:
 
     classes: list[str]
     splits: dict[str, SplitIndex]
-    shape: tuple[int, int]
+    shape: tuple[int, int] | None
     title: str
     terms: str
     note: str = ""
@@ -91,7 +93,7 @@ class SourceIndex:
             sizes: other sizes to assume, by split and index.
         """
         digest = hashlib.sha256()
-        head = {"classes": self.classes, "shape": list(self.shape), "checksums": self.checksums}
+        head = {"classes": self.classes, "checksums": self.checksums}
         digest.update(json.dumps(head, sort_keys=True).encode())
         for split, index in sorted(self.splits.items()):
             digest.update(json.dumps([split, len(index)]).encode())
@@ -103,6 +105,18 @@ class SourceIndex:
                     assumed[number] = size
             digest.update(assumed.tobytes())
         return digest.hexdigest()
+
+
+class Picture(NamedTuple):
+    """A decoded image.
+
+    Attributes:
+        pixels: uint8 (3, h, w), red, green and blue planes.
+        converted: what it was before it was made 8-bit RGB, in a word (``grey``, ``CMYK``, ...); empty for nothing.
+    """
+
+    pixels: np.ndarray
+    converted: str = ""
 
 
 class Source(Protocol):
@@ -117,10 +131,16 @@ class Source(Protocol):
         """List everything once, in the driver. Raises PipelineError where the data is missing or wrong."""
         ...
 
-    def read(self, entry: Entry) -> bytes:
-        """The entry's bytes. Raises OSError, which is retried: a failing disk is not a bad image."""
+    @property
+    def default_geometry(self) -> Geometry:
+        """What becomes of an image's size where the user asks for nothing else."""
         ...
 
-    def decode(self, raw: bytes) -> np.ndarray:
-        """uint8 (3, h, w), red, green and blue planes. Raises Undecodable: the image becomes a reject."""
+    def read(self, entry: Entry, most: int | None = None) -> bytes:
+        """The entry's bytes, or the first ``most`` of them. Raises OSError, which is retried: a failing disk is not a
+        bad image."""
+        ...
+
+    def decode(self, raw: bytes) -> Picture:
+        """The image. Raises Undecodable: it becomes a reject."""
         ...

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import PipelineError
+from pipeline.geometry import NATIVE
 from pipeline.sources import manifests
-from pipeline.sources.index import Entry, SourceIndex, SplitIndex
+from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 
 SIDE = 32
 BYTES = 3 * SIDE * SIDE
@@ -45,6 +46,7 @@ class Sample:
     """
 
     default_order = "source"  # no annotation: the same for all, not a field
+    default_geometry = NATIVE
 
     def index(self) -> SourceIndex:
         """Check the photographs and list their crops. Raises PipelineError where scikit-image is missing or another."""
@@ -63,16 +65,16 @@ class Sample:
             checksums={file: photo.sha256 for file, photo in photographs.items()},
         )
 
-    def read(self, entry: Entry) -> bytes:
-        """3,072 bytes: red, green and blue planes. Raises OSError, or PipelineError as ``index``."""
+    def read(self, entry: Entry, most: int | None = None) -> bytes:
+        """3,072 bytes: red, green and blue planes, or the first of them. Raises OSError, or PipelineError as ``index``."""
         _, columns = _photographs()[entry.file].grid
         row, column = divmod(entry.offset, columns)
         crop = _pixels(entry.file)[:, SIDE * row : SIDE * (row + 1), SIDE * column : SIDE * (column + 1)]
-        return crop.tobytes()
+        return crop.tobytes()[:most]
 
-    def decode(self, raw: bytes) -> np.ndarray:
-        """uint8 (3, 32, 32), a read-only view of ``raw``."""
-        return np.frombuffer(raw, np.uint8).reshape(3, SIDE, SIDE)
+    def decode(self, raw: bytes) -> Picture:
+        """32 x 32 pixels, a read-only view of ``raw``."""
+        return Picture(np.frombuffer(raw, np.uint8).reshape(3, SIDE, SIDE))
 
 
 @cache

@@ -34,7 +34,7 @@ def test_labels_and_pixels_are_those_of_the_records(small):
             batch, row = entry.name.split("/")
             labels, pixels = batches[batch]
             assert entry.index == number and entry.size == 3072 and entry.label == labels[int(row)]
-            np.testing.assert_array_equal(source.decode(source.read(entry)).reshape(-1), pixels[int(row)])
+            np.testing.assert_array_equal(source.decode(source.read(entry)).pixels.reshape(-1), pixels[int(row)])
 
 
 def test_both_layouts_have_the_same_names_labels_checksums_and_fingerprint(small):
@@ -114,7 +114,7 @@ def test_the_official_images_and_labels_are_read_exactly():
         part = index.splits[known.split]
         rows = [number for number, name in enumerate(part.names) if name.startswith(known.batch)]
         np.testing.assert_array_equal(part.labels[rows], labels)
-        pixels = [source.decode(source.read(part.entry(number))).reshape(-1) for number in rows]
+        pixels = [source.decode(source.read(part.entry(number))).pixels.reshape(-1) for number in rows]
         np.testing.assert_array_equal(pixels, records[:, 1:])
 
 

@@ -36,7 +36,7 @@ def test_a_split_tree_is_listed_by_class_and_path(tree):
     assert train.names == ["ant/a/z.png", "ant/b.png", "cat/1.png"]
     assert train.labels.tolist() == [0, 0, 2] and train.labels.dtype == np.int32
     assert val.names == ["bee/x.png"] and val.labels.tolist() == [1]
-    assert index.shape == (4, 6)
+    assert index.shape is None
     assert Folder(tree).default_order == "shuffled"
 
 
@@ -46,7 +46,7 @@ def test_entries_give_the_files_bytes_and_pixels(tree):
     raw = source.read(entry)
     assert raw == (tree / "train/ant/a/z.png").read_bytes() and entry.size == len(raw)
     pixels = np.random.default_rng(2).integers(0, 256, (4, 6, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(source.decode(raw), pixels.transpose(2, 0, 1))
+    np.testing.assert_array_equal(source.decode(raw).pixels, pixels.transpose(2, 0, 1))
 
 
 def test_a_flat_tree_is_the_split_train_with_the_same_names(tree):
@@ -176,14 +176,6 @@ def test_a_changed_or_vanished_file_is_an_os_error(tree):
         source.read(train.entry(2))
 
 
-def test_the_shape_is_that_of_the_first_image(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a/0.txt").write_text("no pixels")
-    image(tmp_path / "a/1.png", 3, 9)
-    image(tmp_path / "a/2.png", 5, 5)
-    assert Folder(tmp_path).index().shape == (3, 9)
-
-
 @pytest.mark.parametrize(
     ("make", "line"),
     [
@@ -195,10 +187,6 @@ def test_the_shape_is_that_of_the_first_image(tmp_path):
         (lambda root: image(root / "train/1.png"), "has 1 files but no class folders"),
         (lambda root: (root / "a").mkdir(), "has class folders .* but no file in them"),
         (lambda root: (root / "train/a").mkdir(parents=True), "has class folders .* but no file in them"),
-        (
-            lambda root: [(root / "a").mkdir(), *((root / f"a/{n}.txt").touch() for n in range(1100))],
-            "none of the first 1000 files is an image, the first is a/0.txt",
-        ),
     ],
 )
 def test_a_folder_without_images_is_told_in_one_line(tmp_path, make, line):

@@ -1,0 +1,81 @@
+"""How large the images of a source are, read from their headers where they differ."""
+
+import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pipeline.errors import PipelineError, Undecodable
+from pipeline.geometry import Geometry
+from pipeline.sources.images import header_size
+from pipeline.sources.index import Entry, Source, SourceIndex, SplitIndex
+
+_HEAD = 1 << 16  # bytes in which nearly every image has said its size
+_READERS = 16  # threads: a header costs a trip to the disk, or to a server
+_PART = 256
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What an output holds.
+
+    Attributes:
+        shape: (height, width) of every image, pixels; None where they differ.
+        side: the largest of the images' smaller sides, pixels: how many singular values a plane can have.
+    """
+
+    shape: tuple[int, int] | None
+    side: int
+
+
+def shapes_of(source: Source, index: SourceIndex, geometry: Geometry) -> Shapes:
+    """The sizes of a source's images after a geometry. Files are only opened where that does not follow from it.
+
+    Raises:
+        PipelineError: no file has an image's header.
+        OSError: reading failed.
+    """
+    if geometry.crop:
+        return Shapes((geometry.crop, geometry.crop), geometry.crop)
+    if index.shape:
+        shape = geometry.size(*index.shape)
+        return Shapes(shape, min(shape))
+    distinct = {geometry.size(*size) for size in _distinct(source, index)}
+    if not distinct:
+        first = next(split for split in index.splits.values() if len(split)).entry(0)
+        count = sum(len(split) for split in index.splits.values())
+        raise PipelineError(f"none of the source's {count:,} files is an image, the first is {first.name}")
+    shape = next(iter(distinct))
+    return Shapes(shape if len(distinct) == 1 else None, max(min(size) for size in distinct))
+
+
+def _distinct(source: Source, index: SourceIndex) -> set[tuple[int, int]]:
+    """The distinct (height, width) of all entries that have an image's header."""
+
+    def read(part: tuple[SplitIndex, int]) -> set[tuple[int, int]]:
+        split, start = part
+        entries = (split.entry(i) for i in range(start, min(start + _PART, len(split))))
+        return {size for entry in entries if (size := _size(source, entry))}
+
+    parts = [(split, start) for split in index.splits.values() for start in range(0, len(split), _PART)]
+    with ThreadPoolExecutor(_READERS) as pool:
+        return set().union(*pool.map(read, parts))
+
+
+def _size(source: Source, entry: Entry) -> tuple[int, int] | None:
+    for most in (_HEAD, entry.size):
+        with contextlib.suppress(Undecodable):
+            return header_size(_read(source, entry, most))
+        if entry.size <= _HEAD:
+            break
+    return None
+
+
+def _read(source: Source, entry: Entry, most: int) -> bytes:
+    for tries in range(1, _ATTEMPTS):
+        try:
+            return source.read(entry, most)
+        except OSError:
+            time.sleep(tries)
+    return source.read(entry, most)

@@ -1,0 +1,179 @@
+"""The stages of a shard before it is written: read -> decode -> geometry -> SVD once -> cut every variant -> encode.
+
+Each is an iterator over batches, so memory does not grow with the shard. Nothing here depends on how images fall into
+batches: every plane is computed by itself.
+"""
+
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from pipeline import factors, npy, png, runtime, svd
+from pipeline.commit import Reject
+from pipeline.errors import PipelineError, Undecodable
+from pipeline.plan import key
+from pipeline.shards import Heads, heads
+from pipeline.sources.index import Entry, Picture
+from pipeline.variants import Cut, Statistics, Variant, cut
+from pipeline.work import Progress, ShardTask
+
+T = TypeVar("T")
+# Pixels of a plane times images of a batch: what keeps a batch's arrays in the processor's cache.
+_BATCH_PIXELS = 1 << 16
+
+
+class Executor(Protocol):
+    """Wraps each stage of a shard."""
+
+    def __call__(self, stage: Iterable[T], /) -> Iterable[T]: ...
+
+
+def in_turn(stage: Iterable[T], /) -> Iterable[T]:
+    """The executor of a single core: each stage runs when the next one asks. A GPU worker injects one that overlaps."""
+    return stage
+
+
+class Batch(NamedTuple):
+    """Decoded images: their output positions, keys and labels by form, and uint8 (3, h, w) pixels."""
+
+    positions: list[int]
+    samples: dict[str, list[Heads]]
+    images: list[np.ndarray]
+
+
+class Group(NamedTuple):
+    """The images of a batch that have one size: their places in it, their cuts, and their rows by array."""
+
+    places: list[int]
+    cuts: dict[Variant, Cut]
+    rows: dict[str, np.ndarray]
+
+
+class Encoded(NamedTuple):
+    """A batch, ready to be written: image files and statistics by variant, and its rows (n, ...) by array: ``spectra``
+    and, where factors are built, ``u``, ``s`` and ``v``."""
+
+    batch: Batch
+    files: dict[Variant, list[bytes]]
+    statistics: dict[Variant, Statistics]
+    rows: dict[str, np.ndarray]
+
+
+def encode_batches(
+    task: ShardTask,
+    wanted: tuple[Variant, ...],
+    progress: Progress,
+    overlap: Executor = in_turn,
+) -> Iterator[Encoded]:
+    """Everything before the writing; a dry run measures with it."""
+    runtime.prepare()
+    raw = overlap(_read(task, progress))
+    batches = overlap(_decode(task, raw, progress))
+    computed = overlap(_cut(task, batches, wanted, progress))
+    for batch, groups in computed:
+        with progress.timed("encode"):
+            encoded = _encoded(batch, groups, wanted)
+        yield encoded
+
+
+def _read(task: ShardTask, progress: Progress) -> Iterator[list[tuple[Entry, bytes]]]:
+    """As many images as make a batch; one by one where nobody knows how large they are."""
+    size = max(1, _BATCH_PIXELS // (task.shape[0] * task.shape[1])) if task.shape else 1
+    for start in range(0, len(task.entries), size):
+        with progress.timed("read"):
+            batch = [(entry, task.source.read(entry)) for entry in task.entries[start : start + size]]
+        yield batch
+
+
+def _decode(task: ShardTask, batches: Iterable[list[tuple[Entry, bytes]]], progress: Progress) -> Iterator[Batch]:
+    position, pixels = task.shard.start, 0
+    batch = _empty(task)
+    for raw in batches:
+        with progress.timed("decode"):
+            for entry, content in raw:
+                picture = _picture(task, entry, content, position, progress)
+                if picture is not None:
+                    progress.converted.update([picture.converted] if picture.converted else [])
+                    pixels += picture.pixels[0].size
+                    batch.images.append(picture.pixels)
+                    batch.positions.append(position)
+                    for form, samples in batch.samples.items():
+                        samples.append(heads(key(task.shard.split, entry.index), entry.label, form))
+                position += 1
+        if pixels >= _BATCH_PIXELS // 2:
+            yield batch
+            batch, pixels = _empty(task), 0
+    if batch.images:
+        yield batch
+
+
+def _empty(task: ShardTask) -> Batch:
+    return Batch([], {form: [] for form in sorted({variant.form for variant in task.every})}, [])
+
+
+def _picture(task: ShardTask, entry: Entry, content: bytes, position: int, progress: Progress) -> Picture | None:
+    """The image as it is going to be cut, or None where it is a reject."""
+    try:
+        picture = task.source.decode(content)
+    except Undecodable as error:
+        reject = Reject(task.shard.split, entry.index, position, entry.name, entry.size, str(error))
+        progress.rejects.append(reject)
+        return None
+    picture = picture._replace(pixels=task.geometry.apply(picture.pixels))
+    found = picture.pixels.shape[1:]
+    if found != task.shape if task.shape else min(found) > task.side:
+        raise PipelineError(f"{entry.name} has changed: it is {found[0]} x {found[1]} pixels (height x width) now")
+    return picture
+
+
+def _cut(
+    task: ShardTask, batches: Iterable[Batch], wanted: tuple[Variant, ...], progress: Progress, xp: ModuleType = np
+) -> Iterator[tuple[Batch, list[Group]]]:
+    for batch in batches:
+        with progress.timed("svd"):
+            groups = [_group(task, batch, places, wanted, xp) for places in _of_one_size(batch.images)]
+        yield batch, groups
+
+
+def _of_one_size(images: list[np.ndarray]) -> Iterable[list[int]]:
+    """The places of the images of each size."""
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, image in enumerate(images):
+        places.setdefault(image.shape, []).append(place)
+    return places.values()
+
+
+def _group(task: ShardTask, batch: Batch, places: list[int], wanted: tuple[Variant, ...], xp: ModuleType) -> Group:
+    pixels = np.stack([batch.images[place] for place in places])
+    count, _, height, width = pixels.shape
+    decomposed = svd.decompose(pixels.reshape(-1, height, width), xp)
+    cuts = cut(pixels, decomposed, wanted, xp)
+    values = np.full((count, 3, task.side), np.nan, np.float32)
+    values[:, :, : min(height, width)] = (decomposed.values / 255).reshape(count, 3, -1)
+    rows = {"spectra": values}
+    if task.new_factors:
+        rows |= factors.reshaped(svd.factors(decomposed, task.new_factors.rank, xp), count)
+    return Group(places, cuts, rows)
+
+
+def _encoded(batch: Batch, groups: list[Group], wanted: tuple[Variant, ...]) -> Encoded:
+    """Image files, statistics and rows of a batch, in its order."""
+    files: dict[Variant, list[bytes]] = {variant: [b""] * len(batch.images) for variant in wanted}
+    statistics = dict.fromkeys(wanted, Statistics())
+    for group in groups:
+        for variant, one in group.cuts.items():
+            statistics[variant] += one.statistics
+            for place, file in zip(group.places, _encode(variant, one.pixels), strict=True):
+                files[variant][place] = file
+    order = np.argsort([place for group in groups for place in group.places])
+    names = groups[0].rows
+    rows = {name: np.concatenate([group.rows[name] for group in groups])[order] for name in names}
+    return Encoded(batch, files, statistics, rows)
+
+
+def _encode(variant: Variant, pixels: np.ndarray) -> list[bytes]:
+    if variant.exact:
+        return npy.encode(pixels)
+    return png.encode(pixels, png.NONE if variant.component == "high" else png.AVERAGE)

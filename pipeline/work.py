@@ -1,0 +1,68 @@
+"""What a worker is given for one shard, and what it reports of it."""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.commit import Record, Reject
+from pipeline.factors import Factors
+from pipeline.geometry import Geometry
+from pipeline.plan import Shard
+from pipeline.sources.index import Entry, Source
+from pipeline.variants import Variant
+
+STAGES = ("read", "decode", "svd", "encode", "write")
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """All that a worker needs for one shard.
+
+    Attributes:
+        geometry, shape, side: as in ``Content``.
+        tars: the variants to build, with the path of each one's tar in the output.
+        every: all variants of the output, likewise.
+        factors: of the output, if it keeps any.
+        kept: the record of the variants that are in place already, if any.
+        run: the run that owns the output.
+    """
+
+    shard: Shard
+    identity: str
+    entries: tuple[Entry, ...]
+    geometry: Geometry
+    shape: tuple[int, int] | None
+    side: int
+    samples_per_shard: int
+    tars: dict[Variant, str]
+    every: dict[Variant, str]
+    factors: Factors | None
+    kept: Record | None
+    source: Source
+    root: Path
+    run: str
+
+    @property
+    def new_factors(self) -> Factors | None:
+        """Those to build."""
+        return None if self.kept and self.kept.factors else self.factors
+
+
+@dataclass
+class Progress:
+    """What a shard in work reports: seconds by stage, and so far images, their pixels, those converted, and rejects."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    images: int = 0
+    pixels: int = 0
+    converted: Counter[str] = field(default_factory=Counter)
+    rejects: list[Reject] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - start
