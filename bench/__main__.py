@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import baseline, inputs
+from bench import baseline, inputs, readers
 from pipeline import run
 from pipeline.job import Job
 from pipeline.runtime import prepare
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, help="a real CIFAR-10; default: one made of photographs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of the images: does it run at all")
-    parser.add_argument("--only", help="one case: cifar, 224x1 or 224x4")
+    parser.add_argument("--only", help="one case: cifar, 224x1, 224x4 or readers")
     options = parser.parse_args()
     scale = 10 if options.quick else 1
     prepare()
@@ -49,6 +49,8 @@ def main() -> None:
         for name, case in cases.items():
             if options.only in (None, name):
                 _run_case(case(), scratch / "out", options.rounds)
+        if options.only in (None, "readers"):
+            readers.measure(scratch, options.rounds, scale)
 
 
 def _cases(scratch: Path, cifar: Path | None, scale: int) -> dict[str, Callable[[], Case]]:

@@ -12,6 +12,7 @@ from pipeline.work import Progress, ShardTask
 
 ATTEMPTS = 3
 _FINAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+_FINAL |= {errno.EXDEV, errno.EISDIR, errno.ENOTDIR}  # somebody has put something else in a file's place
 
 
 @dataclass(frozen=True)

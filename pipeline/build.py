@@ -1,49 +1,16 @@
 """``python -m pipeline.build``: make a dataset's low-rank and high-rank-only shards."""
 
 import argparse
-import io
-import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from pipeline.errors import FAILED, REJECTS, PipelineError, UsageError, nearest, one_line
+from pipeline import command
+from pipeline.command import Parser
+from pipeline.errors import REJECTS
 
 _FLAGS = ("exact", "allow-unverified", "overwrite", "recheck", "dry-run", "quiet")
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse whose mistakes are one line, with the nearest valid spelling."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-    def parse(self, arguments: list[str]) -> argparse.Namespace:
-        known, unknown = self.parse_known_args(_joined(arguments))
-        for argument in unknown:
-            options = [option for action in self._actions for option in action.option_strings]
-            name = argument.partition("=")[0]
-            what = "option" if argument.startswith("-") else "argument"
-            raise UsageError(f"unknown {what} {argument!r}{nearest(name, options)}; see --help")
-        return known
-
-
-def _joined(arguments: list[str]) -> list[str]:
-    """``--ranks -3,5`` as ``--ranks=-3,5``: a negative list is a wrong value, not an option."""
-    joined: list[str] = []
-    for argument in arguments:
-        if (
-            joined
-            and joined[-1].startswith("--")
-            and "=" not in joined[-1]
-            and argument[:1] == "-"
-            and argument[1:2].isdigit()
-        ):
-            joined[-1] += f"={argument}"
-        else:
-            joined.append(argument)
-    return joined
 
 
 def _parser() -> Parser:
@@ -95,11 +62,11 @@ def _parser() -> Parser:
         "no progress, no summary",
     )
     for name, text in zip(_FLAGS, helps, strict=True):
-        switch.add_argument(f"--{name}", action="store_true", default=None, help=text)
+        switch.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=text)
     return parser
 
 
-def _options(arguments: list[str]) -> dict[str, Any]:
+def _options(arguments: list[str] | None) -> dict[str, Any]:
     """The job's options by flag name: the file's, overridden by the flags."""
     given = {
         key.replace("_", "-"): value for key, value in vars(_parser().parse(arguments)).items() if value is not None
@@ -107,31 +74,17 @@ def _options(arguments: list[str]) -> dict[str, Any]:
     config = given.pop("config", None)
     if config is None:
         return given
-    from pipeline.job import read_job_file
+    from pipeline.job_file import read_job_file
 
     return read_job_file(Path(config)) | given
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no failure
     before = signal.signal(signal.SIGTERM, _stop)
     try:
-        return _main(_options(sys.argv[1:] if arguments is None else arguments))
-    except PipelineError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("stopped; what is committed stays, and the same command goes on from there", file=sys.stderr)
-        return FAILED
-    except BrokenPipeError:  # whoever read the output has gone; what is committed stays
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  else the interpreter complains once more when it flushes
-        return FAILED
-    except OSError as error:
-        print(f"error: {one_line(error.filename or '')} {error.strerror or error}", file=sys.stderr)
-        return FAILED
+        stopped = "stopped; what is committed stays, and the same command goes on from there"
+        return command.run(lambda: _main(_options(arguments)), stopped)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -155,7 +108,7 @@ def _main(options: dict[str, Any]) -> int:
         print(summary.text(job, outcome))
     rejects = sum(split["rejects"] for split in outcome.manifest["splits"].values())
     if rejects > job.max_rejects:
-        print(summary.rejects(job, rejects), file=sys.stderr)
+        command.tell(summary.rejects(job, rejects))
         return REJECTS
     return 0
 

@@ -45,11 +45,13 @@ class Record:
     Attributes:
         samples: with the number of rejects, the number of entries.
         pixels: of all samples, in one variant.
+        source: SHA-256 over the entries' bytes, chained: what a shard that grows must still find.
         converted: samples that were not 8-bit RGB, by what they were.
         factors: empty where none are kept.
     """
 
     identity: str
+    source: str
     samples: int
     pixels: int
     converted: dict[str, int]
@@ -81,7 +83,17 @@ class Record:
             spectra, factors = (tuple(_proof(proof) for proof in raw[name]) for name in ("spectra", "factors"))
             converted = {str(what): int(count) for what, count in raw["converted"].items()}
             samples, pixels = int(raw["samples"]), int(raw["pixels"])
-            return cls(str(raw["identity"]), samples, pixels, converted, rejects, spectra, variants, factors)
+            return cls(
+                str(raw["identity"]),
+                str(raw["source"]),
+                samples,
+                pixels,
+                converted,
+                rejects,
+                spectra,
+                variants,
+                factors,
+            )
         except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise ValueError(f"not a shard record: {error}") from None
 

@@ -164,8 +164,8 @@ def grow(existing: bytes, wanted: Content, index: SourceIndex) -> Content:
         entries = len(index.splits[split])
         if min(wanted.limit or entries, entries) < min(limit or entries, entries):
             raise PipelineError(
-                f"the output already holds more than --limit {wanted.limit} images of {split}; "
-                "a limit can only grow: choose another --out, or --overwrite to build it anew"
+                f"the output holds, or an unfinished build has begun, more than --limit {wanted.limit} images of {split}; "
+                "a limit can only grow: leave it out or raise it, choose another --out, or --overwrite to build it anew"
             )
     return replace(
         wanted,

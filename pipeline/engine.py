@@ -142,6 +142,16 @@ def _signals_later() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _start_errors() -> Iterator[None]:
+    """Ray fails to start in many ways: its own exceptions, sockets with long paths, arguments that are no UTF-8."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise PipelineError(f"Ray could not start ({reason}); --workers 0 builds without it") from None
+
+
+@contextlib.contextmanager
 def _local_ray(workers: int) -> Iterator[Any]:
     """A Ray of our own on this machine, silent, without a dashboard, usage statistics or traces in the home folder."""
     package_root = str(Path(__file__).resolve().parent.parent)
@@ -160,7 +170,7 @@ def _local_ray(workers: int) -> Iterator[Any]:
 
         # Ray prints its notice of every dead worker to our standard output, whatever log_to_driver says; we tell it.
         ray._private.worker.print_to_stdstream = lambda *_, **__: None
-        with _signals_later():
+        with _signals_later(), _start_errors():
             ray.init(
                 address="local",
                 num_cpus=workers,

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.errors import UsageError, nearest
 from pipeline.factors import DTYPES, Factors
 from pipeline.sources import DATASETS
@@ -68,29 +66,6 @@ class Job:
         fields = {key.replace("-", "_"): value for key, value in given.items()}
         cuts = variants(ranks, components, exact)
         return cls(dataset=dataset, name=name, out=out, variants=cuts, factors=factors, **fields)
-
-
-def read_job_file(path: Path) -> dict[str, Any]:
-    """The section ``metadata.job`` of a job file; the rest of the file belongs to Ray's cluster launcher.
-
-    Raises:
-        UsageError: the file is missing, is no YAML, or has no such section.
-    """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise UsageError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from None
-    metadata = document.get("metadata") if isinstance(document, dict) else None
-    section = metadata.get("job") if isinstance(metadata, dict) else None
-    if not isinstance(section, dict):
-        raise UsageError(f"config {path} has no section metadata.job; see jobs/cifar10.yaml")
-    for key in section:
-        if key not in OPTIONS:
-            hint = nearest(str(key).replace("_", "-"), OPTIONS)
-            raise UsageError(f"config {path}: unknown key {key!r} in metadata.job{hint}; known: {', '.join(OPTIONS)}")
-    return section
 
 
 def _text(key: str, value: Any) -> str:

@@ -68,7 +68,7 @@ def merged(store: LocalStore, wanted: Content, index: SourceIndex, overwrite: bo
         return wanted  # nothing was ever committed here
     if state is None:
         if store.size(manifest.NAME) is not None:
-            raise PipelineError("the output is finished, but its folder .build is gone; --overwrite builds it anew")
+            raise PipelineError(f"the output is finished, but its {STATE} is gone; --overwrite builds it anew")
         return wanted
     try:
         return grow(state, wanted, index)

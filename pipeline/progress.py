@@ -23,7 +23,7 @@ class ProgressLine:
     def __init__(self, images: int, shards: int, quiet: bool, stream: TextIO | None = None) -> None:
         self._images, self._shards, self._quiet = images, shards, quiet
         self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        self._terminal = self._stream.isatty()  # ``command.run`` has seen to it that there is a stream
         self._seconds = dict.fromkeys(STAGES, 0.0)
         self._started = self._shown = time.monotonic()
         self.images_done = self.shards_done = 0
@@ -56,12 +56,18 @@ class ProgressLine:
             return
         self._shown = now
         text = self._text(self.images_done + working, _added(self._seconds, seconds or {}))
-        self._stream.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
-        self._stream.flush()
+        self._write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
 
     def close(self) -> None:
         if self._terminal and not self._quiet:
-            self._stream.write("\n")
+            self._write("\n")
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):  # nobody can be shown it, which is no reason to stop the work
+            self._quiet = True
 
     def _text(self, images: int, seconds: Mapping[str, float]) -> str:
         rate = images / max(self.elapsed, 1e-9)

@@ -3,14 +3,13 @@
 import contextlib
 import os
 import socket
-import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import engine, manifest, output
+from pipeline import command, engine, manifest, output
 from pipeline.attempt import Failure
 from pipeline.commit import Record, Reject
 from pipeline.content import Content, geometry_of, resolve
@@ -163,7 +162,7 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
 
     def retry(task: ShardTask, failure: Failure) -> None:
         outcome.retries += 1
-        print(f"trying again: {one_line(failure.message)}", file=sys.stderr)
+        command.tell(f"trying again: {one_line(failure.message)}")
 
     def report(progress: Progress) -> None:
         line.show(progress.images + len(progress.rejects), progress.seconds)
@@ -204,7 +203,8 @@ def _disk_errors(job: Job) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PipelineError(f"--out {job.out}: {error.strerror or error}") from None
+        where = error.filename or job.out
+        raise PipelineError(f"--out {where}: {error.strerror or error}") from None
 
 
 def _log(run: str, event: str, **more: Any) -> dict[str, Any]:

@@ -84,6 +84,8 @@ def _read(task: ShardTask, progress: Progress) -> Iterator[list[tuple[Entry, byt
     for start in range(0, len(task.entries), size):
         with progress.timed("read"):
             batch = [(entry, task.source.read(entry)) for entry in task.entries[start : start + size]]
+            for _, content in batch:
+                progress.take(content)
         yield batch
 
 

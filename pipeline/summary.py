@@ -1,6 +1,7 @@
 """What a build tells its user at the end."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def text(job: Job, outcome: Outcome) -> str:
         lines.append("everything was in place already; nothing was built")
     if len(manifest["versions"]) > 1:
         lines.append("warning: its shards were made with different library versions; the manifest lists them")
-    lines += [_numerics(manifest), f"next: python -m pipeline.verify {job.out}"]
+    lines += [_numerics(manifest), f"next: python -m pipeline.verify {shlex.quote(str(job.out))}"]
     return "\n".join(one_line(line) for line in lines)
 
 

@@ -88,7 +88,7 @@ def build_shard(
 
 def _row_writers(task: ShardTask, scratch_for: Callable[[str], Path]) -> dict[str, RowWriter]:
     split, rows = task.shard.split, task.samples_per_shard
-    arrays = {"spectra": spectra.array(split, task.side, rows)}
+    arrays = {} if task.kept else {"spectra": spectra.array(split, task.side, rows)}
     if task.new_factors and task.shape:
         arrays |= task.new_factors.arrays(split, task.shape, rows)
     return {name: RowWriter(array, task.shard.start, task.shard.stop, scratch_for) for name, array in arrays.items()}
@@ -101,12 +101,14 @@ def _record(
     chunks: dict[str, tuple[FileProof, ...]],
 ) -> Record:
     """The shard's record with what has been built now. Raises SourceChanged."""
-    kept, rejects, values = task.kept, tuple(progress.rejects), chunks.pop("spectra")
-    if kept and (kept.spectra, kept.rejects) != (values, rejects):
+    kept, rejects, source = task.kept, tuple(progress.rejects), progress.source.hex()
+    if kept and (kept.source, kept.rejects) != (source, rejects):
         raise SourceChanged
+    values = kept.spectra if kept else chunks.pop("spectra")
     factor_chunks = tuple(proof for array in chunks.values() for proof in array)
     return Record(
         task.identity,
+        source,
         progress.images,
         progress.pixels,
         dict(sorted(progress.converted.items())),

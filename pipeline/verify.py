@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.build import Parser
-from pipeline.errors import FAILED, PipelineError, UsageError
+from pipeline import command
+from pipeline.command import Parser
+from pipeline.errors import FAILED, UsageError, one_line
 
 
 def _parser() -> Parser:
@@ -42,14 +43,7 @@ def _number(option: str, least: int) -> Callable[[str], int]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    try:
-        return _main(_parser().parse(sys.argv[1:] if arguments is None else arguments))
-    except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("stopped; nothing is proven", file=sys.stderr)
-        return FAILED
+    return command.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing is proven")
 
 
 def _main(options: argparse.Namespace) -> int:
@@ -61,14 +55,19 @@ def _main(options: argparse.Namespace) -> int:
     def progress(done: int, parts: int) -> None:
         if terminal:
             end = "\r\x1b[K" if done == parts else ""
-            print(f"\r\x1b[Kproven {done} of {parts} parts{end}", end="", file=sys.stderr, flush=True)
+            command.tell(f"\r\x1b[Kproven {done} of {parts} parts{end}", end="")
 
     proof = prove(options.out, options.source, options.allow_unverified, options.sample, options.workers, progress)
     if proof.total.faults.count:
-        print(summary.faults(proof), file=sys.stderr)
+        command.tell(_safe(summary.faults(proof)))
         return FAILED
-    print(summary.proven(proof))
+    print(_safe(summary.proven(proof)), flush=True)
     return 0
+
+
+def _safe(text: str) -> str:
+    """Lines fit for a terminal, whatever the output's folder is called."""
+    return "\n".join(map(one_line, text.split("\n")))
 
 
 if __name__ == "__main__":

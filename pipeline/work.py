@@ -1,6 +1,7 @@
 """What a worker is given for one shard, and what it reports of it."""
 
 import contextlib
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -53,13 +54,19 @@ class ShardTask:
 
 @dataclass
 class Progress:
-    """What a shard in work reports: seconds by stage, and so far images, their pixels, those converted, and rejects."""
+    """What a shard in work reports: seconds by stage, and so far images, their pixels, those converted,
+    rejects, and a digest of the bytes that were read."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     images: int = 0
     pixels: int = 0
     converted: Counter[str] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)
+    source: bytes = bytes(32)
+
+    def take(self, content: bytes) -> None:
+        """Note an entry's bytes in ``source``: SHA-256 of its value so far and of theirs."""
+        self.source = hashlib.sha256(self.source + hashlib.sha256(content).digest()).digest()
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "unknown option '--max-reject=3', did you mean '--max-rejects'?; see --help",
         ),
         (["--ranks", "3", "--zzz"], "unknown option '--zzz'; see --help"),
-        (["--ranks", "3", "--dry-run=yes"], "argument --dry-run: ignored explicit argument 'yes'"),
+        (["--ranks", "3", "--dry-run=yes"], "argument --dry-run/--no-dry-run: ignored explicit argument 'yes'"),
         (["--ranks", "3", "--config"], "argument --config: expected one argument"),
         (["--config", "none.yaml"], "config none.yaml: No such file or directory"),
         (
@@ -321,7 +322,7 @@ def test_a_file_is_no_place_for_an_output(refused: Refused, here: Path) -> None:
     (here / "file").write_text("mine")
     for out in ("file", "file/below"):
         line = refused(*SAMPLE, "--out", out, status=1)
-        assert line in ("--out file is a file; name a folder", "--out file/below: Not a directory")
+        assert line in ("--out file is a file; name a folder", "--out file/below/.build/records: Not a directory")
     assert (here / "file").read_text() == "mine"
 
 
@@ -541,3 +542,50 @@ def test_ctrl_c_stops_with_one_line_and_the_same_command_goes_on(
     assert build(*job) == (0, "", "")
     assert Path("out/folder-rank3/folder-rank3-train-000000.tar").stat().st_mtime_ns == first
     assert contents(Path("out")) == contents(Path("whole"))
+
+
+def run_build(*arguments: object, shell: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, with ``shell`` behind it."""
+    words = [sys.executable, "-m", "pipeline.build", *map(str, arguments)]
+    command = " ".join(shlex.quote(word) for word in words) + f" {shell}"
+    env = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME")} | environment
+    return subprocess.run(["bash", "-c", command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("shell", ["2>&-", "2>/dev/full", ">&- 2>&- <&-"])
+def test_a_terminal_that_is_gone_does_not_stop_a_build(tmp_path: Path, shell: str) -> None:
+    done = run_build(*SAMPLE, "--limit", 60, "--workers", 0, "--out", tmp_path / "out", shell=shell)
+    assert done.returncode == 0
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+def test_no_home_folder_is_one_line(refused: Refused, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    line = refused("--dataset", "cifar10", "--ranks", "3", status=1)
+    assert line == "there is no home folder to keep downloads in: set XDG_CACHE_HOME, or give --data-dir"
+
+
+@pytest.mark.ray
+def test_a_path_that_is_no_text_is_one_line_under_ray(tmp_path: Path) -> None:
+    out = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.build", *map(str, SAMPLE), "--workers", "1", "--out", out],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Ray could not start (")
+    assert done.stderr.endswith("; --workers 0 builds without it\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_switches_of_a_job_file_can_be_turned_off(build: Build, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("job.yaml").write_text("metadata: {job: {dataset: sample, ranks: 3, limit: 8, dry-run: true}}")
+    assert "to build" in build("--config", "job.yaml").out
+    assert build("--config", "job.yaml", "--no-dry-run") == (0, "", "")
+    assert Path("out/sample/manifest.json").is_file()

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import WRONG_USAGE, PipelineError, UsageError, nearest
-from pipeline.job import OPTIONS, Job, read_job_file
+from pipeline.job import OPTIONS, Job
+from pipeline.job_file import read_job_file
 from pipeline.variants import Variant
 
 
@@ -150,6 +151,15 @@ def test_a_missing_value_is_the_default() -> None:
     assert job(limit=None, out=None, components=None) == job()
 
 
+def test_numbers_in_a_job_file_are_read_as_a_flag_reads_them(tmp_path: Path) -> None:
+    text = "metadata: {job: {dataset: sample, ranks: [010, 3], limit: 1_000, samples-per-shard: 0x10}}"
+    options = read(tmp_path, text)
+    assert options == {"dataset": "sample", "ranks": ["010", "3"], "limit": "1_000", "samples-per-shard": "0x10"}
+    with pytest.raises(UsageError, match="limit: '1_000' is not a whole number"):
+        Job.parse(options)
+    assert [v.name for v in Job.parse({"ranks": options["ranks"]}).variants][:2] == ["rank3", "rank10"]
+
+
 def test_home_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     assert job(out="~/x").out == Path("/home/somebody/x")
@@ -177,7 +187,7 @@ def test_a_job_file_has_the_flags_names_as_keys(tmp_path: Path) -> None:
     text = (
         "entrypoint: python jobs/run.py\nmetadata:\n  job:\n    dataset: sample\n    ranks: [3, 5]\n    dry-run: true\n"
     )
-    assert read(tmp_path, text) == {"dataset": "sample", "ranks": [3, 5], "dry-run": True}
+    assert read(tmp_path, text) == {"dataset": "sample", "ranks": ["3", "5"], "dry-run": True}
 
 
 @pytest.mark.parametrize(
@@ -193,7 +203,7 @@ def test_a_job_file_has_the_flags_names_as_keys(tmp_path: Path) -> None:
         ("metadata: {job: {rank: 3}}", "unknown key 'rank' in metadata.job, did you mean 'ranks'?; known: dataset, "),
         ("metadata: {job: {data_dir: x}}", "unknown key 'data_dir' in metadata.job, did you mean 'data-dir'?"),
         ("metadata: {job: {zzzz: x}}", "unknown key 'zzzz' in metadata.job; known: "),
-        ("metadata: {job: {3: x}}", "unknown key 3 in metadata.job; known: "),
+        ("metadata: {job: {3: x}}", "unknown key '3' in metadata.job; known: "),
         ("metadata: {job: {config: x}}", "unknown key 'config' in metadata.job"),
         ("metadata: {job: {ranks: 3", "is not valid YAML: "),
         ("metadata:\n\tjob: 3", "is not valid YAML: "),
@@ -206,7 +216,10 @@ def test_a_job_file_has_the_flags_names_as_keys(tmp_path: Path) -> None:
         ("? [a]\n: 1", "is not valid YAML: "),
         (b"\xff\xfe\xfa", "is not valid YAML: "),
         ("a: " + "[" * 5000, "is not valid YAML: "),
-        ("a: " + "9" * 5000, "is not valid YAML: "),
+        ("a: " + "9" * 5000, "has no section metadata.job"),
+        ("metadata: {job: {ranks: 3, ranks: 5}}", "is not valid YAML: 'ranks' is given twice"),
+        ("a: &a [x]\nb: [*a, *a]\n", "is not valid YAML: it has an alias, which job files do without"),
+        ("a: " + "x" * (1 << 20), "is larger than 1 MB, which no job file is"),
     ],
 )
 def test_a_job_file_that_says_nothing_useful_is_one_line(

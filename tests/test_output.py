@@ -148,8 +148,8 @@ def test_a_limit_cannot_shrink(refused: Refused, finished: Path) -> None:
     before, when = contents(finished), stamps(finished)
     line = refused(*SAMPLE, *RANKS, "--limit", "24", "--out", finished, status=1)
     assert line == (
-        "the output already holds more than --limit 24 images of train; a limit can only grow: "
-        "choose another --out, or --overwrite to build it anew"
+        "the output holds, or an unfinished build has begun, more than --limit 24 images of train; a limit can only "
+        "grow: leave it out or raise it, choose another --out, or --overwrite to build it anew"
     )
     assert (contents(finished), stamps(finished)) == (before, when)
 

@@ -10,7 +10,7 @@ from pipeline.errors import PipelineError
 from pipeline.geometry import NATIVE
 from pipeline.sources.images import decode_image
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
-from pipeline.sources.tree import Folders, list_files, list_folders
+from pipeline.sources.tree import Files, Folders, list_files, list_folders
 
 SPLITS = ("train", "val", "validation", "test")  # in the order in which they are built
 
@@ -42,9 +42,11 @@ class Folder:
             trees = {split: (f"{split}/", inside[split]) for split in splits}
         classes = sorted({name for _, folders in trees.values() for name in folders.names}, key=os.fsencode)
         labels = {name: label for label, name in enumerate(classes)}
-        indexes = {
-            split: _split_index(root, prefix, folders.names, labels) for split, (prefix, folders) in trees.items()
+        lists = {
+            split: {name: list_files(os.path.join(root, prefix + name)) for name in folders.names}
+            for split, (prefix, folders) in trees.items()
         }
+        indexes = {split: _split_index(trees[split][0], found, labels) for split, found in lists.items()}
         if not any(len(index) for index in indexes.values()):
             raise PipelineError(f"{root} has class folders ({classes[0]}, ...), but no file in them")
         return SourceIndex(
@@ -53,7 +55,7 @@ class Folder:
             shape=None,
             title="Image folder",
             terms="The terms of the images in the folder apply; they are not known to this program.",
-            note=_note(top, trees),
+            note=_note(top, trees, [files for found in lists.values() for files in found.values()]),
         )
 
     def read(self, entry: Entry, most: int | None = None) -> bytes:
@@ -87,18 +89,13 @@ def _no_classes(root: str, top: Folders, inside: dict[str, Folders]) -> str:
     return f"{root} has {files} files but no class folders: it should hold train/<class>/... or <class>/..."
 
 
-def _split_index(root: str, prefix: str, folders: list[str], labels: dict[str, int]) -> SplitIndex:
-    names: list[str] = []
-    sizes: list[int] = []
-    counts: list[int] = []
-    for name in folders:
-        files = list_files(os.path.join(root, prefix + name))
-        names += [f"{name}/{path}" for path, _ in files]
-        sizes += [size for _, size in files]
-        counts.append(len(files))
+def _split_index(prefix: str, found: dict[str, Files], labels: dict[str, int]) -> SplitIndex:
+    names = [f"{name}/{path}" for name, inside in found.items() for path, _ in inside.files]
+    sizes = [size for inside in found.values() for _, size in inside.files]
+    counts = [len(inside.files) for inside in found.values()]
     return SplitIndex(
         names=names,
-        labels=np.repeat(np.array([labels[name] for name in folders], np.int32), counts),
+        labels=np.repeat(np.array([labels[name] for name in found], np.int32), counts),
         files=[prefix + name for name in names],
         file_ids=np.arange(len(names), dtype=np.int32),
         offsets=np.zeros(len(names), np.int64),
@@ -106,7 +103,7 @@ def _split_index(root: str, prefix: str, folders: list[str], labels: dict[str, i
     )
 
 
-def _note(top: Folders, trees: dict[str, tuple[str, Folders]]) -> str:
+def _note(top: Folders, trees: dict[str, tuple[str, Folders]], lists: list[Files]) -> str:
     """What was left out or looks wrong, for the dataset card; usually empty."""
     notes = []
     flat = "" in {prefix for prefix, _ in trees.values()}
@@ -115,6 +112,11 @@ def _note(top: Folders, trees: dict[str, tuple[str, Folders]]) -> str:
     loose = sum(folders.files for _, folders in trees.values()) + (0 if flat else top.files)
     if loose:
         notes.append(f"files outside the class folders, left out: {loose}")
+    hidden = sum(files.hidden for files in lists) + sum(folders.hidden for _, folders in trees.values())
+    if hidden:
+        notes.append(f"hidden files and folders (leading dot), left out: {hidden}")
+    if special := sum(files.special for files in lists):
+        notes.append(f"pipes, sockets and devices, left out: {special}")
     known = set(trees["train"][1].names) if "train" in trees else set()
     for split, (_, folders) in trees.items():
         if known and (strange := [name for name in folders.names if name not in known]):

@@ -11,27 +11,39 @@ Identity = tuple[int, int]  # device and inode: the same for every path that lea
 
 
 class Folders(NamedTuple):
-    """What lies directly in a folder: names of folders (bytewise sorted), and how many files beside them."""
+    """What lies directly in a folder: names of folders (bytewise sorted), how many files beside them, and how many
+    things with a leading dot, which are left out."""
 
     names: list[str]
     files: int
+    hidden: int = 0
+
+
+class Files(NamedTuple):
+    """What lies in a folder and below: (relative path, bytes) of every file, sorted bytewise by path, and how many hidden
+    things and how many pipes, sockets and devices are left out."""
+
+    files: list[tuple[str, int]]
+    hidden: int
+    special: int
 
 
 def list_folders(folder: str) -> Folders:
-    """The folders in ``folder``; hidden ones (leading dot) are ignored. Raises PipelineError."""
+    """The folders in ``folder``; hidden ones (leading dot) are left out. Raises PipelineError."""
     names, files = [], 0
-    for item in _scan(folder):
+    shown, hidden = _scan(folder)
+    for item in shown:
         if stat.S_ISDIR(_status(item).st_mode):
             names.append(item.name)
         else:
             files += 1
-    return Folders(sorted(names, key=os.fsencode), files)
+    return Folders(sorted(names, key=os.fsencode), files, hidden)
 
 
-def list_files(folder: str) -> list[tuple[str, int]]:
-    """(path relative to ``folder``, bytes) of every regular file in it and below, sorted bytewise by path.
+def list_files(folder: str) -> Files:
+    """Every regular file in ``folder`` and below.
 
-    Hidden files and folders (leading dot) are ignored. Symbolic links are followed; a folder that can be reached in
+    Hidden files and folders (leading dot) are left out. Symbolic links are followed; a folder that can be reached in
     several ways is listed once, under the first, and one that ``folder`` lies in is not: links in a circle end, and
     a link upwards does not bring in the other classes.
 
@@ -39,28 +51,36 @@ def list_files(folder: str) -> list[tuple[str, int]]:
         PipelineError: a folder cannot be listed, or a link leads nowhere: an image must not get lost in silence.
     """
     files: list[tuple[str, int]] = []
+    hidden = special = 0
     seen = {_identity(path) for path in (folder, *map(str, Path(folder).parents))}
     waiting = [""]
     while waiting:
         prefix = waiting.pop()
         below = []
-        for item in _scan(os.path.join(folder, prefix)):
+        shown, unseen = _scan(os.path.join(folder, prefix))
+        hidden += unseen
+        for item in shown:
             status = _status(item)
             if stat.S_ISREG(status.st_mode):
                 files.append((prefix + item.name, status.st_size))
             elif stat.S_ISDIR(status.st_mode):
                 below.append((os.fsencode(item.name), prefix + item.name + "/", (status.st_dev, status.st_ino)))
+            else:
+                special += 1
         for _, path, identity in sorted(below):
             if identity not in seen:
                 seen.add(identity)
                 waiting.append(path)
-    return sorted(files, key=lambda file: os.fsencode(file[0]))
+    return Files(sorted(files, key=lambda file: os.fsencode(file[0])), hidden, special)
 
 
-def _scan(folder: str) -> list[os.DirEntry[str]]:
+def _scan(folder: str) -> tuple[list[os.DirEntry[str]], int]:
+    """What lies in a folder, and how many hidden things beside it."""
     try:
         with os.scandir(folder) as items:
-            return [item for item in items if not item.name.startswith(".")]
+            every = list(items)
+            shown = [item for item in every if not item.name.startswith(".")]
+            return shown, len(every) - len(shown)
     except OSError as error:
         raise PipelineError(f"{folder} cannot be listed: {error.strerror}") from None
 

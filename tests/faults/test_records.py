@@ -150,7 +150,7 @@ def test_lost_records_and_description_are_told(finished: Files, disk: FailingDis
     result = disk.build(*TINY, out=out)
     assert result[:2] == (
         1,
-        "error: the output is finished, but its folder .build is gone; --overwrite builds it anew\n",
+        "error: the output is finished, but its .build/job.json is gone; --overwrite builds it anew\n",
     )
     assert disk.build(*TINY, "--overwrite", out=out)[:2] == (0, "")
     assert hashes(out) == finished

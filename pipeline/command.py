@@ -1,0 +1,89 @@
+"""What the commands share: options whose mistakes are one line, and an end that is always told in one."""
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn, TextIO
+
+from pipeline.errors import FAILED, PipelineError, UsageError, nearest, one_line
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose mistakes are one line, with the nearest valid spelling."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+    def parse(self, arguments: list[str] | None) -> argparse.Namespace:
+        known, unknown = self.parse_known_args(_joined(sys.argv[1:] if arguments is None else arguments))
+        for argument in unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            name = argument.partition("=")[0]
+            what = "option" if argument.startswith("-") else "argument"
+            raise UsageError(f"unknown {what} {argument!r}{nearest(name, options)}; see --help")
+        return known
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """``--ranks -3,5`` as ``--ranks=-3,5``: a negative list is a wrong value, not an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if (
+            joined
+            and joined[-1].startswith("--")
+            and "=" not in joined[-1]
+            and argument[:1] == "-"
+            and argument[1:2].isdigit()
+        ):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def run(command: Callable[[], int], stopped: str) -> int:
+    """Run a command and give its exit status; whatever ends it early is one line on stderr.
+
+    Args:
+        stopped: what to say after Ctrl-C.
+    """
+    sys.stdout, sys.stderr = _open(sys.stdout), _open(sys.stderr)
+    try:
+        return command()
+    except PipelineError as error:
+        return _failed(f"error: {one_line(error)}", error.status)
+    except KeyboardInterrupt:
+        return _failed(stopped)
+    except BrokenPipeError:  # whoever read the output has gone; what is committed stays
+        sys.stdout = _nowhere()  # else the interpreter complains once more when it flushes
+        return FAILED
+    except OSError as error:
+        sys.stdout = _nowhere()
+        return _failed(f"error: {one_line(error.filename or 'writing')}: {one_line(error.strerror or error)}")
+
+
+def _open(stream: TextIO | None) -> TextIO:
+    """The stream, if it is open, made to take every name: one that the terminal cannot show is no failure."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream or _nowhere()
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w")
+
+
+def _failed(line: str, status: int = FAILED) -> int:
+    tell(line)
+    return status
+
+
+def tell(text: str, end: str = "\n") -> None:
+    """Write to stderr as far as that goes: who cannot be told is no reason to fail."""
+    try:
+        sys.stderr.write(text + end)
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.stderr = _nowhere()

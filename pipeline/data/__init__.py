@@ -1,0 +1,23 @@
+"""The training side: an output as datasets. Imports neither Ray nor torch; those who use torch bring it."""
+
+from pipeline.data.dataset import RankDataset
+from pipeline.data.export import export_folder, export_npy
+from pipeline.data.output import Output, Part, open_output
+from pipeline.data.pairs import PairDataset, pair
+from pipeline.data.pixels import decode_high, to_tensor
+from pipeline.data.shards import RankShards, rank_shards
+
+__all__ = [
+    "Output",
+    "PairDataset",
+    "Part",
+    "RankDataset",
+    "RankShards",
+    "decode_high",
+    "export_folder",
+    "export_npy",
+    "open_output",
+    "pair",
+    "rank_shards",
+    "to_tensor",
+]

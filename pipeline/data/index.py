@@ -1,0 +1,134 @@
+"""Where every sample of a part lies: the indexes beside its tars, checked against the manifest.
+
+Format of an index: NVIDIA DALI v1.2 (docs/format.md).
+"""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.data.files import Files
+from pipeline.data.output import Part, Shard
+from pipeline.errors import PipelineError
+
+
+@dataclass(frozen=True)
+class Index:
+    """Every sample of a part, in output order.
+
+    Attributes:
+        shard: int32 (n,), position of its tar among the part's shards.
+        offset: int64 (n,), first byte of its image file in the tar.
+        size: int64 (n,), bytes of its image file.
+        keys: bytes (n,).
+        labels: int64 (n,).
+    """
+
+    shard: np.ndarray
+    offset: np.ndarray
+    size: np.ndarray
+    keys: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class _ShardIndex:
+    offset: np.ndarray
+    size: np.ndarray
+    keys: list[bytes]
+    label_offset: np.ndarray
+    label_size: np.ndarray
+
+
+def read(part: Part) -> Index:
+    """Read the indexes of a part, and its labels.
+
+    Labels come from ``samples/<split>.jsonl`` in one read, or, where that file was left behind, from the tars.
+
+    Raises:
+        PipelineError: an index is missing or does not fit its tar, or a label is none of the classes.
+    """
+    shards = [_shard(shard, part.form) for shard in part.shards]
+    keys = [key for shard in shards for key in shard.keys]
+    labels = _listed_labels(part, keys) if part.labels else _labels_in_tars(part, shards)
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(part.classes):
+        raise PipelineError(
+            f"{part.variant} {part.split}: labels beyond the {len(part.classes)} classes; build it again"
+        )
+    return Index(
+        shard=np.repeat(np.arange(len(shards), dtype=np.int32), [len(shard.keys) for shard in shards]),
+        offset=_joined([shard.offset for shard in shards]),
+        size=_joined([shard.size for shard in shards]),
+        keys=np.array(keys, dtype=bytes),
+        labels=labels,
+    )
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty(0, np.int64), *arrays])
+
+
+def _shard(shard: Shard, form: str) -> _ShardIndex:
+    try:
+        head, _, body = shard.index.read_bytes().partition(b"\n")
+    except OSError as error:
+        raise PipelineError(f"{shard.index}: {error.strerror}; copy the output again, or build it again") from None
+    words, suffix = body.split(), b"." + form.encode()
+    try:
+        if head != b"v1.2 %d" % shard.samples or len(words) != 8 * shard.samples:
+            raise ValueError
+        members, label_members = words[3::8], words[7::8]
+        keys = [member.removesuffix(suffix) for member in members]
+        named = all(key + suffix == member for key, member in zip(keys, members, strict=True))
+        paired = all(key + b".cls" == member for key, member in zip(keys, label_members, strict=True))
+        safe = not any(b"/" in key or b"\\" in key or b"\0" in key or key[:1] in (b".", b"") for key in keys)
+        typed = set(words[0::8]) <= {suffix[1:]} and set(words[4::8]) <= {b"cls"}
+        found = _ShardIndex(
+            _numbers(words[1::8]), _numbers(words[2::8]), keys, *map(_numbers, (words[5::8], words[6::8]))
+        )
+        ends = (found.offset + found.size, found.label_offset + found.label_size)
+        if not (named and paired and safe and typed) or any((end > shard.size).any() for end in ends):
+            raise ValueError
+    except ValueError:
+        raise PipelineError(
+            f"{shard.index} is no index of the {shard.samples:,} samples of its tar; copy or build the output again"
+        ) from None
+    return found
+
+
+def _numbers(words: list[bytes]) -> np.ndarray:
+    """int64 (n,), none negative and none so large that a sum of two overflows. Raises ValueError."""
+    if not all(map(bytes.isdigit, words)) or max(map(len, words), default=0) > 18:
+        raise ValueError
+    return np.array(words, dtype=bytes).astype(np.int64) if words else np.empty(0, np.int64)
+
+
+def _listed_labels(part: Part, keys: list[bytes]) -> np.ndarray:
+    assert part.labels is not None
+    try:
+        with part.labels.open("rb") as file:
+            listed = {row["key"].encode(): row["label"] for row in map(json.loads, file)}
+        return np.array([_label(listed[key]) for key in keys], dtype=np.int64)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise PipelineError(
+            f"{part.labels} does not give every sample of {part.variant} a label; copy or build the output again"
+        ) from None
+
+
+def _label(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError
+    return value
+
+
+def _labels_in_tars(part: Part, shards: list[_ShardIndex]) -> np.ndarray:
+    files, labels = Files(), []
+    for shard, index in zip(part.shards, shards, strict=True):
+        places = zip(index.label_offset.tolist(), index.label_size.tolist(), strict=True)
+        texts = [files.read(str(shard.path), offset, min(size, 20)) for offset, size in places]
+        try:
+            labels.append(_numbers(texts))
+        except ValueError:
+            raise PipelineError(f"{shard.path}: a label is no number; copy or build the output again") from None
+    return _joined(labels)

@@ -1,0 +1,241 @@
+"""An output opened for reading: its variants, splits, classes and shards, from ``manifest.json``.
+
+The manifest is text that anybody may have edited: what is not as a builder writes it is refused in one line, and no name
+in it leads out of the output.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.errors import PipelineError, UsageError, nearest, one_line
+
+NAME = "manifest.json"
+BUILD = ".build"
+FORMAT = 1
+FORMS = ("png", "npy")
+# Names of a split that is not trained on: the first that exists answers to all of them.
+HELD_OUT = ("validation", "val", "test")
+_MAX_BYTES = 1 << 29  # of a manifest; one of ImageNet with eight variants has 7 MB
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar of a part: its path, bytes, and number of samples. Its index lies beside it, ``.idx`` for ``.tar``."""
+
+    path: Path
+    size: int
+    samples: int
+
+    @property
+    def index(self) -> Path:
+        return self.path.with_suffix(".idx")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One variant of one split, its shards in place and of the sizes that the manifest claims.
+
+    Attributes:
+        split: the split's name in the output, also where an alias was asked for.
+        component: ``low``, ``high`` or ``full``.
+        rank: 0 for ``full``.
+        form: of its images, ``png`` (8-bit RGB) or ``npy`` (float32 (h, w, 3)).
+        shape: (height, width) of every image, pixels; None where they differ.
+        classes: names, position = label.
+        labels: the file that lists key and label of every output position, where there is one.
+    """
+
+    root: Path
+    variant: str
+    split: str
+    component: str
+    rank: int
+    form: str
+    shape: tuple[int, int] | None
+    classes: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    labels: Path | None
+
+    @property
+    def samples(self) -> int:
+        return sum(shard.samples for shard in self.shards)
+
+
+@dataclass(frozen=True)
+class Output:
+    """A finished output.
+
+    Attributes:
+        variants: their names.
+        splits: their names, without aliases.
+        classes: names, position = label.
+        shape: (height, width) of every image, pixels; None where they differ.
+    """
+
+    root: Path
+    variants: tuple[str, ...]
+    splits: tuple[str, ...]
+    classes: tuple[str, ...]
+    shape: tuple[int, int] | None
+    _raw: Mapping[str, Any]
+
+    def part(self, variant: str, split: str) -> Part:
+        """One variant of one split.
+
+        Args:
+            split: a split's name; ``validation``, ``val`` and ``test`` stand for each other where only one exists, else
+                for the first of them that does.
+
+        Raises:
+            UsageError: there is no such variant or split; the line names those that there are.
+            PipelineError: a shard is missing or has another size, or the manifest is damaged.
+        """
+        if variant not in self.variants:
+            raise UsageError(_unknown("variant", variant, self.variants, self.root))
+        split = self._split(split)
+        where = f"variant {variant}"
+        described = _get(self._raw["variants"], variant, dict)
+        form = described.get("form", "png")
+        if form not in FORMS:
+            raise _damaged(f"{where} has the form {_shown(form)}, which this program does not read")
+        inside = _get(_get(described, "splits", dict, where), split, dict, where)
+        shards = tuple(self._shard(raw, f"{where}, {split}") for raw in _get(inside, "shards", list, where))
+        labels = self.root / "samples" / f"{split}.jsonl"
+        return Part(
+            root=self.root,
+            variant=variant,
+            split=split,
+            component=_get(described, "component", str, where),
+            rank=_get(described, "rank", int, where) if "rank" in described else 0,
+            form=form,
+            shape=self.shape,
+            classes=self.classes,
+            shards=shards,
+            labels=labels if labels.is_file() else None,
+        )
+
+    def _split(self, split: str) -> str:
+        if split in self.splits:
+            return split
+        found = [name for name in HELD_OUT if name in self.splits]
+        if split in HELD_OUT and found:
+            return found[0]
+        raise UsageError(_unknown("split", split, self.splits, self.root))
+
+    def _shard(self, raw: Any, where: str) -> Shard:
+        if not isinstance(raw, dict):
+            raise _damaged(f"a shard of {where} is no object")
+        name = _inside(_get(raw, "name", str, where))
+        if not name.endswith(".tar"):
+            raise _damaged(f"{where} has the shard {_shown(name)}, which is no tar")
+        shard = Shard(self.root / name, _get(raw, "bytes", int, where), _get(raw, "samples", int, where))
+        try:
+            status = os.stat(shard.path)
+        except OSError as error:
+            raise PipelineError(f"{shard.path}: {error.strerror}; copy the output again, or build it again") from None
+        if not stat.S_ISREG(status.st_mode) or status.st_size != shard.size:
+            raise PipelineError(
+                f"{shard.path} has {status.st_size:,} bytes, {NAME} says {shard.size:,}: "
+                "copy the output again, or build it again"
+            )
+        return shard
+
+
+def open_output(root: str | os.PathLike[str]) -> Output:
+    """Open the output in the folder ``root``.
+
+    Raises:
+        PipelineError: there is none, it is not finished, or its manifest is damaged.
+    """
+    folder = Path(root)
+    raw = _read(folder)
+    if raw.get("format") != FORMAT:
+        raise PipelineError(f"{folder / NAME} has format {_shown(raw.get('format'))}; this program reads {FORMAT}")
+    image, classes = _get(raw, "image", dict), _get(raw, "classes", list)
+    if not all(isinstance(name, str) for name in classes):
+        raise _damaged("a class has no text for a name")
+    sizes = (image.get("height"), image.get("width"))
+    return Output(
+        root=folder,
+        variants=tuple(map(_plain, _get(raw, "variants", dict))),
+        splits=tuple(map(_plain, _get(raw, "splits", dict))),
+        classes=tuple(classes),
+        shape=None if sizes == (None, None) else (_get(image, "height", int), _get(image, "width", int)),
+        _raw=raw,
+    )
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / NAME
+    try:
+        if not path.is_file():
+            raise PipelineError(_no_manifest(folder))
+        if path.stat().st_size > _MAX_BYTES:
+            raise _damaged("it is larger than any manifest")
+        raw = json.loads(path.read_bytes())
+    except OSError as error:
+        raise PipelineError(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise _damaged(f"it is no JSON ({_shown(error)})") from None
+    if not isinstance(raw, dict):
+        raise _damaged("it describes nothing")
+    return raw
+
+
+def _no_manifest(folder: Path) -> str:
+    """Why a folder without a manifest is not the one to open, and which one is."""
+    if not folder.exists():
+        return f"{folder} does not exist; give the folder that pipeline.build wrote"
+    if not folder.is_dir():
+        return f"{folder} is a file; give the folder that pipeline.build wrote"
+    if (folder / BUILD).is_dir():
+        return f"{folder} is an unfinished output: it has no {NAME}; run its build again to finish it"
+    above = Path(os.path.abspath(folder)).parent
+    if (above / NAME).is_file():
+        return f"{folder} is one variant's folder; give the output, {above}, and name the variant"
+    return f"{folder} is no output: it has no {NAME}; give the folder that pipeline.build wrote"
+
+
+def _unknown(what: str, given: object, there: tuple[str, ...], root: Path) -> str:
+    close = nearest(given, there) if isinstance(given, str) else ""
+    return f"{what} {_shown(repr(given))}: {root} has {', '.join(there) or 'none'}{close}"
+
+
+def _damaged(why: str) -> PipelineError:
+    return PipelineError(f"{NAME} is damaged: {why}; copy or build the output again")
+
+
+_KINDS = {int: "whole number", str: "text", dict: "object", list: "list"}
+
+
+def _get(where: Mapping[str, Any], key: str, kind: type[Any], of: str = "") -> Any:
+    """A field of the wanted type; whole numbers are never negative."""
+    value = where.get(key)
+    if type(value) is not kind or (isinstance(value, int) and value < 0):
+        name = f"{key} of {of}" if of else key
+        raise _damaged(f"{_shown(name)} is {f'no {_KINDS[kind]}' if key in where else 'missing'}")
+    return value
+
+
+def _inside(name: str) -> str:
+    """A name, if it is a relative path that stays in the output."""
+    plain = name.isprintable() and "\\" not in name and str(PurePosixPath(name)) == name
+    if not plain or name.startswith("/") or {"", ".", ".."} & {*name.split("/")}:
+        raise _damaged(f"it names {_shown(repr(name))}, which is no place in the output")
+    return name
+
+
+def _plain(name: str) -> str:
+    if "/" in _inside(name):
+        raise _damaged(f"it names {_shown(repr(name))} where a plain name belongs")
+    return name
+
+
+def _shown(text: object) -> str:
+    """Hostile text on one line, cut after 100 characters."""
+    return one_line(str(text)[:100])

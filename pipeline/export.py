@@ -1,0 +1,68 @@
+"""``python -m pipeline.export``: one variant of one split as npy arrays, or as a tree of PNG files."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipeline import command
+from pipeline.command import Parser
+from pipeline.errors import UsageError, nearest, one_line
+
+_FORMATS = ("npy", "folder")
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m pipeline.export",
+        description="Write one variant of one split of an output as plain files. npy: DIR/images.npy, uint8 (n, h, w, 3), "
+        "float32 for -exact variants, and DIR/labels.npy, int64 (n,). folder: DIR/SPLIT/CLASS/KEY.png, the stored PNG "
+        "bytes unchanged, as torchvision's ImageFolder reads them, with the same labels.",
+        epilog="What is there appears whole or not at all. Class folders carry their label before their name where the "
+        "sorted names would give other labels. Exit status: 0 done; 1 failed; 2 wrong usage.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("out", metavar="OUT", type=Path, help="the output's folder")
+    parser.add_argument("--variant", metavar="NAME", required=True, help="as in rank5, highrank5, rank5-exact, full")
+    parser.add_argument("--split", metavar="NAME", default="train", help="default train; val, test: whichever there is")
+    parser.add_argument(
+        "--to", metavar="DIR", type=Path, required=True, help="a new folder (for npy), or of all splits"
+    )
+    parser.add_argument("--format", metavar="FORMAT", type=_format, default="npy", help="npy (default) or folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    return parser
+
+
+def _format(text: str) -> str:
+    if text not in _FORMATS:
+        raise UsageError(f"--format: {text!r} is not one of {', '.join(_FORMATS)}{nearest(text, _FORMATS)}")
+    return text
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command. Returns the exit status."""
+    return command.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been exported")
+
+
+def _main(options: argparse.Namespace) -> int:
+    from pipeline.data import RankDataset, export_folder, export_npy
+
+    terminal = sys.stderr.isatty() and not options.quiet
+
+    def progress(done: int, images: int) -> None:
+        if terminal:
+            end = "\r\x1b[K" if done == images else ""
+            command.tell(f"\r\x1b[Kexported {done:,} of {images:,} images{end}", end="")
+
+    data = RankDataset(options.out, options.variant, options.split)
+    write = export_npy if options.format == "npy" else export_folder
+    target = write(data, options.to, progress)
+    if not options.quiet:
+        print(one_line(f"{len(data):,} images of {data.variant} {data.split} in {target}"))
+        empty = len(data.classes) - len({*data.targets})
+        if empty and options.format == "folder":
+            print(f"{empty} classes have no image in this split: ImageFolder needs allow_empty=True")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

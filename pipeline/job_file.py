@@ -1,0 +1,64 @@
+"""Job files: the YAML that names a job in its section ``metadata.job``; the rest of it belongs to Ray's launcher."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import UsageError, nearest
+from pipeline.job import OPTIONS
+
+_MOST = 1 << 20  # bytes
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, and plain: a key given twice and an alias are refused, and a number stays the text that a flag would be."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias, which job files do without")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_PLAIN = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in _PLAIN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_job_file(path: Path) -> dict[str, Any]:
+    """The section ``metadata.job`` of a job file: texts, true and false, and lists of these, by the flags' names.
+
+    Raises:
+        UsageError: the file is missing, is no YAML, or has no such section.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST + 1)
+    except OSError as error:
+        raise UsageError(f"config {path}: {error.strerror}") from None
+    if len(content) > _MOST:
+        raise UsageError(f"config {path} is larger than 1 MB, which no job file is")
+    try:
+        document = yaml.load(content.decode("utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise UsageError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    metadata = document.get("metadata") if isinstance(document, dict) else None
+    section = metadata.get("job") if isinstance(metadata, dict) else None
+    if not isinstance(section, dict):
+        raise UsageError(f"config {path} has no section metadata.job; see jobs/cifar10.yaml")
+    for key in section:
+        if key not in OPTIONS:
+            hint = nearest(str(key).replace("_", "-"), OPTIONS)
+            raise UsageError(f"config {path}: unknown key {key!r} in metadata.job{hint}; known: {', '.join(OPTIONS)}")
+    return section

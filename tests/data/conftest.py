@@ -1,0 +1,107 @@
+"""Outputs to read, and an independent reading of them: Python's tarfile and Pillow."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import Build, SmallCifar
+
+
+@pytest.fixture
+def out(build: Build, cifar_binary: SmallCifar, tmp_path: Path) -> Path:
+    """100 train and 20 test images in shards of 40."""
+    folder = tmp_path / "out"
+    job = ("--dataset", "cifar10", "--data-dir", cifar_binary.folder, "--samples-per-shard", "40", "--out", folder)
+    assert build(*job, "--ranks", "5", "--components", "low,high,full") == (0, "", "")
+    return folder
+
+
+class Stored(NamedTuple):
+    """What the tars of one variant of one split hold: members are whole image files."""
+
+    keys: list[str]
+    members: list[bytes]
+    labels: list[int]
+
+    @property
+    def images(self) -> np.ndarray:
+        return np.stack([np.asarray(Image.open(io.BytesIO(member))) for member in self.members])
+
+
+def stored(out: Path, variant: str, split: str, name: str = "cifar10") -> Stored:
+    """Read by ``tarfile``, in the order of shards and members."""
+    read = Stored([], [], [])
+    for path in sorted((out / f"{name}-{variant}").glob(f"*-{split}-*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                file = tar.extractfile(member)
+                assert file is not None
+                key, _, suffix = member.name.rpartition(".")
+                if suffix == "cls":
+                    read.labels.append(int(file.read()))
+                else:
+                    read.keys.append(key)
+                    read.members.append(file.read())
+    return read
+
+
+Edit = Callable[[Callable[[dict[str, Any]], object]], None]
+
+
+@pytest.fixture
+def edit(out: Path) -> Edit:
+    """Changes the manifest of ``out``."""
+
+    def apply(change: Callable[[dict[str, Any]], object]) -> None:
+        manifest = json.loads((out / "manifest.json").read_text())
+        change(manifest)
+        (out / "manifest.json").write_text(json.dumps(manifest))
+
+    return apply
+
+
+@pytest.fixture
+def exact_out(out: Path, edit: Edit) -> Path:
+    """``out`` with ``rank5-exact`` beside it: half of each PNG's pixels over 255, written by ``tarfile`` and ``np.save``."""
+    folder = out / "cifar10-rank5-exact"
+    folder.mkdir()
+
+    def add(manifest: dict[str, Any]) -> None:
+        variant = json.loads(json.dumps(manifest["variants"]["rank5"]))
+        variant |= {"folder": folder.name, "form": "npy"}
+        for split in variant["splits"].values():
+            for shard in split["shards"]:
+                source = out / shard["name"]
+                shard["name"] = shard["name"].replace("cifar10-rank5", folder.name)
+                write_exact(source, out / shard["name"])
+                shard["bytes"] = (out / shard["name"]).stat().st_size
+        manifest["variants"]["rank5-exact"] = variant
+
+    edit(add)
+    return out
+
+
+def write_exact(source: Path, target: Path) -> None:
+    lines = []
+    with tarfile.open(source) as tar, tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as copy:
+        for member in tar.getmembers():
+            file = tar.extractfile(member)
+            assert file is not None
+            content = file.read()
+            if member.name.endswith(".png"):
+                buffer = io.BytesIO()
+                np.save(buffer, np.asarray(Image.open(io.BytesIO(content)), np.float32) / 510)
+                content, member.name = buffer.getvalue(), member.name.replace(".png", ".npy")
+            member.size = len(content)
+            start = copy.offset + 512
+            copy.addfile(member, io.BytesIO(content))
+            lines.append(f"{member.name[-3:]} {start} {member.size} {member.name}")
+    samples = [f"{image} {label}\n" for image, label in zip(lines[::2], lines[1::2], strict=True)]
+    target.with_suffix(".idx").write_text(f"v1.2 {len(samples)}\n" + "".join(samples))
