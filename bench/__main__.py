@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import baseline, inputs, readers
+from bench import baseline, inputs, readers, views
 from pipeline import run
 from pipeline.job import Job
 from pipeline.runtime import prepare
@@ -24,6 +24,8 @@ class Case:
     ranks: str
     images: int
     baseline_images: int
+    resize: int | None = None
+    crop: int | None = None
 
 
 @dataclass
@@ -39,7 +41,7 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, help="a real CIFAR-10; default: one made of photographs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of the images: does it run at all")
-    parser.add_argument("--only", help="one case: cifar, 224x1, 224x4 or readers")
+    parser.add_argument("--only", help="one case: cifar, 224x1, 224x4, readers or views")
     options = parser.parse_args()
     scale = 10 if options.quick else 1
     prepare()
@@ -51,6 +53,8 @@ def main() -> None:
                 _run_case(case(), scratch / "out", options.rounds)
         if options.only in (None, "readers"):
             readers.measure(scratch, options.rounds, scale)
+        if options.only in (None, "views"):
+            views.measure(scratch, options.rounds, scale)
 
 
 def _cases(scratch: Path, cifar: Path | None, scale: int) -> dict[str, Callable[[], Case]]:
@@ -61,7 +65,8 @@ def _cases(scratch: Path, cifar: Path | None, scale: int) -> dict[str, Callable[
     def large(ranks: str, images: int, few: int) -> Callable[[], Case]:
         def make() -> Case:
             data = inputs.photograph_folder(scratch / "folder", 400)
-            return Case(f"224 x 224, ranks {ranks}", "folder", data, ranks, images // scale, few // scale)
+            name = f"JPEG of 375 x 500, resized to 256, cropped to 224, ranks {ranks}"
+            return Case(name, "folder", data, ranks, images // scale, few // scale, 256, 224)
 
         return make
 
@@ -95,6 +100,8 @@ def _job(case: Case, out: Path, workers: int, limit: int, size: int) -> Job:
             "dataset": case.dataset,
             "data-dir": str(case.data),
             "ranks": case.ranks,
+            "resize": case.resize,
+            "crop": case.crop,
             "splits": "train",
             "limit": limit,
             "samples-per-shard": size,
@@ -116,7 +123,7 @@ def _pipeline(case: Case, out: Path, workers: int) -> Result:
 def _baseline(case: Case, out: Path) -> Result:
     source, plan = run.plan_job(_job(case, out, 0, case.baseline_images, case.baseline_images))
     ranks = tuple(int(rank) for rank in case.ranks.split(","))
-    seconds = baseline.build(source, plan.entries(plan.shards[0]), ranks, out)
+    seconds = baseline.build(source, plan.entries(plan.shards[0]), plan.content.geometry, ranks, out)
     images = case.baseline_images
     return Result(images / sum(seconds.values()), {stage: value / images for stage, value in seconds.items()})
 

@@ -12,10 +12,13 @@ import numpy as np
 import webdataset as wds
 from PIL import Image
 
+from pipeline.geometry import Geometry
 from pipeline.sources.index import Entry, Source
 
 
-def build(source: Source, entries: list[Entry], ranks: tuple[int, ...], out: Path) -> dict[str, float]:
+def build(
+    source: Source, entries: list[Entry], geometry: Geometry, ranks: tuple[int, ...], out: Path
+) -> dict[str, float]:
     """Write low and high parts of every entry at every rank; seconds by stage (read, svd, encode, write)."""
     names = [f"{component}{rank}" for rank in ranks for component in ("rank", "highrank")]
     for name in names:
@@ -24,7 +27,7 @@ def build(source: Source, entries: list[Entry], ranks: tuple[int, ...], out: Pat
     seconds = dict.fromkeys(("read", "svd", "encode", "write"), 0.0)
     for entry in entries:
         start = time.perf_counter()
-        pixels = source.decode(source.read(entry)).pixels
+        pixels = geometry.apply(source.decode(source.read(entry)).pixels)
         read = time.perf_counter()
         left, values, right = np.linalg.svd(pixels.astype(np.float64), full_matrices=False)
         cuts = {}

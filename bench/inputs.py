@@ -27,13 +27,13 @@ def cifar_shaped(out: Path) -> Path:
         records = np.empty((10_000, 3073), np.uint8)
         for record in records:
             label = int(generator.integers(len(photos)))
-            record[0], record[1:] = label, _crop(photos[label], 32, generator).transpose(2, 0, 1).reshape(-1)
+            record[0], record[1:] = label, _crop(photos[label], (32, 32), generator).transpose(2, 0, 1).reshape(-1)
         records.tofile(folder / f"{name}.bin")
     return out
 
 
 def photograph_folder(out: Path, count: int) -> Path:
-    """``count`` JPEG files of 224 x 224 pixels, in class folders."""
+    """``count`` JPEG files of 375 x 500 pixels, ImageNet's usual size, in class folders."""
     generator = np.random.default_rng(0)
     photos = [np.asarray(photo) for photo in photographs()]
     for i in range(count):
@@ -41,10 +41,16 @@ def photograph_folder(out: Path, count: int) -> Path:
         path = out / "train" / f"class{label}" / f"{i:05d}.jpg"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(_crop(photos[label], 224, generator)).save(path, quality=95)
+            crop = _crop(photos[label], (375, 500), generator)
+            Image.fromarray(crop).save(path, quality=95)
     return out
 
 
-def _crop(photo: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
-    top, left = (int(generator.integers(side - size + 1)) for side in photo.shape[:2])
-    return photo[top : top + size, left : left + size]
+def _crop(photo: np.ndarray, size: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+    """A random part of a photograph, which is enlarged where it is smaller than ``size`` (height, width)."""
+    if any(side < least for side, least in zip(photo.shape, size, strict=False)):
+        factor = max(least / side for side, least in zip(photo.shape, size, strict=False))
+        height, width = (int(np.ceil(side * factor)) for side in photo.shape[:2])
+        photo = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))
+    top, left = (int(generator.integers(side - part + 1)) for side, part in zip(photo.shape, size, strict=False))
+    return photo[top : top + size[0], left : left + size[1]]

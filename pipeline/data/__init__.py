@@ -6,6 +6,7 @@ from pipeline.data.output import Output, Part, open_output
 from pipeline.data.pairs import PairDataset, pair
 from pipeline.data.pixels import decode_high, to_tensor
 from pipeline.data.shards import RankShards, rank_shards
+from pipeline.data.view import RankView
 
 __all__ = [
     "Output",
@@ -13,6 +14,7 @@ __all__ = [
     "Part",
     "RankDataset",
     "RankShards",
+    "RankView",
     "decode_high",
     "export_folder",
     "export_npy",

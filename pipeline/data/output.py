@@ -75,6 +75,7 @@ class Output:
         splits: their names, without aliases.
         classes: names, position = label.
         shape: (height, width) of every image, pixels; None where they differ.
+        factors: the largest rank of ``factors.zarr``; None where the output keeps none.
     """
 
     root: Path
@@ -82,6 +83,7 @@ class Output:
     splits: tuple[str, ...]
     classes: tuple[str, ...]
     shape: tuple[int, int] | None
+    factors: int | None
     _raw: Mapping[str, Any]
 
     def part(self, variant: str, split: str) -> Part:
@@ -166,6 +168,7 @@ def open_output(root: str | os.PathLike[str]) -> Output:
         splits=tuple(map(_plain, _get(raw, "splits", dict))),
         classes=tuple(classes),
         shape=None if sizes == (None, None) else (_get(image, "height", int), _get(image, "width", int)),
+        factors=_get(raw["factors"], "rank", int, "factors") if isinstance(raw.get("factors"), dict) else None,
         _raw=raw,
     )
 
