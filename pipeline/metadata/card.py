@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from pipeline.metadata import labels, timm
+
 
 def files(manifest: dict[str, Any]) -> dict[str, bytes]:
     """The card of the output, and one of each variant's folder."""
@@ -23,11 +25,11 @@ def _card(manifest: dict[str, Any], names: list[str], at_root: bool) -> bytes:
     chosen = [manifest["variants"][name] for name in names]
     head = {
         "configs": [_config(variant, at_root, default=i == 0) for i, variant in enumerate(chosen)],
-        "dataset_info": [_info(variant, manifest["classes"]) for variant in chosen],
+        "dataset_info": [_info(manifest, variant) for variant in chosen],
         "task_categories": ["image-classification"],
     }
     text = yaml.safe_dump(head, sort_keys=False, allow_unicode=False, width=1000)
-    return f"---\n{text}---\n\n{_text(manifest, names)}".encode("utf-8", "backslashreplace")
+    return f"---\n{text}---\n\n{_text(manifest, names, at_root)}".encode("utf-8", "backslashreplace")
 
 
 def _config(variant: dict[str, Any], at_root: bool, default: bool) -> dict[str, Any]:
@@ -37,19 +39,19 @@ def _config(variant: dict[str, Any], at_root: bool, default: bool) -> dict[str, 
     return {"config_name": folder, "data_files": paths} | ({"default": True} if default else {})
 
 
-def _info(variant: dict[str, Any], classes: list[str]) -> dict[str, Any]:
+def _info(manifest: dict[str, Any], variant: dict[str, Any]) -> dict[str, Any]:
     digest = hashlib.sha256()
     for described in variant["splits"].values():
         for shard in described["shards"]:
             digest.update(bytes.fromhex(shard["sha256"]))
-    labels = {str(i): name.encode("utf-8", "backslashreplace").decode() for i, name in enumerate(classes)}
+    names = {str(i): name for i, name in enumerate(labels.unique(manifest["classes"]))}
     return {
         "config_name": variant["folder"],
         "description": f"content-sha256:{digest.hexdigest()}",
         "features": [
             {"name": "__key__", "dtype": "string"},
-            {"name": "png", "dtype": "image"},
-            {"name": "cls", "dtype": {"class_label": {"names": labels}}},
+            _image_feature(manifest, variant),
+            {"name": "cls", "dtype": {"class_label": {"names": names}}},
         ],
         "splits": [
             {"name": split, "num_examples": described["samples"], "num_bytes": described["bytes"]}
@@ -58,31 +60,57 @@ def _info(variant: dict[str, Any], classes: list[str]) -> dict[str, Any]:
     }
 
 
+def _image_feature(manifest: dict[str, Any], variant: dict[str, Any]) -> dict[str, Any]:
+    """``datasets`` wants the shape of an array, or, where sizes vary, plain nested lists."""
+    image = manifest["image"]
+    if not _exact(variant):
+        return {"name": "png", "dtype": "image"}
+    if image["height"] is None or image["width"] is None:
+        return {"name": "npy", "list": {"list": {"list": "float32"}}}
+    shape = [image["height"], image["width"], 3]
+    return {"name": "npy", "dtype": {"array3_d": {"shape": shape, "dtype": "float32"}}}
+
+
+def _exact(variant: dict[str, Any]) -> bool:
+    """Whether its images are float32 ``.npy`` members instead of PNG."""
+    return bool(variant.get("form", "png") != "png")
+
+
 def _filled(variant: dict[str, Any]) -> dict[str, Any]:
     """The splits that hold samples: an empty one makes ``datasets`` refuse the whole output."""
     return {split: described for split, described in variant["splits"].items() if described["samples"]}
 
 
-def _text(manifest: dict[str, Any], names: list[str]) -> str:
+def _text(manifest: dict[str, Any], names: list[str], at_root: bool) -> str:
     source, image = manifest["source"], manifest["image"]
     parts = [f"# {manifest['name']}: low-rank and high-rank-only images\n"]
     if source["note"]:
         parts.append(f"> **{source['note']}**\n")
     if not source["checksums_verified"]:
         parts.append("> **Built from files whose checksums are not the official ones (`--allow-unverified`).**\n")
+    size = "each image at its own size"
+    if image["height"] is not None and image["width"] is not None:
+        size = f"{image['height']} x {image['width']} pixels"
     parts.append(
-        f"Made from {source['title']} ({image['height']} x {image['width']} pixels). Every colour channel X of every image "
+        f"Made from {source['title']} ({size}). Every colour channel X of every image "
         "was decomposed once, X = U S V^T; `rankK` keeps the K largest singular values, `highrankK` removes them "
         "(A Singular Value Perspective on Model Robustness, eq. 1-2), `full` is the untouched image.\n"
     )
-    if any(manifest["variants"][name]["component"] == "high" for name in names):
+    chosen = [manifest["variants"][name] for name in names]
+    if any(variant["component"] == "high" and not _exact(variant) for variant in chosen):
         offset = manifest["numerics"]["high_offset"]
         parts.append(
             f"**High-rank-only images are signed and stored with an offset of {offset}: "
             f"the residual in grey levels is `pixel - {offset}`.** It is the same for every image; nothing is normalised. "
             f"Where neither clips, low + high - {offset} is the original image exactly.\n"
         )
-    parts += [_table(manifest, names), _usage(manifest, names), f"Terms of the source: {source['terms']}\n"]
+    if any(_exact(variant) for variant in chosen):
+        parts.append(
+            "**`-exact` variants are float32 `.npy` arrays (h, w, 3) with X = grey level / 255, not rounded and not "
+            "clipped: low-rank values may leave [0, 1], and high-rank-only values are signed around 0, WITHOUT the offset "
+            "of the PNG images.** Subtract nothing; low + high is the original image / 255.\n"
+        )
+    parts += [_table(manifest, names), _usage(manifest, names, at_root), f"Terms of the source: {source['terms']}\n"]
     parts.append(f"Source fingerprint: `{source['fingerprint']}`\n")
     return "\n".join(parts)
 
@@ -93,23 +121,43 @@ def _table(manifest: dict[str, Any], names: list[str]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name in names:
-        for split, described in manifest["variants"][name]["splits"].items():
-            clipped = 100 * described["clipped"] / max(1, described["subpixels"])
+        variant = manifest["variants"][name]
+        for split, described in variant["splits"].items():
+            share = 100 * described["clipped"] / max(1, described["subpixels"])
+            clipped = "not clipped" if _exact(variant) else f"{share:.2f} %"
             mean, std = (", ".join(f"{value:.4f}" for value in described[of]) for of in ("mean", "std"))
-            rows.append(f"| {name} | {split} | {described['samples']:,} | {clipped:.2f} % | {mean} | {std} |")
-    return "\n".join(rows) + "\n\nMean and std are of the stored pixels in [0, 1].\n"
+            rows.append(f"| {name} | {split} | {described['samples']:,} | {clipped} | {mean} | {std} |")
+    note = "Mean and std are of the stored pixels in [0, 1]"
+    if any(_exact(manifest["variants"][name]) for name in names):
+        note += "; for `-exact` variants, of the stored values"
+    return "\n".join(rows) + f"\n\n{note}.\n"
 
 
-def _usage(manifest: dict[str, Any], names: list[str]) -> str:
-    variant = manifest["variants"][names[0]]
-    folder, split = variant["folder"], next(iter(variant["splits"]))
+def _usage(manifest: dict[str, Any], names: list[str], at_root: bool) -> str:
+    """An example for each client, of the first variant; paths are relative to the card's folder."""
+    name = names[0]
+    variant = manifest["variants"][name]
+    folder, member = variant["folder"], "npy" if _exact(variant) else "png"
+    split = next(iter(_filled(variant) or variant["splits"]))
     shards = len(variant["splits"][split]["shards"])
-    pattern = f"{folder}/{folder}-{split}-{{000000..{max(0, shards - 1):06d}}}.tar"
-    return (
-        "```python\n"
+    prefix = f"{folder}/" if at_root else ""
+    pattern = f"{prefix}{folder}-{split}-{{000000..{max(0, shards - 1):06d}}}.tar"
+    examples = [
         "import webdataset as wds\n"
-        f'data = wds.WebDataset("{pattern}", shardshuffle=False).decode("pil").to_tuple("png", "cls")\n\n'
-        "from datasets import load_dataset\n"
-        f'data = load_dataset(".", "{folder}", split="{split}")  # a config per variant\n'
-        "```\n"
+        f'data = wds.WebDataset("{pattern}", shardshuffle=False).decode("pil").to_tuple("{member}", "cls")\n',
+        "import os\nfrom datasets import load_dataset\n"
+        f'data = load_dataset(os.getcwd(), "{folder}", split="{split}")  # a config per variant; it refuses "."\n',
+        "import wids  # localname: without it, wids reads copies that it never refreshes\n"
+        f'data = wids.ShardListDataset("{prefix}wids-{split}.json", localname=lambda url: url)  # keys .{member}, .cls\n',
+    ]
+    if not _exact(variant):
+        inside = timm.root_split(name, variant, split) if at_root else split
+        examples.append(
+            f'from timm.data import create_dataset\ndata = create_dataset("wds/", root=".", split="{inside}")\n'
+        )
+    return (
+        "How to load it, in this folder:\n\n"
+        + "\n".join(f"```python\n{example}```\n" for example in examples)
+        + f'\nNVIDIA DALI: `fn.readers.webdataset(paths=tars, index_paths=idxs, ext=["{member}", "cls"])`, '
+        "with each shard's `.idx` beside it.\n"
     )

@@ -6,9 +6,11 @@
 import json
 from typing import Any
 
+from pipeline.metadata import labels
+
 
 def files(manifest: dict[str, Any]) -> dict[str, bytes]:
-    classes = "".join(" ".join(name.split()) + "\n" for name in manifest["classes"]).encode("utf-8", "backslashreplace")
+    classes = "".join(f"{name}\n" for name in labels.lines(manifest["classes"])).encode()
     made = {}
     for variant in manifest["variants"].values():
         shards = [shard for split in variant["splits"].values() for shard in split["shards"]]

@@ -21,6 +21,15 @@ FACTORS = "factors.zarr"
 FORMAT = 1
 OFFSET = 128
 FACTORS_ALLOWED = {"float32": 0.001, "float16": 1.0}  # grey levels, of a low-rank image from the factors
+NUMERICS = {
+    "contract": 1,
+    "low": "clip(rint(255 A_k), 0, 255)",
+    "high": f"clip(X - rint(255 A_k) + {OFFSET}, 0, 255)",
+    "high_offset": OFFSET,
+    "high_scale": "1/255",
+    "exact_low": "A_k, float32",
+    "exact_high": "X / 255 - A_k, float32, no offset",
+}
 MAX_BYTES = 1 << 29  # of a manifest; one of ImageNet with eight variants has 7 MB
 MAX_PIXELS = 1 << 26  # of an image: bounds what a hostile output can make us decode
 
@@ -121,7 +130,7 @@ def load(root: Path, faults: Faults) -> Manifest:
     Raises:
         PipelineError: there is no output, it is not finished, or its manifest cannot be understood.
     """
-    raw = _read(root)
+    raw = read_raw(root)
     try:
         manifest = _parse(root, raw)
         _compare(raw, manifest, faults)
@@ -132,7 +141,7 @@ def load(root: Path, faults: Faults) -> Manifest:
 
 def compare_clients(root: Path, faults: Faults) -> None:
     """Cards and client files are made from the manifest alone, classes, counts, means and all: make them once more."""
-    raw = _read(root)
+    raw = read_raw(root)
     try:
         made = metadata.files(raw)
     except Exception as error:
@@ -147,7 +156,7 @@ def compare_clients(root: Path, faults: Faults) -> None:
         faults.add(NAME, f"says other things than {others[0]} ({len(others)} such files), which is made from it")
 
 
-def _read(root: Path) -> dict[str, Any]:
+def read_raw(root: Path) -> dict[str, Any]:
     try:
         if not root.is_dir():
             raise PipelineError(
@@ -328,6 +337,13 @@ def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
     numerics = raw.get("numerics")
     if not isinstance(numerics, dict) or numerics.get("high_offset") != OFFSET:
         faults.add(NAME, f"the offset of high-rank-only images is not {OFFSET}")
+    elif numerics != NUMERICS:
+        faults.add(NAME, "numerics is not the contract that is proven here")
+    limit = raw["job"].get("limit")
+    if limit is not None and (
+        type(limit) is not int or any(split.entries > limit for split in manifest.splits.values())
+    ):
+        faults.add(NAME, f"job.limit is {shown(limit)}, but a split has more entries")
     if raw["job"].get("variants") != [variant.name for variant in manifest.variants]:
         faults.add(NAME, "job.variants and variants are not the same")
     if raw["job"].get("splits") != list(manifest.splits):

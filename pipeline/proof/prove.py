@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pipeline import runtime
 from pipeline.errors import PipelineError, UsageError
+from pipeline.proof import moments
 from pipeline.proof.faults import Faults, shown
 from pipeline.proof.files import check_files, check_strays
-from pipeline.proof.manifest import NAME, Manifest, ShardSet, compare_clients, index_file, load
+from pipeline.proof.manifest import NAME, Manifest, ShardSet, compare_clients, index_file, load, read_raw
 from pipeline.proof.samples import Listing, read_listings
 from pipeline.proof.sampling import spread
 from pipeline.proof.shard import Result, ShardProof, Work
@@ -76,6 +77,8 @@ def prove(
     for place in sorted(results):  # in the output's order, whichever was done first
         total.add(results[place])
     compare_clients(out, total.faults)
+    if not total.faults.count:  # else some pixels are not those that the manifest speaks of
+        moments.compare(manifest, read_raw(out), total.moments, total.faults)
     return Proof(manifest, index is not None, known, total)
 
 

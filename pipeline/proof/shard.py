@@ -24,6 +24,7 @@ from pipeline.proof.manifest import (
     index_file,
     samples_file,
 )
+from pipeline.proof.moments import Moments, moments_of
 from pipeline.proof.pixels import Batch, BatchProof
 from pipeline.proof.reference import Counts, wrong_factors
 from pipeline.proof.samples import BadLine, Sample, read_samples
@@ -60,6 +61,7 @@ class Result:
         samples: that it must hold.
         fitted, paired: pairs of low and high held against the image, and against the other ranks only.
         recomputed: images; ``counts`` is of these.
+        moments: of every variant and split.
     """
 
     faults: Faults = field(default_factory=Faults)
@@ -69,6 +71,7 @@ class Result:
     paired: int = 0
     recomputed: int = 0
     counts: Counts = field(default_factory=Counts)
+    moments: dict[tuple[Variant, str], Moments] = field(default_factory=dict)
 
     def add(self, other: "Result") -> None:
         self.faults.extend(other.faults)
@@ -78,6 +81,8 @@ class Result:
         self.paired += other.paired
         self.recomputed += other.recomputed
         self.counts = self.counts.plus(other.counts)
+        for of, more in other.moments.items():
+            self.moments[of] = self.moments[of].plus(more) if of in self.moments else more
 
 
 @dataclass
@@ -215,6 +220,9 @@ class ShardProof:
         return np.stack(images), valid
 
     def _prove_batch(self, batch: Batch, rows: np.ndarray | None) -> None:
+        for variant, pixels in batch.pixels.items():
+            more = Result(moments={(variant, self._shard.split): moments_of(pixels[batch.valid[variant]])})
+            self._result.add(more)
         originals = {}
         for sample in batch.samples:
             entry = self._work.recomputed.get(sample.position)

@@ -1,0 +1,148 @@
+"""Promise: ``verify`` names what is wrong with float32 images, factors and means, also under hashes that fit."""
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import verify
+from pipeline.build import main
+from tests.test_verify import read_manifest, read_members, rehash, write_manifest, write_members
+
+KEY = "train-00000004"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exact") / "out"
+    job = [
+        "--dataset",
+        "sample",
+        "--ranks",
+        "3,9",
+        "--limit",
+        "12",
+        "--exact",
+        "--factors",
+        "--workers",
+        "0",
+        "--quiet",
+    ]
+    assert main([*job, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def out(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "out"))
+
+
+@pytest.fixture
+def faults(capsys: pytest.CaptureFixture[str], out: Path) -> Callable[[], list[str]]:
+    def lines() -> list[str]:
+        capsys.readouterr()
+        assert verify.main([str(out), "--workers", "1", "--sample", "1000"]) == 1
+        return capsys.readouterr().err.splitlines()
+
+    return lines
+
+
+def change(out: Path, variant: str, edit: Callable[[np.ndarray], np.ndarray]) -> str:
+    """Another array for one sample, under hashes that fit; gives the tar's name."""
+    name = f"sample-{variant}/sample-{variant}-train-000000.tar"
+    members = []
+    for member, content in read_members(out / name):
+        if member == f"{KEY}.npy":
+            file = io.BytesIO()
+            np.save(file, edit(np.load(io.BytesIO(content))))
+            content = file.getvalue()
+        members.append((member, content))
+    write_members(out / name, members)
+    rehash(out)
+    return name
+
+
+def moved(image: np.ndarray) -> np.ndarray:
+    image[3, 4, 1] += 1e-4
+    return image
+
+
+def test_an_exact_output_is_proven(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify.main([str(out), "--workers", "1"]) == 0
+    told = capsys.readouterr()
+    assert "rank3-exact" in told.out
+    assert told.err == ""
+
+
+@pytest.mark.parametrize("variant", ["rank3-exact", "highrank9-exact"])
+def test_a_value_a_little_off_is_named(out: Path, faults: Callable[[], list[str]], variant: str) -> None:
+    name = change(out, variant, moved)
+    lines = [line for line in faults() if KEY in line]
+    assert any(line.startswith(f"{name}: {KEY}: green: 1 of 1,024 values are not those") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("edit", "line"),
+    [
+        (lambda image: image.astype(np.float64), "float64 of shape (32, 32, 3), not float32 (h, w, 3)"),
+        (lambda image: image[:31], "not float32 of shape (32, 32, 3)"),
+        (lambda image: image * np.nan, "it has values that are no numbers"),
+        (lambda image: np.asfortranarray(image), "float32 of shape (32, 32, 3), not float32 (h, w, 3)"),
+        (lambda image: np.array([{}, 1], object), "object of shape (2,), not float32 (h, w, 3)"),
+    ],
+)
+def test_what_is_no_float_image_is_named(
+    out: Path, faults: Callable[[], list[str]], edit: Callable[[np.ndarray], np.ndarray], line: str
+) -> None:
+    name = change(out, "rank3-exact", edit)
+    assert any(told.startswith(f"{name}: {KEY}.npy: ") and line in told for told in faults())
+
+
+@pytest.mark.parametrize("part", ["u", "s", "v"])
+def test_changed_factors_are_named(out: Path, faults: Callable[[], list[str]], part: str) -> None:
+    path = next((out / "factors.zarr" / "train" / part).glob("c.*"))
+    values = np.fromfile(path, "<f4")
+    row = len(values) // 1250
+    values[4 * row] += 0.01
+    values.tofile(path)
+    rehash(out)
+    assert any(line.startswith(f"factors.zarr/train: {KEY}: row 4: red: at rank 1 ") for line in faults())
+
+
+def test_lost_factors_are_named(out: Path, faults: Callable[[], list[str]]) -> None:
+    shutil.rmtree(out / "factors.zarr" / "test")
+    assert any(line.startswith("factors.zarr/test/u/zarr.json: missing") for line in faults())
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+@pytest.mark.parametrize("variant", ["rank3", "highrank9-exact"])
+def test_a_mean_that_is_not_that_of_the_pixels_is_named(
+    out: Path, faults: Callable[[], list[str]], variant: str, name: str
+) -> None:
+    manifest = read_manifest(out)
+    manifest["variants"][variant]["splits"]["test"][name][1] += 3e-5  # the card has four digits
+    write_manifest(out, manifest)
+    rehash(out)
+    assert any(f"{variant} test: the {name} is not that of its pixels" in line for line in faults())
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "line"),
+    [
+        ("numerics", "high_scale", "7", "numerics is not the contract that is proven here"),
+        ("numerics", "contract", 9, "numerics is not the contract that is proven here"),
+        ("job", "limit", 3, "job.limit is 3, but a split has more entries"),
+        ("image", "side", 31, "float32 (12, 3, 32), not float32 (12, 3, 31)"),
+        ("factors", "rank", 8, "not float32 (12, 3, 32, 8)"),
+    ],
+)
+def test_an_edited_manifest_is_named(
+    out: Path, faults: Callable[[], list[str]], section: str, key: str, value: object, line: str
+) -> None:
+    manifest = read_manifest(out)
+    manifest[section][key] = value
+    write_manifest(out, manifest)
+    assert any(line in told for told in faults())
