@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import build
+from pipeline import build, export, verify
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -63,21 +63,23 @@ def test_every_build_command_builds_and_every_verify_command_proves(
             if named.startswith("cifar"):  # the real ones cannot be downloaded in a test
                 arguments = [*arguments, "--data-dir", f"data/{named}", "--allow-unverified", "--limit", "70"]
             assert build.main([*arguments, "--workers", "0"]) == 0, capsys.readouterr().err
+        elif module == "pipeline.export":
+            assert export.main(arguments) == 0, capsys.readouterr().err
         else:
-            from pipeline import verify
 
             unverified = ["--allow-unverified"] if "--source" in arguments else []
             assert verify.main([*arguments, *unverified]) == 0, capsys.readouterr().err
         ran.append(module)
     assert ran.count("pipeline.build") == 4
     assert ran.count("pipeline.verify") == 2
+    assert ran.count("pipeline.export") == 2
 
 
 def test_every_python_block_runs_on_an_output(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
-    arguments = "--dataset cifar10 --ranks 5 --data-dir data/cifar10 --allow-unverified --samples-per-shard 1"
+    arguments = "--dataset cifar10 --ranks 5 --components low,high,full --data-dir data/cifar10 --allow-unverified --samples-per-shard 1"
     assert build.main([*arguments.split(), "--limit", "40", "--workers", "0", "--out", "forty/cifar10"]) == 0
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 3
     for block in blocks("python"):
         code = block.replace("out/cifar10", "forty/cifar10").replace('"forty', f'"{workplace}/forty')
         done = subprocess.run(
