@@ -1,0 +1,131 @@
+"""Every example of docs/clients.md, and of the cards of an output, runs and gives every sample once."""
+
+import importlib
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
+from tests.clients.conftest import COUNTS, SHARDS, Output
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = (ROOT / "docs" / "clients.md").read_text()
+CLIENTS = ("webdataset", "datasets", "timm", "wids", "nvidia.dali", "torchdata")
+Run = Callable[[str, Path], dict[str, Any]]
+pytestmark = pytest.mark.filterwarnings("ignore:String specifications")
+
+
+class TorchvisionStub(MetaPathFinder, Loader):
+    """``import timm.data`` needs torchvision, which has no CPU build; nothing of it is called on the way to an output."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return ModuleSpec(name, self, is_package=True) if name.partition(".")[0] == "torchvision" else None
+
+    def create_module(self, spec: ModuleSpec) -> Any:
+        return MagicMock(name=spec.name, __path__=[], __spec__=spec, __name__=spec.name)
+
+    def exec_module(self, module: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def timm() -> Iterator[None]:
+    """timm can be imported, for this module."""
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError):  # built for another torch: "operator torchvision::nms does not exist"
+        before = set(sys.modules)
+        finder = TorchvisionStub()
+        sys.meta_path.insert(0, finder)
+        pytest.importorskip("timm.data")
+        yield
+        sys.meta_path.remove(finder)
+        for name in set(sys.modules) - before:
+            if name.partition(".")[0] in ("torchvision", "timm"):
+                del sys.modules[name]
+    else:
+        yield
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs an example in a folder; gives its variables. Skips where its client is not here."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+    def execute(example: str, folder: Path) -> dict[str, Any]:
+        client = client_of(example)
+        if client == "timm":
+            request.getfixturevalue("timm")
+        elif importlib.util.find_spec(client.partition(".")[0]) is None:
+            pytest.skip(f"{client} is not here")
+        monkeypatch.chdir(folder)
+        variables: dict[str, Any] = {}
+        exec(compile(example, client, "exec"), variables)
+        return variables
+
+    return execute
+
+
+def client_of(example: str) -> str:
+    [client] = {name for name in CLIENTS if re.search(rf"^(import|from) {re.escape(name)}\b", example, re.M)} - (
+        {"webdataset"} if "torchdata" in example else set()
+    )
+    return client
+
+
+def blocks(text: str, language: str = "python") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+def count(client: str, data: Any) -> int:
+    if client == "nvidia.dali":
+        data.build()
+        data.run()
+        return int(data.epoch_size("reader"))
+    if client == "torchdata":
+        return sum(len(labels) for _, labels in data)
+    if client == "wids":
+        return sum(1 for i in range(len(data)) if data[i][".png"])
+    return sum(1 for _ in data)
+
+
+def test_there_is_one_example_for_each_client() -> None:
+    assert [client_of(block) for block in blocks(DOCUMENT)] == list(CLIENTS)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_the_documents_example_gives_every_sample(client: str, cifar: Output, run: Run) -> None:
+    [example] = [block for block in blocks(DOCUMENT) if client_of(block) == client]
+    last = len(SHARDS["train"]) - 1
+    variables = run(example.replace("{000000..000039}", f"{{000000..{last:06d}}}"), cifar.root.parent.parent)
+    assert count(client, variables["train"]) == COUNTS["train"]
+    if client in ("datasets", "timm"):
+        assert count(client, variables["alone"]) == COUNTS["test" if client == "timm" else "train"]
+    if client == "datasets":
+        assert count(client, variables["stream"]) == COUNTS["train"]
+
+
+def test_the_documents_tar_command_runs(cifar: Output, tmp_path: Path) -> None:
+    [command] = blocks(DOCUMENT, "bash")
+    (tmp_path / "out").symlink_to(cifar.root.parent)
+    (tmp_path / "pictures").mkdir()
+    subprocess.run(command.split(), check=True, cwd=tmp_path)
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == SHARDS["test"][0]
+
+
+@pytest.mark.parametrize("client", ["webdataset", "datasets", "timm", "wids"])
+@pytest.mark.parametrize("place", ["", "cifar10-highrank5", "cifar10-full"])
+def test_the_cards_own_example_works_in_the_cards_folder(client: str, place: str, cifar: Output, run: Run) -> None:
+    card = (cifar.root / place / "README.md").read_text()
+    [example] = [block for block in blocks(card) if client_of(block) == client]
+    assert count(client, run(example, cifar.root / place)["data"]) == COUNTS["train"]
