@@ -50,6 +50,9 @@ def _parser() -> Parser:
     target.add_argument("--out", metavar="DIR", help="default out/<name>")
     target.add_argument("--name", metavar="NAME", help="of the output's variants (default: the dataset's)")
     target.add_argument("--workers", metavar="N", help="processes (default: all cores); 0: this one, without Ray")
+    target.add_argument(
+        "--address", metavar="ADDR", help="of a Ray cluster: auto or host:port (default: none, or the Ray job's)"
+    )
     target.add_argument("--config", metavar="FILE", help="job file, its section metadata.job; flags win over it")
     target.add_argument("--max-rejects", metavar="N", help="unreadable images that are no failure (default 0)")
     switch = parser.add_argument_group("switches")

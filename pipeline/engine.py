@@ -1,4 +1,4 @@
-"""Runs shard tasks: in this process, or on Ray with one task per shard. The only module that imports Ray."""
+"""Runs shard tasks: in this process, or on Ray with one task per shard. Only it and ``cluster`` import Ray."""
 
 import contextlib
 import functools
@@ -7,18 +7,24 @@ import os
 import secrets
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import runtime
+from pipeline import cluster, runtime
 from pipeline.attempt import ATTEMPTS, Failure, attempt
+from pipeline.cluster import Pool
 from pipeline.errors import PipelineError
+from pipeline.plan import Shard
 from pipeline.work import Progress, ShardTask
 
 # Tasks handed to Ray beyond those that run, for each worker: enough that none waits for the driver.
 _AHEAD = 1
+# Tries of a shard whose node went down: that is rarely the shard's fault, and on preemptible machines it is usual.
+_NODES = 10
+_LOOK = 2.0  # seconds between looks at how large the cluster is
 _OBJECT_STORE = 80 * 2**20  # bytes; only records pass through it
 
 Done = Callable[[ShardTask, Progress], None]
@@ -33,28 +39,40 @@ class ShardError(PipelineError):
         self.details = details
 
 
+@dataclass(frozen=True)
+class NodeLost(Failure):
+    """The node that had the shard in work is gone."""
+
+
 def run(
     tasks: list[ShardTask],
-    workers: int,
+    workers: int | None,
     done: Done,
     retry: Retry,
     report: Callable[[Progress], None],
     ready: Callable[[], None],
+    address: str | None = None,
 ) -> None:
     """Build every shard.
 
     Args:
-        workers: processes; 0 for this one, without Ray.
+        workers: processes; 0 for this one, without Ray; None, with an address, for all that the cluster has.
         done: called once per finished shard, in the order in which they finish.
         retry: called before a shard is tried again.
         report: called after every batch of a shard that is built in this process.
         ready: called when the workers stand ready and the first shard begins.
+        address: ``host:port`` of a Ray cluster; None for a Ray of our own on this machine.
 
     Raises:
+        PipelineError: the cluster or one of its nodes cannot do the job; nothing has been begun.
         ShardError: a shard failed for good. What other shards have committed stays.
     """
-    if workers:
-        _run_on_ray(tasks, workers, done, retry, ready)
+    if address:
+        with cluster.connect(address, tasks[0], workers) as pool:
+            _run_on_ray(tasks, pool, done, retry, ready)
+    elif workers:
+        with _local_ray(workers) as pool:
+            _run_on_ray(tasks, pool, done, retry, ready)
     else:
         ready()
         for task in tasks:
@@ -73,33 +91,32 @@ def _run_here(task: ShardTask, done: Done, retry: Retry, report: Callable[[Progr
 def _again_or_raise(task: ShardTask, failure: Failure, tries: int, retry: Retry) -> None:
     if not failure.again:
         raise ShardError(failure.message, failure.details)
-    if tries >= ATTEMPTS:
-        raise ShardError(f"{failure.message} (tried {ATTEMPTS} times)")
+    most = _NODES if isinstance(failure, NodeLost) else ATTEMPTS
+    if tries >= most:
+        raise ShardError(f"{failure.message} (tried {most} times)")
     retry(task, failure)
 
 
-def _run_on_ray(tasks: list[ShardTask], workers: int, done: Done, retry: Retry, ready: Callable[[], None]) -> None:
-    with _local_ray(workers) as ray:
-        # Retries are ours, so that they are bounded per shard, counted and told.
-        remote = ray.remote(num_cpus=1, max_retries=0)(attempt)
-        warm = ray.remote(num_cpus=1)(_warm_up)
-        ray.get([warm.remote() for _ in range(workers)])
-        waiting = deque((task, 1) for task in tasks)
-        running: dict[Any, tuple[ShardTask, int]] = {}
-        ready()
-        while waiting or running:
-            while waiting and len(running) < workers * (1 + _AHEAD):
-                task, tries = waiting.popleft()
-                running[remote.remote(task)] = (task, tries)
-            finished, _ = ray.wait(list(running))
-            for reference in finished:
-                task, tries = running.pop(reference)
-                result = _result(ray, reference, task)
-                if isinstance(result, Progress):
-                    done(task, result)
-                else:
-                    _again_or_raise(task, result, tries, retry)
-                    waiting.append((task, tries + 1))
+def _run_on_ray(tasks: list[ShardTask], pool: Pool, done: Done, retry: Retry, ready: Callable[[], None]) -> None:
+    waiting = deque(tasks)
+    tries: Counter[tuple[Shard, type[Failure]]] = Counter()  # of each shard, by what became of them
+    running: dict[Any, ShardTask] = {}
+    ready()
+    while waiting or running:
+        most = max(pool.size() * (1 + _AHEAD), 1)
+        while waiting and len(running) < most:
+            task = waiting.popleft()
+            running[pool.submit(task)] = task
+        finished, _ = pool.ray.wait(list(running), timeout=_LOOK)
+        for reference in finished:
+            task = running.pop(reference)
+            result = _result(pool.ray, reference, task)
+            if isinstance(result, Progress):
+                done(task, result)
+            else:
+                tries[task.shard, type(result)] += 1
+                _again_or_raise(task, result, tries[task.shard, type(result)], retry)
+                waiting.append(task)
 
 
 def _warm_up() -> None:
@@ -114,6 +131,8 @@ def _result(ray: Any, reference: Any, task: ShardTask) -> Progress | Failure:
         return result
     except ray.exceptions.OutOfMemoryError:
         return Failure(f"shard {task.shard.name}: Ray stopped its worker for want of memory; try fewer --workers", True)
+    except ray.exceptions.NodeDiedError:
+        return NodeLost(f"shard {task.shard.name}: its node went down", again=True)
     except ray.exceptions.RayError as error:
         return Failure(f"shard {task.shard.name}: its worker died ({type(error).__name__})", again=True)
 
@@ -152,7 +171,7 @@ def _start_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _local_ray(workers: int) -> Iterator[Any]:
+def _local_ray(workers: int) -> Iterator[Pool]:
     """A Ray of our own on this machine, silent, without a dashboard, usage statistics or traces in the home folder."""
     package_root = str(Path(__file__).resolve().parent.parent)
     settings = {
@@ -181,7 +200,10 @@ def _local_ray(workers: int) -> Iterator[Any]:
                 object_store_memory=_OBJECT_STORE,
             )
         try:
-            yield ray
+            warm = ray.remote(num_cpus=1)(_warm_up)
+            ray.get([warm.remote() for _ in range(workers)])
+            # Retries are ours, so that they are bounded per shard, counted and told.
+            yield Pool(ray, ray.remote(num_cpus=1, max_retries=0)(attempt).remote, lambda: workers)
         finally:
             ray.shutdown()
     finally:

@@ -35,6 +35,7 @@ class Job:
     samples_per_shard: int | None = None
     limit: int | None = None
     workers: int | None = None
+    address: str | None = None
     max_rejects: int = 0
     allow_unverified: bool = False
     overwrite: bool = False
@@ -64,6 +65,8 @@ class Job:
         exact, dtype = given.pop("exact", False), given.pop("factors", None)
         factors = Factors(max(ranks), dtype) if dtype else None
         fields = {key.replace("-", "_"): value for key, value in given.items()}
+        if given.get("address") not in (None, "local") and given.get("workers") == 0:
+            raise UsageError("workers: 0 builds in this process, which does not go with --address; leave one of them out")
         cuts = variants(ranks, components, exact)
         return cls(dataset=dataset, name=name, out=out, variants=cuts, factors=factors, **fields)
 
@@ -162,6 +165,18 @@ def _factors(key: str, value: Any) -> str | None:
     return _choice(tuple(DTYPES))(key, value)
 
 
+def _address(key: str, value: Any) -> str:
+    text = _text(key, value)
+    if "://" in text:
+        raise UsageError(
+            f"{key}: {text!r} is not of the form host:port; a build runs on a node of its cluster, where auto is enough, "
+            f"and ray job submit takes it there from elsewhere"
+        )
+    if text not in ("auto", "local") and not re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}", text):
+        raise UsageError(f"{key}: {text!r} is neither auto, local nor host:port, as in 10.0.0.1:6379")
+    return text
+
+
 # Every option, by the name of its flag, which is also its key in a job file.
 OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "dataset": _choice(DATASETS),
@@ -178,6 +193,7 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "samples-per-shard": _integer(1, 1_000_000),
     "limit": _integer(1),
     "workers": _integer(0),
+    "address": _address,
     "max-rejects": _integer(0),
     "allow-unverified": _flag,
     "overwrite": _flag,

@@ -5,11 +5,11 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import command, engine, manifest, output
+from pipeline import cluster, command, engine, manifest, output
 from pipeline.attempt import Failure
 from pipeline.commit import Record, Reject
 from pipeline.content import Content, geometry_of, resolve
@@ -82,6 +82,7 @@ def build(job: Job) -> Outcome:
         PipelineError: why it could not be finished, and what to do. What is committed stays.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the same command goes on.
     """
+    job = replace(job, address=None if job.workers == 0 else cluster.find(job.address))
     source, plan = plan_job(job)
     _make_root(job)
     run = uuid.uuid4().hex[:12]
@@ -106,7 +107,6 @@ def _build(job: Job, source: Source, plan: Plan, store: LocalStore, run: str) ->
     output.log_run(store, _log(run, "started", workers=job.workers, shards=len(tasks)))
     outcome = Outcome({})
     if tasks:
-        store.delete(manifest.NAME)
         _run(job, plan, tasks, outcome, store)
     outcome.manifest = output.finish(store, plan, run, job.recheck)
     took = {"working": round(outcome.working, 3), "seconds": {k: round(v, 3) for k, v in outcome.seconds.items()}}
@@ -168,9 +168,14 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
         line.show(progress.images + len(progress.rejects), progress.seconds)
         _check_rejects(in_place + outcome.images + progress.images, rejects + progress.rejects)
 
-    workers = min(len(tasks), os.cpu_count() or 1 if job.workers is None else job.workers)
+    def ready() -> None:
+        store.delete(manifest.NAME)
+        line.start()
+
+    workers = (os.cpu_count() or 1) if job.workers is None and not job.address else job.workers
+    workers = None if workers is None else min(len(tasks), workers)
     try:
-        engine.run(tasks, workers, done, retry, report, ready=line.start)
+        engine.run(tasks, workers, done, retry, report, ready, job.address)
     except engine.ShardError as error:
         if error.details:
             (store.root / BUILD / "error.txt").write_text(error.details)
