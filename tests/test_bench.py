@@ -29,7 +29,7 @@ def test_baseline_and_pipeline_make_the_same_pixels(component: str, tmp_path: Pa
     job = Job.parse(options | {"out": str(tmp_path / "ours")})
     run.build(job)
     source, plan = run.plan_job(job)
-    baseline.build(source, plan.entries(plan.shards[0]), (3, 10), tmp_path / "theirs")
+    baseline.build(source, plan.entries(plan.shards[0]), plan.content.geometry, (3, 10), tmp_path / "theirs")
     for rank in (3, 10):
         name = f"{component}{rank}"
         ours = pixels(tmp_path / "ours" / f"sample-{name}" / f"sample-{name}-train-000000.tar")
@@ -42,4 +42,4 @@ def test_photograph_folders_have_what_a_224_benchmark_needs(tmp_path: Path) -> N
     inputs.photograph_folder(tmp_path, 9)
     files = sorted(tmp_path.rglob("*.jpg"))
     assert len(files) == 9
-    assert {Image.open(file).size for file in files} == {(224, 224)}
+    assert {Image.open(file).size for file in files} == {(500, 375)}

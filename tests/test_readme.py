@@ -66,7 +66,6 @@ def test_every_build_command_builds_and_every_verify_command_proves(
         elif module == "pipeline.export":
             assert export.main(arguments) == 0, capsys.readouterr().err
         else:
-
             unverified = ["--allow-unverified"] if "--source" in arguments else []
             assert verify.main([*arguments, *unverified]) == 0, capsys.readouterr().err
         ran.append(module)
@@ -77,7 +76,8 @@ def test_every_build_command_builds_and_every_verify_command_proves(
 
 def test_every_python_block_runs_on_an_output(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
-    arguments = "--dataset cifar10 --ranks 5 --components low,high,full --data-dir data/cifar10 --allow-unverified --samples-per-shard 1"
+    arguments = "--dataset cifar10 --ranks 5 --components low,high,full --data-dir data/cifar10 --allow-unverified "
+    arguments += "--samples-per-shard 1"
     assert build.main([*arguments.split(), "--limit", "40", "--workers", "0", "--out", "forty/cifar10"]) == 0
     assert len(blocks("python")) == 3
     for block in blocks("python"):
