@@ -12,7 +12,12 @@ from pipeline.errors import UsageError, nearest
 if TYPE_CHECKING:  # numpy and Pillow must not slow down --help
     from pipeline.sources.index import Source
 
-DATASETS: tuple[str, ...] = ("sample", "cifar10", "cifar100", "folder")
+DATASETS: tuple[str, ...] = ("sample", "cifar10", "cifar100", "imagenet", "folder", "webdataset")
+_TAKES = {
+    "imagenet": "a folder with ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, or train/<synset>/ and val/<synset>/",
+    "folder": "a folder with train/<class>/... or <class>/... in it",
+    "webdataset": "a folder with .tar shards in it",
+}
 
 
 def open_source(
@@ -20,34 +25,51 @@ def open_source(
     data_dir: Path | None = None,
     *,
     allow_unverified: bool = False,
+    label_key: str | None = None,
+    classes: Path | None = None,
+    download: bool = True,
     report: Callable[[int, int], None] | None = None,
 ) -> Source:
     """The source of a dataset, found on disk; CIFAR is unpacked or downloaded once if it must be.
 
     Args:
         dataset: one of ``DATASETS``.
-        data_dir: where its files lie; required for ``folder``, refused for ``sample``.
+        data_dir: where its files lie; refused for ``sample``, optional for CIFAR.
         allow_unverified: read CIFAR files although their official checksum does not match.
+        label_key: of ``webdataset``: the field of a sample's json that is its label; None for its ``cls`` member.
+        classes: of ``webdataset``: a file of class names, one to a line.
+        download: False refuses to, in one line.
         report: called with (bytes done, bytes in all) during a download; None writes progress to stderr.
 
     Raises:
-        UsageError: unknown dataset, or a data directory where none or one is wanted.
+        UsageError: unknown dataset, or an option that does not go with it, or one that is missing.
         PipelineError: the data is missing, damaged, or cannot be downloaded.
     """
+    if dataset != "webdataset" and (label_key is not None or classes is not None):
+        option = "label-key" if label_key is not None else "classes"
+        raise UsageError(f"{option}: goes with --dataset webdataset only, whose samples may carry a json")
+    if dataset in _TAKES and data_dir is None:
+        raise UsageError(f"--dataset {dataset} needs --data-dir, {_TAKES[dataset]}")
     if dataset == "sample":
         if data_dir is not None:
             raise UsageError("--data-dir does not go with --dataset sample: its photographs come with scikit-image")
         from pipeline.sources.sample import Sample
 
         return Sample()
-    if dataset == "folder":
-        if data_dir is None:
-            raise UsageError("--dataset folder needs --data-dir, a folder with train/<class>/... or <class>/... in it")
+    if dataset == "imagenet" and data_dir is not None:
+        from pipeline.sources.imagenet import open_imagenet
+
+        return open_imagenet(data_dir)
+    if dataset == "webdataset" and data_dir is not None:
+        from pipeline.sources.webdataset import WebDataset
+
+        return WebDataset(Path(os.path.abspath(data_dir)), label_key, classes)
+    if dataset == "folder" and data_dir is not None:
         from pipeline.sources.folder import Folder
 
         return Folder(Path(os.path.abspath(data_dir)))  # workers have another current directory
     if dataset in ("cifar10", "cifar100"):
         from pipeline.sources.cifar import open_cifar
 
-        return open_cifar(dataset, data_dir, allow_unverified=allow_unverified, report=report)
+        return open_cifar(dataset, data_dir, allow_unverified=allow_unverified, download=download, report=report)
     raise UsageError(f"unknown dataset {dataset!r}{nearest(dataset, DATASETS)}; allowed: {', '.join(DATASETS)}")

@@ -21,11 +21,12 @@ def open_cifar(
     data_dir: Path | None,
     *,
     allow_unverified: bool = False,
+    download: bool = True,
     report: Callable[[int, int], None] | None = None,
 ) -> "Cifar":
     """``cifar10`` or ``cifar100``, found, unpacked or downloaded. Arguments and errors as ``open_source``."""
     manifest = cifar_manifest.load(dataset)
-    folder, layout = locate(manifest, data_dir, report=report)
+    folder, layout = locate(manifest, data_dir, download=download, report=report)
     return Cifar(manifest, folder, layout, allow_unverified)
 
 

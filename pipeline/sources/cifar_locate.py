@@ -16,7 +16,9 @@ def cache_folder(dataset: str) -> Path:
     try:
         base = Path(home) if os.path.isabs(home) else Path.home() / ".cache"  # a relative one is to be ignored (XDG)
     except RuntimeError:
-        raise PipelineError("there is no home folder to keep downloads in: set XDG_CACHE_HOME, or give --data-dir") from None
+        raise PipelineError(
+            "there is no home folder to keep downloads in: set XDG_CACHE_HOME, or give --data-dir"
+        ) from None
     return base / "rank-shards" / dataset
 
 
@@ -26,6 +28,7 @@ def locate(
     *,
     cache: Path | None = None,
     base_url: str | None = None,
+    download: bool = True,
     report: Callable[[int, int], None] | None = None,
 ) -> tuple[Path, Layout]:
     """The folder that holds a layout's batch files, and that layout; the binary one where both are there.
@@ -35,7 +38,7 @@ def locate(
             is unpacked into the cache). None: the cache, into which the pickle archive is downloaded if need be.
         cache: instead of ``cache_folder``.
         base_url: downloads come from here instead of the authors' server.
-        report: as in ``open_source``.
+        download, report: as in ``open_source``.
 
     Raises:
         PipelineError: nothing there, something missing, or no download.
@@ -61,6 +64,12 @@ def locate(
         raise PipelineError(partial)
     if data_dir is not None:
         raise PipelineError(f"{data_dir} holds no {manifest.title}: --data-dir takes {_wanted(manifest)}")
+    if not download:
+        archive = manifest.layout("python").archive
+        raise PipelineError(
+            f"{manifest.title} is not here, and --dry-run downloads nothing: give --data-dir, or build, "
+            f"which fetches {archive.bytes / 1e6:,.0f} MB once"
+        )
     return _download(manifest.layout("python"), cache, base_url, report)
 
 

@@ -1,0 +1,153 @@
+"""ImageNet (ILSVRC 2012), from its official archives or from folders, with the same names and order in every form."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import PipelineError
+from pipeline.geometry import Geometry
+from pipeline.sources import imagenet_manifest
+from pipeline.sources.imagenet_archive import list_train, list_val
+from pipeline.sources.imagenet_labels import find_labels
+from pipeline.sources.imagenet_locate import Place, locate
+from pipeline.sources.imagenet_manifest import ImagenetManifest
+from pipeline.sources.imagenet_tar import read_member
+from pipeline.sources.imagenet_tree import is_flat, list_flat, list_tree
+from pipeline.sources.images import decode_image
+from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
+
+_HEADER_NAME = 90  # bytes of names that stand in a member's header whole, whatever folder is before them
+
+
+def open_imagenet(data_dir: Path) -> "Imagenet":
+    """ImageNet, found in a folder. Raises PipelineError where there is none."""
+    root = Path(os.path.abspath(data_dir))  # workers have another current directory
+    manifest = imagenet_manifest.load()
+    try:
+        return Imagenet(root, tuple(locate(manifest, root).items()))
+    except OSError as error:
+        raise PipelineError(f"{error.filename or root} cannot be read: {error.strerror}") from None
+
+
+@dataclass(frozen=True)
+class Imagenet:
+    """The splits ``train`` and ``val`` (or one of them), each in the form that ``places`` says.
+
+    An entry's name is ``<synset>/<file name>`` in every form, and the order is bytewise by (synset, file name). Classes
+    are the synsets that have an image, in the official order: with all of them labels are the official 0..999.
+    """
+
+    root: Path
+    places: tuple[tuple[str, Place], ...]
+    default_order = "shuffled"  # no annotation: the same for all, not a field
+    default_geometry = Geometry(resize=256, crop=224)
+
+    def index(self) -> SourceIndex:
+        """List every image; archives once, then from the saved index.
+
+        Raises:
+            PipelineError: an archive is half-downloaded or another one, a synset is unknown, or labels are missing.
+        """
+        manifest = imagenet_manifest.load()
+        listed = {split: self._list(manifest, split, place) for split, place in self.places}
+        present = {name.partition("/")[0] for index in listed.values() for name in index.names}
+        classes = [synset for synset in manifest.synsets if synset in present]
+        labels = {synset: label for label, synset in enumerate(classes)}
+        for index in listed.values():
+            index.labels[:] = [labels[name.partition("/")[0]] for name in index.names]
+        return SourceIndex(
+            classes=classes,
+            splits=listed,
+            shape=None,
+            title=manifest.title,
+            terms=manifest.terms,
+            note=_note(manifest, classes, listed),
+        )
+
+    def read(self, entry: Entry, most: int | None = None) -> bytes:
+        """The image file, or its first bytes. Raises OSError, also where its archive or file has changed since."""
+        path = os.path.join(self.root, entry.file)
+        for _, place in self.places:
+            if place.file == entry.file and place.bytes is not None:
+                size = os.stat(path).st_size
+                if size != place.bytes:
+                    raise OSError(f"{path} has {size:,} bytes, it had {place.bytes:,} when it was indexed")
+                name = os.fsencode(os.path.basename(entry.name))
+                return read_member(path, entry.offset, entry.size, name if len(name) < _HEADER_NAME else b"", most)
+        with open(path, "rb", buffering=0) as file:
+            if most is not None:
+                return file.read(most) or b""
+            raw = file.readall()
+        if len(raw) != entry.size:
+            raise OSError(f"{path} has {len(raw)} bytes, it had {entry.size} when it was indexed")
+        return raw
+
+    def decode(self, raw: bytes) -> Picture:
+        """Any image. Raises Undecodable."""
+        return decode_image(raw)
+
+    def _list(self, manifest: ImagenetManifest, split: str, place: Place) -> SplitIndex:
+        """A split in its order, without labels (all 0)."""
+        path = self.root / place.file
+        archive = place.bytes is not None
+        if archive and split == "train":
+            names, offsets, sizes = list_train(path, manifest.archives[split], manifest.synsets)
+            return _archived(names, place.file, offsets, sizes)
+        if archive:
+            names, offsets, sizes = list_val(path, manifest.archives[split])
+            names, order = _labelled(manifest, names, path, place)
+            return _archived(names, place.file, offsets[order], sizes[order])
+        if split == "val" and is_flat(path):
+            files = list_flat(path)
+            names, order = _labelled(manifest, files.names, path, place)
+            return _loose(names, [f"{place.file}/{files.names[i]}" for i in order], [files.sizes[i] for i in order])
+        files = list_tree(path, manifest.synsets)
+        return _loose(files.names, [f"{place.file}/{name}" for name in files.names], files.sizes)
+
+
+def _labelled(manifest: ImagenetManifest, files: list[str], path: Path, place: Place) -> tuple[list[str], np.ndarray]:
+    """Names ``<synset>/<file>`` in bytewise order, and for each its place in ``files``, int64 (n,)."""
+    labels = find_labels(place.beside, str(path), manifest.synsets)
+    names = []
+    for file in files:
+        synset = labels.synsets.get(file)
+        if synset is None:
+            raise PipelineError(f"{labels.file} says nothing of {file}, one of {len(files):,} images in {path}")
+        names.append(f"{synset}/{file}")
+    each = manifest.images["val"] // len(manifest.synsets)
+    if len(names) == manifest.images["val"]:
+        counts = np.unique([name.partition("/")[0] for name in names], return_counts=True)[1]
+        if len(counts) != len(manifest.synsets) or (counts != each).any():
+            raise PipelineError(f"{labels.file} does not give each synset {each} images: it is damaged; get it again")
+    order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
+    return [names[i] for i in order], order
+
+
+def _archived(names: list[str], file: str, offsets: np.ndarray, sizes: np.ndarray) -> SplitIndex:
+    zeros = np.zeros(len(names), np.int32)
+    return SplitIndex(names, zeros, [file], zeros.copy(), offsets, sizes)
+
+
+def _loose(names: list[str], files: list[str], sizes: list[int]) -> SplitIndex:
+    count = len(names)
+    return SplitIndex(
+        names=names,
+        labels=np.zeros(count, np.int32),
+        files=files,
+        file_ids=np.arange(count, dtype=np.int32),
+        offsets=np.zeros(count, np.int64),
+        sizes=np.array(sizes, np.int64),
+    )
+
+
+def _note(manifest: ImagenetManifest, classes: list[str], splits: dict[str, SplitIndex]) -> str:
+    """What of the complete set is not there, for the dataset card; the same for every form, empty for all of it."""
+    notes = []
+    if len(classes) < len(manifest.synsets):
+        notes.append(f"{len(classes):,} of {len(manifest.synsets):,} classes, so that labels are not the official ones")
+    for split, index in splits.items():
+        if len(index) != manifest.images[split]:
+            notes.append(f"{split}: {len(index):,} of {manifest.images[split]:,} images")
+    return "A part of the set. " + "; ".join(notes) + "." if notes else ""

@@ -1,0 +1,94 @@
+"""The saved index of archives: what a scan found, kept in the cache folder until an archive changes."""
+
+import contextlib
+import hashlib
+import json
+import os
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import PipelineError
+from pipeline.sources.cifar_locate import cache_folder
+
+FORMAT = 1  # one more with every change of what scans give
+Columns = dict[str, np.ndarray]
+
+
+def saved(dataset: str, archives: Sequence[Path], settings: str, scan: Callable[[], Columns]) -> Columns:
+    """What ``scan`` gives, from the cache where the same archives have been scanned with the same settings.
+
+    The key is every archive's path, size and time of change, which are compared when the index is loaded; a damaged
+    file in the cache is scanned anew. A cache that cannot be written is done without.
+
+    Args:
+        dataset: names the cache folder.
+        archives: absolute paths.
+        settings: anything else that the columns depend on.
+
+    Raises:
+        PipelineError: an archive cannot be read, or changes while it is scanned.
+    """
+    key = _key(archives, settings)
+    path = cache_folder(dataset) / f"{hashlib.sha256(str(archives[0]).encode(errors='replace')).hexdigest()[:16]}.npz"
+    columns = _load(path, key)
+    if columns is None:
+        try:
+            columns = scan()
+        except OSError as error:
+            raise PipelineError(f"{error.filename or archives[0]} cannot be read: {error.strerror or error}") from None
+        if _key(archives, settings) != key:
+            raise PipelineError(f"{archives[0].parent}: an archive changes while it is read; wait until it is complete")
+        _save(path, key, columns)
+    return columns
+
+
+def pack(names: Sequence[str]) -> np.ndarray:
+    """uint8: texts without NUL, one after the other, as one column."""
+    return np.frombuffer(os.fsencode("\0".join(names)), np.uint8)
+
+
+def unpack(column: np.ndarray) -> list[str]:
+    """The texts of ``pack``."""
+    return os.fsdecode(column.tobytes()).split("\0") if len(column) else []
+
+
+def _key(archives: Sequence[Path], settings: str) -> str:
+    """Format, settings, and (path, bytes, nanoseconds) of every archive, as SHA-256. Raises PipelineError."""
+    digest = hashlib.sha256(json.dumps([FORMAT, settings]).encode())
+    for archive in archives:
+        try:
+            status = archive.stat()
+        except OSError as error:
+            raise PipelineError(f"{archive} cannot be read: {error.strerror}") from None
+        digest.update(os.fsencode(archive) + f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
+def _load(path: Path, key: str) -> Columns | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:  # checks every column's CRC-32
+            if file["key"].tobytes().decode() == key:
+                return {name: file[name] for name in file.files if name != "key"}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        pass  # none there, or damaged: scanned again
+    return None
+
+
+def _save(path: Path, key: str, columns: Columns) -> None:
+    """Whole or not at all; another process may do the same at the same time."""
+    fresh = path.with_name(f"{path.stem}.part-{uuid.uuid4().hex}")
+    with contextlib.suppress(OSError):  # a full or read-only home costs the next run a scan, no more
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(fresh, "wb") as file:
+                np.savez(file, allow_pickle=False, **{"key": np.frombuffer(key.encode(), np.uint8), **columns})
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(fresh, path)
+        finally:
+            fresh.unlink(missing_ok=True)

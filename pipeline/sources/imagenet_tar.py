@@ -1,0 +1,205 @@
+"""Tar archives read in place: their headers only, member after member, each file where it lies."""
+
+import os
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pipeline.errors import PipelineError
+from pipeline.sources.ranges import read_range
+
+BLOCK = 512
+_REGULAR = b"0\x007"
+_DIRECTORY = b"5"
+_LARGEST_EXTENSION = 1 << 20  # bytes of a long name or a pax header
+_OCTAL_END = 8**11  # bytes, the first size that eleven octal digits do not hold
+_LARGEST_PADDING = 1 << 20  # bytes after the last member; writers fill up their last block
+_REFUSED = {
+    "1": "a hard link",
+    "2": "a symbolic link",
+    "3": "a device",
+    "4": "a device",
+    "6": "a pipe",
+    "S": "a sparse file",
+    "M": "a part of a file on several volumes",
+}
+
+
+class Header(NamedTuple):
+    """What a member's 512 bytes say, without extensions: its name as bytes, its size, and its type."""
+
+    name: bytes
+    size: int
+    kind: bytes
+
+
+class Member(NamedTuple):
+    """A regular file in an archive: its full name (without a leading ``./``) and where its bytes lie, in bytes."""
+
+    name: str
+    offset: int
+    size: int
+
+
+def parse(block: bytes) -> Header | None:
+    """A header, or None where 512 bytes are none: wrong length, checksum or numbers. POSIX pax, section "ustar"."""
+    if len(block) != BLOCK:
+        return None
+    try:
+        checksum = int(block[148:156].strip(b" \0") or b"0", 8)
+        # Adler-32's low half is 1 + the sum of the bytes: ten times as fast as sum().
+        found = (zlib.adler32(block) & 0xFFFF) - 1 - sum(block[148:156]) + 8 * ord(" ")
+        if (found - checksum) % 65521:
+            return None
+        size = _number(block[124:136])
+    except ValueError:
+        return None
+    name = block[:100].partition(b"\0")[0]
+    if block[257:263] == b"ustar\0" and block[345]:
+        name = block[345:500].partition(b"\0")[0] + b"/" + name
+    return Header(name, size, block[156:157])
+
+
+def scan(descriptor: int, archive: str, start: int = 0, size: int | None = None) -> Iterator[Member]:
+    """The regular files of an archive, in its order; long names (GNU) and pax headers are read.
+
+    One positional read of 512 bytes a member, and none of its content: about 3 µs each from the page cache.
+
+    Args:
+        descriptor: of an open file; its position is neither used nor moved.
+        archive: what errors call it.
+        start, size: where the archive lies in the file, in bytes; by default it is the whole file.
+
+    Raises:
+        PipelineError: it is cut off, no tar, or holds links, sparse files or anything else that is no plain file.
+        OSError: the file cannot be read.
+    """
+    end = start + (os.fstat(descriptor).st_size - start if size is None else size)
+    position = start
+    extended: dict[str, str] = {}
+    while True:
+        block = os.pread(descriptor, BLOCK, position) if position + BLOCK <= end else b""
+        if len(block) < BLOCK:
+            raise PipelineError(
+                f"{archive} is half-downloaded or cut off: it has no end mark after {end - start:,} bytes; get it again"
+            )
+        if not block[0] and not any(block):
+            return _check_end(descriptor, archive, position, start, end)
+        header = parse(block)
+        if header is None:
+            what = "is no tar archive" if position == start else f"is damaged at byte {position - start:,}"
+            raise PipelineError(f"{archive} {what}: get it again")
+        name, length, kind = header
+        offset = position + BLOCK
+        if length < 0:
+            raise PipelineError(f"{archive}: {_text(name)!r} has a negative size; it is damaged or made to do harm")
+        if kind in b"xgLK":
+            if length > _LARGEST_EXTENSION:
+                raise PipelineError(f"{archive} has a name of {length:,} bytes; it is damaged or made to do harm")
+            if offset + length <= end:  # else told as cut off, above
+                content = os.pread(descriptor, length, offset)
+                extended.update(_extension(archive, kind, content))
+            position = offset + -(-length // BLOCK) * BLOCK
+            continue
+        path = extended.pop("path", None) or _text(name)
+        if "size" in extended:
+            length = _size(archive, path, extended["size"], length)
+        extended = {}
+        path = path.removeprefix("./")
+        if kind in _DIRECTORY or (kind == b"\0" and path.endswith("/")):
+            position = offset
+            continue
+        if kind not in _REGULAR or offset + length > end:
+            raise PipelineError(f"{archive}{_fault(path, kind, offset + length - start, end - start)}")
+        yield Member(path, offset, length)
+        position = offset + -(-length // BLOCK) * BLOCK
+
+
+def read_member(path: str, offset: int, size: int, name: bytes, most: int | None = None) -> bytes:
+    """A member's bytes, or the first ``most`` of them, if its header still stands before them.
+
+    Args:
+        offset, size: as ``scan`` gave them.
+        name: bytes that stand in its header's name; empty where only the size is to be compared.
+
+    Raises:
+        OSError: the archive cannot be read, or is not the one that was indexed.
+    """
+    raw = read_range(path, offset - BLOCK, BLOCK + (size if most is None else min(most, size)))
+    header = parse(raw[:BLOCK])
+    if header is None or header.size != size or name not in header.name:
+        raise OSError(f"{path} has changed since it was indexed: another member lies at byte {offset:,}")
+    return raw[BLOCK:]
+
+
+def _number(field: bytes) -> int:
+    """Octal digits, or GNU's base 256. Raises ValueError; ``int`` alone would take signs and underscores."""
+    if field[0] & 0x80:
+        return int.from_bytes(field, "big", signed=True) if field[0] == 0xFF else int.from_bytes(field[1:], "big")
+    digits = field.partition(b"\0")[0].strip(b" ")
+    if digits.startswith(b"-") and digits[1:].isdigit():
+        return -1
+    if digits and not digits.isdigit():
+        raise ValueError
+    return int(digits or b"0", 8)
+
+
+def _fault(path: str, kind: bytes, stop: int, size: int) -> str:
+    """What is wrong with a member that is no plain file, or ends after its archive."""
+    if kind not in _REGULAR:
+        what = _REFUSED.get(kind.decode("latin1"), f"a member of type {kind!r}")
+        return f": {path!r} is {what}; only plain files can be read in place"
+    return f" is half-downloaded or cut off: {path!r} ends at byte {stop:,} of {size:,}; get it again"
+
+
+def _check_end(descriptor: int, archive: str, position: int, start: int, end: int) -> None:
+    """Nothing but padding may follow: a preallocated download has its size before its content."""
+    rest = end - position
+    if rest > _LARGEST_PADDING or any(os.pread(descriptor, rest, position)):
+        raise PipelineError(
+            f"{archive} has an end mark at byte {position - start:,} of {end - start:,}: it is half-downloaded, or "
+            "several archives in one file; get it again"
+        )
+
+
+def _extension(archive: str, kind: bytes, content: bytes) -> dict[str, str]:
+    """What a long name or pax header says of the next member: ``path`` and ``size``, where they are there."""
+    if kind == b"K":
+        return {}
+    if kind == b"L":
+        return {"path": _text(content.partition(b"\0")[0])}
+    records = _pax(archive, content)
+    if any(key.startswith("GNU.sparse") for key in records):
+        raise PipelineError(f"{archive} holds a sparse file; only plain files can be read in place")
+    wanted = {key: value for key, value in records.items() if key in ("path", "size")}
+    if kind == b"g" and wanted:
+        raise PipelineError(f"{archive} gives all its members one {next(iter(wanted))}; it is damaged")
+    return wanted
+
+
+def _pax(archive: str, content: bytes) -> dict[str, str]:
+    """Records ``<length> <key>=<value>\\n``. POSIX pax, "pax Extended Header"."""
+    records, position = {}, 0
+    while position < len(content):
+        digits = content[position : position + 8].partition(b" ")[0]
+        length = int(digits) if digits.isdigit() else 0
+        record = content[position + len(digits) + 1 : position + length]
+        key, equals, value = record[:-1].partition(b"=")
+        if position + length > len(content) or not equals or record[-1:] != b"\n" or b"\0" in record:
+            raise PipelineError(f"{archive} has a damaged pax header: get it again")
+        records[_text(key)] = _text(value)
+        position += length
+    return records
+
+
+def _size(archive: str, path: str, digits: str, length: int) -> int:
+    """A pax header's size, which is there for what twelve bytes cannot say; ``length`` is what they say."""
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
+        raise PipelineError(f"{archive}: {path!r} has the size {digits[:30]!r}; it is damaged or made to do harm")
+    if int(digits) != length and int(digits) < _OCTAL_END:
+        raise PipelineError(f"{archive}: {path!r} has two sizes, {length:,} and {int(digits):,} bytes; it is damaged")
+    return int(digits)
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
