@@ -13,10 +13,10 @@ from pipeline.sources.imagenet_archive import list_train, list_val
 from pipeline.sources.imagenet_labels import find_labels
 from pipeline.sources.imagenet_locate import Place, locate
 from pipeline.sources.imagenet_manifest import ImagenetManifest
-from pipeline.sources.imagenet_tar import read_member
 from pipeline.sources.imagenet_tree import is_flat, list_flat, list_tree
 from pipeline.sources.images import decode_image
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
+from pipeline.sources.tar_members import read_member
 
 _HEADER_NAME = 90  # bytes of names that stand in a member's header whole, whatever folder is before them
 

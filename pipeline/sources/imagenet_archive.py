@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.sources.imagenet_manifest import DATASET, Archive
-from pipeline.sources.imagenet_saved import Columns, pack, saved, unpack
-from pipeline.sources.imagenet_tar import Member, scan
+from pipeline.sources.saved_index import Columns, pack, saved, unpack
+from pipeline.sources.tar_members import Member, scan
 
 VAL_IMAGE = re.compile(r"ILSVRC2012_val_\d{8}\.JPEG")
 _SYNSET_TAR = re.compile(r"n\d{8}\.tar")

@@ -10,10 +10,10 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.geometry import NATIVE
-from pipeline.sources.imagenet_saved import Columns, pack, saved, unpack
-from pipeline.sources.imagenet_tar import read_member
 from pipeline.sources.images import decode_image
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
+from pipeline.sources.saved_index import Columns, pack, saved, unpack
+from pipeline.sources.tar_members import read_member
 from pipeline.sources.webdataset_classes import MOST_UNNAMED, read_classes
 from pipeline.sources.webdataset_scan import scan_shard
 from pipeline.sources.webdataset_shards import find_shards

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.sources.imagenet_tar import Member, scan
+from pipeline.sources.tar_members import Member, scan
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)  # as webdataset splits a name: key, extension

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import PipelineError
+from pipeline.sources.cache import cache_folder
 from pipeline.sources.cifar import Cifar
-from pipeline.sources.cifar_locate import cache_folder, locate
+from pipeline.sources.cifar_locate import locate
 
 
 def packed(layout, folder, target, change=None):

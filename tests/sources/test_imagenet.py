@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.geometry import Geometry
-from pipeline.sources import imagenet, imagenet_archive, imagenet_manifest, imagenet_saved, manifests
+from pipeline.sources import imagenet, imagenet_archive, imagenet_manifest, manifests, saved_index
 from pipeline.sources.imagenet import open_imagenet
 from pipeline.sources.imagenet_archive import list_train
 from pipeline.sources.imagenet_meta import read_synsets
@@ -263,7 +263,7 @@ def test_a_damaged_saved_index_is_made_again(archives, cache, damage):
 
 def test_an_older_format_of_the_saved_index_is_not_used(archives, monkeypatch):
     open_imagenet(archives).index()
-    monkeypatch.setattr(imagenet_saved, "FORMAT", imagenet_saved.FORMAT + 1)
+    monkeypatch.setattr(saved_index, "FORMAT", saved_index.FORMAT + 1)
     forbid_scans(monkeypatch)
     with pytest.raises(AssertionError, match="scanned"):
         open_imagenet(archives).index()

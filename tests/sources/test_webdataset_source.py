@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
 from pipeline.geometry import NATIVE
-from pipeline.sources import imagenet_tar, webdataset_scan
-from pipeline.sources.imagenet_tar import Member, scan
+from pipeline.sources import tar_members, webdataset_scan
+from pipeline.sources.tar_members import Member, scan
 from pipeline.sources.webdataset import WebDataset
 from tests.sources.make_imagenet import photographs, tar_bytes
 
@@ -373,7 +373,7 @@ def test_the_scan_agrees_with_tarfile(tmp_path, files, form, folder):
         wanted = [Member(member.name, member.offset_data, member.size) for member in tar if member.isreg()]
     with open(path, "rb") as file:
         assert list(scan(file.fileno(), "x")) == wanted
-        assert [imagenet_tar.read_member(str(path), m.offset, m.size, b"") for m in wanted] == [c for _, c in files]
+        assert [tar_members.read_member(str(path), m.offset, m.size, b"") for m in wanted] == [c for _, c in files]
 
 
 # The saved index, and reading after a change

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.sources.cifar_locate import cache_folder
+from pipeline.sources.cache import cache_folder
 
 FORMAT = 1  # one more with every change of what scans give
 Columns = dict[str, np.ndarray]
