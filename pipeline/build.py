@@ -23,8 +23,12 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     source = parser.add_argument_group("what is cut")
-    source.add_argument("--dataset", metavar="NAME", help="sample (default), cifar10, cifar100 or folder")
+    source.add_argument(
+        "--dataset", metavar="NAME", help="sample (default), cifar10, cifar100, imagenet, folder or webdataset"
+    )
     source.add_argument("--data-dir", metavar="DIR", help="where the data lies; CIFAR is downloaded once without it")
+    source.add_argument("--label-key", metavar="KEY", help="of webdataset: the json field that is the label (default: cls)")
+    source.add_argument("--classes", metavar="FILE", help="of webdataset: class names, one to a line")
     source.add_argument("--splits", metavar="LIST", help="as in train,test (default: all)")
     source.add_argument("--limit", metavar="N", help="only the first N output positions of each split")
     cuts = parser.add_argument_group("how")
@@ -47,7 +51,7 @@ def _parser() -> Parser:
         help="keep U, S and V up to the largest rank, as float32 (default) or float16",
     )
     target = parser.add_argument_group("where to, and with what")
-    target.add_argument("--out", metavar="DIR", help="default out/<name>")
+    target.add_argument("--out", metavar="DIR", help="default out/<name>; also s3://bucket/prefix or gs://...")
     target.add_argument("--name", metavar="NAME", help="of the output's variants (default: the dataset's)")
     target.add_argument("--workers", metavar="N", help="processes (default: all cores); 0: this one, without Ray")
     target.add_argument(

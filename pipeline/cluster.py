@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import pickle
+import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -49,6 +51,8 @@ def find(address: str | None) -> str | None:
         return None
     if address is None or address == "auto":
         address = os.environ.get("RAY_ADDRESS") or "auto"
+    if _token():
+        os.environ["RAY_AUTH_MODE"] = "token"  # read when Ray is first imported
     if "://" in address:
         raise UsageError(f"RAY_ADDRESS is {address}; a build wants the host:port that ray start --head prints")
     if address == "auto":
@@ -120,8 +124,6 @@ def connect(address: str, first: ShardTask, workers: int | None) -> Iterator[Poo
     before = os.environ.copy()
     os.environ.pop("RAY_ADDRESS", None)  # to Ray, it goes before what it is told
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if "RAY_AUTH_MODE" not in os.environ and _token():
-        os.environ["RAY_AUTH_MODE"] = "token"
     import ray
     import ray._private.worker
 
@@ -129,7 +131,8 @@ def connect(address: str, first: ShardTask, workers: int | None) -> Iterator[Poo
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     try:
         try:
-            ray.init(address=address, runtime_env=_our_code(), log_to_driver=False, logging_level=logging.ERROR)
+            with _our_code() as code:
+                ray.init(address=address, runtime_env=code, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             raise PipelineError(f"--address {address}: {one_line(' '.join(str(error).split()))[:300]}") from None
         try:
@@ -154,13 +157,21 @@ def _token() -> str:
     return ""
 
 
-def _our_code() -> dict[str, Any]:
-    """This package for every worker, whatever is installed there; but a Ray job's own files go before."""
+@contextlib.contextmanager
+def _our_code() -> Iterator[dict[str, Any]]:
+    """This package for every worker, whatever is installed there; but a Ray job's own files go before.
+
+    As one folder: modules that are sent one by one do not come to lie beside each other.
+    """
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
     if "working_dir" in job or "py_modules" in job:
-        return {}
+        yield {}
+        return
     root = Path(__file__).resolve().parent.parent
-    return {"py_modules": [str(root / "pipeline"), str(root / "manifests")]}
+    with tempfile.TemporaryDirectory(prefix="rank-shards-") as folder:
+        for package in ("pipeline", "manifests"):
+            shutil.copytree(root / package, Path(folder) / package, ignore=shutil.ignore_patterns("__pycache__"))
+        yield {"working_dir": folder}
 
 
 def _nodes(ray: Any) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pipeline.plan import Shard
-from pipeline.store import BUILD, FileProof, LocalStore
+from pipeline.store import BUILD, FileProof, Reading
 from pipeline.variants import Statistics
 
 RECORDS = f"{BUILD}/records"
@@ -102,7 +102,7 @@ def record_name(shard: Shard) -> str:
     return f"{RECORDS}/{shard.name}.json"
 
 
-def all_rejects(store: LocalStore) -> list[Reject]:
+def all_rejects(store: Reading) -> list[Reject]:
     """Every reject of every readable record, whatever its identity."""
     rejects: list[Reject] = []
     for name in store.names(RECORDS):
@@ -111,7 +111,7 @@ def all_rejects(store: LocalStore) -> list[Reject]:
     return rejects
 
 
-def load(store: LocalStore, shard: Shard, identity: str) -> Record | None:
+def load(store: Reading, shard: Shard, identity: str) -> Record | None:
     """The shard's record; None where there is none, or it is damaged, or of another identity."""
     data = store.read(record_name(shard))
     try:
@@ -124,7 +124,7 @@ def load(store: LocalStore, shard: Shard, identity: str) -> Record | None:
     return record
 
 
-def kept(store: LocalStore, record: Record, recheck: bool) -> Record | None:
+def kept(store: Reading, record: Record, recheck: bool) -> Record | None:
     """The record less every variant (and the factors) whose files are not as recorded; None where nothing of it holds.
 
     Args:
@@ -137,7 +137,7 @@ def kept(store: LocalStore, record: Record, recheck: bool) -> Record | None:
     return replace(record, variants=variants, factors=factors)
 
 
-def _intact(store: LocalStore, proofs: Iterable[FileProof], recheck: bool) -> bool:
+def _intact(store: Reading, proofs: Iterable[FileProof], recheck: bool) -> bool:
     return all(
         store.size(proof.name) == proof.size and (not recheck or store.sha256(proof.name) == proof.sha256)
         for proof in proofs

@@ -17,7 +17,7 @@ from pipeline.run import plan_job
 from pipeline.shards import BLOCK
 from pipeline.sources.index import Source
 from pipeline.stages import encode_batches
-from pipeline.store import LocalStore
+from pipeline.store import open_store
 from pipeline.variants import Variant
 from pipeline.work import Progress, ShardTask
 
@@ -31,7 +31,7 @@ def describe(job: Job) -> str:
         PipelineError: as the build itself would.
     """
     source, plan = plan_job(job)
-    found = {} if job.overwrite else output.survey(LocalStore(job.out), plan, recheck=False)
+    found = {} if job.overwrite else output.survey(open_store(job.out), plan, recheck=False)
     lines = [f"{job.out}: {', '.join(variant.name for variant in plan.content.variants)}; order {plan.content.order}"]
     for split, positions in plan.positions.items():
         shards = sum(shard.split == split for shard in plan.shards)
@@ -50,6 +50,9 @@ def describe(job: Job) -> str:
     lines.append(
         f"  to build: {files} of {len(plan.shards) * len(plan.content.variants)} shard files, about {size / 1e6:,.1f} MB"
     )
+    free = open_store(job.out).free()
+    if free is not None and size > free:
+        lines.append(f"  warning: only {free / 1e6:,.1f} MB are free there")
     if plan.content.factors:
         lines.append(f"  factors: {_factors(plan, found)}")
     lines.append(

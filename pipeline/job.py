@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.errors import UsageError, nearest
 from pipeline.factors import DTYPES, Factors
+from pipeline.location import Location, parse_url
 from pipeline.sources import DATASETS
 from pipeline.sources.index import MAX_SIDE
 from pipeline.variants import COMPONENTS, Variant, variants
@@ -24,9 +25,11 @@ class Job:
 
     dataset: str
     name: str
-    out: Path
+    out: Location
     variants: tuple[Variant, ...]
     data_dir: Path | None = None
+    label_key: str | None = None
+    classes: Path | None = None
     splits: tuple[str, ...] | None = None
     resize: int | str | None = None
     crop: int | str | None = None
@@ -61,8 +64,10 @@ class Job:
         ranks = given.pop("ranks", ())
         if not ranks and (components != ("full",) or options.get("factors")):
             raise UsageError("ranks: none given; say which to cut at, as in --ranks 3,5,10,20")
-        out = given.pop("out", Path("out") / name)
         exact, dtype = given.pop("exact", False), given.pop("factors", None)
+        if exact and components == ("full",):
+            raise UsageError("exact: goes with the components low or high; full is the untouched image already")
+        out = given.pop("out", Path("out") / name)
         factors = Factors(max(ranks), dtype) if dtype else None
         fields = {key.replace("-", "_"): value for key, value in given.items()}
         if given.get("address") not in (None, "local") and given.get("workers") == 0:
@@ -82,6 +87,10 @@ def _path(key: str, value: Any) -> Path:
         return Path(_text(key, value)).expanduser()
     except RuntimeError as error:  # ~nobody-of-that-name
         raise UsageError(f"{key}: {value!r}: {error}") from None
+
+
+def _location(key: str, value: Any) -> Location:
+    return parse_url(key, _text(key, value)) or _path(key, value)
 
 
 def _name(key: str, value: Any) -> str:
@@ -184,8 +193,10 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "name": _name,
     "ranks": _ranks,
     "components": _components,
+    "label-key": _text,
+    "classes": _path,
     "splits": _splits,
-    "out": _path,
+    "out": _location,
     "resize": _integer_or("native", 2, MAX_SIDE),
     "crop": _integer_or("none", 2, MAX_SIDE),
     "order": _choice(ORDERS),

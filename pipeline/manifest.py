@@ -3,6 +3,7 @@
 It carries no clock, host, user or path: two builds of one job give the same file.
 """
 
+import io
 import json
 import math
 from collections import Counter
@@ -99,11 +100,11 @@ def rejects(plan: Plan, records: Mapping[Shard, Record]) -> bytes:
 
 def samples(plan: Plan, split: str) -> bytes:
     """``samples/<split>.jsonl``: key, label and original name of every output position, rejects included."""
-    index = plan.index.splits[split]
-    return _lines(
-        {"key": key(split, i), "label": int(index.labels[i]), "name": index.names[i]}
-        for i in plan.positions[split].tolist()
-    )
+    index, lines = plan.index.splits[split], io.BytesIO()
+    for i in plan.positions[split].tolist():
+        name = json.dumps(index.names[i])
+        lines.write(f'{{"key": "{key(split, i)}", "label": {index.labels[i]}, "name": {name}}}\n'.encode())
+    return lines.getvalue()
 
 
 def _split(plan: Plan, records: Mapping[Shard, Record], split: str) -> dict[str, Any]:

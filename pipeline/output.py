@@ -6,43 +6,38 @@ Order of writes: the manifest is removed first and written last, so with it the 
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pipeline import commit, factors, manifest, metadata, spectra
 from pipeline.commit import Record
 from pipeline.content import Content, grow
 from pipeline.errors import PipelineError
+from pipeline.location import Location
 from pipeline.plan import Plan, Shard, folder, tar_name
 from pipeline.rows import RowArray
 from pipeline.sources.index import SourceIndex
-from pipeline.store import BUILD, LocalStore
+from pipeline.store import BUILD, Reading, Store
 from pipeline.variants import Variant
 
 STATE = f"{BUILD}/job.json"
 RUNS = f"{BUILD}/runs.jsonl"
 SAMPLES = "samples"
-# What a build leaves in .build at once, and what it may have left when it was killed before anything else.
-_TRACES = {"driver", "writers", "job.json"}
-_BEGUN = _TRACES | {"lock", "tmp", "records"}
+# What a build may have left in .build, beside the store's own traces, when it was killed before anything else.
+_BEGUN = {"lock", "tmp", "records"}
 
 
-def check_folder(out: Path) -> None:
-    """Refuse a folder that is something else than an output.
+def check_place(store: Store, out: Location) -> None:
+    """Refuse a place that cannot be reached, or that holds something else than an output.
 
     Raises:
-        PipelineError: it is a file, or it holds files of somebody else's.
+        PipelineError: as ``store.check`` does, or it holds files of somebody else's.
     """
-    if out.exists() and not out.is_dir():
-        raise PipelineError(f"--out {out} is a file; name a folder")
-    if not out.is_dir():
-        return
-    here, inside = set(os.listdir(out)), set(os.listdir(out / BUILD)) if (out / BUILD).is_dir() else set()
-    begun = here == {BUILD} and inside <= _BEGUN
-    if here and not begun and not inside >= _TRACES and not _is_manifest(LocalStore(out).read(manifest.NAME)):
+    store.check()
+    here, inside = set(store.names("")), set(store.names(BUILD))
+    begun = here == {BUILD} and inside <= _BEGUN | store.traces
+    if here and not begun and not inside >= store.traces and not _is_manifest(store.read(manifest.NAME)):
         raise PipelineError(f"--out {out} holds files that no build has written; name an empty or a new folder")
 
 
@@ -53,7 +48,7 @@ def _is_manifest(data: bytes | None) -> bool:
         return False
 
 
-def merged(store: LocalStore, wanted: Content, index: SourceIndex, overwrite: bool) -> Content:
+def merged(store: Store, wanted: Content, index: SourceIndex, overwrite: bool) -> Content:
     """The content that the output is to have: what is wanted, grown onto what is there unless that is overwritten.
 
     An image that was rejected may have been repaired since, so it may have another size.
@@ -73,13 +68,13 @@ def merged(store: LocalStore, wanted: Content, index: SourceIndex, overwrite: bo
     try:
         return grow(state, wanted, index)
     except PipelineError:
-        before = index.fingerprint({(r.split, r.index): r.size for r in commit.all_rejects(store)})
+        before = index.fingerprint({(r.split, r.index): r.size for r in commit.all_rejects(store.snapshot())})
         if before == wanted.fingerprint:
             raise
         return replace(grow(state, replace(wanted, fingerprint=before), index), fingerprint=wanted.fingerprint)
 
 
-def wipe(store: LocalStore, content: Content) -> None:
+def wipe(store: Store, content: Content) -> None:
     """Delete what builds have written here but the description, which ``prepare`` replaces, and nothing else.
 
     Args:
@@ -92,9 +87,9 @@ def wipe(store: LocalStore, content: Content) -> None:
             names.add(str(described["name"] if document == manifest.NAME else described["fixed"]["name"]))
     store.delete(manifest.NAME)
     store.delete(commit.RECORDS)
-    for path in sorted(store.root.iterdir()):
-        if any(path.name.startswith(f"{name}-") and _is_variant(path.name[len(name) + 1 :]) for name in names):
-            store.delete(path.name)
+    for found in store.names(""):
+        if any(found.startswith(f"{name}-") and _is_variant(found[len(name) + 1 :]) for name in names):
+            store.delete(found)
     for name in (SAMPLES, spectra.STORE, factors.STORE, manifest.REJECTS, "README.md", "_info.json"):
         store.delete(name)
 
@@ -107,7 +102,7 @@ def _is_variant(name: str) -> bool:
     return True
 
 
-def prepare(store: LocalStore, content: Content, run: str) -> None:
+def prepare(store: Store, content: Content, run: str) -> None:
     """Say what the output is going to hold, and make its folders."""
     folders = [folder(content, variant) for variant in content.variants]
     chunks = [array.path for split in content.splits for array in _arrays(content, split)]
@@ -123,18 +118,18 @@ def _arrays(content: Content, split: str) -> list[RowArray]:
     return [spectra.array(split, content.side, rows), *kept]
 
 
-def survey(store: LocalStore, plan: Plan, recheck: bool) -> dict[Shard, Record]:
+def survey(store: Store, plan: Plan, recheck: bool) -> dict[Shard, Record]:
     """What is in place of every shard. Shards with rejects are left out: they are tried again as a whole."""
-    found = {}
+    found, now = {}, store.snapshot()
     for shard in plan.shards:
-        record = _load(store, plan, shard)
-        record = commit.kept(store, record, recheck) if record and not record.rejects else None
+        record = _load(now, plan, shard)
+        record = commit.kept(now, record, recheck) if record and not record.rejects else None
         if record is not None:
             found[shard] = record
     return found
 
 
-def _load(store: LocalStore, plan: Plan, shard: Shard) -> Record | None:
+def _load(store: Reading, plan: Plan, shard: Shard) -> Record | None:
     """A shard's record, less every variant that names other files than its own."""
     record = commit.load(store, shard, plan.identity(shard))
     content = plan.content
@@ -165,7 +160,7 @@ def complete(plan: Plan, record: Record | None) -> bool:
     return plan.content.factors is None or bool(record.factors)
 
 
-def finish(store: LocalStore, plan: Plan, run: str, recheck: bool) -> dict[str, Any]:
+def finish(store: Store, plan: Plan, run: str, recheck: bool) -> dict[str, Any]:
     """Write everything but the shards, the manifest last, from the records on disk; nothing where all is in place.
 
     Args:
@@ -185,7 +180,8 @@ def finish(store: LocalStore, plan: Plan, run: str, recheck: bool) -> dict[str, 
     files |= {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in small.items()}
     described["files"] = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in sorted(files.items())}
     final = json.dumps(described, indent=1).encode() + b"\n"
-    unchanged = store.read(manifest.NAME) == final and all(store.size(n) == size for n, (size, _) in files.items())
+    now = store.snapshot()
+    unchanged = store.read(manifest.NAME) == final and all(now.size(name) == size for name, (size, _) in files.items())
     if unchanged and not recheck:
         return described
     store.delete(manifest.NAME)
@@ -194,16 +190,17 @@ def finish(store: LocalStore, plan: Plan, run: str, recheck: bool) -> dict[str, 
     return described
 
 
-def _records(store: LocalStore, plan: Plan) -> dict[Shard, Record]:
+def _records(store: Store, plan: Plan) -> dict[Shard, Record]:
     records: dict[Shard, Record] = {}
+    now = store.snapshot()
     for shard in plan.shards:
-        record = _load(store, plan, shard)
+        record = _load(now, plan, shard)
         if record is None or not complete(plan, record):
             raise PipelineError(f"shard {shard.name} has no complete record at the end of the build; run it again")
         records[shard] = record
     return records
 
 
-def log_run(store: LocalStore, entry: Mapping[str, Any]) -> None:
+def log_run(store: Store, entry: Mapping[str, Any]) -> None:
     """Who, when and how long: kept in ``.build`` and nowhere else."""
     store.append(RUNS, json.dumps(dict(entry)).encode() + b"\n")

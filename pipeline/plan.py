@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.content import Content
-from pipeline.sources.index import Entry, SourceIndex, SplitIndex
+from pipeline.sources.index import Entries, SourceIndex, SplitIndex
 from pipeline.variants import Variant
 
 
@@ -40,16 +40,14 @@ class Plan:
     positions: dict[str, np.ndarray]
     shards: tuple[Shard, ...]
 
-    def entries(self, shard: Shard) -> list[Entry]:
-        split = self.index.splits[shard.split]
-        return [split.entry(int(i)) for i in self.positions[shard.split][shard.start : shard.stop]]
+    def entries(self, shard: Shard) -> Entries:
+        return Entries(self.index.splits[shard.split], self.positions[shard.split][shard.start : shard.stop])
 
     def identity(self, shard: Shard) -> str:
         """SHA-256 of everything that the shard's bytes depend on; no paths, workers or devices."""
         fixed = {name: value for name, value in self.content.fixed().items() if name != "source fingerprint"}
-        entries = [(entry.index, entry.name, entry.label, entry.size) for entry in self.entries(shard)]
-        source = [self.index.classes, self.index.checksums, entries]  # its own entries: another's repair is not its own
-        parts = [fixed, shard.split, shard.start, shard.stop, source]
+        own = self.entries(shard).digest()  # its own entries: another shard's repair is not its own
+        parts = [fixed, shard.split, shard.start, shard.stop, self.index.classes, self.index.checksums, own]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

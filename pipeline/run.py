@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pipeline import cluster, command, engine, manifest, output
@@ -15,13 +16,13 @@ from pipeline.commit import Record, Reject
 from pipeline.content import Content, geometry_of, resolve
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.job import Job
-from pipeline.lock import BuildLock
+from pipeline.lock import LostLock
 from pipeline.plan import Plan, Shard, make_plan, tar_name
 from pipeline.progress import ProgressLine
 from pipeline.shapes import shapes_of
 from pipeline.sources import open_source
 from pipeline.sources.index import Source, SourceIndex
-from pipeline.store import BUILD, LocalStore
+from pipeline.store import BUILD, Store, open_store
 from pipeline.work import STAGES, Progress, ShardTask
 
 # A source of which more than half of the first images is unreadable is the wrong source.
@@ -55,11 +56,19 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
         PipelineError: as ``open_source``, ``resolve`` and ``output.merged`` do.
     """
     with _disk_errors(job):
-        output.check_folder(job.out)
-    if job.dataset == "folder" and job.data_dir and job.out.resolve().is_relative_to(job.data_dir.resolve()):
+        output.check_place(open_store(job.out), job.out)
+    inside = isinstance(job.out, Path) and job.data_dir and job.out.resolve().is_relative_to(job.data_dir.resolve())
+    if job.dataset in ("imagenet", "folder", "webdataset") and inside:
         raise UsageError(f"--out {job.out} lies inside --data-dir {job.data_dir}, whose images it would join")
-    silent = {"report": lambda *_: None} if job.quiet else {}
-    source = open_source(job.dataset, job.data_dir, allow_unverified=job.allow_unverified, **silent)
+    source = open_source(
+        job.dataset,
+        job.data_dir,
+        allow_unverified=job.allow_unverified,
+        label_key=job.label_key,
+        classes=job.classes,
+        download=not job.dry_run,
+        report=(lambda *_: None) if job.quiet else None,
+    )
     geometry = geometry_of(job, source.default_geometry)
     index = source.index()
     try:
@@ -72,7 +81,7 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
 
 def _merged(job: Job, wanted: Content, index: SourceIndex) -> Content:
     with _disk_errors(job):
-        return output.merged(LocalStore(job.out), wanted, index, job.overwrite)
+        return output.merged(open_store(job.out), wanted, index, job.overwrite)
 
 
 def build(job: Job) -> Outcome:
@@ -86,8 +95,9 @@ def build(job: Job) -> Outcome:
     source, plan = plan_job(job)
     _make_root(job)
     run = uuid.uuid4().hex[:12]
-    store = LocalStore(job.out.resolve())
-    with _disk_errors(job), BuildLock(store.root / BUILD, run):
+    root = job.out.resolve() if isinstance(job.out, Path) else job.out  # workers have another working directory
+    store = open_store(root)
+    with _disk_errors(job), store.lock(run):
         store.clear_scratch()
         content = _merged(job, plan.content, plan.index)  # once more: another run may have grown it meanwhile
         if content != plan.content:
@@ -102,7 +112,7 @@ def build(job: Job) -> Outcome:
                 store.clear_scratch()  # of workers that were stopped
 
 
-def _build(job: Job, source: Source, plan: Plan, store: LocalStore, run: str) -> Outcome:
+def _build(job: Job, source: Source, plan: Plan, store: Store, run: str) -> Outcome:
     tasks = shard_tasks(store, source, plan, job.recheck, run)
     output.log_run(store, _log(run, "started", workers=job.workers, shards=len(tasks)))
     outcome = Outcome({})
@@ -114,7 +124,7 @@ def _build(job: Job, source: Source, plan: Plan, store: LocalStore, run: str) ->
     return outcome
 
 
-def shard_tasks(store: LocalStore, source: Source, plan: Plan, recheck: bool, run: str) -> list[ShardTask]:
+def shard_tasks(store: Store, source: Source, plan: Plan, recheck: bool, run: str) -> list[ShardTask]:
     """A task for every shard of which something is missing."""
     found = output.survey(store, plan, recheck)
     return [
@@ -124,12 +134,12 @@ def shard_tasks(store: LocalStore, source: Source, plan: Plan, recheck: bool, ru
     ]
 
 
-def _task(store: LocalStore, source: Source, plan: Plan, shard: Shard, kept: Record | None, run: str) -> ShardTask:
+def _task(store: Store, source: Source, plan: Plan, shard: Shard, kept: Record | None, run: str) -> ShardTask:
     content = plan.content
     return ShardTask(
         shard=shard,
         identity=plan.identity(shard),
-        entries=tuple(plan.entries(shard)),
+        entries=plan.entries(shard),
         geometry=content.geometry,
         shape=content.shape,
         side=content.side,
@@ -139,12 +149,12 @@ def _task(store: LocalStore, source: Source, plan: Plan, shard: Shard, kept: Rec
         factors=content.factors,
         kept=kept,
         source=source,
-        root=store.root,
+        root=store.location,
         run=run,
     )
 
 
-def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: LocalStore) -> None:
+def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: Store) -> None:
     entries = sum(len(task.entries) for task in tasks)
     in_place = sum(len(positions) for positions in plan.positions.values()) - entries
     line = ProgressLine(entries, len(tasks), job.quiet)
@@ -178,7 +188,8 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
         engine.run(tasks, workers, done, retry, report, ready, job.address)
     except engine.ShardError as error:
         if error.details:
-            (store.root / BUILD / "error.txt").write_text(error.details)
+            with contextlib.suppress(LostLock):
+                store.put(f"{BUILD}/error.txt", error.details.encode(), tasks[0].run)
             raise PipelineError(f"{error}; a fault of this program, its traceback is in {BUILD}/error.txt") from None
         raise
     finally:
@@ -197,7 +208,7 @@ def _check_rejects(images: int, rejects: list[Reject]) -> None:
 
 def _make_root(job: Job) -> None:
     try:
-        (job.out / BUILD).mkdir(parents=True, exist_ok=True)
+        open_store(job.out).make_root()
     except OSError as error:
         raise PipelineError(f"--out {job.out}: {error.strerror}") from None
 

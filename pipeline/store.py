@@ -1,7 +1,7 @@
-"""Where an output lies: the only place that knows rename and fsync.
+"""Where an output lies, and what can be done there. ``LocalStore`` is the only place that knows rename and fsync.
 
-A file is written as scratch under ``.build/tmp`` with the run's name in its own, and becomes visible, whole, by
-``publish``. Names are relative to the output's root, with ``/``.
+A file is written as scratch with the run's name in its own, and becomes visible, whole, by ``publish``. Names are
+relative to the output's root, with ``/``.
 """
 
 import contextlib
@@ -9,13 +9,16 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
-from pipeline.lock import publishing
+from pipeline.errors import PipelineError
+from pipeline.location import Location
+from pipeline.lock import BuildLock, publishing
 
 BUILD = ".build"
 _SCRATCH = f"{BUILD}/tmp"
@@ -30,11 +33,74 @@ class FileProof(NamedTuple):
     sha256: str
 
 
+class Reading(Protocol):
+    """What can be asked of a store, or of a snapshot of it."""
+
+    def read(self, name: str) -> bytes | None: ...
+    def names(self, folder: str) -> list[str]: ...
+    def size(self, name: str) -> int | None: ...
+    def sha256(self, name: str) -> str: ...
+
+
+class Store(Reading, Protocol):
+    """What ``LocalStore`` and ``ObjectStore`` have in common; both are small and can be pickled.
+
+    Attributes:
+        traces: what a run leaves in ``.build`` before anything else.
+    """
+
+    traces: ClassVar[frozenset[str]]
+
+    @property
+    def location(self) -> Location: ...
+    def check(self) -> None: ...
+    def make_root(self) -> None: ...
+    def lock(self, run: str) -> AbstractContextManager[object]: ...
+    def scratch(self, run: str) -> Path: ...
+    def publish(self, files: Mapping[str, Path], run: str) -> None: ...
+    def put(self, name: str, data: bytes, run: str) -> None: ...
+    def put_all(self, contents: Mapping[str, bytes], run: str) -> None: ...
+    def snapshot(self) -> Reading: ...
+    def free(self) -> int | None: ...
+    def make_folders(self, names: Sequence[str]) -> None: ...
+    def delete(self, name: str) -> None: ...
+    def clear_scratch(self) -> None: ...
+    def append(self, name: str, line: bytes) -> None: ...
+
+
+def open_store(location: Location) -> Store:
+    """The store of an output."""
+    if isinstance(location, Path):
+        return LocalStore(location)
+    from pipeline.object_store import ObjectStore
+
+    return ObjectStore(location)
+
+
 @dataclass(frozen=True)
 class LocalStore:
     """An output on a local or shared file system."""
 
     root: Path
+    traces: ClassVar[frozenset[str]] = frozenset({"driver", "writers", "job.json"})
+
+    @property
+    def location(self) -> Location:
+        """What ``open_store`` makes this store of."""
+        return self.root
+
+    def check(self) -> None:
+        """Raises PipelineError where there is something else than a folder."""
+        if self.root.exists() and not self.root.is_dir():
+            raise PipelineError(f"--out {self.root} is a file; name a folder")
+
+    def make_root(self) -> None:
+        """Make the folder in which the lock lies."""
+        (self.root / BUILD).mkdir(parents=True, exist_ok=True)
+
+    def lock(self, run: str) -> AbstractContextManager[object]:
+        """The output's ownership by this run, for as long as the block lasts. Raises PipelineError: another owns it."""
+        return BuildLock(self.root / BUILD, run)
 
     def scratch(self, run: str) -> Path:
         """A fresh path for a file of this run, on the output's file system."""
@@ -81,7 +147,7 @@ class LocalStore:
         """Names in a folder of the output, sorted; none where there is no such folder."""
         try:
             return sorted(os.listdir(self.root / folder))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def size(self, name: str) -> int | None:
@@ -93,7 +159,18 @@ class LocalStore:
         with (self.root / name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def make_folders(self, names: list[str]) -> None:
+    def snapshot(self) -> Reading:
+        """The store as it is now, for questions after thousands of files: here, nothing is cheaper than the store."""
+        return self
+
+    def free(self) -> int | None:
+        """Bytes that are free there, or None where nobody knows."""
+        place = self.root.absolute()
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        return shutil.disk_usage(place).free
+
+    def make_folders(self, names: Sequence[str]) -> None:
         for name in [_SCRATCH, *names]:
             (self.root / name).mkdir(parents=True, exist_ok=True)
         for directory in {(self.root / name).parent for name in names} | {self.root}:

@@ -7,9 +7,11 @@ from typing import Any
 
 from pipeline.errors import one_line
 from pipeline.job import Job
+from pipeline.location import copy_command
 from pipeline.manifest import REJECTS
 from pipeline.progress import duration, shares
 from pipeline.run import Outcome
+from pipeline.store import open_store
 
 _SHOWN = 5
 
@@ -29,10 +31,20 @@ def text(job: Job, outcome: Outcome) -> str:
         )
     else:
         lines.append("everything was in place already; nothing was built")
+    if manifest["source"]["note"]:
+        lines.append(f"note: {manifest['source']['note']}")
     if len(manifest["versions"]) > 1:
         lines.append("warning: its shards were made with different library versions; the manifest lists them")
-    lines += [_numerics(manifest), f"next: python -m pipeline.verify {shlex.quote(str(job.out))}"]
+    lines += [_numerics(manifest), f"next: {_next(job)}"]
     return "\n".join(one_line(line) for line in lines)
+
+
+def _next(job: Job) -> str:
+    """The command line that proves the output, from a copy of it where it lies in object storage."""
+    if isinstance(job.out, Path):
+        return f"python -m pipeline.verify {shlex.quote(str(job.out))}"
+    folder = f"out/{job.name}"
+    return f"{copy_command(job.out, folder)} && python -m pipeline.verify {folder}"
 
 
 def _numerics(manifest: dict[str, Any]) -> str:
@@ -52,7 +64,7 @@ def _numerics(manifest: dict[str, Any]) -> str:
 
 def rejects(job: Job, count: int) -> str:
     """The first rejects by name and reason."""
-    lines = (Path(job.out) / REJECTS).read_text().splitlines()
+    lines = (open_store(job.out).read(REJECTS) or b"").decode().splitlines()
     told = [json.loads(line) for line in lines[:_SHOWN]]
     listed = "; ".join(f"{one_line(reject['name'])}: {reject['reason']}" for reject in told)
     more = f"; and {count - len(told)} more" if count > len(told) else ""

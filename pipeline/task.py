@@ -13,7 +13,7 @@ from pipeline.commit import Record, VariantProof, record_name
 from pipeline.rows import RowWriter
 from pipeline.shards import ShardWriter
 from pipeline.stages import Executor, encode_batches, in_turn
-from pipeline.store import FileProof, LocalStore
+from pipeline.store import FileProof, open_store
 from pipeline.variants import Statistics, Variant
 from pipeline.work import Progress, ShardTask
 
@@ -39,7 +39,7 @@ def build_shard(
         SourceChanged: nothing has been published; build all variants of the shard.
         PipelineError: an image has another size than when it was indexed.
     """
-    store, progress = LocalStore(task.root), Progress()
+    store, progress = open_store(task.root), Progress()
     scratch: dict[str, Path] = {}
     tars: dict[Variant, ShardWriter] = {}
     arrays: dict[str, RowWriter] = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline import command
 from pipeline.command import Parser
 from pipeline.errors import FAILED, UsageError, one_line
+from pipeline.location import copy_command, parse_url
 
 
 def _parser() -> Parser:
@@ -18,18 +19,27 @@ def _parser() -> Parser:
         epilog="Exit status: 0 proven; 1 not, the faults are named; 2 wrong usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("out", metavar="OUT", type=Path, help="the output's folder")
+    parser.add_argument("out", metavar="OUT", type=_folder, help="the output's folder")
     parser.add_argument(
         "--source", metavar="DIR", type=Path, help="where the data lies that it was made from (not for dataset sample)"
     )
     parser.add_argument(
         "--allow-unverified", action="store_true", help="take a source whose checksums are not the official ones"
     )
+    parser.add_argument("--label-key", metavar="KEY", help="of a webdataset source, as it was built with")
+    parser.add_argument("--classes", metavar="FILE", type=Path, help="of a webdataset source, as it was built with")
     parser.add_argument(
         "--sample", metavar="N", type=_number("--sample", 0), default=64, help="images to recompute (default 64)"
     )
     parser.add_argument("--workers", metavar="N", type=_number("--workers", 1), help="processes (default: all cores)")
     return parser
+
+
+def _folder(text: str) -> Path:
+    url = parse_url("OUT", text)
+    if url:
+        raise UsageError(f"{url} is in object storage; prove a copy, as made by: {copy_command(url, 'COPY')}")
+    return Path(text)
 
 
 def _number(option: str, least: int) -> Callable[[str], int]:
@@ -48,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace) -> int:
     from pipeline.proof import summary
-    from pipeline.proof.prove import prove
+    from pipeline.proof.prove import Origin, prove
 
     terminal = sys.stderr.isatty()
 
@@ -57,7 +67,8 @@ def _main(options: argparse.Namespace) -> int:
             end = "\r\x1b[K" if done == parts else ""
             command.tell(f"\r\x1b[Kproven {done} of {parts} parts{end}", end="")
 
-    proof = prove(options.out, options.source, options.allow_unverified, options.sample, options.workers, progress)
+    source = Origin(options.source, options.allow_unverified, options.label_key, options.classes)
+    proof = prove(options.out, source, options.sample, options.workers, progress)
     if proof.total.faults.count:
         command.tell(_safe(summary.faults(proof)))
         return FAILED

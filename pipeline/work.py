@@ -4,13 +4,13 @@ import contextlib
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pipeline.commit import Record, Reject
 from pipeline.factors import Factors
 from pipeline.geometry import Geometry
+from pipeline.location import Location
 from pipeline.plan import Shard
 from pipeline.sources.index import Entry, Source
 from pipeline.variants import Variant
@@ -33,7 +33,7 @@ class ShardTask:
 
     shard: Shard
     identity: str
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     geometry: Geometry
     shape: tuple[int, int] | None
     side: int
@@ -43,7 +43,7 @@ class ShardTask:
     factors: Factors | None
     kept: Record | None
     source: Source
-    root: Path
+    root: Location
     run: str
 
     @property

@@ -322,7 +322,7 @@ def test_a_file_is_no_place_for_an_output(refused: Refused, here: Path) -> None:
     (here / "file").write_text("mine")
     for out in ("file", "file/below"):
         line = refused(*SAMPLE, "--out", out, status=1)
-        assert line in ("--out file is a file; name a folder", "--out file/below/.build/records: Not a directory")
+        assert line in ("--out file is a file; name a folder", "--out file/below: Not a directory")
     assert (here / "file").read_text() == "mine"
 
 

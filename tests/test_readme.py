@@ -79,7 +79,7 @@ def test_every_python_block_runs_on_an_output(workplace: Path, monkeypatch: pyte
     arguments = "--dataset cifar10 --ranks 5 --components low,high,full --data-dir data/cifar10 --allow-unverified "
     arguments += "--samples-per-shard 1"
     assert build.main([*arguments.split(), "--limit", "40", "--workers", "0", "--out", "forty/cifar10"]) == 0
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
     for block in blocks("python"):
         code = block.replace("out/cifar10", "forty/cifar10").replace('"forty', f'"{workplace}/forty')
         done = subprocess.run(

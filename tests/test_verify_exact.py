@@ -4,6 +4,7 @@ import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -146,3 +147,22 @@ def test_an_edited_manifest_is_named(
     manifest[section][key] = value
     write_manifest(out, manifest)
     assert any(line in told for told in faults())
+
+
+def test_large_chunks_of_half_floats_are_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A chunk of float16 between 32 and 64 MB; values that fit are written without the SVD of large images."""
+    from pipeline.factors import Factors
+    from pipeline.proof import spectra
+    from pipeline.proof.manifest import Factors as Claim
+
+    arrays = Factors(100, "float16").arrays("train", (224, 224), 1000)
+    assert 32 << 20 < arrays["u"].chunk_rows * arrays["u"].row_bytes <= 64 << 20
+    for name, data in Factors(100, "float16").metadata({"train": 1}, (224, 224), 1000).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    for array in arrays.values():
+        with (tmp_path / array.chunk(0)).open("wb") as file:
+            file.truncate(array.chunk_rows * array.row_bytes)
+    manifest = SimpleNamespace(root=tmp_path, shape=(224, 224), splits={"train": SimpleNamespace(entries=1)})
+    row = spectra.factors_row(manifest, Claim(100, "float16"), "train", 0)  # type: ignore[arg-type]
+    assert row["u"].shape == (3, 224, 100)

@@ -7,16 +7,23 @@ from functools import cached_property
 from typing import Any, SupportsIndex
 
 import numpy as np
+from PIL import Image
 
 from pipeline.data import index, pixels
 from pipeline.data.files import Files
 from pipeline.data.output import Part, open_output
-from pipeline.errors import PipelineError, one_line
+from pipeline.errors import PipelineError, UsageError, one_line
 
 # Where the decoded images of a part would take more than this, ``data`` says so instead of filling the memory.
 MAX_DATA = 8 << 30
+_BLOCK = 512  # bytes of a tar's header
 
 Transform = Callable[[Any], Any]
+
+
+def split_of(split: str, train: bool | None) -> str:
+    """The split that torchvision's ``train`` means, where it is given."""
+    return split if train is None else "train" if train else "test"
 
 
 class RankDataset:
@@ -53,10 +60,11 @@ class RankDataset:
         train: bool | None = None,
         download: bool = False,
     ) -> None:
-        if train is not None:
-            split = "train" if train else "test"
+        if isinstance(variant, bool):
+            raise UsageError(f"variant {variant!r}: give the variant, such as 'rank5', and train={variant}")
+        split = split_of(split, train)
         self.part: Part = open_output(root).part(variant, split)
-        self.root, self.variant, self.split = self.part.root, variant, self.part.split
+        self.root, self.variant, self.split = self.part.root, self.part.variant, self.part.split
         self.train = self.split == "train"
         self.transform, self.target_transform = transform, target_transform
         self.classes = list(self.part.classes)
@@ -65,9 +73,10 @@ class RankDataset:
         self.targets: list[int] = self._index.labels.tolist()
         self._paths = [str(shard.path) for shard in self.part.shards]
         self._files = Files()
+        self._own: np.ndarray | None = None  # what ``data`` was set to
 
     def __len__(self) -> int:
-        return len(self._index.labels)
+        return len(self._index.labels) if self._own is None else len(self._own)
 
     def __getitem__(self, position: SupportsIndex) -> tuple[Any, Any]:
         """The sample at an output position: image and label, after the transforms.
@@ -80,7 +89,7 @@ class RankDataset:
             PipelineError: the sample cannot be read.
         """
         at = self._position(position)
-        image, label = self.decode(at), self.targets[at]
+        image, label = self.decode(at) if self._own is None else self._own_image(at), self.targets[at]
         if self.transform is not None:
             image = self.transform(image)
         return image, label if self.target_transform is None else self.target_transform(label)
@@ -95,21 +104,39 @@ class RankDataset:
     def raw(self, position: SupportsIndex) -> bytes:
         """The sample's image file as stored, PNG or npy."""
         at, i = self._position(position), self._index
-        return self._files.read(self._paths[i.shard[at]], int(i.offset[at]), int(i.size[at]))
+        path, offset = self._paths[i.shard[at]], int(i.offset[at])
+        content = self._files.read(path, offset - _BLOCK, int(i.size[at]) + _BLOCK)
+        name = i.keys[at] + f".{self.part.form}".encode() + b"\0"
+        if not content.startswith(name[:100]):  # the tar's header: an exact shard has the size of every other
+            raise PipelineError(
+                f"{path} does not hold {self.key(at)} where its index says; run pipeline.verify on the output"
+            )
+        return content[_BLOCK:]
 
     @cached_property
     def samples(self) -> list[tuple[str, int]]:
         """(key, label) of every sample."""
         return [(key.decode(), int(label)) for key, label in zip(self._index.keys, self._index.labels, strict=True)]
 
-    @cached_property
+    @property
     def data(self) -> np.ndarray:
         """All images, decoded when first asked for: uint8 (n, h, w, 3); float32 in ``-exact`` variants.
+
+        It is read-only, because items come from the shards. Set it to other images (with as many ``targets``) and they
+        come from there instead, as with torchvision's CIFAR10.
 
         Raises:
             AttributeError: they differ in size, or take more than ``MAX_DATA`` bytes. Code that asks
                 ``hasattr(dataset, "data")`` then goes without, as it does for ImageFolder.
         """
+        return self._decoded if self._own is None else self._own
+
+    @data.setter
+    def data(self, images: np.ndarray) -> None:
+        self._own = np.asarray(images)
+
+    @cached_property
+    def _decoded(self) -> np.ndarray:
         if self.part.shape is None:
             raise AttributeError("no data: the images differ in size; index the dataset instead")
         shape = (len(self), *self.part.shape, 3)
@@ -119,10 +146,21 @@ class RankDataset:
         images = np.empty(shape, dtype)
         for at in range(len(self)):
             images[at] = self.decode(at)
+        images.flags.writeable = False
         return images
 
+    def _own_image(self, at: int) -> Any:
+        assert self._own is not None
+        return Image.fromarray(self._own[at]) if self.part.form == "png" else self._own[at]
+
+    def __add__(self, other: Any) -> Any:
+        """Both, one after the other: torch's ``ConcatDataset``."""
+        from torch.utils.data import ConcatDataset
+
+        return ConcatDataset([self, other])  # type: ignore[list-item]
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("data", "samples")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_decoded", "samples")}
 
     def __repr__(self) -> str:
         return f"RankDataset({str(self.root)!r}, variant={self.variant!r}, split={self.split!r}): {len(self):,} samples"

@@ -97,6 +97,8 @@ class Output:
             UsageError: there is no such variant or split; the line names those that there are.
             PipelineError: a shard is missing or has another size, or the manifest is damaged.
         """
+        if isinstance(variant, str):
+            variant = variant.removeprefix(f"{self._raw.get('name')}-")  # a folder's name, as other clients know it
         if variant not in self.variants:
             raise UsageError(_unknown("variant", variant, self.variants, self.root))
         split = self._split(split)
@@ -154,7 +156,7 @@ def open_output(root: str | os.PathLike[str]) -> Output:
     Raises:
         PipelineError: there is none, it is not finished, or its manifest is damaged.
     """
-    folder = Path(root)
+    folder = Path(os.path.abspath(root))  # a loader's worker may work elsewhere
     raw = _read(folder)
     if raw.get("format") != FORMAT:
         raise PipelineError(f"{folder / NAME} has format {_shown(raw.get('format'))}; this program reads {FORMAT}")

@@ -69,6 +69,7 @@ def pair(
     exact: bool = False,
     transform: Transform | None = None,
     joint_transform: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    train: bool | None = None,
 ) -> PairDataset:
     """The views of one rank: ``rankK`` as ``low``, ``highrankK`` as ``high`` and ``full``.
 
@@ -76,6 +77,7 @@ def pair(
         views: those wanted; default all that the output has of this rank.
         exact: the float32 variants; ``full`` stays 8-bit.
         transform, joint_transform: as in ``PairDataset``.
+        train: as torchvision has it; overrides ``split`` by ``train`` or ``test``.
 
     Raises:
         UsageError: a wanted view is not built, or none of this rank is.
@@ -94,4 +96,6 @@ def pair(
         raise UsageError(f"nothing of rank {rank}: {root} has {', '.join(there)}")
     if not wanted:
         raise UsageError(f"no views wanted: there are {', '.join(VIEWS)}")
-    return PairDataset({view: RankDataset(root, names[view], split) for view in wanted}, transform, joint_transform)
+    return PairDataset(
+        {view: RankDataset(root, names[view], split, train=train) for view in wanted}, transform, joint_transform
+    )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from pipeline.data.dataset import split_of
 from pipeline.data.output import open_output
 from pipeline.errors import UsageError
 
@@ -57,11 +58,16 @@ class SplitByNode:
         return iter(webdataset.split_by_node(urls))
 
 
-def rank_shards(root: str | os.PathLike[str], variant: str = "rank5", split: str = "train") -> RankShards:
+def rank_shards(
+    root: str | os.PathLike[str], variant: str = "rank5", split: str = "train", train: bool | None = None
+) -> RankShards:
     """The shards of one variant of one split, in place and of the sizes that the manifest claims.
+
+    Args:
+        train: as torchvision has it; overrides ``split`` by ``train`` or ``test``.
 
     Raises:
         UsageError, PipelineError: as ``Output.part``.
     """
-    part = open_output(root).part(variant, split)
+    part = open_output(root).part(variant, split_of(split, train))
     return RankShards([os.path.abspath(shard.path) for shard in part.shards], part.samples)

@@ -1,6 +1,7 @@
 """``RankView``: any rank of an output's images, cut when they are asked for."""
 
 import json
+import operator
 import os
 import random
 from collections.abc import Sequence
@@ -31,11 +32,13 @@ class RankView:
             each of its workers, anew in every epoch).
         component: ``low`` or ``high``.
         split: ``train``, ``test``...; ``val``, ``validation`` and ``test`` answer for each other.
-        form: ``png`` gives what the PNG variants hold, an 8-bit RGB PIL image, high with its offset of 128; ``npy`` gives
-            what the ``-exact`` ones hold, float32 (h, w, 3), neither rounded nor clipped, high signed.
+        form: ``png`` gives what the PNG variants hold, an 8-bit RGB PIL image, high with its offset of 128 (from factors,
+            one subpixel in 100,000 is a grey level off; from float16 ones, one in 30); ``npy`` gives what the ``-exact``
+            ones hold, float32 (h, w, 3), neither rounded nor clipped, high signed.
         transform: called with each image.
         target_transform: called with each label.
         factors: False for SVD although the output keeps factors.
+        train: as torchvision has it; overrides ``split`` by ``train`` or ``test``.
 
     Attributes:
         classes: names (list of str), position = label.
@@ -57,22 +60,25 @@ class RankView:
         transform: Transform | None = None,
         target_transform: Transform | None = None,
         factors: bool = True,
+        train: bool | None = None,
     ) -> None:
         for what, given, allowed in (("component", component, COMPONENTS), ("form", form, FORMS)):
             if given not in allowed:
                 hint = nearest(str(given), allowed)
                 raise UsageError(f"{what} {given!r}: there are {', '.join(allowed)}{hint}")
         output = open_output(root)
-        self.ranks = _ranks(rank, output, factors)
+        self._output, self._use_factors = output, factors and output.factors is not None
+        self.ranks = self._checked(rank)
         self.component, self.form = component, form
         self.transform, self.target_transform = transform, target_transform
-        use_factors = factors and output.factors is not None
-        if "full" not in output.variants and (component == "high" or not use_factors):
-            what = "high-rank-only images take" if use_factors else "without factors a RankView takes"
+        if "full" not in output.variants and (component == "high" or not self._use_factors):
+            what = "high-rank-only images take" if self._use_factors else "without factors a RankView takes"
             raise UsageError(f"{root}: {what} the variant full, which it has not; build it with --components full")
-        self._samples = RankDataset(root, "full" if "full" in output.variants else output.variants[0], split)
+        variant = "full" if "full" in output.variants else output.variants[0]
+        self._samples = RankDataset(root, variant, split, train=train)
         self.split, self.classes, self.targets = self._samples.split, self._samples.classes, self._samples.targets
-        self._cutter: _Cutter = _Factors(output, self._samples) if use_factors else _Svd()
+        self.class_to_idx, self.samples = self._samples.class_to_idx, self._samples.samples
+        self._cutter: _Cutter = _Factors(output, self._samples) if self._use_factors else _Svd()
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -84,16 +90,18 @@ class RankView:
             IndexError: there is no such position; negative ones count from the end.
             PipelineError: the sample cannot be read.
         """
-        at = range(len(self))[position]
+        at = range(len(self))[operator.index(position)]
         rank = self.ranks[0] if len(self.ranks) == 1 else random.choice(self.ranks)
-        image, label = self.cut(at, rank), self.targets[at]
+        image, label = self._cut(at, rank), self.targets[at]
         if self.transform is not None:
             image = self.transform(image)
         return image, label if self.target_transform is None else self.target_transform(label)
 
     def cut(self, position: SupportsIndex, rank: int) -> Any:
-        """The image at one rank, before any transform."""
-        at = range(len(self))[position]
+        """The image at one rank, before any transform. Raises as the constructor and ``__getitem__`` do."""
+        return self._cut(range(len(self))[operator.index(position)], self._checked(rank)[0])
+
+    def _cut(self, at: int, rank: int) -> Any:
         from_full = self.component == "high" or isinstance(self._cutter, _Svd)
         pixels = np.asarray(self._samples.decode(at)).transpose(2, 0, 1) if from_full else np.empty(0)
         low = self._cutter.low(at, pixels, rank)
@@ -112,20 +120,22 @@ class RankView:
         how = "factors" if isinstance(self._cutter, _Factors) else "SVD"
         return f"RankView({self.component} at {self.ranks} from {how}, split={self.split!r}): {len(self):,} samples"
 
+    def _checked(self, given: int | Sequence[int]) -> tuple[int, ...]:
+        return _ranks(given, self._output, self._output.factors if self._use_factors else None)
 
-def _ranks(given: int | Sequence[int], output: Output, factors: bool) -> tuple[int, ...]:
+
+def _ranks(given: int | Sequence[int], output: Output, most: int | None) -> tuple[int, ...]:
+    """One rank or several, checked against the images and ``most``, the largest that the factors give."""
     ranks = tuple(given) if isinstance(given, Sequence | np.ndarray) else (given,)
     if not ranks or not all(isinstance(rank, int | np.integer) and not isinstance(rank, bool) for rank in ranks):
         raise UsageError(f"rank {given!r}: is neither a whole number nor several")
     side = min(output.shape) if output.shape else None
     for rank in ranks:
         if rank < 1 or (side is not None and rank >= side):
-            most = f"to {side - 1} " if side else "upwards "
-            raise UsageError(f"rank {rank}: a rank of these images is from 1 {most}".rstrip())
-        if factors and output.factors is not None and rank > output.factors:
+            raise UsageError(f"rank {rank}: a rank of these images is from 1 {f'to {side - 1}' if side else 'upwards'}")
+        if most is not None and rank > most:
             raise UsageError(
-                f"rank {rank}: the factors of {output.root} reach rank {output.factors}; "
-                "factors=False cuts from full instead"
+                f"rank {rank}: the factors of {output.root} reach rank {most}; factors=False cuts from full instead"
             )
     return tuple(map(int, ranks))
 

@@ -125,7 +125,7 @@ def _table(manifest: dict[str, Any], names: list[str]) -> str:
         for split, described in variant["splits"].items():
             share = 100 * described["clipped"] / max(1, described["subpixels"])
             clipped = "not clipped" if _exact(variant) else f"{share:.2f} %"
-            mean, std = (", ".join(f"{value:.4f}" for value in described[of]) for of in ("mean", "std"))
+            mean, std = (", ".join(f"{round(value, 4) + 0.0:.4f}" for value in described[of]) for of in ("mean", "std"))
             rows.append(f"| {name} | {split} | {described['samples']:,} | {clipped} | {mean} | {std} |")
     note = "Mean and std are of the stored pixels in [0, 1]"
     if any(_exact(manifest["variants"][name]) for name in names):
@@ -155,8 +155,9 @@ def _usage(manifest: dict[str, Any], names: list[str], at_root: bool) -> str:
         examples.append(
             f'from timm.data import create_dataset\ndata = create_dataset("wds/", root=".", split="{inside}")\n'
         )
+    ours = f'RankDataset("OUTPUT", "{name}", "{split}")'
     return (
-        "How to load it, in this folder:\n\n"
+        f"With this project: `from pipeline.data import RankDataset`, then `{ours}`. In other clients, in this folder:\n\n"
         + "\n".join(f"```python\n{example}```\n" for example in examples)
         + f'\nNVIDIA DALI: `fn.readers.webdataset(paths=tars, index_paths=idxs, ext=["{member}", "cls"])`, '
         "with each shard's `.idx` beside it.\n"

@@ -8,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline import runtime
 from pipeline.errors import PipelineError, UsageError
@@ -44,14 +45,19 @@ class Proof:
     total: Result
 
 
-def prove(
-    out: Path, source_dir: Path | None, allow_unverified: bool, sample: int, workers: int | None, progress: Progress
-) -> Proof:
+class Origin(NamedTuple):
+    """Where the data lies that an output was made from; the fields are arguments of ``open_source``."""
+
+    data_dir: Path | None = None
+    allow_unverified: bool = False
+    label_key: str | None = None
+    classes: Path | None = None
+
+
+def prove(out: Path, origin: Origin, sample: int, workers: int | None, progress: Progress) -> Proof:
     """Prove a finished output.
 
     Args:
-        source_dir: where the data lies that it was made from.
-        allow_unverified: as for ``open_source``.
         sample: images that are recomputed.
         workers: processes; None for one per core.
         progress: called with parts done and parts in all.
@@ -61,7 +67,7 @@ def prove(
     """
     total = Result()
     manifest = load(out, total.faults)
-    source, index = _open_source(manifest, source_dir, allow_unverified, total.faults)
+    source, index = _open_source(manifest, origin, total.faults)
     check_strays(manifest, total.faults)
     listings = read_listings(manifest, index, total.faults)
     known = index is not None or bool(manifest.of_component("full"))
@@ -82,17 +88,16 @@ def prove(
     return Proof(manifest, index is not None, known, total)
 
 
-def _open_source(
-    manifest: Manifest, source_dir: Path | None, allow_unverified: bool, faults: Faults
-) -> tuple[Source | None, SourceIndex | None]:
+def _open_source(manifest: Manifest, origin: Origin, faults: Faults) -> tuple[Source | None, SourceIndex | None]:
     """The source and its index, if one was named (or is embedded) and it is the one that the output was made from."""
+    source_dir = origin.data_dir
     if manifest.dataset == EMBEDDED and source_dir is not None:
         raise UsageError("--source is not needed here: the photographs of the dataset 'sample' come with this program")
     if source_dir is None and manifest.dataset != EMBEDDED:
         return None, None
     if manifest.dataset not in DATASETS:
         raise PipelineError(f"{NAME}: dataset {shown(ascii(manifest.dataset))} is none that this program knows")
-    source = open_source(manifest.dataset, source_dir, allow_unverified=allow_unverified)
+    source = open_source(manifest.dataset, **origin._asdict())
     index = source.index()
     if index.fingerprint() != manifest.fingerprint:
         of = f"--source {source_dir}" if source_dir else "the embedded photographs"

@@ -67,7 +67,8 @@ def _check(array: Any, wanted: tuple[int, ...], dtype: str) -> None:
     if array.shape != wanted or array.dtype != np.dtype(dtype):
         raise SpectraError(f"{array.dtype} {array.shape}, not {dtype} {wanted}")
     plain = type(array.metadata.codecs[0]).__name__ == "BytesCodec" and len(array.metadata.codecs) == 1
-    if not plain or 4 * math.prod(array.chunks) > max(MAX_CHUNK, 4 * math.prod(wanted[1:])):
+    row, chunk = (np.dtype(dtype).itemsize * math.prod(shape) for shape in (wanted[1:], array.chunks))
+    if not plain or chunk > max(MAX_CHUNK, row):
         raise SpectraError("it is compressed, or its chunks are larger than 64 MB")
 
 

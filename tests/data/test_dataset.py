@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from pipeline.data import RankDataset, decode_high, to_tensor
 from pipeline.data import dataset as module
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, UsageError
 from tests.conftest import Build, SmallCifar
 from tests.data.conftest import Edit, stored
 
@@ -231,3 +231,46 @@ def test_importing_it_brings_no_ray_no_torch_no_zarr() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_images_that_are_set_are_those_that_come(out: Path) -> None:
+    """torchvision's idiom for a subset, and its idiom for poisoned images."""
+    dataset, first = RankDataset(out, "rank5"), RankDataset(out, "rank5")
+    keep = np.array(dataset.targets) == dataset.targets[7]
+    dataset.data = dataset.data[keep]
+    dataset.targets = list(np.array(dataset.targets)[keep])
+    again = pickle.loads(pickle.dumps(dataset))
+    for subset in (dataset, again):
+        assert len(subset) == keep.sum()
+        for i, place in enumerate(np.flatnonzero(keep)):
+            np.testing.assert_array_equal(np.asarray(subset[i][0]), np.asarray(first[int(place)][0]))
+            assert subset[i][1] == first[int(place)][1]
+    with pytest.raises(ValueError, match="read-only"):
+        first.data[0] = 0
+
+
+def test_swapped_shards_of_one_size_are_noticed(exact_out: Path) -> None:
+    shards = sorted((exact_out / "cifar10-rank5-exact").glob("*-train-*.tar"))
+    assert shards[0].stat().st_size == shards[1].stat().st_size
+    shards[0].write_bytes(shards[1].read_bytes())
+    with pytest.raises(PipelineError, match="does not hold train-00000003 where its index says; run pipeline.verify"):
+        RankDataset(exact_out, "rank5-exact")[3]
+
+
+def test_a_relative_root_outlives_a_change_of_directory(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(out.parent)
+    dataset = RankDataset(out.name, "rank5")
+    monkeypatch.chdir("/")
+    assert dataset[0][0].size == (32, 32)
+
+
+def test_a_folders_name_is_a_variants_and_torchvisions_positions_are_told(out: Path) -> None:
+    assert RankDataset(out, "cifar10-rank5").variant == "rank5"
+    with pytest.raises(UsageError, match="variant True: give the variant, such as 'rank5', and train=True"):
+        RankDataset(out, True)  # type: ignore[arg-type]
+
+
+def test_two_datasets_add_up(out: Path) -> None:
+    both = RankDataset(out, "rank5") + RankDataset(out, "rank5", train=False)
+    assert len(both) == 120
+    assert both[119][1] == RankDataset(out, "rank5", "test")[19][1]

@@ -185,3 +185,17 @@ def test_bytes_of_a_png_view_are_a_png(outs: dict[str, Path]) -> None:
     file = io.BytesIO()
     RankView(outs["factors"], 5)[0][0].save(file, "PNG")
     assert Image.open(file).mode == "RGB"
+
+
+@pytest.mark.parametrize("rank", [0, -1, 21, 10**6])
+def test_one_cut_is_checked_as_the_ranks_are(outs: dict[str, Path], rank: int) -> None:
+    with pytest.raises(UsageError, match=f"rank {rank}: "):
+        RankView(outs["factors"], 5).cut(0, rank)
+
+
+def test_torchvisions_train_and_attributes(outs: dict[str, Path]) -> None:
+    view = RankView(outs["factors"], 5, train=True)
+    assert view.class_to_idx == {"class0": 0, "class1": 1, "class2": 2}
+    assert [label for _, label in view.samples] == view.targets
+    with pytest.raises(TypeError):
+        view[0:2]  # type: ignore[index]

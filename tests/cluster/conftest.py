@@ -1,0 +1,112 @@
+"""Clusters on this machine that live in a session of their own, and leave nothing behind."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _outside_of_any_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def short_tmp() -> Iterator[Path]:
+    """A folder with a short name, which Ray's sockets need."""
+    folder = Path(tempfile.mkdtemp(prefix="cl-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Nodes:
+    """``nodes.py`` at work: its address, and what befalls it."""
+
+    def __init__(self, folder: Path, count: int, cpus: int, memory: int, token: str) -> None:
+        secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("nodes.py")), str(count), str(cpus), str(memory)],
+            env=os.environ | {"RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0"} | secret,
+            cwd="/",  # so that nothing of the project is on the nodes' paths by chance
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        self.address = self._line()
+
+    def tell(self, command: str) -> str:
+        """Give a command; what it answers."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        return self._line()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def end(self) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(20)
+        end_session(self._process.pid)
+        self._process.wait()
+        self._process.stdout.close()
+
+
+def end_session(leader: int) -> None:
+    """Kill whatever is left of the session that a process leads."""
+    deadline = time.monotonic() + 20
+    while (left := _session(leader)) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _session(leader: int) -> list[int]:
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            state, _, _, session = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[:4]
+            if int(session) == leader and state not in "ZX":
+                found.append(int(name))
+    return found
+
+
+def children(parent: int) -> list[str]:
+    """Titles of a process's children."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(Path(f"/proc/{name}/cmdline").read_text().replace("\0", " "))
+    return found
+
+
+@pytest.fixture
+def nodes(short_tmp: Path) -> Iterator[Callable[..., Nodes]]:
+    """Starts a cluster: ``nodes(count=3, cpus=1, memory=bytes of each, token="")``."""
+    started = []
+
+    def start(count: int = 3, cpus: int = 1, memory: int = 2**30, token: str = "") -> Nodes:
+        started.append(Nodes(short_tmp, count, cpus, memory, token))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()

@@ -1,0 +1,94 @@
+"""Promises of ``--address``: which cluster is meant, and what is said at once when it cannot do the job."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.job import Job
+
+Refused = Callable[..., str]
+JOB = ("--dataset", "sample", "--ranks", "3", "--limit", "6")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """The address of somebody who takes calls and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def refused_address(refused: Refused, address: str, status: int, workers: str = "2") -> str:
+    start = time.monotonic()
+    line = refused(*JOB, "--workers", workers, "--address", address, status=status)
+    assert time.monotonic() - start < 12
+    return line
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265", "head", "head:", ":6379", "a b:1", ""])
+def test_an_address_of_another_kind_is_wrong_usage(address: str, refused: Refused, here: Path) -> None:
+    line = refused_address(refused, address, status=2)
+    assert line.startswith("address: ")
+    assert list(here.iterdir()) == []
+
+
+def test_an_address_does_not_go_with_a_build_in_this_process(refused: Refused, here: Path) -> None:
+    line = refused_address(refused, "auto", status=2, workers="0")
+    assert line == "workers: 0 builds in this process, which does not go with --address; leave one of them out"
+
+
+def test_an_address_that_nobody_answers_is_one_line_within_seconds(refused: Refused, here: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    line = refused_address(refused, f"127.0.0.1:{port}", status=1)
+    assert line == f"--address 127.0.0.1:{port}: nobody answers (Connection refused); is the cluster's head up?"
+    assert list(here.iterdir()) == []
+
+
+def test_a_host_that_does_not_exist_is_named(refused: Refused, here: Path) -> None:
+    line = refused_address(refused, "no-such-host.invalid:6379", status=1)
+    assert line.startswith("--address no-such-host.invalid:6379: nobody answers (")
+
+
+def test_somebody_who_is_no_ray_head_is_told_within_seconds(refused: Refused, here: Path, deaf: str) -> None:
+    line = refused_address(refused, deaf, status=1)
+    assert (
+        line == f"--address {deaf}: what answers there is no Ray head; give the host:port that ray start --head prints"
+    )
+
+
+def test_auto_without_any_cluster_says_so(refused: Refused, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(here))
+    line = refused_address(refused, "auto", status=1)
+    assert line == "--address auto: no Ray cluster runs on this machine; start or join one with ray start"
+
+
+def test_auto_takes_ray_s_own_variable(
+    refused: Refused, here: Path, deaf: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", deaf)
+    assert refused_address(refused, "auto", status=1).startswith(f"--address {deaf}: what answers")
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    assert refused_address(refused, "auto", status=2).startswith("RAY_ADDRESS is http://127.0.0.1:8265; ")
+
+
+def test_inside_of_a_ray_job_its_cluster_is_meant(
+    refused: Refused, here: Path, deaf: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", deaf)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert refused(*JOB, "--workers", "2", status=1).startswith(f"--address {deaf}: what answers")
+
+
+def test_the_address_is_no_part_of_what_is_built() -> None:
+    job = {"dataset": "sample", "ranks": "3"}
+    assert Job.parse({**job, "address": "10.0.0.1:6379"}).variants == Job.parse(job).variants
+    assert Job.parse({**job, "address": "[::1]:6379"}).address == "[::1]:6379"

@@ -1,0 +1,124 @@
+"""Promises of a build on several nodes: the same bytes, also when one goes and one comes; and what is checked before."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import Nodes, children
+from tests.faults.builds import Build, assert_undisturbed, committed, one_line, run
+
+pytestmark = pytest.mark.ray
+
+JOB = ("--dataset", "sample", "--ranks", "3", "--samples-per-shard", "20")
+LONG = (
+    "--dataset",
+    "sample",
+    "--ranks",
+    "3,5,10,20",
+    "--components",
+    "low,high,full",
+    "--exact",
+    *("--samples-per-shard", "5"),
+)
+
+Start = Callable[..., Nodes]
+
+
+def test_three_nodes_write_the_bytes_of_one_process(nodes: Start, tmp_path: Path) -> None:
+    cluster = nodes()
+    ended = run(*JOB, "--address", cluster.address, out=tmp_path / "out")
+    assert (ended.status, ended.err) == (0, ""), ended
+    assert_undisturbed(*JOB, out=tmp_path / "out")
+
+
+@pytest.mark.full
+def test_a_node_may_go_and_another_come_in_mid_build(nodes: Start, tmp_path: Path) -> None:
+    cluster, out = nodes(), tmp_path / "out"
+    with Build(*LONG, "--address", cluster.address, out=out) as build:
+        build.wait_for_commits(10)
+        assert cluster.tell("kill") == "killed"
+        raylet = int(cluster.tell("add"))
+        assert committed(out) < 400, "too late to tell"
+        build.wait_for(lambda: any("build_on_node" in title for title in children(raylet)))
+        ended = build.end()
+    assert ended.status == 0, ended
+    assert all(line.startswith("trying again: ") for line in ended.err.splitlines())
+    assert_undisturbed(*LONG, out=out)
+
+
+@pytest.mark.full
+def test_a_driver_that_dies_resumes_on_the_same_cluster(nodes: Start, tmp_path: Path) -> None:
+    cluster, out = nodes(2), tmp_path / "out"
+    with Build(*LONG, "--address", cluster.address, out=out) as build:
+        build.wait_for_commits(10)
+        build.send(signal.SIGKILL)
+        build.end()
+    done = committed(out)
+    ended = run(*LONG, "--address", cluster.address, out=out)
+    assert (ended.status, ended.err) == (0, ""), ended
+    assert_undisturbed(*LONG, out=out)
+    events = [json.loads(line) for line in (out / ".build" / "runs.jsonl").read_text().splitlines()]
+    assert events[-1]["images"] <= 2138 - 5 * done + 50
+
+
+def test_a_cluster_whose_nodes_are_too_small_is_refused(nodes: Start, tmp_path: Path) -> None:
+    cluster = nodes(1, memory=300 * 2**20)
+    ended = run(*JOB, "--address", cluster.address, out=tmp_path / "out")
+    assert one_line(ended) == (
+        f"--address {cluster.address}: none of its 1 nodes can run a shard, which takes 1 CPU and 800 MB; "
+        "the most that one has is 1 CPUs, and 300 MB"
+    )
+
+
+@pytest.mark.parametrize(
+    ("patch", "text"),
+    [
+        ("probe.versions = lambda: (('Python', '3.11'), ('numpy', '1.0'))", "(the driver has 1.0); install the same"),
+        ("probe.code = lambda: 'another'", "has another version of this program than the driver; bring every node"),
+    ],
+)
+def test_a_node_that_differs_is_named_before_work_starts(nodes: Start, tmp_path: Path, patch: str, text: str) -> None:
+    cluster, out = nodes(1), tmp_path / "out"
+    ended = run(*JOB, "--address", cluster.address, out=out, prelude=f"from pipeline import probe\n{patch}")
+    line = one_line(ended)
+    assert line.startswith("node ")
+    assert text in line
+    assert committed(out) == 0
+
+
+def test_a_node_without_the_output_folder_is_named(nodes: Start, tmp_path: Path) -> None:
+    prelude = (
+        "from dataclasses import replace\nfrom pathlib import Path\nfrom pipeline import cluster\nasked = cluster.Expected\n"
+        "cluster.Expected = lambda *given: replace(asked(*given), lock=Path('/nowhere/.build/lock'))"
+    )
+    ended = run(*JOB, "--address", nodes(1).address, out=tmp_path / "out", prelude=prelude)
+    assert one_line(ended).endswith(
+        "does not see the output in /nowhere; --out must be a folder that every node shares"
+    )
+
+
+def test_a_refused_cluster_leaves_a_finished_output_finished(nodes: Start, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(*JOB, "--limit", 40, "--workers", 0, out=out).status == 0
+    cluster = nodes(1, memory=300 * 2**20)
+    assert run(*JOB, "--address", cluster.address, out=out).status == 1
+    assert (out / "manifest.json").exists()
+
+
+def test_a_token_is_shown_and_a_wrong_one_told(nodes: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = nodes(1, token="open-sesame")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "abracadabra")
+    ended = run(*JOB, "--address", cluster.address, out=tmp_path / "out")
+    assert one_line(ended) == (
+        f"--address {cluster.address}: the cluster wants a token and does not take yours; "
+        "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to what its nodes have"
+    )
+    assert ended.seconds < 15
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "open-sesame")
+    ended = run(*JOB, "--limit", "40", "--address", cluster.address, out=tmp_path / "out")
+    assert (ended.status, ended.err) == (0, "")

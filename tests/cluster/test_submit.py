@@ -1,0 +1,189 @@
+"""Promises of ``ray submit`` and ``ray job submit``, over a real sshd on loopback and a real dashboard."""
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.conftest import ROOT
+from tests.faults.builds import assert_undisturbed
+
+pytestmark = [pytest.mark.ray, pytest.mark.full]
+
+BIN = Path(sys.executable).parent
+SSHD = shutil.which("sshd") or (path if os.access(path := "/usr/sbin/sshd", os.X_OK) else None)
+JOB = ("--dataset", "sample", "--ranks", "3", "--limit", "40")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """For Ray's commands: files under ``folder``, no token, no usage statistics."""
+    usual = {
+        "TMPDIR": str(folder),
+        "RAY_TMPDIR": str(folder),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",
+    }
+    return os.environ | usual | {"PATH": f"{BIN}:{os.environ['PATH']}"} | more
+
+
+def end_all_of(folder: Path) -> None:
+    """Kill every process whose environment names the folder."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            mine = int(name) != os.getpid() and str(folder).encode() in Path(f"/proc/{name}/environ").read_bytes()
+            if mine:
+                os.kill(int(name), signal.SIGKILL)
+
+
+@pytest.fixture
+def folder(short_tmp: Path) -> Iterator[Path]:
+    """A folder of one cluster; whatever names it in its environment is ended with it."""
+    one = short_tmp / f"s{time.monotonic_ns() % 10**6}"
+    one.mkdir()
+    yield one
+    for _ in range(3):
+        end_all_of(one)
+        time.sleep(0.2)
+
+
+def copy_of_the_project(folder: Path) -> Path:
+    project = folder / "project"
+    for name in ("pipeline", "manifests", "jobs"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return project
+
+
+class Ssh:
+    """A head that is reached by ssh on loopback, with a home of its own, and a job file for it."""
+
+    def __init__(self, folder: Path) -> None:
+        assert SSHD is not None
+        self.home, self.bin, self.project = folder / "home", folder / "bin", copy_of_the_project(folder)
+        self.out = folder / "out"
+        self.home.mkdir()
+        self.bin.mkdir()
+        for key in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
+        port = free_port()
+        (folder / "sshd_config").write_text(
+            f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
+            f"StrictModes no\nUsePAM no\nPidFile none\n"
+            f"SetEnv HOME={self.home} RAY_TMPDIR={folder} RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=disabled\n"
+        )
+        (self.home / ".profile").write_text(f'export PATH="{BIN}:$PATH"\n')
+        (self.bin / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -p {port} "$@"\n')
+        (self.bin / "ssh").chmod(0o755)
+        if os.getuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)
+        self.environment = environment(folder)
+        self.environment["PATH"] = f"{self.bin}:{self.environment['PATH']}"
+        self.sshd = subprocess.Popen(
+            [SSHD, "-D", "-f", str(folder / "sshd_config"), "-E", str(folder / "sshd.log")], env=self.environment
+        )
+        self.config = self.project / "jobs" / "cifar10.yaml"
+        document: dict[str, Any] = yaml.safe_load(self.config.read_text())
+        start = document["head_start_ray_commands"][1].replace("--port=6379", f"--port={free_port()}")
+        more = "--include-dashboard=false --num-cpus=2 --object-store-memory=100000000 --node-ip-address=127.0.0.1"
+        self.document = document | {
+            "cluster_name": folder.name,
+            "provider": {"type": "local", "head_ip": "127.0.0.1", "worker_ips": []},
+            "auth": {"ssh_user": getpass.getuser(), "ssh_private_key": str(folder / "user")},
+            "setup_commands": [f"ln -sfn {BIN.parent} ~/rank-shards/.venv"],  # nothing to install: this environment
+            "head_start_ray_commands": [f"{start} {more}"],  # ray stop would end every Ray of this machine
+            "worker_start_ray_commands": [],
+        }
+
+    def write(self, **job: Any) -> None:
+        """The job file, as somebody edits it."""
+        document = self.document | {
+            "metadata": {"job": {"dataset": "sample", "limit": 40, "out": str(self.out), **job}}
+        }
+        self.config.write_text(yaml.safe_dump(document))
+
+    def run(self, *command: str) -> tuple[int, str]:
+        ran = subprocess.run(
+            command, cwd=self.project, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        return ran.returncode, ran.stdout
+
+    def submit(self, *flags: str) -> tuple[int, str]:
+        """The documented command."""
+        return self.run(sys.executable, "jobs/run.py", "jobs/cifar10.yaml", *flags)
+
+
+@pytest.fixture
+def ssh(folder: Path) -> Iterator[Ssh]:
+    if SSHD is None or shutil.which("rsync") is None:
+        pytest.skip("sshd and rsync are needed: apt-get install openssh-server rsync")
+    head = Ssh(folder)
+    yield head
+    head.sshd.kill()
+    head.sshd.wait()
+
+
+def test_ray_submit_runs_the_job_file_and_never_a_stale_one(ssh: Ssh) -> None:
+    ssh.write(ranks=[3])
+    status, text = ssh.submit()
+    assert status == 0, text
+    assert_undisturbed("--dataset", "sample", "--ranks", "3", "--limit", "40", out=ssh.out)
+
+    ssh.write(ranks=[3, 5])
+    status, text = ssh.run("ray", "submit", "jobs/cifar10.yaml", "jobs/run.py")
+    assert status == 1, text
+    assert "has been run before, and your file may have changed; refresh it with: ray up" in text
+    assert not (ssh.out / "sample-rank5").exists()
+
+    assert ssh.run("ray", "up", "-y", "--no-restart", "jobs/cifar10.yaml")[0] == 0
+    status, text = ssh.run("ray", "submit", "jobs/cifar10.yaml", "jobs/run.py")
+    assert status == 0, text
+    assert_undisturbed("--dataset", "sample", "--ranks", "3,5", "--limit", "40", out=ssh.out)
+
+    status, text = ssh.submit("--order", "shuffled")
+    assert status == 1, text
+    assert "error: " in text
+
+
+def test_ray_job_submit_runs_the_job_and_its_status_tells_failure(folder: Path) -> None:
+    project, out, dashboard = copy_of_the_project(folder), folder / "out", free_port()
+    head = ["ray", "start", "--head", f"--port={free_port()}", "--num-cpus=2", "--object-store-memory=100000000"]
+    ports = ["--node-ip-address=127.0.0.1", f"--dashboard-port={dashboard}", "--include-dashboard=true"]
+    subprocess.run([*head, *ports], env=environment(folder), check=True, stdout=subprocess.DEVNULL)
+
+    def submit(*flags: object) -> tuple[int, str]:
+        build = ["python", "-m", "pipeline.build", *JOB, *map(str, flags)]
+        command = ["ray", "job", "submit", "--address", f"http://127.0.0.1:{dashboard}", "--working-dir", ".", "--"]
+        env = environment(folder)
+        for _ in range(30):
+            ran = subprocess.run([*command, *build], cwd=project, env=env, capture_output=True, text=True)
+            if "No available agent" not in ran.stderr:  # a head that has just started has none
+                break
+            time.sleep(2)
+        return ran.returncode, ran.stdout + ran.stderr
+
+    status, text = submit("--out", out)
+    assert status == 0, text
+    assert_undisturbed(*JOB, out=out)
+
+    status, text = submit("--out", "lost")
+    assert status == 1, text
+    assert "is the job's temporary folder; give a path that every node shares" in text
+
+    status, text = submit("--out", out, "--order", "shuffled")
+    assert status == 1, text
