@@ -6,6 +6,7 @@ channels. What it leaves out is what this project adds: resuming, proof, reprodu
 
 import io
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from pipeline.sources.index import Entry, Source
 
 
 def build(
-    source: Source, entries: list[Entry], geometry: Geometry, ranks: tuple[int, ...], out: Path
+    source: Source, entries: Sequence[Entry], geometry: Geometry, ranks: tuple[int, ...], out: Path
 ) -> dict[str, float]:
     """Write low and high parts of every entry at every rank; seconds by stage (read, svd, encode, write)."""
     names = [f"{component}{rank}" for rank in ranks for component in ("rank", "highrank")]

@@ -27,7 +27,9 @@ def _parser() -> Parser:
         "--dataset", metavar="NAME", help="sample (default), cifar10, cifar100, imagenet, folder or webdataset"
     )
     source.add_argument("--data-dir", metavar="DIR", help="where the data lies; CIFAR is downloaded once without it")
-    source.add_argument("--label-key", metavar="KEY", help="of webdataset: the json field that is the label (default: cls)")
+    source.add_argument(
+        "--label-key", metavar="KEY", help="of webdataset: the json field that is the label (default: cls)"
+    )
     source.add_argument("--classes", metavar="FILE", help="of webdataset: class names, one to a line")
     source.add_argument("--splits", metavar="LIST", help="as in train,test (default: all)")
     source.add_argument("--limit", metavar="N", help="only the first N output positions of each split")

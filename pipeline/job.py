@@ -71,7 +71,9 @@ class Job:
         factors = Factors(max(ranks), dtype) if dtype else None
         fields = {key.replace("-", "_"): value for key, value in given.items()}
         if given.get("address") not in (None, "local") and given.get("workers") == 0:
-            raise UsageError("workers: 0 builds in this process, which does not go with --address; leave one of them out")
+            raise UsageError(
+                "workers: 0 builds in this process, which does not go with --address; leave one of them out"
+            )
         cuts = variants(ranks, components, exact)
         return cls(dataset=dataset, name=name, out=out, variants=cuts, factors=factors, **fields)
 

@@ -83,9 +83,9 @@ def test_a_webdataset_of_it_gives_the_same_pixels_and_labels(
         for variant in ("rank5", "highrank20"):
             one, other = (pixels(tmp_path / name, variant, split) for name in "ab")
             assert one.keys() == other.keys()
-            for stem, (found, label) in one.items():
+            for stem, (found, number) in one.items():
                 np.testing.assert_array_equal(found, other[stem][0])
-                assert label == other[stem][1]
+                assert number == other[stem][1]
     source = ["--source", str(tmp_path / "shards"), "--label-key", "target", "--classes", str(tmp_path / "names.txt")]
     assert verify.main([str(tmp_path / "b"), *source, "--workers", "1"]) == 0
 

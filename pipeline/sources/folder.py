@@ -33,7 +33,9 @@ class Folder:
         root = str(self.root)
         top = _top(root)
         if miscased := [name for name in top.names if name.lower() in SPLITS and name not in SPLITS]:
-            raise PipelineError(f"{root} has the folder {miscased[0]}: a split's folder is called {miscased[0].lower()}")
+            raise PipelineError(
+                f"{root} has the folder {miscased[0]}: a split's folder is called {miscased[0].lower()}"
+            )
         inside = {split: list_folders(os.path.join(root, split)) for split in SPLITS if split in top.names}
         splits = [split for split, folders in inside.items() if folders.names]
         if not splits:
