@@ -89,9 +89,11 @@ class S3Server:
         """Names of everything below a URL."""
         return sorted(self._found(url))
 
-    def uploads(self, bucket: str) -> list[str]:
-        """Keys whose upload was begun and not completed."""
-        return [each["Key"] for each in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())]
+    def uploads(self, url: str) -> list[str]:
+        """Keys below a URL whose upload was begun and not completed."""
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        found = self.client.list_multipart_uploads(Bucket=bucket, Prefix=prefix)
+        return [each["Key"] for each in found.get("Uploads", ())]
 
     def _found(self, url: str) -> dict[str, Any]:
         bucket, _, prefix = url.removeprefix("s3://").partition("/")

@@ -157,7 +157,8 @@ def test_uploads_that_a_dead_run_began_are_given_up(url: str, server: S3Server) 
     for key in (mine, theirs):
         server.client.create_multipart_upload(Bucket=BUCKET, Key=key)
     Bucket(url).abort_uploads()
-    assert server.uploads(BUCKET) == [theirs]
+    assert server.uploads(url) == []
+    assert server.uploads(f"s3://{BUCKET}/elsewhere") == [theirs]
 
 
 def test_uploads_may_be_none_of_ours_to_list(url: str, server: S3Server) -> None:

@@ -54,7 +54,7 @@ def records(server: S3Server, url: str) -> int:
 
 def assert_undisturbed(server: S3Server, url: str, job: tuple[str, ...]) -> None:
     assert digests(server, url) == undisturbed(*job)
-    assert server.uploads(BUCKET) == []
+    assert server.uploads(url) == []
     assert len([name for name in server.names(url) if name.startswith(".build/lock/")]) == 1
 
 
