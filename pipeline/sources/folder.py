@@ -10,6 +10,7 @@ from pipeline.errors import PipelineError
 from pipeline.geometry import NATIVE
 from pipeline.sources.images import decode_image
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
+from pipeline.sources.ranges import read_file
 from pipeline.sources.tree import Files, Folders, list_files, list_folders
 
 SPLITS = ("train", "val", "validation", "test")  # in the order in which they are built
@@ -65,13 +66,7 @@ class Folder:
     def read(self, entry: Entry, most: int | None = None) -> bytes:
         """The whole file, or its first bytes. Raises OSError, also where its size is no longer the indexed one."""
         path = os.path.join(self.root, entry.file)
-        with open(path, "rb", buffering=0) as file:
-            if most is not None:
-                return file.read(most) or b""
-            raw = file.readall()
-        if len(raw) != entry.size:
-            raise OSError(f"{path} has {len(raw)} bytes, it had {entry.size} when it was indexed")
-        return raw
+        return read_file(path, entry.size, most)
 
     def decode(self, raw: bytes) -> Picture:
         """Any image. Raises Undecodable."""

@@ -16,6 +16,7 @@ from pipeline.sources.imagenet_manifest import ImagenetManifest
 from pipeline.sources.imagenet_tree import is_flat, list_flat, list_tree
 from pipeline.sources.images import decode_image
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
+from pipeline.sources.ranges import read_file
 from pipeline.sources.tar_members import read_member
 
 _HEADER_NAME = 90  # bytes of names that stand in a member's header whole, whatever folder is before them
@@ -76,13 +77,7 @@ class Imagenet:
                     raise OSError(f"{path} has {size:,} bytes, it had {place.bytes:,} when it was indexed")
                 name = os.fsencode(os.path.basename(entry.name))
                 return read_member(path, entry.offset, entry.size, name if len(name) < _HEADER_NAME else b"", most)
-        with open(path, "rb", buffering=0) as file:
-            if most is not None:
-                return file.read(most) or b""
-            raw = file.readall()
-        if len(raw) != entry.size:
-            raise OSError(f"{path} has {len(raw)} bytes, it had {entry.size} when it was indexed")
-        return raw
+        return read_file(path, entry.size, most)
 
     def decode(self, raw: bytes) -> Picture:
         """Any image. Raises Undecodable."""

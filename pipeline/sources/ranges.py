@@ -1,4 +1,4 @@
-"""Ranges of bytes of a few big files, read in microseconds: descriptors stay open between reads."""
+"""Bytes of files: whole small ones, and ranges of a few big ones, in microseconds, since descriptors stay open."""
 
 import os
 from functools import lru_cache
@@ -35,4 +35,15 @@ def read_range(path: str, offset: int, size: int) -> bytes:
     except OSError:
         _descriptor.cache_clear()  # a stale handle (NFS, a replaced file) must not outlive a retry
         raise
+    return raw
+
+
+def read_file(path: str, size: int, most: int | None = None) -> bytes:
+    """A whole file, or its first ``most`` bytes. Raises OSError, also where a whole one no longer has ``size`` bytes."""
+    with open(path, "rb", buffering=0) as file:
+        if most is not None:
+            return file.read(most) or b""
+        raw = file.readall()
+    if len(raw) != size:
+        raise OSError(f"{path} has {len(raw)} bytes, it had {size} when it was indexed")
     return raw
