@@ -8,6 +8,7 @@ import errno
 import functools
 import hashlib
 import importlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.location import protocol
 
 _PART = 8 * 2**20  # bytes: larger files go up in parts of this size, and a worker's memory stays small
 _PARTS_AT_ONCE = 4
+_IMPATIENCE = 8.0  # seconds
 _MODULES = {"s3": "s3fs", "gs": "gcsfs"}
 _EXTRAS = {"s3": "s3", "gs": "gcs"}
 # Packages whose exceptions are those of a request.
@@ -119,7 +121,7 @@ class Bucket:
         root = len(self._place("")[1])
         with self._errors(start) as files:
             if protocol(self.url) != "s3":
-                found = _google_list(files, f"{bucket}/{prefix}".rstrip("/"), delimiter)
+                found = _google_list(files, f"{bucket}/{prefix}".rstrip("/"), delimiter, self.patient)
                 yield from ((name[len(bucket) + 1 + root :], size) for name, size in found)
                 return
             more: dict[str, str] = {}
@@ -154,9 +156,14 @@ class Bucket:
             raise _translated(error, where) from None
 
 
-def _google_list(files: Any, path: str, delimiter: str) -> list[tuple[str, int | None]]:
+def _google_list(files: Any, path: str, delimiter: str, patient: bool) -> list[tuple[str, int | None]]:
+    from fsspec.asyn import sync  # type: ignore[import-untyped]
+
     try:
-        found = files.ls(path, detail=True) if delimiter else files.find(path, detail=True).values()
+        if delimiter:  # how often gcsfs tries cannot be told, but how long it may take
+            found = sync(files.loop, files._ls, path, detail=True, timeout=None if patient else _IMPATIENCE)
+        else:
+            found = files.find(path, detail=True).values()
     except FileNotFoundError:
         if not files.exists(path.partition("/")[0]):
             raise OSError(errno.ENXIO, "there is no such bucket") from None
@@ -170,6 +177,8 @@ def _files(protocol: str, patient: bool) -> Any:
     import fsspec  # type: ignore[import-untyped]
 
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+    if protocol == "gs":
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # else it prints a traceback of what it also raises
     if protocol == "s3":
         tries = {"mode": "standard", "total_max_attempts": 8 if patient else 2}
         waits = {"connect_timeout": 10, "read_timeout": 60} if patient else {"connect_timeout": 3, "read_timeout": 4}

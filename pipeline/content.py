@@ -34,7 +34,7 @@ class Content:
     name: str
     dataset: str
     fingerprint: str
-    verified: bool
+    verified: bool | None
     geometry: Geometry
     shape: tuple[int, int] | None
     side: int
@@ -169,7 +169,7 @@ def grow(existing: bytes, wanted: Content, index: SourceIndex) -> Content:
             )
     return replace(
         wanted,
-        verified=wanted.verified and bool(verified),
+        verified=False if verified is False else wanted.verified,
         variants=canonical(variants + list(wanted.variants)),
         splits=tuple(split for split in index.splits if split in splits or split in wanted.splits),
         limit=wanted.limit,

@@ -53,5 +53,5 @@ class Factors:
 
 
 def reshaped(parts: tuple[np.ndarray, np.ndarray, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    """Rows of ``u``, ``s`` and ``v`` for ``count`` images, from those of their 3 ``count`` planes."""
-    return {name: part.reshape(count, 3, *part.shape[1:]) for name, part in zip("usv", parts, strict=True)}
+    """Rows of ``u``, ``s`` and ``v`` for ``count`` images, from those of their planes."""
+    return {name: part.reshape(count, -1, *part.shape[1:]) for name, part in zip("usv", parts, strict=True)}

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from pipeline.errors import Undecodable
+
+# Pixels a side of the largest images that are taken: what the cuts' int16 arithmetic holds.
+MAX_SIDE = 15_000
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -29,6 +34,10 @@ class Geometry:
             return self.crop, self.crop
         return self._resized(height, width)
 
+    def takes(self, height: int, width: int) -> bool:
+        """Whether images of a size can be brought to the geometry."""
+        return max(self._resized(height, width)) <= MAX_SIDE
+
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         if self.resize is None:
             return height, width
@@ -36,10 +45,12 @@ class Geometry:
         return (short, long) if height <= width else (long, short)
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (3, h, w) to uint8 (3, h', w')."""
+        """uint8 (3, h, w) to uint8 (3, h', w'). Raises Undecodable: a thin image becomes too large when it is resized."""
         if self.resize is None:
             return pixels
         height, width = self._resized(*pixels.shape[1:])
+        if max(height, width) > MAX_SIDE:
+            raise Undecodable(f"too large when resized: {height} x {width} pixels, at most {MAX_SIDE} a side")
         image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR)

@@ -8,9 +8,9 @@ from typing import Any
 
 from pipeline.errors import UsageError, nearest
 from pipeline.factors import DTYPES, Factors
+from pipeline.geometry import MAX_SIDE
 from pipeline.location import Location, parse_url
 from pipeline.sources import DATASETS
-from pipeline.sources.index import MAX_SIDE
 from pipeline.variants import COMPONENTS, Variant, variants
 
 ORDERS = ("source", "shuffled")

@@ -41,7 +41,7 @@ def shapes_of(source: Source, index: SourceIndex, geometry: Geometry) -> Shapes:
     if index.shape:
         shape = geometry.size(*index.shape)
         return Shapes(shape, min(shape))
-    distinct = {geometry.size(*size) for size in _distinct(source, index)}
+    distinct = {geometry.size(*size) for size in _distinct(source, index) if geometry.takes(*size)}
     if not distinct:
         first = next(split for split in index.splits.values() if len(split)).entry(0)
         count = sum(len(split) for split in index.splits.values())

@@ -16,12 +16,14 @@ from pipeline.errors import PipelineError, Undecodable
 from pipeline.plan import key
 from pipeline.shards import Heads, heads
 from pipeline.sources.index import Entry, Picture
-from pipeline.variants import Cut, Statistics, Variant, cut
+from pipeline.variants import Cut, Statistics, Variant, cut, join
 from pipeline.work import Progress, ShardTask
 
 T = TypeVar("T")
 # Pixels of a plane times images of a batch: what keeps a batch's arrays in the processor's cache.
 _BATCH_PIXELS = 1 << 16
+# Subpixels of an image from which on its channels are worked on one by one: their float64 arrays are what takes memory.
+_LARGE = 1 << 20
 
 
 class Executor(Protocol):
@@ -119,11 +121,11 @@ def _picture(task: ShardTask, entry: Entry, content: bytes, position: int, progr
     """The image as it is going to be cut, or None where it is a reject."""
     try:
         picture = task.source.decode(content)
+        picture = picture._replace(pixels=task.geometry.apply(picture.pixels))
     except Undecodable as error:
         reject = Reject(task.shard.split, entry.index, position, entry.name, entry.size, str(error))
         progress.rejects.append(reject)
         return None
-    picture = picture._replace(pixels=task.geometry.apply(picture.pixels))
     found = picture.pixels.shape[1:]
     if found != task.shape if task.shape else min(found) > task.side:
         raise PipelineError(f"{entry.name} has changed: it is {found[0]} x {found[1]} pixels (height x width) now")
@@ -149,15 +151,25 @@ def _of_one_size(images: list[np.ndarray]) -> Iterable[list[int]]:
 
 def _group(task: ShardTask, batch: Batch, places: list[int], wanted: tuple[Variant, ...], xp: ModuleType) -> Group:
     pixels = np.stack([batch.images[place] for place in places])
-    count, _, height, width = pixels.shape
+    if pixels[0].size <= _LARGE:
+        return Group(places, *_computed(task, pixels, wanted, xp))
+    channels = [_computed(task, pixels[:, c : c + 1], wanted, xp) for c in range(3)]  # a third of the memory
+    rows = {name: np.concatenate([part[1][name] for part in channels], axis=1) for name in channels[0][1]}
+    return Group(places, join([part[0] for part in channels]), rows)
+
+
+def _computed(
+    task: ShardTask, pixels: np.ndarray, wanted: tuple[Variant, ...], xp: ModuleType
+) -> tuple[dict[Variant, Cut], dict[str, np.ndarray]]:
+    """The cuts and rows of uint8 (n, c, h, w) pixels: some channels of some images."""
+    count, channels, height, width = pixels.shape
     decomposed = svd.decompose(pixels.reshape(-1, height, width), xp)
-    cuts = cut(pixels, decomposed, wanted, xp)
-    values = np.full((count, 3, task.side), np.nan, np.float32)
-    values[:, :, : min(height, width)] = (decomposed.values / 255).reshape(count, 3, -1)
+    values = np.full((count, channels, task.side), np.nan, np.float32)
+    values[:, :, : min(height, width)] = (decomposed.values / 255).reshape(count, channels, -1)
     rows = {"spectra": values}
     if task.new_factors:
         rows |= factors.reshaped(svd.factors(decomposed, task.new_factors.rank, xp), count)
-    return Group(places, cuts, rows)
+    return cut(pixels, decomposed, wanted, xp), rows
 
 
 def _encoded(batch: Batch, groups: list[Group], wanted: tuple[Variant, ...]) -> Encoded:

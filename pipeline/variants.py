@@ -1,7 +1,7 @@
 """Which cuts of an image exist, what they are called, and how they become bytes."""
 
 import re
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -79,7 +79,7 @@ class Statistics:
     degenerate: int = 0
     deficient: int = 0
     recomputed: int = 0
-    sums: tuple[int, ...] = (0, 0, 0)
+    sums: tuple[int, ...] = (0, 0, 0)  # of one channel only, in the cuts of one
     squares: tuple[int, ...] = (0, 0, 0)
 
     def __add__(self, other: "Statistics") -> "Statistics":
@@ -109,8 +109,8 @@ def cut(
     smaller side is no more than k is its own low-rank image.
 
     Args:
-        pixels: uint8 (n, 3, h, w).
-        decomposed: of ``pixels`` as (3 n, h, w) planes; may be None where only ``full`` is wanted.
+        pixels: uint8 (n, c, h, w), all channels or some.
+        decomposed: of ``pixels`` as (n c, h, w) planes; may be None where only ``full`` is wanted.
         wanted: variants.
     """
     cuts: dict[Variant, Cut] = {}
@@ -118,7 +118,7 @@ def cut(
         assert decomposed is not None
         whole = rank >= min(pixels.shape[2:])
         truncation = svd.untouched(decomposed) if whole else svd.truncate(decomposed, rank, xp)
-        # A grey level of A_k is at most 255 sqrt(min(h, w)) in size, which fits int16 up to sources.index.MAX_SIDE.
+        # A grey level of A_k is at most 255 sqrt(min(h, w)) in size, which fits int16 up to geometry.MAX_SIDE.
         rounded = truncation.rounded.astype(xp.int16).reshape(pixels.shape)
         counts = (truncation.ties, truncation.degenerate, truncation.deficient, truncation.recomputed)
         for variant in (v for v in wanted if v.rank == rank):
@@ -135,6 +135,20 @@ def cut(
         sums, squares = _moments(pixels, xp)
         cuts[Variant("full")] = Cut(pixels, Statistics(sums=sums, squares=squares))
     return {variant: cuts[variant] for variant in wanted}
+
+
+def join(channels: list[dict[Variant, Cut]]) -> dict[Variant, Cut]:
+    """The cuts of whole images from those of their channels, in their order."""
+    joined = {}
+    for variant in channels[0]:
+        parts = [cuts[variant] for cuts in channels]
+        statistics = [part.statistics for part in parts]
+        total = sum((replace(one, sums=(0, 0, 0), squares=(0, 0, 0)) for one in statistics), Statistics())
+        sums = tuple(value for one in statistics for value in one.sums)
+        squares = tuple(value for one in statistics for value in one.squares)
+        pixels = np.concatenate([part.pixels for part in parts], axis=1)
+        joined[variant] = Cut(pixels, replace(total, sums=sums, squares=squares))
+    return joined
 
 
 def _exact(pixels: Array, truncation: svd.Truncation, variant: Variant, xp: ModuleType) -> Array:

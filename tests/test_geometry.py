@@ -12,6 +12,7 @@ import zarr
 from PIL import Image
 
 from pipeline import verify
+from pipeline.errors import Undecodable
 from pipeline.geometry import Geometry
 from tests.conftest import Build, contents
 
@@ -57,6 +58,11 @@ def test_sizes_are_those_of_torchvision(shape: tuple[int, int]) -> None:
     image = np.zeros((3, *shape), np.uint8)
     for resize in (2, 31, 256):
         assert Geometry(resize).size(*shape) == torchvision_size(resize, *shape)
+        if max(torchvision_size(resize, *shape)) > 15_000:
+            assert not Geometry(resize).takes(*shape)
+            with pytest.raises(Undecodable, match="too large when resized"):
+                Geometry(resize).apply(image)
+            continue
         assert Geometry(resize).apply(image).shape[1:] == torchvision_size(resize, *shape)
 
 
@@ -138,7 +144,18 @@ def test_mixed_sizes_do_not_depend_on_batches_or_workers(
     assert build(*job, "--out", tmp_path / "a").status == 0
     monkeypatch.setattr("pipeline.stages._BATCH_PIXELS", 2)
     assert build(*job, "--out", tmp_path / "b").status == 0
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    monkeypatch.setattr("pipeline.stages._LARGE", 100)  # channel by channel, as large images are worked on
+    assert build(*job, "--out", tmp_path / "c").status == 0
+    assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "c")
+
+
+def test_a_thin_image_that_would_become_huge_is_a_reject(build: Build, mixed: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (6000, 2)).save(mixed / "photo" / "thin.png")
+    job = ("--dataset", "folder", "--data-dir", mixed, "--ranks", "2", "--resize", "256")
+    for crop in ("none", "224"):
+        result = build(*job, "--crop", crop, "--limit", 16, "--out", tmp_path / crop)
+        assert result.status == 3
+        assert "photo/thin.png: too large when resized: 256 x 768000 pixels, at most 15000 a side" in result.err
 
 
 def test_verify_proves_mixed_sizes_exact_images_and_factors(

@@ -86,7 +86,7 @@ def _text(manifest: dict[str, Any], names: list[str], at_root: bool) -> str:
     parts = [f"# {manifest['name']}: low-rank and high-rank-only images\n"]
     if source["note"]:
         parts.append(f"> **{source['note']}**\n")
-    if not source["checksums_verified"]:
+    if source["checksums_verified"] is False:
         parts.append("> **Built from files whose checksums are not the official ones (`--allow-unverified`).**\n")
     size = "each image at its own size"
     if image["height"] is not None and image["width"] is not None:

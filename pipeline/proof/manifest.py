@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 from pipeline import metadata
 from pipeline.errors import PipelineError
-from pipeline.geometry import Geometry
+from pipeline.geometry import MAX_SIDE, Geometry
 from pipeline.proof.faults import Faults, shown
-from pipeline.sources.index import MAX_SIDE
 
 NAME = "manifest.json"
 REJECTS = "rejects.jsonl"

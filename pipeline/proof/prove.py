@@ -102,7 +102,8 @@ def _open_source(manifest: Manifest, origin: Origin, faults: Faults) -> tuple[So
     if index.fingerprint() != manifest.fingerprint:
         of = f"--source {source_dir}" if source_dir else "the embedded photographs"
         found, wanted = index.fingerprint(), shown(manifest.fingerprint, 64)
-        faults.add(NAME, f"made from other data than {of}: fingerprint {wanted}, not {found}")
+        hint = "; is it built with other --label-key or --classes?" if manifest.dataset == "webdataset" else ""
+        faults.add(NAME, f"made from other data than {of}: fingerprint {wanted}, not {found}{hint}")
         return None, None
     return source, index
 

@@ -48,6 +48,12 @@ def locate(manifest: ImagenetManifest, data_dir: Path) -> dict[str, Place]:
         if archive.is_file():
             places[split] = Place(file, archive.stat().st_size, _beside(data_dir, data_dir))
             continue
+        unfinished = sorted(path.name for path in data_dir.glob(f"{file}.*"))
+        if unfinished:
+            raise PipelineError(
+                f"{data_dir} holds {unfinished[0]}, which looks like an unfinished download of {file}: "
+                "finish it, or move it away"
+            )
         for home in homes:
             if (data_dir / home / split).is_dir():
                 places[split] = Place(home + split, None, _beside(data_dir / home, data_dir))

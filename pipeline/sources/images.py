@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  importing registers them
 
 from pipeline.errors import Undecodable
-from pipeline.sources.index import MAX_SIDE, Picture
+from pipeline.geometry import MAX_SIDE
+from pipeline.sources.index import Picture
 
 # Pillow's modes that are not RGB, in words.
 _MODES = {"1": "grey", "L": "grey", "LA": "alpha", "P": "palette", "PA": "alpha", "RGBA": "alpha", "RGBX": "alpha"}

@@ -11,9 +11,6 @@ import numpy as np
 
 from pipeline.geometry import Geometry
 
-# Pixels a side of the largest images that are taken: what the cuts' int16 arithmetic holds.
-MAX_SIDE = 15_000
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -116,7 +113,8 @@ class SourceIndex:
         shape: (height, width) in pixels of every image; None where sizes vary.
         title, terms, note: for the dataset card; ``note`` warns (may be empty).
         checksums: known SHA-256 of contents, by a name that is the same in every layout of the source.
-        verified: False when ``--allow-unverified`` let content through whose official checksum did not match.
+        verified: whether the official checksums match; False only where ``--allow-unverified`` let other content through,
+            None where there are none, or they were not compared.
     """
 
     classes: list[str]
@@ -126,7 +124,7 @@ class SourceIndex:
     terms: str
     note: str = ""
     checksums: dict[str, str] = field(default_factory=dict)
-    verified: bool = True
+    verified: bool | None = None
 
     def fingerprint(self, sizes: Mapping[tuple[str, int], int] | None = None) -> str:
         """SHA-256 over names, sizes, labels, classes and known checksums; no times, no absolute paths.

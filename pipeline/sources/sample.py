@@ -63,6 +63,7 @@ class Sample:
             terms=known["terms"],
             note=known["note"],
             checksums={file: photo.sha256 for file, photo in photographs.items()},
+            verified=True,
         )
 
     def read(self, entry: Entry, most: int | None = None) -> bytes:

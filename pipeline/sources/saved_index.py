@@ -58,14 +58,15 @@ def unpack(column: np.ndarray) -> list[str]:
 
 
 def _key(archives: Sequence[Path], settings: str) -> str:
-    """Format, settings, and (path, bytes, nanoseconds) of every archive, as SHA-256. Raises PipelineError."""
+    """Format, settings, and (path, bytes, times of change, inode) of every archive, as SHA-256. Raises PipelineError."""
     digest = hashlib.sha256(json.dumps([FORMAT, settings]).encode())
     for archive in archives:
         try:
             status = archive.stat()
         except OSError as error:
             raise PipelineError(f"{archive} cannot be read: {error.strerror}") from None
-        digest.update(os.fsencode(archive) + f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        told = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        digest.update(os.fsencode(archive) + "\0".join(map(str, ("", *told, ""))).encode())
     return digest.hexdigest()
 
 

@@ -64,6 +64,7 @@ def assert_nothing_partial(server: S3Server, url: str, job: tuple[str, ...]) -> 
     assert {name: whole.get(name) for name in found} == found
 
 
+@pytest.mark.full
 def test_a_build_killed_again_and_again_ends_with_the_same_bytes(url: str, server: S3Server, scratches: Path) -> None:
     """One process, killed after so many uploads that it falls between and within shards."""
     chance = random.Random(3)
@@ -105,6 +106,7 @@ def test_killed_workers_and_driver_leave_no_trace(url: str, server: S3Server) ->
     assert_undisturbed(server, url, JOB)
 
 
+@pytest.mark.full
 def test_a_second_run_is_refused(url: str, server: S3Server) -> None:
     with building(*LONG, "--workers", 0, url=url) as first:
         first.wait_for(lambda: records(server, url) >= 1, pause=0.01)
@@ -131,6 +133,7 @@ def test_ctrl_c_releases_the_output(url: str, server: S3Server) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.full
 def test_an_orphaned_worker_publishes_nothing(url: str, server: S3Server, scratches: Path) -> None:
     """Its driver is killed, the next run finishes the output, and only then it wakes up and goes on."""
     with building(*LARGE, "--workers", 2, url=url) as build:
@@ -157,6 +160,7 @@ def test_an_orphaned_worker_publishes_nothing(url: str, server: S3Server, scratc
     assert (server.objects(url), server.names(url)) == (before, names)
 
 
+@pytest.mark.full
 def test_an_upload_that_arrives_after_the_output_was_taken_over_changes_nothing(url: str, server: S3Server) -> None:
     """The window that is left: the check has passed, then the output changes hands, then the bytes arrive."""
     shard = "sample-rank3/sample-rank3-train-000001.tar"
@@ -172,6 +176,7 @@ def test_an_upload_that_arrives_after_the_output_was_taken_over_changes_nothing(
     assert_undisturbed(server, url, grown)
 
 
+@pytest.mark.full
 def test_a_late_record_of_another_job_is_not_believed(url: str, server: S3Server) -> None:
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     other = (*JOB, "--order", "shuffled")
