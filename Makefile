@@ -13,11 +13,13 @@ demo: $(READY)  ## the main job on the embedded sample, then its proof
 	$(BIN)/python -m pipeline.verify out/sample
 	@echo "Look at out/sample/README.md, and at the images: tar xf out/sample/sample-rank5/sample-rank5-test-000000.tar -C /tmp"
 
-test: $(READY)  ## all tests in their short form
-	$(BIN)/python -m pytest -q
+test: $(READY)  ## all tests in their short form; those of clusters apart, as Ray keeps a token for a process's whole life
+	$(BIN)/python -m pytest -q --ignore tests/cluster
+	$(BIN)/python -m pytest -q tests/cluster
 
 test-full: $(READY)  ## the long forms: every lossless image at hand, every kill
-	$(BIN)/python -m pytest -q -s -m full
+	$(BIN)/python -m pytest -q -s -m full --ignore tests/cluster
+	$(BIN)/python -m pytest -q -s -m full tests/cluster
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check pipeline tests bench jobs
