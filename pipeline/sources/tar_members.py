@@ -13,7 +13,9 @@ _REGULAR = b"0\x007"
 _DIRECTORY = b"5"
 _LARGEST_EXTENSION = 1 << 20  # bytes of a long name or a pax header
 _OCTAL_END = 8**11  # bytes, the first size that eleven octal digits do not hold
-_LARGEST_PADDING = 22 * 512  # bytes after the last member: an end mark of two blocks, and the rest of a record of twenty
+_LARGEST_PADDING = (
+    22 * 512
+)  # bytes after the last member: an end mark of two blocks, and the rest of a record of twenty
 _REFUSED = {
     "1": "a hard link",
     "2": "a symbolic link",
