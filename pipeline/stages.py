@@ -150,7 +150,7 @@ def _of_one_size(images: list[np.ndarray]) -> Iterable[list[int]]:
 
 
 def _group(task: ShardTask, batch: Batch, places: list[int], wanted: tuple[Variant, ...], xp: ModuleType) -> Group:
-    pixels = np.stack([batch.images[place] for place in places])
+    pixels = np.ascontiguousarray(np.stack([batch.images[place] for place in places]))  # decoded ones are interleaved
     if pixels[0].size <= _LARGE:
         return Group(places, *_computed(task, pixels, wanted, xp))
     channels = [_computed(task, pixels[:, c : c + 1], wanted, xp) for c in range(3)]  # a third of the memory
@@ -163,7 +163,8 @@ def _computed(
 ) -> tuple[dict[Variant, Cut], dict[str, np.ndarray]]:
     """The cuts and rows of uint8 (n, c, h, w) pixels: some channels of some images."""
     count, channels, height, width = pixels.shape
-    decomposed = svd.decompose(pixels.reshape(-1, height, width), xp)
+    ranks = [variant.rank for variant in wanted] + ([task.new_factors.rank] if task.new_factors else [])
+    decomposed = svd.decompose(pixels.reshape(-1, height, width), max(ranks, default=0), xp)
     values = np.full((count, channels, task.side), np.nan, np.float32)
     values[:, :, : min(height, width)] = (decomposed.values / 255).reshape(count, channels, -1)
     rows = {"spectra": values}

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline import eigen
+
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 EPS = float(np.finfo(np.float64).eps)
@@ -28,6 +30,8 @@ NEGLIGIBLE = 0.25
 # (drawings, mostly) are left to LAPACK, so that even an exact half falls to the side where the reference has it.
 TIE = 1e-5
 EXACT_TIE = 1e-9
+# Sides from which on it pays to compute the wanted singular vectors alone.
+LARGE = 96
 # sigma_k - sigma_{k+1} <= GAP * sigma_1: A_k is not unique (the contract's definition of a degenerate plane).
 GAP = 1e-9
 
@@ -39,13 +43,15 @@ class Decomposition(NamedTuple):
         planes: float64 (p, h, w), grey levels 0..255.
         values: float64 (p, n), singular values in grey levels, descending, n = min(h, w). Error at most
             sqrt(n eps) sigma_1 (8e-8 sigma_1 at n = 32); those that cannot be told from zero are zero.
-        vectors: float64 (p, n, n), right singular vectors where w <= h, left ones otherwise, as columns in the order
-            of ``values``.
+        vectors: float64 (p, n, m), right singular vectors where w <= h, left ones otherwise, as columns in the order
+            of ``values``: those that were asked for, or more.
+        scaled: float64 (p, max(h, w), m), A V or A^T U: those of the other side, times their singular values.
     """
 
     planes: Array
     values: Array
     vectors: Array
+    scaled: Array
 
 
 class Truncation(NamedTuple):
@@ -68,24 +74,40 @@ class Truncation(NamedTuple):
     recomputed: int
 
 
-def decompose(pixels: Array, xp: ModuleType = np) -> Decomposition:
+def decompose(pixels: Array, count: int | None = None, xp: ModuleType = np) -> Decomposition:
     """Singular values and vectors of every plane (paper eq. 1).
 
     Args:
         pixels: uint8 (p, h, w).
+        count: singular vectors that are wanted, which is the largest rank; None for all. The bits of one do not depend
+            on it.
         xp: the array namespace that ``pixels`` belongs to.
     """
     planes = pixels.astype(xp.float64)
     _, height, width = planes.shape
+    side = min(height, width)
     gram = _gram(pixels, xp)
     try:
-        eigenvalues, vectors = xp.linalg.eigh(gram)
+        eigenvalues, vectors = _eigh(gram, side if count is None else min(count, side), xp)
+        noise = side * EPS * eigenvalues[:, :1]
+        values = xp.sqrt(xp.where(eigenvalues > noise, eigenvalues, 0.0))
     except np.linalg.LinAlgError:  # eigh did not converge on one of them: LAPACK's SVD of A does
         left, values, right = xp.linalg.svd(planes, full_matrices=False)
-        return Decomposition(planes, values, right.swapaxes(1, 2) if width <= height else left)
-    eigenvalues, vectors = eigenvalues[:, ::-1], vectors[:, :, ::-1]
-    noise = gram.shape[-1] * EPS * eigenvalues[:, :1]
-    return Decomposition(planes, xp.sqrt(xp.where(eigenvalues > noise, eigenvalues, 0.0)), vectors)
+        vectors = right.swapaxes(1, 2) if width <= height else left
+    across = planes if width <= height else planes.swapaxes(1, 2)
+    scaled = xp.empty((*across.shape[:2], vectors.shape[2]))
+    for start in range(0, vectors.shape[2], eigen.BLOCK):
+        block = slice(start, start + eigen.BLOCK)
+        scaled[:, :, block] = across @ vectors[:, :, block]
+    return Decomposition(planes, values, vectors, scaled)
+
+
+def _eigh(gram: Array, count: int, xp: ModuleType) -> tuple[Array, Array]:
+    """Eigenvalues (p, n), descending, and the vectors (p, n, m) of at least the ``count`` largest ones."""
+    if xp is np and gram.shape[-1] >= LARGE:
+        return eigen.leading(gram, count)
+    values, vectors = xp.linalg.eigh(gram)
+    return values[:, ::-1], xp.ascontiguousarray(vectors[:, :, ::-1])
 
 
 def _gram(pixels: Array, xp: ModuleType) -> Array:
@@ -105,27 +127,26 @@ def truncate(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> Trunc
         rank: 0 < rank < min(h, w).
 
     Raises:
-        ValueError: a rank outside that range.
+        ValueError: a rank outside that range, or above the number of vectors.
     """
-    planes, values, vectors = decomposed
+    planes, values, vectors, scaled = decomposed
     _, height, width = planes.shape
-    if not 0 < rank < min(height, width):
-        raise ValueError(f"rank {rank} is not between 1 and {min(height, width) - 1}")
-    kept = xp.ascontiguousarray(vectors[:, :, :rank])
-    adjoint = kept.swapaxes(1, 2)
-    cut = (planes @ kept) @ adjoint if width <= height else kept @ (adjoint @ planes)
+    most = min(height - 1, width - 1, vectors.shape[2])
+    if not 0 < rank <= most:
+        raise ValueError(f"rank {rank} is not between 1 and {most}")
+    kept, other = vectors[:, :, :rank], scaled[:, :, :rank]
+    cut = other @ kept.swapaxes(1, 2) if width <= height else kept @ other.swapaxes(1, 2)
 
     first, last, following = values[:, 0], values[:, rank - 1], values[:, rank]
     degenerate = last - following <= GAP * first
-    rounded, margin = _round(cut, xp)
+    rounded, apart, margin = _round(cut, xp)
     doubtful = _doubtful(first, last, following) | (margin < EXACT_TIE)
     recomputed = np.flatnonzero(_to_host(doubtful))
     for plane in recomputed:
         exact, degenerate[plane] = _lapack(_to_host(planes[plane]), rank)
         cut[plane] = xp.asarray(exact)
-        rounded[plane], margin[plane] = _round(cut[plane], xp)
-    near = margin < TIE  # a few per cent of the planes: only these are looked at once more
-    ties = int((0.5 - xp.abs(cut[near] - rounded[near]) < TIE).sum())
+        rounded[plane], apart[plane], margin[plane] = _round(cut[plane], xp)
+    ties = sum(int(xp.count_nonzero(0.5 - apart[plane] < TIE)) for plane in np.flatnonzero(_to_host(margin < TIE)))
     return Truncation(cut, rounded, ties, int(degenerate.sum()), int((following == 0).sum()), len(recomputed))
 
 
@@ -146,11 +167,10 @@ def factors(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> tuple[
         U float64 (p, h, rank), S (p, rank) descending, and V (p, w, rank), with A_k = U_k diag(S_k) V_k^T for k up to
         ``rank``. Where a singular value is zero, so is its column on the larger side.
     """
-    planes, values, vectors = decomposed
+    planes, values, vectors, scaled = decomposed
     kept, sigma = vectors[:, :, :rank], values[:, :rank]
     wide = planes.shape[2] > planes.shape[1]
-    other = (planes.swapaxes(1, 2) if wide else planes) @ kept
-    other /= xp.where(sigma > 0, sigma, 1.0)[:, None, :]
+    other = scaled[:, :, :rank] / xp.where(sigma > 0, sigma, 1.0)[:, None, :]
     other *= (sigma > 0)[:, None, :]
     left, right = (kept.copy(), other) if wide else (other, kept.copy())
     sigma = sigma.copy()
@@ -163,12 +183,12 @@ def factors(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> tuple[
     return left, sigma / 255, right
 
 
-def _round(planes: Array, xp: ModuleType) -> tuple[Array, Array]:
-    """rint of float64 (..., h, w), and each plane's least distance to a rounding tie."""
+def _round(planes: Array, xp: ModuleType) -> tuple[Array, Array, Array]:
+    """rint of float64 (..., h, w), the distance to it, and each plane's least distance to a rounding tie."""
     rounded = xp.rint(planes)
     apart = planes - rounded
     xp.abs(apart, out=apart)
-    return rounded, 0.5 - apart.max(axis=(-2, -1))
+    return rounded, apart, 0.5 - apart.max(axis=(-2, -1))
 
 
 def _doubtful(first: Array, last: Array, following: Array) -> Array:

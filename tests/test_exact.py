@@ -203,8 +203,8 @@ def test_other_last_bits_of_singular_values_are_no_other_source(
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix == ".tar" or "c." in path.name}
     real = svd.decompose
 
-    def elsewhere(pixels: np.ndarray, xp: ModuleType = np) -> svd.Decomposition:
-        decomposed = real(pixels, xp)
+    def elsewhere(pixels: np.ndarray, count: int | None = None, xp: ModuleType = np) -> svd.Decomposition:
+        decomposed = real(pixels, count, xp)
         return decomposed._replace(values=decomposed.values * (1 + 1e-7))
 
     monkeypatch.setattr(svd, "decompose", elsewhere)

@@ -238,11 +238,11 @@ def test_where_eigh_does_not_converge_the_bytes_are_the_same(shape: str) -> None
     failing: Any = Failing()
     wanted = variants((1, 7, 19), ("low", "high"))
     usual = cut(pixels, svd.decompose(planes), wanted)
-    fallback = cut(pixels, svd.decompose(planes, failing), wanted, failing)
+    fallback = cut(pixels, svd.decompose(planes, xp=failing), wanted, failing)
     for variant in wanted:
         np.testing.assert_array_equal(usual[variant].pixels, fallback[variant].pixels)
     values = np.linalg.svd(planes.astype(np.float64), compute_uv=False)
-    np.testing.assert_allclose(svd.decompose(planes, failing).values, values, rtol=1e-12)
+    np.testing.assert_allclose(svd.decompose(planes, xp=failing).values, values, rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (31, 33), (40, 20), (20, 40), (7, 5)])

@@ -169,7 +169,7 @@ class _Svd:
     def low(self, position: int, pixels: np.ndarray, rank: int) -> np.ndarray:
         from pipeline import svd
 
-        decomposed = svd.decompose(pixels)
+        decomposed = svd.decompose(pixels, rank)
         whole = rank >= min(pixels.shape[1:])
         planes: np.ndarray = (svd.untouched(decomposed) if whole else svd.truncate(decomposed, rank)).planes
         return planes / 255
