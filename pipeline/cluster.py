@@ -107,6 +107,15 @@ def _check_answer(address: str) -> None:
         )
 
 
+def import_ray() -> Any:
+    """Ray, without its notice of every dead worker: it prints those to our standard output, whatever log_to_driver says."""
+    import ray
+    import ray._private.worker
+
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    return ray
+
+
 @contextlib.contextmanager
 def connect(address: str, first: ShardTask, workers: int | None) -> Iterator[Pool]:
     """Join the cluster at ``host:port`` and check every node of it.
@@ -124,11 +133,7 @@ def connect(address: str, first: ShardTask, workers: int | None) -> Iterator[Poo
     before = os.environ.copy()
     os.environ.pop("RAY_ADDRESS", None)  # to Ray, it goes before what it is told
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    import ray
-    import ray._private.worker
-
-    # Ray prints its notice of every dead worker to our standard output, whatever log_to_driver says; we tell it.
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    ray = import_ray()
     try:
         try:
             with _our_code() as code:

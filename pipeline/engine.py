@@ -184,11 +184,7 @@ def _local_ray(workers: int) -> Iterator[Pool]:
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
-        import ray
-        import ray._private.worker
-
-        # Ray prints its notice of every dead worker to our standard output, whatever log_to_driver says; we tell it.
-        ray._private.worker.print_to_stdstream = lambda *_, **__: None
+        ray = cluster.import_ray()
         with _signals_later(), _start_errors():
             ray.init(
                 address="local",

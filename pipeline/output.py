@@ -172,7 +172,8 @@ def finish(store: Store, plan: Plan, run: str, recheck: bool) -> dict[str, Any]:
     Raises:
         PipelineError: a shard has no complete record, or the counts do not add up.
     """
-    records = _records(store, plan)
+    now = store.snapshot()
+    records = _records(now, plan)
     described = manifest.describe(plan, records)
     small = metadata.files(described) | manifest.array_files(plan) | {manifest.REJECTS: manifest.rejects(plan, records)}
     small |= {f"{SAMPLES}/{split}.jsonl": manifest.samples(plan, split) for split in plan.content.splits}
@@ -180,7 +181,6 @@ def finish(store: Store, plan: Plan, run: str, recheck: bool) -> dict[str, Any]:
     files |= {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in small.items()}
     described["files"] = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in sorted(files.items())}
     final = json.dumps(described, indent=1).encode() + b"\n"
-    now = store.snapshot()
     unchanged = store.read(manifest.NAME) == final and all(now.size(name) == size for name, (size, _) in files.items())
     if unchanged and not recheck:
         return described
@@ -190,9 +190,8 @@ def finish(store: Store, plan: Plan, run: str, recheck: bool) -> dict[str, Any]:
     return described
 
 
-def _records(store: Store, plan: Plan) -> dict[Shard, Record]:
+def _records(now: Reading, plan: Plan) -> dict[Shard, Record]:
     records: dict[Shard, Record] = {}
-    now = store.snapshot()
     for shard in plan.shards:
         record = _load(now, plan, shard)
         if record is None or not complete(plan, record):

@@ -1,9 +1,11 @@
 """The plan of an output: which entry stands at which position, and which positions make a shard."""
 
+import functools
 import hashlib
 import json
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,14 +42,17 @@ class Plan:
     positions: dict[str, np.ndarray]
     shards: tuple[Shard, ...]
 
+    @functools.cached_property
+    def _fixed(self) -> dict[str, Any]:
+        return {name: value for name, value in self.content.fixed().items() if name != "source fingerprint"}
+
     def entries(self, shard: Shard) -> Entries:
         return Entries(self.index.splits[shard.split], self.positions[shard.split][shard.start : shard.stop])
 
     def identity(self, shard: Shard) -> str:
         """SHA-256 of everything that the shard's bytes depend on; no paths, workers or devices."""
-        fixed = {name: value for name, value in self.content.fixed().items() if name != "source fingerprint"}
         own = self.entries(shard).digest()  # its own entries: another shard's repair is not its own
-        parts = [fixed, shard.split, shard.start, shard.stop, self.index.classes, self.index.checksums, own]
+        parts = [self._fixed, shard.split, shard.start, shard.stop, self.index.classes, self.index.checksums, own]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

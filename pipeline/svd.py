@@ -83,6 +83,7 @@ def decompose(pixels: Array, count: int | None = None, xp: ModuleType = np) -> D
             on it.
         xp: the array namespace that ``pixels`` belongs to.
     """
+    pixels = xp.ascontiguousarray(pixels)
     planes = pixels.astype(xp.float64)
     _, height, width = planes.shape
     side = min(height, width)

@@ -3,6 +3,7 @@
 A shard is a pure function of its task: the same bytes whichever process runs it, in whatever batches.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable
 from importlib.metadata import version
@@ -124,6 +125,7 @@ def _write(name: str, data: bytes, path: Path) -> FileProof:
     return FileProof(name, len(data), hashlib.sha256(data).hexdigest())
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """The libraries that an output's bytes come from."""
     return {package: version(package) for package in ("numpy", "pillow", "zlib-ng", "deflate")}

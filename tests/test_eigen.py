@@ -44,7 +44,9 @@ def test_degenerate_and_zero_matrices() -> None:
     matrices = np.stack([np.zeros((130, 130)), np.eye(130) * 7])
     values, vectors = eigen.leading(matrices, 130)
     np.testing.assert_array_equal(values, np.repeat([[0.0], [7.0]], 130, axis=1))
-    np.testing.assert_allclose(vectors.swapaxes(1, 2) @ vectors, np.broadcast_to(np.eye(130), (2, 130, 130)), atol=1e-14)
+    np.testing.assert_allclose(
+        vectors.swapaxes(1, 2) @ vectors, np.broadcast_to(np.eye(130), (2, 130, 130)), atol=1e-14
+    )
 
 
 def test_a_vectors_bits_depend_neither_on_the_count_nor_on_the_batch() -> None:
@@ -62,7 +64,7 @@ def test_a_vectors_bits_depend_neither_on_the_count_nor_on_the_batch() -> None:
 def test_without_convergence_the_svd_of_the_plane_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (2, 120, 110), dtype=np.uint8)
     usual = svd.truncate(svd.decompose(pixels, 20), 20)
-    monkeypatch.setattr(eigen.lapack, "dstevd", lambda diagonal, beside, **options: (diagonal, None, 1))
+    monkeypatch.setattr("pipeline.eigen.lapack.dstevd", lambda diagonal, beside, **options: (diagonal, None, 1))
     with pytest.raises(np.linalg.LinAlgError):
         eigen.leading(gram(120), 20)
     np.testing.assert_array_equal(svd.truncate(svd.decompose(pixels, 20), 20).rounded, usual.rounded)

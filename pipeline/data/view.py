@@ -77,8 +77,13 @@ class RankView:
         variant = "full" if "full" in output.variants else output.variants[0]
         self._samples = RankDataset(root, variant, split, train=train)
         self.split, self.classes, self.targets = self._samples.split, self._samples.classes, self._samples.targets
-        self.class_to_idx, self.samples = self._samples.class_to_idx, self._samples.samples
+        self.class_to_idx = self._samples.class_to_idx
         self._cutter: _Cutter = _Factors(output, self._samples) if self._use_factors else _Svd()
+
+    @property
+    def samples(self) -> list[tuple[str, int]]:
+        """(key, label) of every sample."""
+        return self._samples.samples
 
     def __len__(self) -> int:
         return len(self._samples)

@@ -1,6 +1,7 @@
 """``spectra.zarr`` and ``factors.zarr`` read by zarr: a row for every sample, NaN for every reject."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,16 +26,8 @@ def rows(manifest: Manifest, shard: ShardSet) -> np.ndarray:
     Raises:
         SpectraError: why they cannot be read.
     """
-    try:
-        import zarr  # a quarter of a second, which --help must not wait for
-
-        array = zarr.open_array(str(manifest.root / SPECTRA), path=shard.split, mode="r")
-        _check(array, (manifest.splits[shard.split].entries, 3, manifest.side), "float32")
-        return np.asarray(array[shard.start : shard.stop])
-    except SpectraError:
-        raise
-    except Exception as error:  # zarr raises what it likes on hostile metadata
-        raise SpectraError(f"zarr cannot read it: {shown(' '.join(str(error).split()))}") from None
+    wanted = (manifest.splits[shard.split].entries, 3, manifest.side)
+    return _read(manifest.root / SPECTRA, shard.split, wanted, "float32", slice(shard.start, shard.stop))
 
 
 def factors_row(manifest: Manifest, claim: Factors, split: str, position: int) -> dict[str, np.ndarray]:
@@ -47,18 +40,25 @@ def factors_row(manifest: Manifest, claim: Factors, split: str, position: int) -
         raise SpectraError("factors of images that differ in size")
     entries, (height, width) = manifest.splits[split].entries, manifest.shape
     sides = {"u": (height, claim.rank), "s": (claim.rank,), "v": (width, claim.rank)}
-    row = {}
-    try:
-        import zarr
+    dtypes = {"u": claim.dtype, "s": "float32", "v": claim.dtype}
+    store = manifest.root / FACTORS
+    return {
+        name: _read(store, f"{split}/{name}", (entries, 3, *side), dtypes[name], position)
+        for name, side in sides.items()
+    }
 
-        for name, side in sides.items():
-            array = zarr.open_array(str(manifest.root / FACTORS), path=f"{split}/{name}", mode="r")
-            _check(array, (entries, 3, *side), "float32" if name == "s" else claim.dtype)
-            row[name] = np.asarray(array[position])
-        return row
+
+def _read(store: Path, path: str, wanted: tuple[int, ...], dtype: str, which: int | slice) -> np.ndarray:
+    """Rows of an array, which must be as wanted."""
+    try:
+        import zarr  # a quarter of a second, which --help must not wait for
+
+        array = zarr.open_array(str(store), path=path, mode="r")
+        _check(array, wanted, dtype)
+        return np.asarray(array[which])
     except SpectraError:
         raise
-    except Exception as error:
+    except Exception as error:  # zarr raises what it likes on hostile metadata
         raise SpectraError(f"zarr cannot read it: {shown(' '.join(str(error).split()))}") from None
 
 

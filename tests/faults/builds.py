@@ -112,6 +112,40 @@ class Build:
     def wait_for_commits(self, count: int) -> None:
         self.wait_for(lambda: committed(self.out) >= count)
 
+    def orphan_in_mid_shard(self, writes: Callable[[int], bool]) -> int:
+        """Kills the driver, and stops a worker that outlives it while it writes a shard.
+
+        In this order: a worker that is stopped already is ended by the kernel together with Ray's server (SIGHUP to
+        orphaned process groups).
+
+        Args:
+            writes: whether a process, given by its number, is writing a shard.
+        """
+        self.wait_for(lambda: any(map(writes, self.workers())))
+        orphan = next(filter(writes, self.workers()))
+        server = _parent(orphan)
+        self.send(signal.SIGKILL)
+        self.end()
+        while _parent(orphan) == server:
+            time.sleep(0.001)
+        os.kill(orphan, signal.SIGSTOP)
+        while self._state(orphan) not in ("T", ""):
+            time.sleep(0.001)
+        assert writes(orphan)
+        return orphan
+
+    def wake(self, orphan: int) -> None:
+        """Lets a stopped worker go on, which has to end, as it has no driver."""
+        assert self._state(orphan) == "T"
+        os.kill(orphan, signal.SIGCONT)
+        deadline = time.monotonic() + 30
+        while self._state(orphan) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not self._state(orphan), "a worker without a driver must end"
+
+    def _state(self, pid: int) -> str:
+        return next((process.state for process in self.processes() if process.pid == pid), "")
+
     def end(self, within: float = PATIENCE) -> Ended:
         """Wait for the driver's end."""
         start = time.monotonic()
@@ -212,6 +246,18 @@ def one_line(ended: Ended) -> str:
     assert last.startswith("error: "), ended.err
     assert (ended.status, ended.out) == (1, "")
     return last.removeprefix("error: ")
+
+
+def open_files(pid: int) -> list[str]:
+    """Paths of the files that a process has open; none where it has ended."""
+    try:
+        return [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return []
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def _session(leader: int) -> Iterator[Process]:

@@ -2,11 +2,11 @@
 
 import fcntl
 import json
-import os
 import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from tests.faults.builds import (
     completes,
     hashes,
     one_line,
+    open_files,
     run,
     scratch,
 )
@@ -37,41 +38,9 @@ LARGE = ("--dataset", "sample", "--ranks", "3,5,10,20", "--samples-per-shard", "
 FAST = "import pipeline.lock\npipeline.lock.HEARTBEAT = 0.3"
 
 
-def writes(pid: int, out: Path) -> bool:
+def writes_scratch(out: Path) -> Callable[[int], bool]:
     """Whether a process has a scratch file of the output open."""
-    try:
-        targets = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
-    except OSError:
-        return False
-    return any(target.startswith(f"{out}/{BUILD}/tmp/") for target in targets)
-
-
-def orphan_in_mid_shard(build: Build) -> int:
-    """Kills the driver, and stops a worker that outlives it while it writes a shard.
-
-    In this order: a worker that is stopped already is ended by the kernel together with Ray's server (SIGHUP to orphaned
-    process groups).
-    """
-    build.wait_for(lambda: any(writes(pid, build.out) for pid in build.workers()))
-    orphan = next(pid for pid in build.workers() if writes(pid, build.out))
-    server = parent(orphan)
-    build.send(signal.SIGKILL)
-    build.end()
-    while parent(orphan) == server:
-        time.sleep(0.001)
-    os.kill(orphan, signal.SIGSTOP)
-    while state(build, orphan) not in ("T", ""):
-        time.sleep(0.001)
-    assert writes(orphan, build.out)
-    return orphan
-
-
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def state(build: Build, pid: int) -> str:
-    return next((process.state for process in build.processes() if process.pid == pid), "")
+    return lambda pid: any(target.startswith(f"{out}/{BUILD}/tmp/") for target in open_files(pid))
 
 
 @pytest.mark.ray
@@ -79,15 +48,10 @@ def state(build: Build, pid: int) -> str:
 def test_orphaned_worker_publishes_nothing(workers: int, out: Path) -> None:
     """Its driver is killed, the next run finishes the output, and only then it wakes up and goes on."""
     with Build(*LARGE, "--workers", 2, out=out) as build:
-        orphan = orphan_in_mid_shard(build)
+        orphan = build.orphan_in_mid_shard(writes_scratch(out))
         completes(*LARGE, "--workers", workers, out=out)
         before = hashes(out), stamps(out)
-        assert state(build, orphan) == "T"
-        os.kill(orphan, signal.SIGCONT)
-        deadline = time.monotonic() + 30
-        while state(build, orphan) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not state(build, orphan), "a worker without a driver must end"
+        build.wake(orphan)
     assert (hashes(out), stamps(out)) == before
     assert scratch(out) == []
 

@@ -9,8 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.faults.builds import Build, Ended, one_line, run, undisturbed
-from tests.faults.test_ownership import parent, state
+from tests.faults.builds import Build, Ended, one_line, open_files, run, undisturbed
 from tests.store.conftest import BUCKET
 from tests.store.s3_server import S3Server
 
@@ -137,26 +136,11 @@ def test_ctrl_c_releases_the_output(url: str, server: S3Server) -> None:
 def test_an_orphaned_worker_publishes_nothing(url: str, server: S3Server, scratches: Path) -> None:
     """Its driver is killed, the next run finishes the output, and only then it wakes up and goes on."""
     with building(*LARGE, "--workers", 2, url=url) as build:
-        build.wait_for(lambda: any(writes(pid, scratches) for pid in build.workers()))
-        orphan = next(pid for pid in build.workers() if writes(pid, scratches))
-        raylet = parent(orphan)
-        build.send(signal.SIGKILL)
-        build.end()
-        while parent(orphan) == raylet:
-            time.sleep(0.001)
-        os.kill(orphan, signal.SIGSTOP)
-        while state(build, orphan) not in ("T", ""):
-            time.sleep(0.001)
-        assert writes(orphan, scratches)
+        orphan = build.orphan_in_mid_shard(lambda pid: writes(pid, scratches))
         assert built(*LARGE, "--workers", 0, url=url)[:3:2] == (0, "")
         assert_undisturbed(server, url, LARGE)
         before, names = server.objects(url), server.names(url)
-        assert state(build, orphan) == "T"
-        os.kill(orphan, signal.SIGCONT)
-        deadline = time.monotonic() + 30
-        while state(build, orphan) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not state(build, orphan), "a worker without a driver must end"
+        build.wake(orphan)
     assert (server.objects(url), server.names(url)) == (before, names)
 
 
@@ -198,8 +182,6 @@ def body(server: S3Server, key: str) -> bytes:
 
 def writes(pid: int, folder: Path) -> bool:
     """Whether a process has a scratch file open for writing."""
-    try:
-        targets = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
-    except OSError:
-        return False
-    return any(target.startswith(f"{folder}/") and not target.endswith((".lock", "guard")) for target in targets)
+    return any(
+        target.startswith(f"{folder}/") and not target.endswith((".lock", "guard")) for target in open_files(pid)
+    )
