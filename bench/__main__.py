@@ -114,7 +114,7 @@ def _job(case: Case, out: Path, workers: int, limit: int, size: int) -> Job:
 
 
 def _pipeline(case: Case, out: Path, workers: int) -> Result:
-    size = max(1, case.images // 8)  # enough shards that two workers share them evenly
+    size = max(1, case.images // 4)  # enough shards that two workers share them evenly
     outcome = run.build(_job(case, out, workers, case.images, size))
     stages = {stage: seconds / outcome.images for stage, seconds in outcome.seconds.items()}
     return Result(outcome.images / outcome.working, stages)

@@ -19,12 +19,13 @@ from zlib_ng import zlib_ng
 NONE = 0
 AVERAGE = 3
 # Part of a build's identity: another encoder gives other bytes for the same pixels.
-ENCODER = "png average/none, libdeflate-1 to 8 KB, huffman-only above"
+ENCODER = "png average/none, libdeflate-1 to 8 KB, huffman-only blocks of 32 KB above"
 SMALL = 8192  # bytes of an image's rows: about 52 x 52 pixels
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IDAT_CRC = zlib.crc32(b"IDAT")
-_WINDOW = 11  # log2 bytes: without matches it is only memory to clear
+# zlib-ng's largest window and blocks: it copies what it codes through the one, and makes a code for each of the other.
+_WINDOW, _BLOCKS = 15, 9
 
 
 def encode(pixels: np.ndarray, filter_type: int) -> list[bytes]:
@@ -80,7 +81,7 @@ def _data_chunk(rows: np.ndarray) -> tuple[bytes, bytes, bytes, bytes]:
     if rows.size <= SMALL:
         data = bytes(deflate.zlib_compress(rows, 1))
     else:
-        huffman = zlib_ng.compressobj(level=1, wbits=_WINDOW, strategy=zlib_ng.Z_HUFFMAN_ONLY)
+        huffman = zlib_ng.compressobj(level=1, wbits=_WINDOW, memLevel=_BLOCKS, strategy=zlib_ng.Z_HUFFMAN_ONLY)
         data = huffman.compress(rows) + huffman.flush()
     crc = zlib_ng.crc32(data, _IDAT_CRC)
     return len(data).to_bytes(4, "big"), b"IDAT", data, crc.to_bytes(4, "big")
