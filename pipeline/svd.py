@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import eigen
+from pipeline import eigen, pixelwise
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -59,7 +59,8 @@ class Truncation(NamedTuple):
 
     Attributes:
         planes: float64 (p, h, w), 255 A_k of the paper's eq. 2, unclipped.
-        rounded: float64 (p, h, w), rint(planes): whole grey levels, unclipped.
+        rounded: int16 (p, h, w), rint(planes): whole grey levels, unclipped. They are at most 255 sqrt(min(h, w)) in size,
+            which int16 holds up to ``geometry.MAX_SIDE``.
         ties: subpixels within 1e-5 grey levels of a rounding tie, where the contract allows another byte.
         degenerate: planes whose sigma_k - sigma_{k+1} <= 1e-9 sigma_1: their k-th singular vectors are not unique.
         deficient: planes of numerical rank <= k, whose A_k is the image itself (it is unique for these).
@@ -140,20 +141,23 @@ def truncate(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> Trunc
 
     first, last, following = values[:, 0], values[:, rank - 1], values[:, rank]
     degenerate = last - following <= GAP * first
-    rounded, apart, margin = _round(cut, xp)
+    rounded, margin = pixelwise.round_planes(cut, xp)
     doubtful = _doubtful(first, last, following) | (margin < EXACT_TIE)
     recomputed = np.flatnonzero(_to_host(doubtful))
     for plane in recomputed:
         exact, degenerate[plane] = _lapack(_to_host(planes[plane]), rank)
         cut[plane] = xp.asarray(exact)
-        rounded[plane], apart[plane], margin[plane] = _round(cut[plane], xp)
-    ties = sum(int(xp.count_nonzero(0.5 - apart[plane] < TIE)) for plane in np.flatnonzero(_to_host(margin < TIE)))
+        one = slice(plane, plane + 1)
+        rounded[one], margin[one] = pixelwise.round_planes(cut[one], xp)
+    near = np.flatnonzero(_to_host(margin < TIE))
+    ties = sum(pixelwise.ties(cut[plane], rounded[plane], TIE, xp) for plane in near)
     return Truncation(cut, rounded, ties, int(degenerate.sum()), int((following == 0).sum()), len(recomputed))
 
 
-def untouched(decomposed: Decomposition) -> Truncation:
+def untouched(decomposed: Decomposition, xp: ModuleType = np) -> Truncation:
     """What ``truncate`` would give at a rank of min(h, w) or more: the planes themselves."""
-    return Truncation(decomposed.planes, decomposed.planes, 0, 0, len(decomposed.planes), 0)
+    planes = decomposed.planes
+    return Truncation(planes, planes.astype(xp.int16), 0, 0, len(planes), 0)
 
 
 def factors(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> tuple[Array, Array, Array]:
@@ -182,14 +186,6 @@ def factors(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> tuple[
         u, s, v = np.linalg.svd(_to_host(planes[plane]), full_matrices=False)
         left[plane], sigma[plane], right[plane] = (xp.asarray(part) for part in (u[:, :rank], s[:rank], v[:rank].T))
     return left, sigma / 255, right
-
-
-def _round(planes: Array, xp: ModuleType) -> tuple[Array, Array, Array]:
-    """rint of float64 (..., h, w), the distance to it, and each plane's least distance to a rounding tie."""
-    rounded = xp.rint(planes)
-    apart = planes - rounded
-    xp.abs(apart, out=apart)
-    return rounded, apart, 0.5 - apart.max(axis=(-2, -1))
 
 
 def _doubtful(first: Array, last: Array, following: Array) -> Array:

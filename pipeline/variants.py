@@ -1,13 +1,13 @@
 """Which cuts of an image exist, what they are called, and how they become bytes."""
 
 import re
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import svd
+from pipeline import pixelwise, svd
 from pipeline.svd import Array
 
 COMPONENTS = ("low", "high", "full")
@@ -83,8 +83,7 @@ class Statistics:
     squares: tuple[int, ...] = (0, 0, 0)
 
     def __add__(self, other: "Statistics") -> "Statistics":
-        pairs = zip(astuple(self), astuple(other), strict=True)
-        return Statistics(*(_plus(mine, theirs) for mine, theirs in pairs))
+        return Statistics(*map(_plus, vars(self).values(), vars(other).values()))
 
 
 def _plus(mine: Any, theirs: Any) -> Any:
@@ -117,20 +116,17 @@ def cut(
     for rank in sorted({v.rank for v in wanted if v.rank}):
         assert decomposed is not None
         whole = rank >= min(pixels.shape[2:])
-        truncation = svd.untouched(decomposed) if whole else svd.truncate(decomposed, rank, xp)
-        # A grey level of A_k is at most 255 sqrt(min(h, w)) in size, which fits int16 up to geometry.MAX_SIDE.
-        rounded = truncation.rounded.astype(xp.int16).reshape(pixels.shape)
+        truncation = svd.untouched(decomposed, xp) if whole else svd.truncate(decomposed, rank, xp)
+        rounded = truncation.rounded.reshape(pixels.shape)
         counts = (truncation.ties, truncation.degenerate, truncation.deficient, truncation.recomputed)
         for variant in (v for v in wanted if v.rank == rank):
             if variant.exact:
                 stored = _exact(pixels, truncation, variant, xp)
                 cuts[variant] = Cut(stored, Statistics(0, *counts, *_fine_moments(stored, xp)))
                 continue
-            unclipped = rounded if variant.component == "low" else pixels.astype(xp.int16) - rounded + OFFSET
-            clipped = xp.clip(unclipped, 0, 255)
-            stored = clipped.astype(xp.uint8)
-            changed = int(xp.count_nonzero(clipped != unclipped))
-            cuts[variant] = Cut(stored, Statistics(changed, *counts, *_moments(stored, xp)))
+            low = variant.component == "low"
+            stored, clipped = pixelwise.low(rounded, xp) if low else pixelwise.high(pixels, rounded, OFFSET, xp)
+            cuts[variant] = Cut(stored, Statistics(clipped, *counts, *_moments(stored, xp)))
     if Variant("full") in wanted:
         sums, squares = _moments(pixels, xp)
         cuts[Variant("full")] = Cut(pixels, Statistics(sums=sums, squares=squares))
@@ -169,10 +165,8 @@ def _fine_moments(stored: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple
 
 
 def _moments(stored: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Per-channel sum and sum of squares of uint8 pixels; uint32 holds those of one plane up to 256 x 256."""
-    planes = stored.reshape(*stored.shape[:2], -1)
-    plane_sum = xp.uint32 if planes.shape[2] <= 1 << 16 else xp.uint64
-    squares = xp.multiply(planes, planes, dtype=xp.uint16)
-    sums = (array.sum(axis=2, dtype=plane_sum).sum(axis=0, dtype=xp.uint64) for array in (planes, squares))
-    first, second = (tuple(int(value) for value in array) for array in sums)
+    """Per-channel sum and sum of squares of uint8 (n, c, h, w) pixels."""
+    count, channels, height, width = stored.shape
+    found = pixelwise.moments(stored.reshape(-1, height, width), xp)
+    first, second = (tuple(int(v) for v in sums.reshape(count, channels).sum(axis=0)) for sums in found)
     return first, second

@@ -1,0 +1,85 @@
+"""The compiled loops against the same in array operations, and both against what NumPy says."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from pipeline import compiled, pixelwise
+
+# NumPy by another name: it goes the way of every other namespace.
+GENERIC: Any = SimpleNamespace(**{name: getattr(np, name) for name in dir(np) if not name.startswith("_")})
+SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 40), st.integers(1, 40))
+
+
+def same(one: Any, two: Any) -> None:
+    for mine, other in zip(one, two, strict=True):
+        np.testing.assert_array_equal(mine, other)
+        assert np.asarray(mine).dtype == np.asarray(other).dtype
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_rounding(data: st.DataObject) -> None:
+    shape = data.draw(SHAPES)
+    levels = data.draw(arrays.arrays(np.float64, shape, elements=st.floats(-31000, 31000)))
+    halves = np.floor(levels) + 0.5  # the ties, which go to the even number
+    for planes in (levels, halves):
+        rounded, margins = pixelwise.round_planes(planes)
+        same((rounded, margins), pixelwise.round_planes(planes, GENERIC))
+        np.testing.assert_array_equal(rounded, np.rint(planes))
+        assert rounded.dtype == np.int16
+        assert margins.tolist() == [min(0.5 - abs(value - round(value)) for value in plane.flat) for plane in planes]
+        for band in (1e-9, 1e-5, 0.1):
+            found = pixelwise.ties(planes[0], rounded[0], band)
+            assert found == pixelwise.ties(planes[0], rounded[0], band, GENERIC)
+            assert found == sum(0.5 - abs(value - round(value)) < band for value in planes[0].flat)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_clipping(data: st.DataObject) -> None:
+    shape = data.draw(SHAPES)
+    rounded = data.draw(arrays.arrays(np.int16, shape, elements=st.integers(-32000, 32000)))
+    pixels = data.draw(arrays.arrays(np.uint8, shape))
+    low = pixelwise.low(rounded)
+    same(low, pixelwise.low(rounded, GENERIC))
+    np.testing.assert_array_equal(low[0], rounded.clip(0, 255))
+    assert low[1] == ((rounded < 0) | (rounded > 255)).sum()
+    # the residual of a cut stays within what int16 holds, as the cut is near the image
+    near = (pixels.astype(np.int16) + rounded % 600 - 300).astype(np.int16)
+    for laid in (pixels, np.asfortranarray(pixels)):
+        high = pixelwise.high(laid, near, 128)
+        same(high, pixelwise.high(laid, near, 128, GENERIC))
+        unclipped = pixels.astype(int) - near + 128
+        np.testing.assert_array_equal(high[0], unclipped.clip(0, 255))
+        assert high[1] == ((unclipped < 0) | (unclipped > 255)).sum()
+
+
+def test_moments_of_large_planes_do_not_overflow() -> None:
+    for shape in ((2, 300, 401), (1, 1, 1), (3, 128, 256), (2, 1, 1 << 16)):
+        for stored in (np.full(shape, 255, np.uint8), np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)):
+            sums, squares = pixelwise.moments(stored)
+            same((sums, squares), pixelwise.moments(stored, GENERIC))
+            assert sums.tolist() == [sum(plane.tolist()) for plane in stored.reshape(shape[0], -1)]
+            assert squares.tolist() == [sum(v * v for v in plane.tolist()) for plane in stored.reshape(shape[0], -1)]
+
+
+def test_without_a_folder_for_what_is_compiled_each_process_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = numba.njit
+
+    def nowhere(*functions: Any, cache: bool = False, **options: Any) -> Any:
+        if cache:
+            return lambda function: (_ for _ in ()).throw(RuntimeError("cannot cache: no locator available"))
+        return real(*functions, **options)
+
+    monkeypatch.setattr(numba, "njit", nowhere)
+    fresh = compiled.compiled(compiled._low)
+    stored = np.zeros(3, np.uint8)
+    assert fresh(np.array([-1, 7, 300], np.int16), stored) == 2
+    assert stored.tolist() == [0, 7, 255]
