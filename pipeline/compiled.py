@@ -43,7 +43,7 @@ def _low(rounded: Any, stored: Any) -> int:
     for i in range(rounded.size):
         level = min(max(rounded[i], np.int16(0)), np.int16(255))
         stored[i] = np.uint8(level)
-        clipped += np.int32(level != rounded[i])
+        clipped += level != rounded[i]
     return clipped
 
 
@@ -53,7 +53,7 @@ def _high(pixels: Any, rounded: Any, offset: int, stored: Any) -> int:
         unclipped = np.int16(np.int16(pixels[i]) - rounded[i] + np.int16(offset))
         level = min(max(unclipped, np.int16(0)), np.int16(255))
         stored[i] = np.uint8(level)
-        clipped += np.int32(level != unclipped)
+        clipped += level != unclipped
     return clipped
 
 
