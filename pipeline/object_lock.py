@@ -15,12 +15,14 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pipeline.bucket import Bucket
+from pipeline.command import tell
 from pipeline.errors import PipelineError
 from pipeline.lock import LostLock
 
 FOLDER = ".build/lock"
 HEARTBEAT = 5.0  # seconds
 PATIENCE = 30.0  # seconds without a heartbeat after which an owner counts as dead
+_SILENCE = 2.0  # seconds of waiting before the user is told what for
 _SECOND_LOOK = 2.0  # seconds, where the server lets two runs create one object
 
 
@@ -78,9 +80,12 @@ class ObjectLock:
         """Nobody's clock is asked: an owner lives while its beats go on."""
         if not before.number or before.owner.get("released"):
             return
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
+        start, told = time.monotonic(), False
+        while time.monotonic() < start + PATIENCE:
             time.sleep(HEARTBEAT / 5)
+            if not told and time.monotonic() > start + _SILENCE:
+                tell(f"another run was building this output ({before}); waiting {PATIENCE:.0f} s for a sign of life")
+                told = True
             now = last_claim(self._bucket)
             if now.owner.get("released") and now.number == before.number:
                 return

@@ -49,7 +49,10 @@ def test_a_released_output_is_taken_at_once(bucket: Bucket, monkeypatch: pytest.
     assert bucket.names(".build/lock") == ["000003"]
 
 
-def test_a_dead_owner_is_replaced_after_a_wait(bucket: Bucket) -> None:
+def test_a_dead_owner_is_replaced_after_a_wait(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(object_lock, "_SILENCE", 0.2)
     claimed(bucket, 7)
     start = time.monotonic()
     with ObjectLock(bucket, "mine"):
@@ -57,6 +60,9 @@ def test_a_dead_owner_is_replaced_after_a_wait(bucket: Bucket) -> None:
         assert bucket.names(".build/lock") == ["000008"]
         with pytest.raises(LostLock):
             check_owner(bucket, "theirs")
+    said = capsys.readouterr().err
+    assert said.startswith("another run was building this output (process ") and said.count("\n") == 1
+    assert said.endswith("waiting 1 s for a sign of life\n")
 
 
 def test_an_owner_that_releases_while_others_wait_is_replaced_at_once(
