@@ -18,6 +18,7 @@ from pipeline.attempt import ATTEMPTS, Failure, attempt
 from pipeline.cluster import Pool
 from pipeline.errors import PipelineError
 from pipeline.plan import Shard
+from pipeline.variants import rehearse
 from pipeline.work import Progress, ShardTask
 
 # Tasks handed to Ray beyond those that run, for each worker: enough that none waits for the driver.
@@ -74,6 +75,7 @@ def run(
         with _local_ray(workers) as pool:
             _run_on_ray(tasks, pool, done, retry, ready)
     else:
+        rehearse()
         ready()
         for task in tasks:
             _run_here(task, done, retry, report)
@@ -120,8 +122,9 @@ def _run_on_ray(tasks: list[ShardTask], pool: Pool, done: Done, retry: Retry, re
 
 
 def _warm_up() -> None:
-    """Import what a worker needs, and stay long enough that the next one of these gets a worker of its own."""
+    """Load what a worker needs, and stay long enough that the next one of these gets a worker of its own."""
     runtime.prepare()
+    rehearse()
     time.sleep(0.2)
 
 

@@ -170,3 +170,10 @@ def _moments(stored: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple[int,
     found = pixelwise.moments(stored.reshape(-1, height, width), xp)
     first, second = (tuple(int(v) for v in sums.reshape(count, channels).sum(axis=0)) for sums in found)
     return first, second
+
+
+def rehearse() -> None:
+    """Cut a small and a large image, so that what is compiled has been loaded before work is timed."""
+    for side in (2, svd.LARGE):
+        pixels = np.arange(side * side, dtype=np.uint8).reshape(1, 1, side, side)
+        cut(pixels, svd.decompose(pixels[0], 1), variants((1,), ("low", "high")))
