@@ -71,7 +71,10 @@ def _scores(group: list[Trained]) -> dict[str, Score]:
 def _table(runs: Runs, trained: Sequence[Trained], warning: str) -> list[str]:
     lines: list[tuple[str, ...]] = [("trained on", *_HEADS)]
     for (variant, form), _, scores in _groups(trained):
-        cells = [f"{scores[name]}{'*' if name == form else ' '}" if name in scores else "- " for name in _TESTS]
+        cells = [
+            f"{scores[name]}{'*' if name == _matched(variant, form) else ' '}" if name in scores else "- "
+            for name in _TESTS
+        ]
         lines.append((variant if form == STORED else f"{variant}, {form} (negative control)", *cells))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
@@ -83,10 +86,15 @@ def _table(runs: Runs, trained: Sequence[Trained], warning: str) -> list[str]:
     count = len(runs.seeds)
     spread = f"mean ± deviation of {count} seeds" if count > 1 else "one seed, so no deviation"
     text.append(
-        f"Per cent right of {trained[0].tested:,} test images, {spread}; * the form it was trained on. {runs.network}, "
+        f"Per cent right of {trained[0].tested:,} test images, {spread}; * such images as it was trained on. {runs.network}, "
         f"{trained[0].images:,} training images, {runs.recipe.name} recipe, {runs.recipe.epochs} epochs."
     )
     return [*text, warning] if warning else text
+
+
+def _matched(variant: str, form: str) -> str:
+    """The test of images such as it was trained on."""
+    return FULL if variant == FULL else form
 
 
 def _figure(stem: Path, trained: Sequence[Trained], warning: str) -> None:
