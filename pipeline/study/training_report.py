@@ -86,7 +86,7 @@ def _table(runs: Runs, trained: Sequence[Trained], warning: str) -> list[str]:
     count = len(runs.seeds)
     spread = f"mean ± deviation of {count} seeds" if count > 1 else "one seed, so no deviation"
     text.append(
-        f"Per cent right of {trained[0].tested:,} test images, {spread}; * such images as it was trained on. {runs.network}, "
+        f"Per cent right of {trained[0].tested:,} test images, {spread}; * images as it was trained on. {runs.network}, "
         f"{trained[0].images:,} training images, {runs.recipe.name} recipe, {runs.recipe.epochs} epochs."
     )
     return [*text, warning] if warning else text
