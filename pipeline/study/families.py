@@ -55,7 +55,8 @@ def stored_rank_images(pixels: np.ndarray) -> Iterator[np.ndarray]:
 
 def stored(images: np.ndarray) -> np.ndarray:
     """Grey levels as a PNG file holds them."""
-    return np.clip(np.rint(images), 0, 255)
+    levels: np.ndarray = np.clip(np.rint(images), 0, 255)
+    return levels
 
 
 class Family(Protocol):

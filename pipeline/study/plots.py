@@ -52,7 +52,7 @@ def save(figure: Figure, stem: Path) -> None:
     figure.savefig(stem.with_name(stem.name + ".pdf"), metadata={"CreationDate": None})
 
 
-def percent(axes: Axes, label: str) -> None:
-    """The y axis in per cent, of values that are."""
+def percent(axes: Axes, label: str, unit: str = " %") -> None:
+    """The y axis in per cent, or in another unit, with a true minus sign."""
     axes.set_ylabel(label)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} %".replace("-", "−"))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}{unit}".replace("-", "−"))

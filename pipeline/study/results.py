@@ -1,5 +1,6 @@
 """What every experiment leaves behind: tables as csv, settings as json; whole or not at all."""
 
+import argparse
 import csv
 import io
 import json
@@ -34,6 +35,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write(path, (json.dumps(content, indent=1, sort_keys=True, default=str) + "\n").encode())
 
 
+def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Compressed arrays, as ``numpy.load`` reads them."""
+    import numpy as np
+
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    write(path, file.getvalue())
+
+
 def write(path: Path, content: bytes) -> None:
     """Put a whole file in place."""
     beside = path.with_name(path.name + ".part")
@@ -48,6 +58,12 @@ def folder(path: Path) -> Path:
     except OSError as error:
         raise PipelineError(f"--out {path}: {error.strerror}") from None
     return path
+
+
+def plain(options: argparse.Namespace) -> dict[str, Any]:
+    """A command's options as json takes them, without where results go."""
+    given = {name: value for name, value in vars(options).items() if name not in ("model", "out")}
+    return given | {"model": [vars(one) for one in options.model]}
 
 
 def settings(options: Mapping[str, Any], names: Sequence[str] = ("numpy", "torch", "matplotlib")) -> dict[str, Any]:

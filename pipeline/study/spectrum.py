@@ -52,6 +52,7 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.study import results
     from pipeline.study.families import families
     from pipeline.study.spectrum_run import run
+    from pipeline.study.spectrum_text import summary
 
     wanted = families(options.family)
     given = images(options)
@@ -69,7 +70,7 @@ def _main(options: argparse.Namespace) -> int:
 
     spectrum = run(loaded, given, wanted, options.as_stored, options.batch, progress)
     _write(spectrum, twins, reference, out, options)
-    print(_summary(spectrum, twins, options.at))
+    print(summary(spectrum, twins, options.at))
     return 0
 
 
@@ -101,7 +102,8 @@ def _known(option: str, given: list[str], names: list[str]) -> None:
 
 
 def _write(spectrum: "Spectrum", twins: "list[Twin]", reference: str, out: Path, options: argparse.Namespace) -> None:
-    from pipeline.study import plots, plots_spectrum, results, spectrum_tables as tables
+    from pipeline.study import plots, plots_spectrum, results
+    from pipeline.study import spectrum_tables as tables
 
     results.write_csv(out / "spectrum.csv", tables.curves(spectrum))
     results.write_csv(out / "classes.csv", tables.by_class(spectrum))
@@ -115,16 +117,8 @@ def _write(spectrum: "Spectrum", twins: "list[Twin]", reference: str, out: Path,
         if len(spectrum.families) > 1:
             results.write_csv(out / "controls.csv", tables.controls(spectrum))
             plots.save(plots_spectrum.controls_figure(spectrum), out / "controls")
-    given = {name: value for name, value in vars(options).items() if name not in ("model", "out")}
-    given["model"] = [vars(one) for one in options.model]
     about = {"images": spectrum.images.origin, "count": len(spectrum.images), "reference": reference}
-    results.write_json(out / "spectrum.json", results.settings(given) | about)
-
-
-def _summary(spectrum: "Spectrum", twins: "list[Twin]", at: int) -> str:
-    from pipeline.study.spectrum_text import summary
-
-    return summary(spectrum, twins, at)
+    results.write_json(out / "spectrum.json", results.settings(results.plain(options)) | about)
 
 
 if __name__ == "__main__":

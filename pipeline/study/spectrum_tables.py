@@ -12,6 +12,8 @@ from pipeline.study.spectrum_run import Spectrum
 
 MEASURES = ("accuracy", "agreement")  # with the label, and with the prediction at full rank
 
+SHARE = "architecture's share"
+
 
 class Twin(NamedTuple):
     """A robust network, a naturally trained one of its architecture, and a natural network of another, by name."""
@@ -117,8 +119,8 @@ def shares(spectrum: Spectrum, twins: list[Twin]) -> Iterator[dict[str, Any]]:
                 row: dict[str, Any] = {**twin._asdict(), "measure": measure, "rank": k}
                 for name, interval in parts.items():
                     row |= _columns(name, interval, k)
-                row |= _columns("architecture's share", of, k)
-                yield row | {"adversarial training's share": 1 - row["architecture's share"]}
+                row |= _columns(SHARE, of, k)
+                yield row | {"adversarial training's share": 1 - row[SHARE]}
 
 
 def predictions(spectrum: Spectrum) -> Iterator[dict[str, Any]]:

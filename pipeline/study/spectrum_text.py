@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.study.spectrum_run import Spectrum
-from pipeline.study.spectrum_tables import MEASURES, Twin, controls, curves, saturation, shares
+from pipeline.study.spectrum_tables import MEASURES, SHARE, Twin, controls, curves, saturation, shares
 
 
 def summary(spectrum: Spectrum, twins: Sequence[Twin], at: int) -> str:
@@ -64,13 +64,9 @@ def _shares(spectrum: Spectrum, twins: list[Twin], at: int) -> Iterator[str]:
             f"{name} {100 * row[name]:+.1f} ({_between(row, name)})"
             for name in ("architecture", "adversarial training")
         )
-        share = row["architecture's share"]
-        told = (
-            "the gap is no different from zero"
-            if np.isnan(share)
-            else (
-                f"architecture explains {100 * share:.0f} % ({_between(row, "architecture's share")}), "
-                f"adversarial training {100 - 100 * share:.0f} %"
-            )
-        )
-        yield f"  {row['robust']}, {row['measure']}: {100 * row['gap']:+.1f} points ({_between(row, 'gap')}) = {parts}; {told}"
+        told = "the gap is no different from zero"
+        share = row[SHARE]
+        if not np.isnan(share):
+            told = f"architecture explains {100 * share:.0f} % ({_between(row, SHARE)}), adversarial training the rest"
+        gap = f"{100 * row['gap']:+.1f} points ({_between(row, 'gap')})"
+        yield f"  {row['robust']}, {row['measure']}: {gap} = {parts}; {told}"
