@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.study import checkpoint
 from pipeline.study.batches import Samples
+from pipeline.study.curves import Row
 from pipeline.study.models import Network, load
 from pipeline.study.recipe import RECIPES
-from pipeline.study.training import Row, Setting, train
+from pipeline.study.training import Setting, train
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 STEPS = 3
@@ -159,7 +160,7 @@ def test_hostile_and_damaged_checkpoints_are_one_line(setting: Setting, tmp_path
 
 def test_a_loss_that_is_no_number_ends_in_one_line(setting: Setting, tmp_path: Path) -> None:
     broken = network()
-    broken.module[6].weight.data.fill_(float("nan"))  # type: ignore[index, union-attr]
+    broken.module[6].weight.data.fill_(float("nan"))  # type: ignore[index]
     with pytest.raises(PipelineError, match="the loss is nan in epoch 1; give another --out and a smaller --lr"):
         train(broken, 5, setting, tmp_path, nothing)
     assert not (tmp_path / checkpoint.NAME).exists()
