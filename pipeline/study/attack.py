@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
-    from pipeline.study import attack_run, attack_table, plots, results
+    from pipeline.study import attack_run, attack_table, plots, plots_attack, results
     from pipeline.study.pgd import Attack
 
     given = images(options)
@@ -98,7 +98,7 @@ def _main(options: argparse.Namespace) -> int:
     about = {"images": given.origin, "results": list(attack_table.rows(attacked))}
     results.write_json(out / "attack.json", results.settings(asked) | about)
     with plots.style():
-        plots.save(attack_table.figure(attacked), out / "attack")
+        plots.save(plots_attack.figure(attacked), out / "attack")
     print(attack_table.text(attacked), flush=True)
     return 0
 

@@ -1,12 +1,10 @@
-"""How often attacks succeed: rows for csv, for people, and as a figure."""
+"""How often attacks succeed: rows for csv, and for people."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from pipeline.study import plots
 from pipeline.study.attack_run import DIRECT, TRANSFER, Attacked, Outcome
 from pipeline.study.intervals import wilson
 
@@ -64,7 +62,7 @@ def text(attacked: Attacked) -> str:
             for name in SHARES
         ]
         before = f"{100 * row['accuracy before']:.1f}" if row["images"] == ALL else ""
-        lines.append((*_names(row), row["images"], f"{row['count']:,}", before, *cells))
+        lines.append((*names(row), row["images"], f"{row['count']:,}", before, *cells))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     pads = [str.ljust] * 4 + [str.rjust] * 5
     table = [
@@ -78,24 +76,6 @@ def text(attacked: Attacked) -> str:
     return "\n".join([*table, about])
 
 
-def _names(row: dict[str, Any]) -> tuple[str, str, str]:
+def names(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Network, input and attack of a row, in words."""
     return row["model"], "as it is" if row["rank"] is None else f"rank {row['rank']}", _SHOWN_TO[row["attack"]]
-
-
-def figure(attacked: Attacked) -> Figure:
-    """Shares of all images as stacked bars, a bar an outcome. Draw it in ``plots.style``."""
-    shown = [row for row in rows(attacked) if row["images"] == ALL]
-    drawn = Figure(figsize=(6.0, 0.7 + 0.24 * len(shown)))
-    axes = drawn.subplots()
-    left = np.zeros(len(shown))
-    for name, colour in zip(SHARES, (plots.COLOURS[1], plots.COLOURS[0], "#bbbbbb"), strict=True):
-        values = 100 * np.array([row[name] for row in shown])
-        axes.barh(range(len(shown)), values, left=left, color=colour, label=name, height=0.72)
-        left += values
-    axes.set_yticks(range(len(shown)), [", ".join(_names(row)) for row in shown])
-    axes.invert_yaxis()
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("per cent of all images")
-    axes.grid(axis="y", visible=False)
-    axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    return drawn

@@ -1,4 +1,4 @@
-"""What trainings show: mean and deviation over seeds, as table, csv, json and figure (tables 2, 3, figures 14 to 16)."""
+"""What trainings show: mean and deviation over seeds, as table, csv and json (tables 2 and 3)."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.study import plots, results
+from pipeline.study.plots_training import figure
 from pipeline.study.training_data import note
 from pipeline.study.training_runs import FULL, SIGNED, STORED, Runs, Trained
 
@@ -40,7 +41,8 @@ def write(folder: Path, runs: Runs, trained: Sequence[Trained]) -> str:
     ]
     shown = results.settings(asdict(runs), ("numpy", "torch"))
     results.write_json(folder / "results.json", shown | {"note": warning, "results": summary})
-    _figure(folder / "accuracy", trained, warning)
+    with plots.style():
+        plots.save(figure(trained, warning), folder / "accuracy")
     return "\n".join(_table(runs, trained, warning))
 
 
@@ -95,27 +97,3 @@ def _table(runs: Runs, trained: Sequence[Trained], warning: str) -> list[str]:
 def _matched(variant: str, form: str) -> str:
     """The test of images such as it was trained on."""
     return FULL if variant == FULL else form
-
-
-def _figure(stem: Path, trained: Sequence[Trained], warning: str) -> None:
-    with plots.style():
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(4.2, 3.0))
-        axes = figure.subplots()
-        variants = list(dict.fromkeys(one.variant for one in trained))
-        for (variant, form), group, _ in _groups(trained):
-            curves = 100 * np.array([[row[FULL] for row in one.rows] for one in group])
-            mean, spread = curves.mean(0), curves.std(0, ddof=1) if len(group) > 1 else np.zeros(curves.shape[1])
-            epochs = np.arange(1, len(mean) + 1)
-            colour = plots.COLOURS[variants.index(variant) % len(plots.COLOURS)]
-            label = variant if form == STORED else f"{variant}, signed"
-            axes.plot(epochs, mean, color=colour, linestyle="-" if form == STORED else ":", label=label)
-            axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
-        axes.set_xlabel("epoch")
-        axes.set_ylim(bottom=0)
-        plots.percent(axes, "accuracy on full-rank test images")
-        axes.legend()
-        if warning:
-            figure.suptitle(warning, fontsize=6)
-        plots.save(figure, stem)

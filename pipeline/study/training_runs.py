@@ -50,6 +50,7 @@ class Trained:
 
     Attributes:
         form: what it was trained on: the variant ``stored`` as it is, or ``signed``, without its offset.
+        classes: how many there are.
         images: how many it was trained on.
         tested: and tested on.
         rows: an epoch each, see ``training.train``; accuracies under ``full``, ``stored`` and ``signed``.
@@ -59,6 +60,7 @@ class Trained:
     variant: str
     form: str
     seed: int
+    classes: int
     images: int
     tested: int
     rows: list[Row]
@@ -109,7 +111,7 @@ def run(runs: Runs, to: Path, quiet: bool = False) -> list[Trained]:
             network = _build(runs.network, one, mean, std)
             setting = _setting(runs, full, one, form)
             rows = train(network, seed, setting, folder, progress.show)
-            count = len(setting.train), len(full.test)
+            count = one.classes, len(setting.train), len(full.test)
             trained.append(Trained(one.variant, form, seed, *count, rows, folder / "weights.pt"))
     progress.close()
     return trained

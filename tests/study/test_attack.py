@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torchattacks
+from foolbox.models.pytorch import PyTorchModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
@@ -30,7 +31,7 @@ def curved(seed: int, dtype: torch.dtype = torch.float64) -> nn.Module:
 
 def by_foolbox(network: nn.Module, x: Tensor, targets: Tensor, attack: Attack, random_start: bool) -> Tensor:
     made = foolbox.attacks.LinfPGD(abs_stepsize=attack.step_size, steps=attack.steps, random_start=random_start)
-    model = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
+    model = PyTorchModel(network, bounds=(0, 1), device="cpu")
     _, adversarial, _ = made(model, x, foolbox.criteria.TargetedMisclassification(targets), epsilons=attack.eps)
     result: Tensor = adversarial
     return result
