@@ -88,7 +88,8 @@ def _main(options: argparse.Namespace) -> int:
 
     def progress(done: int, count: int) -> None:
         if terminal:
-            command.tell(f"\r\x1b[K{done} of {count} batches attacked" + "\r\x1b[K" * (done == count), end="")
+            end = "\r\x1b[K" if done == count else ""
+            command.tell(f"\r\x1b[K{done} of {count} batches attacked{end}", end="")
 
     attacked = attack_run.run(loaded, given, attack, options.ranks, options.batch, options.device, progress)
     results.write_csv(out / "attack.csv", attack_table.rows(attacked))

@@ -67,14 +67,14 @@ class Augmented:
         """Batches of an epoch."""
         return max(1, len(self.samples) // size)
 
-    def epoch(self, size: int, seed: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Every sample at most once, in whole batches of ``size``, or all in one where there are fewer.
 
         Args:
-            seed: of the network and of the epoch; decides order, crops and flips, also after an interruption.
+            seed: decides order, crops and flips.
         """
         count, (_, height, width, _) = len(self.samples), self.samples.pixels.shape
-        draw = torch.Generator().manual_seed(seed[0] * 1_000_003 + seed[1])
+        draw = torch.Generator().manual_seed(seed)
         order = torch.randperm(count, generator=draw)
         size = min(size, count)
         for start in range(0, count - size + 1, size):

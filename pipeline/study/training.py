@@ -122,10 +122,11 @@ class _Training:
         return row
 
     def _learn(self, epoch: int, report: Report) -> tuple[float, float]:
-        torch.manual_seed(self.seed * 1_000_003 + epoch)  # for what a network itself draws, such as dropout
+        seed = self.seed * 1_000_003 + epoch  # of the epoch alone, so that it is the same after an interruption
+        torch.manual_seed(seed)  # for what a network itself draws, such as dropout
         self.network.train()
         loss = hits = torch.zeros((), device=self.setting.device)
-        for step, (x, labels) in enumerate(self.data.epoch(self.setting.recipe.batch, (self.seed, epoch)), 1):
+        for step, (x, labels) in enumerate(self.data.epoch(self.setting.recipe.batch, seed), 1):
             logits = self._logits(x)
             batch = F.cross_entropy(logits, labels)
             self.optimiser.zero_grad()

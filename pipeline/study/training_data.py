@@ -75,9 +75,12 @@ def read_variant(chosen: Selection, variant: str) -> Tables:
     train = _samples(chosen.root, variant, chosen.train, chosen.train_keys)
     test = _samples(chosen.root, variant, chosen.test, chosen.test_keys)
     output = open_output(chosen.root)
-    stored = variant in output.variants
-    component = (output.part(variant, chosen.test) if stored else Variant.parse(variant)).component
-    return Tables(variant, component == "high", len(output.classes), train, test)
+    if _stored(chosen.root, variant):
+        part = output.part(variant, chosen.test)
+        name, component = part.variant, part.component
+    else:
+        name, component = variant, Variant.parse(variant).component
+    return Tables(name, component == "high", len(output.classes), train, test)
 
 
 def moments(samples: Samples) -> tuple[Triple, Triple]:

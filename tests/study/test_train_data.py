@@ -45,6 +45,10 @@ def test_a_variant_that_is_not_stored_is_cut_to_the_same_pixels(variant: str, ou
     assert stored.fill == cut.fill
 
 
+def test_a_variant_by_its_folders_name(out: Path) -> None:
+    assert read_variant(Selection(out), "sample-highrank2").variant == "highrank2"
+
+
 def test_normalisation_is_the_full_rank_images(out: Path) -> None:
     mean, std = moments(read_variant(Selection(out), "full").train)
     pixels = RankDataset(out, "full", "train").data.astype(np.float64) / 255
