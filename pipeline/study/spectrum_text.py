@@ -67,6 +67,6 @@ def _shares(spectrum: Spectrum, twins: list[Twin], at: int) -> Iterator[str]:
         told = "the gap is no different from zero"
         share = row[SHARE]
         if not np.isnan(share):
-            told = f"architecture explains {100 * share:.0f} % ({_between(row, SHARE)}), adversarial training the rest"
+            told = f"architecture explains {100 * share:.0f} % ({_between(row, SHARE)}), training {100 - 100 * share:.0f} %"
         gap = f"{100 * row['gap']:+.1f} points ({_between(row, 'gap')})"
         yield f"  {row['robust']}, {row['measure']}: {gap} = {parts}; {told}"

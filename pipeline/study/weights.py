@@ -1,6 +1,7 @@
 """Weights from a file to a module, with one line where they do not fit."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,8 @@ def read_weights(path: Path) -> Weights:
         PipelineError: the file cannot be read, or holds no weights.
     """
     try:
-        read: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what is refused below in one line
+            read: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise PipelineError(f"{path}: {error.strerror or one_line(error)}") from None
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError):
