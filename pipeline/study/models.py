@@ -67,6 +67,18 @@ class Network(nn.Module):
                 f"{self.name} takes images of {taken} pixels, these have {given}: build or --resize them so"
             )
 
+    def outputs(self, size: tuple[int, int]) -> int:
+        """How many classes it tells apart, tried on a black image of ``size``. Raises UsageError where it cannot take it."""
+        with torch.no_grad():
+            try:
+                logits = self(torch.zeros(1, 3, *size, device=self.mean.device))
+            except (RuntimeError, ValueError, TypeError) as error:
+                told = one_line(error)[:200]
+                raise UsageError(f"{self.name} cannot take images of {size[0]} x {size[1]} pixels: {told}") from None
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            raise UsageError(f"{self.name} gives no logits (n, classes)")
+        return logits.shape[1]
+
     def need_gradients(self, experiment: str) -> None:
         """Raise UsageError where gradients do not flow through it."""
         if not self.differentiable:

@@ -33,7 +33,8 @@ class ModelOption:
 class _Model(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
         label, equals, spec = values.partition("=")
-        one = ModelOption(spec, label) if equals else ModelOption(values)
+        named = equals and "/" not in label  # a path may hold an equals sign, too
+        one = ModelOption(spec, label) if named else ModelOption(values)
         setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), one])
 
 
@@ -89,8 +90,12 @@ def _triple(text: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def networks(options: argparse.Namespace, size: tuple[int, int]) -> "list[Network]":
-    """The networks asked for, on their device, of distinct names; all of them take images of ``size``."""
+def networks(options: argparse.Namespace, size: tuple[int, int], classes: int | None = None) -> "list[Network]":
+    """The networks asked for, on their device, of distinct names, which take images of ``size`` and tell ``classes`` apart.
+
+    Args:
+        classes: of the images; None where labels do not matter.
+    """
     from pipeline.study.models import load
 
     if not options.model:
@@ -100,7 +105,11 @@ def networks(options: argparse.Namespace, size: tuple[int, int]) -> "list[Networ
         load(one.spec, one.weights, name=one.label, mean=one.mean, std=one.std, device=options.device) for one in given
     ]
     for network in loaded:
-        network.check((1, 3, *size))
+        outputs = network.outputs(size)
+        if classes not in (None, outputs):
+            raise UsageError(
+                f"{network.name} tells {outputs} classes apart, these images have {classes}: they do not go together"
+            )
         if sum(other.name == network.name for other in loaded) > 1:
             raise UsageError(f"two networks are called {network.name!r}: name them with --model LABEL=SPEC")
     return loaded

@@ -34,6 +34,7 @@ _STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
     "savefig.dpi": 200,
     "pdf.fonttype": 42,
+    "text.parse_math": False,  # names of classes and networks are text, whatever is in them
     "svg.hashsalt": "rank-shards",
 }
 

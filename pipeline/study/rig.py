@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pipeline.study.inputs import Images
     from pipeline.study.models import Network
     from pipeline.study.rig_maps import Maps
+    from pipeline.study.rig_maps import rig as rig
+    from pipeline.study.rig_maps import vanilla as vanilla
 
 
 def _parser() -> Parser:
@@ -62,7 +64,7 @@ def _main(options: argparse.Namespace) -> int:
     given = images(options)
     if options.keys:
         given = _at_keys(given, options.keys.split(","))
-    loaded = networks(options, given.size)
+    loaded = networks(options, given.size, len(given.classes))
     for network in loaded:
         network.need_gradients("RIG")
     out = results.folder(options.out)

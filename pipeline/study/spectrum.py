@@ -58,7 +58,7 @@ def _main(options: argparse.Namespace) -> int:
     given = images(options)
     if options.at >= min(given.size):
         raise UsageError(f"--at {options.at}: these images have ranks 1 to {min(given.size) - 1}")
-    loaded = networks(options, given.size)
+    loaded = networks(options, given.size, len(given.classes))
     twins, reference = _twins(options, [network.name for network in loaded])
     out = results.folder(options.out)
     terminal = sys.stderr.isatty()

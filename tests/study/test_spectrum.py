@@ -14,6 +14,8 @@ from torch import nn
 from pipeline.study import spectrum_tables as tables
 from pipeline.study.inputs import Images
 from pipeline.study.models import Network
+from pipeline.study.networks import ARCHITECTURES
+from pipeline.study.rig import main as rig_main
 from pipeline.study.spectrum import main
 from pipeline.study.spectrum_run import Spectrum, run
 from tests.conftest import Build
@@ -178,15 +180,38 @@ def test_without_a_twin_no_cause_is_claimed(command: Run, weights: Path, records
 
 
 def test_an_output_is_taken_and_must_have_full(
-    build: Build, refused: Callable[..., str], command: Run, weights: Path, tmp_path: Path
+    build: Build, refused: Callable[..., str], command: Run, pictures: Callable[..., Path], tmp_path: Path
 ) -> None:
-    model = ("--model", "cnn_a", "--weights", weights / KNOWN["cnn_a_adv"][1])
-    sample = ("--dataset", "sample", "--limit", 8, "--ranks", 5)
-    assert build(*sample, "--components", "low", "--out", tmp_path / "low").status == 0
-    assert "has no variant full" in refused(main, *model, "--images", tmp_path / "low", "--out", tmp_path / "o")
-    assert build(*sample, "--components", "full", "--out", tmp_path / "full").status == 0
-    ran = command(main, *model, "--images", tmp_path / "full", "--as-stored", "--out", tmp_path / "o")
-    assert (ran.status, ran.err) == (0, "")
+    folder = pictures(classes="ab", each=3, size=(32, 32))
+    (folder / "b").rename(folder / "$\\frac$")  # a class whose name is no formula
+    torch.save(ARCHITECTURES["cnn_a"].build(2).state_dict(), tmp_path / "w.pt")
+    model = ("--model", "cnn_a", "--weights", tmp_path / "w.pt", "--split", "train", "--out", tmp_path / "o")
+    source = ("--dataset", "folder", "--data-dir", folder, "--ranks", 5, "--resize", 32, "--crop", 32)
+    assert build(*source, "--components", "low", "--out", tmp_path / "low").status == 0
+    assert "has no variant full" in refused(main, *model, "--images", tmp_path / "low")
+    assert build(*source, "--components", "full", "--out", tmp_path / "full").status == 0
+    for experiment in (main, rig_main):
+        ran = command(experiment, *model, "--images", tmp_path / "full")
+        assert (ran.status, ran.err) == (0, "")
+    assert command(main, *model, "--images", tmp_path / "full", "--as-stored").status == 0
+    assert "6 images" in ran.out
+
+
+def test_networks_that_do_not_go_with_the_images(
+    refused: Callable[..., str], records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(ARCHITECTURES["cnn_a"].build(7).state_dict(), tmp_path / "w.pt")
+    (tmp_path / "narrow_network.py").write_text(
+        "from torch import nn\ndef make(): return nn.Sequential(nn.Flatten(), nn.Linear(12, 10))\n"
+        "def maps(): return nn.Conv2d(3, 10, 3)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rest = ("--images", records, "--limit", 2, "--out", tmp_path / "o")
+    said = refused(main, "--model", "cnn_a", "--weights", tmp_path / "w.pt", *rest)
+    assert said == "w tells 7 classes apart, these images have 10: they do not go together"
+    said = refused(main, "--model", "narrow_network:make", *rest)
+    assert said.startswith("narrow_network:make cannot take images of 32 x 32 pixels: ")
+    assert "gives no logits" in refused(main, "--model", "narrow_network:maps", *rest)
 
 
 def test_mistakes(refused: Callable[..., str], weights: Path, records: Path, tmp_path: Path) -> None:
