@@ -4,13 +4,13 @@ from torch import nn
 
 
 def small_cnn(classes: int = 10) -> nn.Module:
-    """Four 3x3 convolutions with batch norm, 32-64-128-128 channels, three of stride 2; then the mean and one layer.
+    """Four 3x3 convolutions with batch norm, 24-48-96-96 channels, three of stride 2; then the mean and one layer.
 
     Takes normalised float32 (n, 3, h, w) of any size, gives logits (n, classes).
     """
-    widths = ((3, 32, 2), (32, 64, 1), (64, 128, 2), (128, 128, 2))
+    widths = ((3, 24, 2), (24, 48, 1), (48, 96, 2), (96, 96, 2))
     convolutions = [part for inside, outside, stride in widths for part in _convolution(inside, outside, stride)]
-    return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, classes))
+    return nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, classes))
 
 
 def _convolution(inside: int, outside: int, stride: int) -> tuple[nn.Module, ...]:

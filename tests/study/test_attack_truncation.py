@@ -80,7 +80,7 @@ def test_truncation_only_seems_to_defend(shared: Path) -> None:
     """An attack that knows of the truncation undoes most of what it seemed to help."""
     data = shared / "data"
     network = load("resnet20", data / "weights" / "natural" / "resnet20-12fca82f.th", name="resnet20")
-    images = from_records(data / "cifar10" / "test_batch.first1017.bin", 40)
+    images = from_records(data / "cifar10" / "test_batch.first1017.bin", 32)
     attacked = run([network], images, Attack(), ranks=(10,))
     success = {one.attack: float((one.after == attacked.targets).mean()) for one in attacked.outcomes}
     assert list(success) == ["direct", "transfer", "fixed", "exact"]
