@@ -54,7 +54,6 @@ class Trained:
         images: how many it was trained on.
         tested: and tested on.
         rows: an epoch each, see ``training.train``; accuracies under ``full``, ``stored`` and ``signed``.
-        weights: the file.
     """
 
     variant: str
@@ -64,7 +63,6 @@ class Trained:
     images: int
     tested: int
     rows: list[Row]
-    weights: Path
 
 
 def device(asked: str | None) -> str:
@@ -112,7 +110,7 @@ def run(runs: Runs, to: Path, quiet: bool = False) -> list[Trained]:
             setting = _setting(runs, full, one, form)
             rows = train(network, seed, setting, folder, progress.show)
             count = one.classes, len(setting.train), len(full.test)
-            trained.append(Trained(one.variant, form, seed, *count, rows, folder / "weights.pt"))
+            trained.append(Trained(one.variant, form, seed, *count, rows))
     progress.close()
     return trained
 

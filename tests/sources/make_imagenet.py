@@ -94,7 +94,7 @@ def make_labels(folder: Path, images: list[Photograph], form: str) -> None:
 def devkit(labels: list[str], compressed: bool = True) -> dict[str, bytes]:
     """``data/ILSVRC2012_validation_ground_truth.txt`` and ``data/meta.mat``, whose numbers are not the labels."""
     import numpy as np
-    from scipy.io import savemat  # type: ignore[import-untyped]
+    from scipy.io import savemat
 
     synsets = sorted(set(labels), reverse=True)  # ILSVRC ids are in another order than synsets
     numbers = {synset: number for number, synset in enumerate(synsets, 1)}
