@@ -63,7 +63,7 @@ class Family(Protocol):
     """A distortion of a batch of images, one parameter per image; larger parameters distort more.
 
     Attributes:
-        low, high: the parameter's range; ``low`` leaves the images as good as they are.
+        low, high: the parameter's range; ``low`` changes next to nothing.
     """
 
     low: float

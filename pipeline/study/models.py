@@ -92,7 +92,6 @@ def load(
     name: str | None = None,
     mean: Triple | None = None,
     std: Triple | None = None,
-    classes: int = 10,
     device: str = "cpu",
 ) -> Network:
     """A network in evaluation mode.
@@ -105,7 +104,6 @@ def load(
         name: what it is called; None for the weights' or the model's own name.
         mean, std: of its input in [0, 1]; None for those that the weights' file holds under ``mean`` and ``std``, else the
             architecture's, else none at all: such a module gets [0, 1].
-        classes: logits of an architecture known by name, where the weights do not say.
         device: ``cpu``, ``cuda``...
 
     Raises:
@@ -123,7 +121,7 @@ def load(
     elif ":" in spec:
         network = Network(_factory(spec), called)
     else:
-        network = _known(spec, found, called, classes)
+        network = _known(spec, found, called)
     if found:
         fit(network.module, found, spec)
     _set(network, "mean", mean or (found.mean if found else None))
@@ -139,7 +137,7 @@ def _set(network: Network, what: str, values: Triple | None) -> None:
         getattr(network, what).copy_(torch.tensor(values).view(1, 3, 1, 1))
 
 
-def _known(spec: str, found: Weights | None, name: str, classes: int) -> Network:
+def _known(spec: str, found: Weights | None, name: str) -> Network:
     if spec not in ARCHITECTURES:
         kinds = "module:factory, FILE.onnx, FILE.pt2 or timm:NAME"
         close = nearest(spec, ARCHITECTURES)
@@ -147,7 +145,7 @@ def _known(spec: str, found: Weights | None, name: str, classes: int) -> Network
     if not found:
         raise UsageError(f"{spec} needs --weights FILE: no weights come with this program")
     known = ARCHITECTURES[spec]
-    return Network(known.build(found.outputs or classes), name, known.mean, known.std, (known.size, known.size))
+    return Network(known.build(found.outputs or 10), name, known.mean, known.std, (known.size, known.size))
 
 
 def _factory(spec: str) -> nn.Module:

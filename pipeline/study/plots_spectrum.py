@@ -93,6 +93,7 @@ def controls_figure(spectrum: Spectrum) -> Figure:
             _ranks(axes, decibels, shown)
         if number >= len(spectrum.models) - columns:
             axes.set_xlabel("PSNR, dB")
+            axes.tick_params(labelbottom=True)  # also where an unused panel is below
     for axes in panels.flat[len(spectrum.models) :]:
         axes.set_visible(False)
     panels.flat[0].legend(loc="lower right", title="distortion")
@@ -104,9 +105,11 @@ def _ranks(axes: Axes, decibels: np.ndarray, shown: np.ndarray) -> None:
     second = axes.twiny()
     second.grid(False)
     second.set_xlim(axes.get_xlim())
-    at = [k for k in (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150) if k < len(shown) and shown[k]]
-    far = (axes.get_xlim()[1] - axes.get_xlim()[0]) / 14  # numbers nearer than this would touch
-    kept = [k for place, k in enumerate(at) if not place or decibels[k] - decibels[at[place - 1]] > far]
+    near = (axes.get_xlim()[1] - axes.get_xlim()[0]) / 15  # numbers nearer than this would touch
+    kept: list[int] = []
+    for k in np.flatnonzero(shown).tolist():
+        if not kept or decibels[k] - decibels[kept[-1]] > near:
+            kept.append(k)
     second.set_xticks(decibels[kept], [str(k) for k in kept])
     second.spines["top"].set_visible(True)
     second.set_xlabel("rank k", fontsize=7)
