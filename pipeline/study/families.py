@@ -141,6 +141,7 @@ class LowPass:
         self.high = float(len(distances))
         power = (np.abs(self._spectrum) ** 2).mean(1).reshape(len(images), -1) / far.size**2
         self._power = np.stack([np.bincount(self._place.ravel(), row, len(distances)) for row in power])
+        self._before = np.cumsum(self._power, axis=1) - self._power
 
     def apply(self, parameter: np.ndarray) -> np.ndarray:
         gone = np.clip(parameter[:, None, None] - self._place, 0, 1)
@@ -148,8 +149,9 @@ class LowPass:
         return passed
 
     def error(self, parameter: np.ndarray) -> np.ndarray:
-        gone = np.clip(parameter[..., None] - np.arange(self.high), 0, 1)
-        error: np.ndarray = (gone**2 @ self._power[..., None])[..., 0]
+        whole = np.minimum(parameter.astype(np.int64), self._power.shape[1] - 1)
+        before, ring = (np.take_along_axis(power, whole, axis=1) for power in (self._before, self._power))
+        error: np.ndarray = before + (parameter - whole) ** 2 * ring
         return error
 
 

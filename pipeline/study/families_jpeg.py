@@ -18,22 +18,17 @@ class Jpeg:
         pixels: uint8 (n, 3, h, w).
 
     Attributes:
-        images: uint8 (n, SCALES, 3, h, w).
         errors: float64 (n, SCALES), mean squared error, squared grey levels.
     """
 
     def __init__(self, pixels: np.ndarray) -> None:
-        tables = _standard_tables()
-        scales = np.geomspace(1 / 256, 32, SCALES)
-        shape = (len(pixels), SCALES, *pixels.shape[1:])
-        self.images, self.errors = np.empty(shape, np.uint8), np.empty(shape[:2])
-        grids = [[np.clip(np.rint(table * scale), 1, 255).astype(int).tolist() for table in tables] for scale in scales]
-        for number, image in enumerate(pixels):
-            whole = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-            for place, grid in enumerate(grids):
-                self.images[number, place] = _through(whole, grid)
-            apart = self.images[number].astype(np.float64) - image
-            self.errors[number] = (apart**2).mean((1, 2, 3))
+        grids = np.geomspace(1 / 256, 32, SCALES)[:, None, None] * _standard_tables()
+        self._grids = np.clip(np.rint(grids), 1, 255).astype(int).tolist()
+        self._images = [Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))) for image in pixels]
+        self.errors = np.empty((len(pixels), SCALES))
+        for number, image in enumerate(pixels.astype(np.float64)):
+            for scale in range(SCALES):
+                self.errors[number, scale] = ((self._through(number, scale) - image) ** 2).mean()
 
     def nearest(self, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The grid's images nearest to the wanted errors.
@@ -47,21 +42,21 @@ class Jpeg:
         with np.errstate(divide="ignore", invalid="ignore"):
             apart = np.abs(np.log(self.errors) - np.log(errors)[:, None])
         best = np.argmin(np.where(np.isnan(apart), 0.0, apart), axis=1)  # NaN: both are lossless
-        every = np.arange(len(errors))
-        return self.images[every, best], self.errors[every, best]
+        images = [self._through(number, scale) for number, scale in enumerate(best.tolist())]
+        return np.stack(images), self.errors[np.arange(len(errors)), best]
+
+    def _through(self, number: int, scale: int) -> np.ndarray:
+        """uint8 (3, h, w): an image at a scale of the grid. Made anew each time: all would fill the memory."""
+        file = io.BytesIO()
+        self._images[number].save(file, "JPEG", qtables=self._grids[scale], subsampling=0)
+        with Image.open(file) as image:
+            return np.asarray(image).transpose(2, 0, 1)
 
 
-def _standard_tables() -> list[np.ndarray]:
-    """Luminance and chrominance, as Pillow's encoder carries them."""
+def _standard_tables() -> np.ndarray:
+    """float64 (2, 64): luminance and chrominance, as Pillow's encoder carries them."""
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG", quality=50)
     with Image.open(file) as image:
         tables = image.quantization  # type: ignore[attr-defined]
-    return [np.array(tables[number], np.float64) for number in (0, 1)]
-
-
-def _through(image: Image.Image, tables: list[list[int]]) -> np.ndarray:
-    file = io.BytesIO()
-    image.save(file, "JPEG", qtables=tables, subsampling=0)
-    with Image.open(file) as again:
-        return np.asarray(again).transpose(2, 0, 1)
+    return np.array([tables[number] for number in (0, 1)], np.float64)

@@ -94,8 +94,11 @@ def test_jpeg_at_scale_one_is_pillows_quality_50(monkeypatch: pytest.MonkeyPatch
     Image.fromarray(pixels[0].transpose(1, 2, 0)).save(file, "JPEG", quality=50, subsampling=0)
     expected = np.asarray(Image.open(file)).transpose(2, 0, 1)
     jpeg = Jpeg(pixels)
-    np.testing.assert_array_equal(jpeg.images[0, 0], expected)
-    assert jpeg.errors[0, 0] == pytest.approx(((expected.astype(float) - pixels[0]) ** 2).mean())
+    error = ((expected.astype(float) - pixels[0]) ** 2).mean()
+    assert jpeg.errors[0, 0] == pytest.approx(error)
+    image, found = jpeg.nearest(np.array([error]))
+    np.testing.assert_array_equal(image[0], expected)
+    assert found[0] == pytest.approx(error)
 
 
 @pytest.mark.parametrize("name", ["blur", "lowpass", "noise"])
