@@ -126,6 +126,8 @@ def load(
         fit(network.module, found, spec)
     _set(network, "mean", mean or (found.mean if found else None))
     _set(network, "std", std or (found.std if found else None))
+    if not bool((network.std > 0).all()):
+        raise UsageError(f"std of {network.name}: {network.std.flatten().tolist()} are not three positive numbers")
     try:
         return network.eval().requires_grad_(False).to(device)
     except (RuntimeError, AssertionError) as error:

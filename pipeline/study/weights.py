@@ -56,14 +56,18 @@ def read_weights(path: Path) -> Weights:
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise PipelineError(f"{path} holds no plain weights: save model.state_dict() with torch.save")
     plain = {str(name).removeprefix(_PREFIX): tensor for name, tensor in state.items()}
-    return Weights(path, plain, _triple(read, "mean"), _triple(read, "std"))
+    return Weights(path, plain, _triple(path, read, "mean"), _triple(path, read, "std"))
 
 
-def _triple(read: dict[str, Any], key: str) -> Triple | None:
-    value = read.get(key)
+def _triple(path: Path, read: Any, key: str) -> Triple | None:
+    value = read.get(key) if isinstance(read, dict) else None
     if value is None or isinstance(value, Tensor):
         return None
-    return float(value[0]), float(value[1]), float(value[2])
+    try:
+        red, green, blue = map(float, value)
+    except (TypeError, ValueError):
+        raise PipelineError(f"{path}: its {key} is not three numbers") from None
+    return red, green, blue
 
 
 def fit(module: nn.Module, weights: Weights, model: str) -> None:

@@ -104,6 +104,14 @@ def test_mean_and_std_that_come_with_the_weights_are_used(tmp_path: Path) -> Non
     torch.testing.assert_close(load("cnn_a", tmp_path / "w.pt", std=(1, 1, 2)).std.flatten(), torch.tensor([1.0, 1, 2]))
 
 
+def test_means_and_deviations_that_are_none(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="are not three positive numbers"):
+        load("resnet2b", weights / "robust" / "resnet2b.pth", std=(0.2, 0, 0.2))
+    torch.save({"state_dict": ARCHITECTURES["cnn_a"].build(10).state_dict(), "mean": "0.5"}, tmp_path / "w.pt")
+    with pytest.raises(PipelineError, match="its mean is not three numbers"):
+        load("cnn_a", tmp_path / "w.pt")
+
+
 def test_weights_of_another_number_of_classes(tmp_path: Path) -> None:
     torch.save(ARCHITECTURES["resnet20"].build(100).state_dict(), tmp_path / "w.pt")
     assert load("resnet20", tmp_path / "w.pt")(torch.zeros(1, 3, 32, 32)).shape == (1, 100)
