@@ -19,7 +19,7 @@ def figure(attacked: Attacked) -> Figure:
         axes.barh(range(len(shown)), values, left=left, color=colour, label=name, height=0.72)
         left += values
     axes.set_yticks(range(len(shown)), [", ".join(names(row)) for row in shown])
-    axes.invert_yaxis()
+    axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(0, 100)
     axes.set_xlabel("per cent of all images")
     axes.grid(axis="y", visible=False)
