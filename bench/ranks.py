@@ -42,7 +42,8 @@ def _seconds(way: Callable[[np.ndarray, int], object], images: list[np.ndarray],
 def _plain(image: np.ndarray, rank: int) -> np.ndarray:
     left, values, right = np.linalg.svd(image.astype(np.float64), full_matrices=False)
     kept: np.ndarray = (left[:, :, :rank] * values[:, None, :rank]) @ right[:, :rank]
-    return np.clip(np.rint(kept), 0, 255).astype(np.uint8)
+    low: np.ndarray = np.clip(np.rint(kept), 0, 255).astype(np.uint8)
+    return low
 
 
 def _ours(image: np.ndarray, rank: int) -> object:

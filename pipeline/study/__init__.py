@@ -1,0 +1,1 @@
+"""The experiments of the paper on real networks, each one command with one figure, and the controls they need."""

@@ -1,0 +1,89 @@
+"""Training batches from images in memory: random crops and flips, cut out of one padded tensor by one gather."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Labelled images of one size.
+
+    Attributes:
+        pixels: uint8 (n, h, w, 3), grey levels.
+        labels: int64 (n,).
+        zero: the grey level that becomes 0: 0 for images as they are stored, 128 for signed residuals of high-rank-only
+            ones.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    zero: int = 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: str) -> "Samples":
+        return Samples(self.pixels.to(device), self.labels.to(device), self.zero)
+
+    @property
+    def digest(self) -> str:
+        """The first 12 digits of SHA-256 over pixels and labels."""
+        digest = hashlib.sha256(self.pixels.cpu().numpy().data)
+        digest.update(self.labels.cpu().numpy().data)
+        return digest.hexdigest()[:12]
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All of them in order, as network input with labels."""
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
+            yield network_input(self.pixels[rows], self.zero), self.labels[rows]
+
+
+def network_input(pixels: Tensor, zero: int) -> Tensor:
+    """uint8 (n, h, w, 3) as float32 (n, 3, h, w) in units of the image in [0, 1], channels last in memory."""
+    return (pixels.permute(0, 3, 1, 2).float() - zero) / 255
+
+
+class Augmented:
+    """Batches of random crops, each flipped or not, with labels.
+
+    Args:
+        samples: what to draw from.
+        padding: pixels added on each side before the crop.
+        fill: grey level of these pixels.
+    """
+
+    def __init__(self, samples: Samples, padding: int, fill: int) -> None:
+        self.samples, self.padding = samples, padding
+        planes = F.pad(samples.pixels.permute(0, 3, 1, 2), (padding,) * 4, value=fill)
+        self._padded = planes.permute(0, 2, 3, 1).contiguous()
+
+    def steps(self, size: int) -> int:
+        """Batches of an epoch."""
+        return max(1, len(self.samples) // size)
+
+    def epoch(self, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every sample at most once, in whole batches of ``size``, or all in one where there are fewer.
+
+        Args:
+            seed: decides order, crops and flips.
+        """
+        count, (_, height, width, _) = len(self.samples), self.samples.pixels.shape
+        draw = torch.Generator().manual_seed(seed)
+        order = torch.randperm(count, generator=draw)
+        size = min(size, count)
+        for start in range(0, count - size + 1, size):
+            rows = order[start : start + size]
+            corner = torch.randint(0, 2 * self.padding + 1, (2, size, 1), generator=draw)
+            flipped = torch.rand(size, 1, generator=draw) < 0.5
+            across = torch.arange(width)
+            y = corner[0] + torch.arange(height)
+            x = corner[1] + torch.where(flipped, across.flip(0), across)
+            at, y, x = (index.to(self._padded.device) for index in (rows, y, x))
+            pixels = self._padded[at[:, None, None], y[:, :, None], x[:, None, :]]
+            yield network_input(pixels, self.samples.zero), self.samples.labels[at]

@@ -1,0 +1,181 @@
+"""CIFAR-10 networks in PyTorch: those that the known weights are of, and He's ResNet-18 and ResNet-50 for small images.
+
+Each takes normalised float32 (n, 3, 32, 32) and gives logits (n, classes). Parameter names are those of the weights.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Triple = tuple[float, float, float]
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616))
+CIFAR10_SHORT = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # the deviation within images, a common mix-up
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network that can be had by name.
+
+    Attributes:
+        build: makes it, untrained, for a number of classes.
+        mean, std: per channel, of the input in [0, 1], as its known weights were trained.
+        size: pixels a side of its input.
+    """
+
+    build: Callable[[int], nn.Module]
+    mean: Triple
+    std: Triple
+    size: int = 32
+
+
+class ResidualPair(nn.Module):
+    """Two 3x3 convolutions and a shortcut; without ``norm``, convolutions have a bias instead.
+
+    Args:
+        shortcut: ``pad`` subsamples and pads with zero channels (He's option A), ``conv`` is a 1x1 convolution (B).
+    """
+
+    def __init__(self, inside: int, outside: int, stride: int, norm: bool = True, shortcut: str = "pad") -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=not norm)
+        self.bn1: nn.Module = nn.BatchNorm2d(outside) if norm else nn.Identity()
+        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=not norm)
+        self.bn2: nn.Module = nn.BatchNorm2d(outside) if norm else nn.Identity()
+        self.shortcut = _shortcut(inside, outside, stride, norm, shortcut)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(inner)) + self.shortcut(x))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions with batch norm, four times as wide at the end as inside."""
+
+    def __init__(self, inside: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(inside, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = nn.Conv2d(width, 4 * width, 1, bias=False), nn.BatchNorm2d(4 * width)
+        self.shortcut = _shortcut(inside, 4 * width, stride, True, "conv")
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+        return F.relu(self.bn3(self.conv3(inner)) + self.shortcut(x))
+
+
+class PadShortcut(nn.Module):
+    """Every second pixel, and zero channels on both sides."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.channels, self.stride = channels, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.channels, self.channels))
+
+
+def _shortcut(inside: int, outside: int, stride: int, norm: bool, kind: str) -> nn.Module:
+    if stride == 1 and inside == outside:
+        return nn.Sequential()
+    if kind == "pad":
+        return PadShortcut((outside - inside) // 2, stride)
+    conv = nn.Conv2d(inside, outside, 1, stride, bias=not norm)
+    return nn.Sequential(conv, nn.BatchNorm2d(outside)) if norm else nn.Sequential(conv)
+
+
+class ThinResNet(nn.Module):
+    """He's ResNet for CIFAR (section 4.2 of "Deep Residual Learning"): 6 n + 2 layers of 16, 32 and 64 channels."""
+
+    def __init__(self, depth: int, classes: int) -> None:
+        super().__init__()
+        each = (depth - 2) // 6
+        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+        self.layer1 = _stage(ResidualPair, 16, 16, each, 1)
+        self.layer2 = _stage(ResidualPair, 16, 32, each, 2)
+        self.layer3 = _stage(ResidualPair, 32, 64, each, 2)
+        self.linear = nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
+        pooled: Tensor = self.linear(x.mean((2, 3)))
+        return pooled
+
+
+def _stage(block: type[ResidualPair], inside: int, outside: int, blocks: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(block(inside, outside, stride), *(block(outside, outside, 1) for _ in range(blocks - 1)))
+
+
+class WideResNet(nn.Module):
+    """ResNet-18 or ResNet-50 with a 3x3 stem of stride 1 and no pooling behind it, as is customary for CIFAR."""
+
+    def __init__(self, blocks: Sequence[int], bottleneck: bool, classes: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64)
+        stages: list[nn.Module] = []
+        inside = 64
+        for number, (width, count) in enumerate(zip((64, 128, 256, 512), blocks, strict=True)):
+            stage: list[nn.Module] = []
+            for place in range(count):
+                stride = 2 if number and not place else 1
+                block = Bottleneck(inside, width, stride) if bottleneck else _pair(inside, width, stride)
+                inside = 4 * width if bottleneck else width
+                stage.append(block)
+            stages.append(nn.Sequential(*stage))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.linear = nn.Linear(inside, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer4(self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x)))))))
+        pooled: Tensor = self.linear(x.mean((2, 3)))
+        return pooled
+
+
+def _pair(inside: int, outside: int, stride: int, norm: bool = True) -> ResidualPair:
+    return ResidualPair(inside, outside, stride, norm, "conv")
+
+
+class PlainResNet(nn.Module):
+    """Small ResNets without batch norm, as verifiers of robustness use them: stem of stride 2, then two linear layers."""
+
+    def __init__(self, stem: int, stages: Sequence[Sequence[int]], hidden: int, classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, stem, 3, 2, 1)
+        inside, side = stem, 16
+        for number, widths in enumerate(stages, 1):
+            blocks = []
+            for place, width in enumerate(widths):
+                blocks.append(_pair(inside, width, 1 if place else 2, norm=False))
+                inside = width
+            side //= 2
+            setattr(self, f"layer{number}", nn.Sequential(*blocks))
+        self.stages = len(stages)
+        self.linear1, self.linear2 = nn.Linear(inside * side * side, hidden), nn.Linear(hidden, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv1(x))
+        for number in range(1, self.stages + 1):
+            x = getattr(self, f"layer{number}")(x)
+        logits: Tensor = self.linear2(F.relu(self.linear1(x.flatten(1))))
+        return logits
+
+
+def cnn_a(classes: int = 10) -> nn.Module:
+    """Two 4x4 convolutions of stride 2, then 2048-100-classes."""
+    return nn.Sequential(
+        *(nn.Conv2d(3, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.ReLU(), nn.Flatten()),
+        *(nn.Linear(2048, 100), nn.ReLU(), nn.Linear(100, classes)),
+    )
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "resnet20": Architecture(lambda classes: ThinResNet(20, classes), *IMAGENET),
+    "resnet56": Architecture(lambda classes: ThinResNet(56, classes), *IMAGENET),
+    "resnet2b": Architecture(lambda classes: PlainResNet(8, [[16, 16]], 100, classes), *CIFAR10),
+    "resnet4b": Architecture(lambda classes: PlainResNet(16, [[32, 32], [32, 32]], 100, classes), *CIFAR10),
+    "cnn_a": Architecture(cnn_a, *CIFAR10_SHORT),
+    "resnet18_cifar": Architecture(lambda classes: WideResNet((2, 2, 2, 2), False, classes), *CIFAR10),
+    "resnet50_cifar": Architecture(lambda classes: WideResNet((3, 4, 6, 3), True, classes), *CIFAR10),
+}

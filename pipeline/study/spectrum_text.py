@@ -1,0 +1,72 @@
+"""What the spectrum command prints: the numbers that one looks for first."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.study.spectrum_run import Spectrum
+from pipeline.study.spectrum_tables import MEASURES, SHARE, Twin, controls, curves, saturation, shares
+
+
+def summary(spectrum: Spectrum, twins: Sequence[Twin], at: int) -> str:
+    """Accuracy and agreement at some ranks, where accuracy saturates, controls and shares at rank ``at``."""
+    lines = [f"{len(spectrum.images):,} images of {spectrum.images.origin}", *_curves(spectrum, at)]
+    lines += [""] + [
+        f"{name}: within 2 points of its full-rank accuracy from rank {saturation(spectrum, number)} on"
+        for number, name in enumerate(spectrum.models)
+    ]
+    if len(spectrum.families) > 1:
+        lines += [
+            "",
+            f"Accuracy of controls less that of rank {at}, at equal mean squared error:",
+            *_controls(spectrum, at),
+        ]
+    if twins:
+        lines += ["", f"At rank {at}, of the gap to {twins[0].reference}:", *_shares(spectrum, list(twins), at)]
+    elif len(spectrum.models) > 1:
+        lines += [
+            "",
+            "Networks differ in architecture as well as in training: no difference above is evidence of what adversarial",
+            "training does. --twin ROBUST=NATURAL, with a naturally trained network of the same architecture, divides it.",
+        ]
+    return "\n".join(lines)
+
+
+def _curves(spectrum: Spectrum, at: int) -> Iterator[str]:
+    full = spectrum.error.shape[1] - 1
+    ranks = sorted({k for k in (0, 1, 2, 3, 5, 10, 15, 20, at, full) if k <= full})
+    width = max(map(len, spectrum.models))
+    rows = {(row["model"], row["rank"]): row for row in curves(spectrum) if row["family"] == "rank"}
+    for measure in MEASURES:
+        yield f"\n{measure + ', %':{width}}" + "".join(f"{f'k = {k}':>8}" for k in ranks) + f"   95 % at k = {at}"
+        for name in spectrum.models:
+            cells = "".join(f"{100 * rows[name, k][measure]:8.1f}" for k in ranks)
+            yield f"{name:{width}}{cells}   {_between(rows[name, at], measure)}"
+
+
+def _between(row: dict[str, Any], what: str) -> str:
+    return f"{100 * row[f'{what} low']:.1f} to {100 * row[f'{what} high']:.1f}"
+
+
+def _controls(spectrum: Spectrum, at: int) -> Iterator[str]:
+    for row in controls(spectrum):
+        if row["rank"] == at and row["images"]:
+            points = f"{100 * row['accuracy']:+.1f} points ({_between(row, 'accuracy')})"
+            yield f"  {row['model']}, {row['family']}: {points}, {row['images']:,} images matched"
+
+
+def _shares(spectrum: Spectrum, twins: list[Twin], at: int) -> Iterator[str]:
+    for row in shares(spectrum, twins):
+        if row["rank"] != at:
+            continue
+        parts = ", ".join(
+            f"{name} {100 * row[name]:+.1f} ({_between(row, name)})"
+            for name in ("architecture", "adversarial training")
+        )
+        told = "the gap is no different from zero"
+        share = row[SHARE]
+        if not np.isnan(share):
+            told = f"architecture explains {100 * share:.0f} % ({_between(row, SHARE)}), training {100 - 100 * share:.0f} %"
+        gap = f"{100 * row['gap']:+.1f} points ({_between(row, 'gap')})"
+        yield f"  {row['robust']}, {row['measure']}: {gap} = {parts}; {told}"
