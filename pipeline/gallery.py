@@ -44,7 +44,7 @@ def draw(sheet: Sheet, side: int) -> Image.Image:
     font = ImageFont.load_default(text)
     left = max((round(font.getlength(_plain(row.label))) + 2 * gap for row in sheet.rows if row.label), default=0)
     top = round(1.6 * text) if any(sheet.columns) else 0
-    pictures = [[tile and fitted(tile.pixels, side) for tile in row.tiles] for row in sheet.rows]
+    pictures = [[fitted(tile.pixels, side) if tile else None for tile in row.tiles] for row in sheet.rows]
     heights = [max((picture.height for picture in row if picture), default=0) + gap for row in pictures]
     step = side + gap
     image = Image.new("RGB", (left + gap + step * len(sheet.columns), top + gap + sum(heights)), _PAPER)

@@ -45,10 +45,7 @@ class RankedImage:
     def rows(self, name: str = "") -> tuple[Row, Row]:
         """Two rows of a sheet: the original and its low-rank images, and below each what it leaves out."""
         low, high = (
-            [
-                Tile(np.asarray(of[k]), f"{word} at rank {k}, {name}".rstrip(", "))
-                for k in of
-            ]
+            [Tile(np.asarray(of[k]), f"{word} at rank {k}, {name}".rstrip(", ")) for k in of]
             for of, word in ((self.low, "low-rank image"), (self.high, "high-rank-only image"))
         )
         original = Tile(np.asarray(self.original), f"original, {name}".rstrip(", "))

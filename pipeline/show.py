@@ -36,7 +36,9 @@ def _parser() -> Parser:
         help="reduce larger pictures to so many pixels of the shorter side first (default 512), or none",
     )
     parser.add_argument("--tile", metavar="N", type=_tile, default=224, help="pixels of each tile (default 224)")
-    parser.add_argument("--limit", metavar="N", type=_limit, default=8, help="pictures of a folder (default: the first 8)")
+    parser.add_argument(
+        "--limit", metavar="N", type=_limit, default=8, help="pictures of a folder (default: the first 8)"
+    )
     return parser
 
 

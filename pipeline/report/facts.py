@@ -3,14 +3,13 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.data import RankDataset
 from pipeline.data.output import BUILD, NAME, Output
 from pipeline.errors import PipelineError, one_line
 from pipeline.work import STAGES
@@ -75,8 +74,11 @@ class Facts:
         return tuple(sorted({variant.rank for variant in self.variants if variant.rank}))
 
 
-def collect(output: Output) -> Facts:
+def collect(output: Output, labels: Mapping[str, Sequence[int]]) -> Facts:
     """Read what an output says of itself.
+
+    Args:
+        labels: of every sample, by split.
 
     Raises:
         PipelineError: a part of it is missing or damaged.
@@ -88,7 +90,7 @@ def collect(output: Output) -> Facts:
             hashlib.sha256((output.root / NAME).read_bytes()).hexdigest(),
             tuple(map(one_line, output.classes)),
             tuple(_variant(name, output.manifest["variants"][name]) for name in output.variants),
-            {split: _counts(output, split) for split in output.splits},
+            {split: np.bincount(np.array(of, np.int64), minlength=len(output.classes)) for split, of in labels.items()},
             tuple(tuple(one_line(line[key]) for key in ("key", "name", "reason")) for line in rejects[:REJECTS_SHOWN]),  # type: ignore[misc]
             tuple(Counter(one_line(line["reason"]) for line in rejects).most_common()),
             _work(output.root / BUILD / "runs.jsonl"),
@@ -122,13 +124,6 @@ def _variant(name: str, described: Mapping[str, Any]) -> VariantFacts:
         std=tuple(np.sqrt(np.maximum(0, square - mean**2)).tolist()),
         digest=digest.hexdigest(),
     )
-
-
-def _counts(output: Output, split: str) -> np.ndarray:
-    if not output.variants:
-        return np.zeros(len(output.classes), np.int64)
-    labels = RankDataset(output.root, output.variants[0], split).targets
-    return np.bincount(np.array(labels, np.int64), minlength=len(output.classes))
 
 
 def _work(path: Path) -> tuple[Work, ...] | None:

@@ -8,13 +8,15 @@ import numpy as np
 
 from pipeline.data import RankDataset, open_output
 from pipeline.data.output import Output
-from pipeline.gallery import Sheet
+from pipeline.errors import PipelineError
+from pipeline.gallery import SMALL, Sheet
 from pipeline.report import dataset_plots, measures, pictures, spectra, spectrum_plots, variant_plots
 from pipeline.report.choice import Chosen, choose, per_class
 from pipeline.report.facts import Facts, collect
 from pipeline.report.originals import Originals, originals
 from pipeline.report.pictures import Ladder
 from pipeline.report.plots import Plot
+from pipeline.report.stored import Stored
 
 # Ranks for outputs that hold none: the paper's of CIFAR-10 and of ImageNet.
 _RANKS = ((3, 5, 10, 20), (30, 40, 50, 100))
@@ -58,15 +60,18 @@ def make(root: Path, split: str | None = None, sample: int | None = None) -> Rep
         PipelineError: there is no finished output, it is damaged, or it holds no image.
     """
     output = open_output(root)
-    facts = collect(output)
+    if not output.variants:
+        raise PipelineError(f"{root} holds no variant; there is nothing to show")
+    opened = {split: RankDataset(root, output.variants[0], split) for split in output.splits}
+    facts = collect(output, {split: data.targets for split, data in opened.items()})
     split = _split(output, facts, split)
-    data = RankDataset(root, output.variants[0], split)
-    source = originals(output, facts.variants, split)
-    measured, errors = 0, {}
+    stored = Stored(output, split, {output.variants[0]: opened[split]})
+    source = originals(stored, facts.variants)
+    measured, errors = 0, dict[str, measures.Measure]()
     if source:
-        measured, errors = measures.measure(output, source, split, sample or measures.sample_size(output.shape))
+        measured, errors = measures.measure(stored, source, sample or measures.sample_size(output.shape))
     read = spectra.read(output)
-    chosen = choose(data, per_class(output.shape))
+    chosen = choose(opened[split], per_class(output.shape))
     ranks = _ranks(facts, output.shape)
     plots = [
         *((spectrum_plots.spectrum(read, facts.ranks), spectrum_plots.energy(read, facts.ranks)) if read else ()),
@@ -82,8 +87,8 @@ def make(root: Path, split: str | None = None, sample: int | None = None) -> Rep
         source.how if source else None,
         measured,
         (read.images, read.of) if read else None,
-        pictures.contact_sheet(output, facts.variants, source, split, chosen, ranks),
-        _ladders(output, facts, source, split, chosen, ranks),
+        pictures.contact_sheet(stored, facts.variants, source, chosen, ranks),
+        _ladders(stored, facts, source, chosen, ranks),
         _figures(source, chosen, ranks),
         {plot.name: plot for plot in plots if plot},
     )
@@ -97,7 +102,7 @@ def _split(output: Output, facts: Facts, wanted: str | None) -> str:
 
 
 def _ranks(facts: Facts, shape: tuple[int, int] | None) -> tuple[int, ...]:
-    small = shape is not None and max(shape) <= pictures.SMALL
+    small = shape is not None and max(shape) <= SMALL
     ranks = facts.ranks or _RANKS[0 if small else 1]
     return tuple(rank for rank in ranks if shape is None or rank < min(shape)) or (1,)
 
@@ -108,17 +113,16 @@ def _one_each(chosen: Sequence[Chosen]) -> list[Chosen]:
 
 
 def _ladders(
-    output: Output,
+    stored: Stored,
     facts: Facts,
     source: Originals | None,
-    split: str,
     chosen: Sequence[Chosen],
     ranks: tuple[int, ...],
 ) -> tuple[Ladder, ...]:
-    some = _one_each(chosen)[: _LADDERS[per_class(output.shape) > 1]]
+    some = _one_each(chosen)[: _LADDERS[per_class(stored.output.shape) > 1]]
     if source:
         return tuple(pictures.ladder(image, source.get(image.position), ranks) for image in some)
-    return tuple(pictures.stored_ladder(output, facts.variants, split, image) for image in some)
+    return tuple(pictures.stored_ladder(stored, facts.variants, image) for image in some)
 
 
 def _figures(source: Originals | None, chosen: Sequence[Chosen], ranks: tuple[int, ...]) -> dict[int, Sheet]:

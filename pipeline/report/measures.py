@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from skimage.metrics import mean_squared_error, structural_similarity
 
-from pipeline.data import RankDataset
-from pipeline.data.output import Output
-from pipeline.report.originals import Originals
+from pipeline.report.originals import FULL, Originals
 from pipeline.report.spectra import QUANTILES, spread
+from pipeline.report.stored import Stored
 
 _WINDOW = 11  # pixels: the Gaussian window of sigma 1.5 that SSIM is defined with
 
@@ -29,26 +28,23 @@ def sample_size(shape: tuple[int, int] | None) -> int:
     return max(12, min(128, 128 * 64 * 64 // (height * width)))
 
 
-def measure(output: Output, originals: Originals, split: str, count: int) -> tuple[int, dict[str, Measure]]:
+def measure(stored: Stored, originals: Originals, count: int) -> tuple[int, dict[str, Measure]]:
     """Compare ``count`` evenly spaced images of a split with their originals, in every variant but ``full``.
 
     High-rank-only images are compared as they are stored, on their offset of 128: how little of the picture they look
-    like. Float variants are compared in units of the image in [0, 1], the high-rank-only ones with the same offset.
+    like. Float variants are neither rounded nor clipped for it.
 
     Returns:
         the number of images, and the measures by variant.
     """
-    names = [name for name in output.variants if name != "full"]
-    parts = {name: RankDataset(output.root, name, split) for name in names}
-    chosen = spread(min((len(part) for part in parts.values()), default=0), count)
+    names = [name for name in stored.output.variants if name != FULL]
+    chosen = spread(min((len(stored.data(name)) for name in names), default=0), count)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for at in chosen.tolist():
         original = originals.get(at)
-        for name, part in parts.items():
-            stored = np.asarray(part.decode(at))
-            if part.part.form == "npy":
-                stored = 255 * stored + 128 * (part.part.component == "high")
-            found[name].append((psnr(original, stored), ssim(original, stored)))
+        for name in names:
+            pixels = stored.grey(name, at)
+            found[name].append((psnr(original, pixels), ssim(original, pixels)))
     return len(chosen), {name: _quantiles(np.array(pairs)) for name, pairs in found.items() if pairs}
 
 
@@ -63,7 +59,7 @@ def ssim(original: np.ndarray, other: np.ndarray) -> float:
     if min(original.shape[:2]) < _WINDOW:
         return math.nan
     return float(
-        structural_similarity(
+        structural_similarity(  # type: ignore[no-untyped-call]
             original.astype(np.float64),
             np.asarray(other, np.float64),
             data_range=255,

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.data import RankDataset
-from pipeline.data.output import Output
 from pipeline.data.pixels import OFFSET
 from pipeline.report.facts import VariantFacts
+from pipeline.report.stored import Stored
+
+FULL = "full"
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,14 @@ class Originals:
     get: Callable[[int], np.ndarray]
 
 
-def originals(output: Output, variants: tuple[VariantFacts, ...], split: str) -> Originals | None:
+def originals(stored: Stored, variants: tuple[VariantFacts, ...]) -> Originals | None:
     """The best way to the originals: ``full``, else an exact pair, else the pair of PNG that was clipped least.
 
     Returns:
         None where the output has no low-rank and high-rank-only images of one rank.
     """
-    if "full" in output.variants:
-        full = RankDataset(output.root, "full", split)
-        return Originals("the variant full", lambda at: np.asarray(full.decode(at)))
+    if any(variant.name == FULL for variant in variants):
+        return Originals(f"the variant {FULL}", lambda at: stored.pixels(FULL, at))
     pairs = [
         (low, high)
         for low in variants
@@ -42,14 +42,11 @@ def originals(output: Output, variants: tuple[VariantFacts, ...], split: str) ->
     if not pairs:
         return None
     low, high = min(pairs, key=lambda pair: (pair[0].clipped or 0) + (pair[1].clipped or 0))
-    lows, highs = (RankDataset(output.root, variant.name, split) for variant in (low, high))
 
     def joined(at: int) -> np.ndarray:
-        first, second = np.asarray(lows.decode(at)), np.asarray(highs.decode(at))
-        if low.form == "npy":
-            return np.clip(np.rint(255 * (first + second)), 0, 255).astype(np.uint8)
-        return np.clip(first.astype(np.int16) + second - OFFSET, 0, 255).astype(np.uint8)
+        whole = stored.grey(low.name, at).astype(np.float64) + stored.grey(high.name, at) - OFFSET
+        original: np.ndarray = np.clip(np.rint(whole), 0, 255).astype(np.uint8)
+        return original
 
-    exact = low.form == "npy" or not (low.clipped or high.clipped)
-    how = f"{low.name} + {high.name}" + ("" if low.form == "npy" else f" − {OFFSET}")
-    return Originals(how if exact else f"{how}, exact save where either was clipped", joined)
+    how = f"{low.name} + {high.name}"
+    return Originals(f"{how}, exact save where either was clipped" if low.clipped or high.clipped else how, joined)

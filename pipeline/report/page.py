@@ -26,7 +26,7 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "megabytes": _megabytes, "line": one_line}
+    environment.filters |= {"number": _number, "size": _bytes, "line": one_line}
     facts = report.facts
     try:
         return environment.get_template("page.html.j2").render(
@@ -83,5 +83,5 @@ def _number(value: Any) -> str:
     return f"{int(value):,}"
 
 
-def _megabytes(value: Any) -> str:
-    return f"{int(value) / 1e6:,.1f} MB"
+def _bytes(value: Any) -> str:
+    return f"{int(value) / 1e9:,.2f} GB" if int(value) >= 1e9 else f"{int(value) / 1e6:,.1f} MB"

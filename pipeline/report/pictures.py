@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.data import RankDataset
-from pipeline.data.output import Output
-from pipeline.gallery import SMALL, Row, Sheet, Tile
+from pipeline.gallery import Row, Sheet, Tile
 from pipeline.ranked import RankedImage, rank_image
 from pipeline.report.choice import Chosen
 from pipeline.report.facts import VariantFacts
 from pipeline.report.measures import psnr
 from pipeline.report.originals import Originals
+from pipeline.report.stored import Stored
 from pipeline.variants import Variant
 
 _WORDS = {"low": "low-rank image", "high": "high-rank-only image"}
@@ -38,43 +37,31 @@ class Ladder:
 
 
 def contact_sheet(
-    output: Output,
+    stored: Stored,
     variants: tuple[VariantFacts, ...],
     originals: Originals | None,
-    split: str,
     chosen: Sequence[Chosen],
     ranks: tuple[int, ...],
 ) -> Sheet:
     """Original, low-rank and high-rank-only images of samples: those that are stored; cut here where only ``full`` is."""
-    stored = {(v.component, v.rank): v.name for v in variants if v.rank and v.form == "png"}
-    stored = stored or {(v.component, v.rank): v.name for v in variants if v.rank}
-    components = [part for part in _WORDS if any(key[0] == part for key in stored)] or list(_WORDS)
-    data = {key: RankDataset(output.root, name, split) for key, name in stored.items()}
-    cells = [(component, rank) for component in components for rank in ranks if not stored or (component, rank) in stored]
+    names = {(v.component, v.rank): v.name for v in variants if v.rank}
+    cells = list(names) or [(component, rank) for component in _WORDS for rank in ranks]
     rows, last = [], ""
     for image in chosen:
         original = originals and Tile(originals.get(image.position), f"original: {image.name}")
-        cuts = rank_image(original.pixels, ranks, None) if original and not stored else None
+        cuts = rank_image(original.pixels, ranks, None) if original and not names else None
         tiles = [original] if original else []
         for cell in cells:
-            pixels = _cut(cuts, *cell) if cuts else _stored(data[cell], image.position)
+            pixels = _cut(cuts, *cell) if cuts else stored.pixels(names[cell], image.position)
             tiles.append(Tile(pixels, f"{_WORDS[cell[0]]}, rank {cell[1]}: {image.name}"))
         rows.append(Row("" if image.label == last else image.label, tuple(tiles)))
         last = image.label
-    names = [Variant(*cell).name for cell in cells]
-    return Sheet(("original", *names) if originals else tuple(names), tuple(rows))
+    words = [Variant(*cell).name for cell in cells]
+    return Sheet(("original", *words) if originals else tuple(words), tuple(rows))
 
 
 def _cut(cuts: RankedImage, component: str, rank: int) -> np.ndarray:
     return np.asarray((cuts.low if component == "low" else cuts.high)[rank])
-
-
-def _stored(data: RankDataset, position: int) -> np.ndarray:
-    """As PNG pixels, whichever form they are stored in."""
-    pixels = np.asarray(data.decode(position))
-    if data.part.form == "png":
-        return pixels
-    return np.clip(np.rint(255 * pixels) + 128 * (data.part.component == "high"), 0, 255).astype(np.uint8)
 
 
 def ladder(image: Chosen, original: np.ndarray, wanted: tuple[int, ...]) -> Ladder:
@@ -92,12 +79,12 @@ def ladder(image: Chosen, original: np.ndarray, wanted: tuple[int, ...]) -> Ladd
     )
 
 
-def stored_ladder(output: Output, variants: tuple[VariantFacts, ...], split: str, image: Chosen) -> Ladder:
+def stored_ladder(stored: Stored, variants: tuple[VariantFacts, ...], image: Chosen) -> Ladder:
     """An image through the ranks that are stored of one component, where its original cannot be had."""
     component = "low" if any(variant.component == "low" for variant in variants) else "high"
-    of = {variant.rank: variant.name for variant in variants if variant.component == component}
-    stored = {rank: _stored(RankDataset(output.root, of[rank], split), image.position) for rank in sorted(of)}
-    return Ladder(image, tuple(stored), None, {component: tuple(stored.values())})
+    names = {variant.rank: variant.name for variant in variants if variant.component == component}
+    frames = tuple(stored.pixels(names[rank], image.position) for rank in sorted(names))
+    return Ladder(image, tuple(sorted(names)), None, {component: frames})
 
 
 def _frames(side: int, wanted: tuple[int, ...]) -> tuple[int, ...]:

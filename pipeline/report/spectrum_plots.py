@@ -63,7 +63,9 @@ def energy(spectra: Spectra, ranks: Sequence[int]) -> Plot:
 
     picked = _picked(kept.shape[1], ranks)
     rows = tuple((str(k), *(share(of[k - 1]) for of in kept)) for k in picked)
-    told = [f"{share(kept[2][k - 1])} at rank {k}" for k in ranks if k <= len(index)] or [f"{share(kept[2][0])} at rank 1"]
+    told = [f"{share(kept[2][k - 1])} at rank {k}" for k in ranks if k <= len(index)] or [
+        f"{share(kept[2][0])} at rank 1"
+    ]
     alt = f"Share of the squared singular values that the k largest hold, over the rank k. Median: {', '.join(told)}."
     return Plot("energy", "Energy kept by each rank", alt, Table(("rank", *_HEAD), rows), paint)
 

@@ -49,7 +49,9 @@ def clipping(variants: Sequence[VariantFacts]) -> Plot | None:
     if not listed:
         return None
     table = tuple((variant.name, f"{100 * clipped:.3f} %") for variant, clipped in listed)
-    alt = "Share of subpixels outside of 0 to 255, which were clipped: " + "; ".join(" ".join(row) for row in table) + "."
+    alt = (
+        "Share of subpixels outside of 0 to 255, which were clipped: " + "; ".join(" ".join(row) for row in table) + "."
+    )
 
     def paint(axes: Axes, palette: Palette) -> None:
         shares = [100 * clipped for _, clipped in listed]
