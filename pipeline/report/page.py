@@ -5,7 +5,7 @@ import hashlib
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
 
 from pipeline.errors import PipelineError, one_line
@@ -46,7 +46,7 @@ def render(report: Report) -> str:
             code=Markup(code),
             code_hash=base64.b64encode(hashlib.sha256(code.encode()).digest()).decode(),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, LookupError) as error:
+    except (UndefinedError, TypeError, ValueError, LookupError, AttributeError) as error:
         raise PipelineError(f"manifest.json is damaged ({one_line(error)}); copy or build the output again") from None
 
 
