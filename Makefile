@@ -22,8 +22,8 @@ test-full: $(READY)  ## the long forms: every lossless image at hand, every kill
 	$(BIN)/python -m pytest -q -s -m full tests/cluster
 
 lint: $(READY)  ## style and types
-	$(BIN)/ruff check pipeline tests bench jobs
-	$(BIN)/ruff format --check pipeline tests bench jobs
+	$(BIN)/ruff check pipeline tests bench jobs examples docs
+	$(BIN)/ruff format --check pipeline tests bench jobs examples docs
 	$(BIN)/mypy
 
 bench: $(READY)  ## this pipeline against the baseline, on the same images in one run
