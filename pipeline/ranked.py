@@ -83,7 +83,7 @@ def rank_image(image: Any, ranks: int | Sequence[int] = RANKS, reduce: int | Non
     if not wanted or not all(isinstance(k, int | np.integer) and not isinstance(k, bool) and k > 0 for k in wanted):
         raise UsageError(f"ranks {ranks!r}: give whole numbers from 1, as in 5 or (1, 5, 20)")
     wanted = tuple(sorted({int(k) for k in wanted}))
-    pixels = _reduced(_pixels(image), reduce)
+    pixels = reduced(_pixels(image), reduce)
     decomposed = svd.decompose(pixels)
     cuts = cut(pixels[None], decomposed, tuple(Variant(part, k) for part in ("low", "high") for k in wanted))
     images = {variant: _image(made.pixels[0]) for variant, made in cuts.items()}
@@ -123,5 +123,6 @@ def _pixels(image: Any) -> np.ndarray:
     return planes
 
 
-def _reduced(pixels: np.ndarray, side: int | None) -> np.ndarray:
+def reduced(pixels: np.ndarray, side: int | None = SIDE) -> np.ndarray:
+    """uint8 (3, h, w) whose shorter side has ``side`` pixels at most; None leaves it as it is."""
     return pixels if side is None or min(pixels.shape[1:]) <= side else Geometry(side).apply(pixels)

@@ -53,6 +53,8 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.report import page, paper
     from pipeline.report.make import make
 
+    if options.out and not options.out.parent.is_dir():
+        raise PipelineError(f"--out {options.out}: there is no folder {options.out.parent}")
     report = make(options.output, options.split, options.sample)
     target = options.out or options.output / NAME
     _write(target, page.render(report).encode("utf-8", "backslashreplace"))

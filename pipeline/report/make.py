@@ -10,6 +10,7 @@ from pipeline.data import RankDataset, open_output
 from pipeline.data.output import Output
 from pipeline.errors import PipelineError
 from pipeline.gallery import SMALL, Sheet
+from pipeline.ranked import reduced
 from pipeline.report import dataset_plots, measures, pictures, spectra, spectrum_plots, variant_plots
 from pipeline.report.choice import Chosen, choose, per_class
 from pipeline.report.facts import Facts, collect
@@ -69,7 +70,7 @@ def make(root: Path, split: str | None = None, sample: int | None = None) -> Rep
     source = originals(stored, facts.variants)
     measured, errors = 0, dict[str, measures.Measure]()
     if source:
-        measured, errors = measures.measure(stored, source, sample or measures.sample_size(output.shape))
+        measured, errors = measures.measure(stored, source, sample or measures.sample_size(output))
     read = spectra.read(output)
     chosen = choose(opened[split], per_class(output.shape))
     ranks = _ranks(facts, output.shape)
@@ -121,14 +122,19 @@ def _ladders(
 ) -> tuple[Ladder, ...]:
     some = _one_each(chosen)[: _LADDERS[per_class(stored.output.shape) > 1]]
     if source:
-        return tuple(pictures.ladder(image, source.get(image.position), ranks) for image in some)
+        return tuple(pictures.ladder(image, _original(source, image), ranks) for image in some)
     return tuple(pictures.stored_ladder(stored, facts.variants, image) for image in some)
+
+
+def _original(source: Originals, image: Chosen) -> np.ndarray:
+    """uint8 (h, w, 3), reduced where cutting it at many ranks would take too long."""
+    return reduced(source.get(image.position).transpose(2, 0, 1)).transpose(1, 2, 0)
 
 
 def _figures(source: Originals | None, chosen: Sequence[Chosen], ranks: tuple[int, ...]) -> dict[int, Sheet]:
     if not source or not chosen:
         return {}
-    some = [(image, source.get(image.position)) for image in _one_each(chosen)]
+    some = [(image, _original(source, image)) for image in _one_each(chosen)]
     first, original = max(some, key=lambda pair: float(np.ptp(pair[1].astype(np.int16), axis=2).mean()))  # colourful
     near = min(ranks, key=lambda rank: abs(rank - min(original.shape[:2]) / 6))
     return {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from skimage.metrics import mean_squared_error, structural_similarity
 
+from pipeline.data.output import Output
 from pipeline.report.originals import FULL, Originals
 from pipeline.report.spectra import QUANTILES, spread
 from pipeline.report.stored import Stored
@@ -22,10 +23,11 @@ class Measure:
     ssim: np.ndarray | None
 
 
-def sample_size(shape: tuple[int, int] | None) -> int:
-    """How many images are measured: what takes a few seconds."""
-    height, width = shape or (256, 256)
-    return max(12, min(128, 128 * 64 * 64 // (height * width)))
+def sample_size(output: Output) -> int:
+    """How many images are measured: what takes a few seconds, as large as the output's largest one is."""
+    side = int(output.manifest["image"].get("side") or 256)
+    height, width = output.shape or (side, side)
+    return max(8, min(128, 128 * 64 * 64 // max(1, height * width)))
 
 
 def measure(stored: Stored, originals: Originals, count: int) -> tuple[int, dict[str, Measure]]:

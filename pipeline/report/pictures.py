@@ -44,7 +44,7 @@ def contact_sheet(
     ranks: tuple[int, ...],
 ) -> Sheet:
     """Original, low-rank and high-rank-only images of samples: those that are stored; cut here where only ``full`` is."""
-    names = {(v.component, v.rank): v.name for v in variants if v.rank}
+    names = _names(variants)
     cells = list(names) or [(component, rank) for component in _WORDS for rank in ranks]
     rows, last = [], ""
     for image in chosen:
@@ -81,10 +81,16 @@ def ladder(image: Chosen, original: np.ndarray, wanted: tuple[int, ...]) -> Ladd
 
 def stored_ladder(stored: Stored, variants: tuple[VariantFacts, ...], image: Chosen) -> Ladder:
     """An image through the ranks that are stored of one component, where its original cannot be had."""
-    component = "low" if any(variant.component == "low" for variant in variants) else "high"
-    names = {variant.rank: variant.name for variant in variants if variant.component == component}
-    frames = tuple(stored.pixels(names[rank], image.position) for rank in sorted(names))
-    return Ladder(image, tuple(sorted(names)), None, {component: frames})
+    names = _names(variants)
+    component = "low" if any(part == "low" for part, _ in names) else "high"
+    ranks = tuple(rank for part, rank in names if part == component)
+    frames = tuple(stored.pixels(names[component, rank], image.position) for rank in ranks)
+    return Ladder(image, ranks, None, {component: frames})
+
+
+def _names(variants: tuple[VariantFacts, ...]) -> dict[tuple[str, int], str]:
+    """Variants by component and rank, in the output's order; the PNG one where there is an exact one as well."""
+    return {(v.component, v.rank): v.name for form in ("npy", "png") for v in variants if v.rank and v.form == form}
 
 
 def _frames(side: int, wanted: tuple[int, ...]) -> tuple[int, ...]:
