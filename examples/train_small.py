@@ -17,7 +17,7 @@ def network(classes: int) -> nn.Module:
     """Three convolutions for RGB images of any size, float32 in [0, 1]."""
     layers: list[nn.Module] = []
     for wide_in, wide_out in ((3, 32), (32, 64), (64, 128)):
-        layers += [nn.Conv2d(wide_in, wide_out, 3, padding=1), nn.BatchNorm2d(wide_out), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Conv2d(wide_in, wide_out, 3, padding=1), nn.GroupNorm(8, wide_out), nn.ReLU(), nn.MaxPool2d(2)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, classes))
 
 
