@@ -11,7 +11,7 @@ WITHOUT_TORCHVISION = timm==1.0.31 torchattacks==3.5.1
 demo: $(READY)  ## the main job on the embedded sample, then its proof
 	$(BIN)/python -m pipeline.build --dataset sample --ranks 3,5,10 --components low,high,full --out out/sample
 	$(BIN)/python -m pipeline.verify out/sample
-	@echo "Look at out/sample/README.md, and at the images: tar xf out/sample/sample-rank5/sample-rank5-test-000000.tar -C /tmp"
+	@echo "Look at it: $(BIN)/python -m pipeline.report out/sample"
 
 test: $(READY)  ## all tests in their short form; those of clusters apart, as Ray keeps a token for a process's whole life
 	$(BIN)/python -m pytest -q --ignore tests/cluster
@@ -22,8 +22,8 @@ test-full: $(READY)  ## the long forms: every lossless image at hand, every kill
 	$(BIN)/python -m pytest -q -s -m full tests/cluster
 
 lint: $(READY)  ## style and types
-	$(BIN)/ruff check pipeline tests bench jobs
-	$(BIN)/ruff format --check pipeline tests bench jobs
+	$(BIN)/ruff check pipeline tests bench jobs examples docs
+	$(BIN)/ruff format --check pipeline tests bench jobs examples docs
 	$(BIN)/mypy
 
 bench: $(READY)  ## this pipeline against the baseline, on the same images in one run

@@ -3,9 +3,16 @@
 COMMANDS = {
     "build": "cut a dataset at the given ranks and write its shards",
     "verify": "prove that an output is complete and right",
+    "report": "pictures and plots of an output, as one HTML file",
+    "show": "what the ranks of your own pictures look like",
     "export": "write one variant of an output as npy arrays or as a tree of PNG files",
+    "study.train": "train a network on one variant of an output",
+    "study.spectrum": "accuracy of a network over the rank of its input",
+    "study.attack": "attack a network, and look at what the attack does to ranks",
+    "study.rig": "rank-integrated gradients: which pixels a prediction depends on",
 }
 
 if __name__ == "__main__":
+    print("Commands; each explains itself with --help:")
     for command, what in COMMANDS.items():
-        print(f"python -m pipeline.{command:8} {what}")
+        print(f"  python -m pipeline.{command:15} {what}")

@@ -1,14 +1,18 @@
 """``python -m pipeline.build``: make a dataset's low-rank and high-rank-only shards."""
 
 import argparse
+import contextlib
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import command
 from pipeline.command import Parser
-from pipeline.errors import REJECTS
+from pipeline.errors import FAILED, REJECTS, PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.job import Job
 
 _FLAGS = ("exact", "allow-unverified", "overwrite", "recheck", "dry-run", "quiet")
 
@@ -61,6 +65,13 @@ def _parser() -> Parser:
     )
     target.add_argument("--config", metavar="FILE", help="job file, its section metadata.job; flags win over it")
     target.add_argument("--max-rejects", metavar="N", help="unreadable images that are no failure (default 0)")
+    target.add_argument(
+        "--log-json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="one JSON object per event, on stderr or appended to FILE",
+    )
     switch = parser.add_argument_group("switches")
     helps = (
         "also write every cut as float32 .npy, neither rounded nor clipped",
@@ -93,9 +104,27 @@ def main(arguments: list[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         stopped = "stopped; what is committed stays, and the same command goes on from there"
-        return command.run(lambda: _main(_options(arguments)), stopped)
+        return _run(arguments, stopped)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _run(arguments: list[str] | None, stopped: str) -> int:
+    """Run the command; with ``--log-json`` every line on stderr is an event from the moment the options are known."""
+    with contextlib.ExitStack() as until_told:
+
+        def build() -> int:
+            job = _job(_options(arguments))
+            until_told.enter_context(command.stderr_for_machines(job.log_json == "-"))
+            return _main(job)
+
+        return command.run(build, stopped)
+
+
+def _job(options: dict[str, Any]) -> "Job":
+    from pipeline.job import Job
+
+    return Job.parse(options)
 
 
 def _stop(*_: object) -> None:
@@ -103,18 +132,22 @@ def _stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _main(options: dict[str, Any]) -> int:
-    from pipeline.job import Job
-
-    job = Job.parse(options)
+def _main(job: "Job") -> int:
     from pipeline import dry_run, run, summary
+    from pipeline.events import Events
 
     if job.dry_run:
         print(dry_run.describe(job))
         return 0
-    outcome = run.build(job)
+    events = Events(job.log_json)
+    try:
+        outcome = run.build(job)
+    except (PipelineError, KeyboardInterrupt) as error:
+        events.emit("failed", status=getattr(error, "status", FAILED), message=str(error) or "stopped")
+        raise
     if not job.quiet:
         print(summary.text(job, outcome))
+    events.emit("finished", **summary.event(job, outcome))
     rejects = sum(split["rejects"] for split in outcome.manifest["splits"].values())
     if rejects > job.max_rejects:
         command.tell(summary.rejects(job, rejects))

@@ -1,10 +1,12 @@
 """What the commands share: options whose mistakes are one line, and an end that is always told in one."""
 
 import argparse
+import contextlib
 import io
+import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn, TextIO
 
 from pipeline.errors import FAILED, PipelineError, UsageError, nearest, one_line
@@ -81,9 +83,30 @@ def _failed(line: str, status: int = FAILED) -> int:
 
 
 def tell(text: str, end: str = "\n") -> None:
+    """Tell people on stderr; where it is a machine's, as an event of its own."""
+    if _for_machines:
+        text, end = json.dumps({"event": "message", "text": text}), "\n"
+    write(text, end)
+
+
+def write(text: str, end: str = "\n") -> None:
     """Write to stderr as far as that goes: who cannot be told is no reason to fail."""
     try:
         sys.stderr.write(text + end)
         sys.stderr.flush()
     except (OSError, ValueError):
         sys.stderr = _nowhere()
+
+
+_for_machines = False
+
+
+@contextlib.contextmanager
+def stderr_for_machines(wanted: bool) -> Iterator[None]:
+    """Every line that is told meanwhile is a JSON object."""
+    global _for_machines
+    before, _for_machines = _for_machines, wanted
+    try:
+        yield
+    finally:
+        _for_machines = before

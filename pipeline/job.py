@@ -46,6 +46,7 @@ class Job:
     recheck: bool = False
     dry_run: bool = False
     quiet: bool = False
+    log_json: str | None = None
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> "Job":
@@ -188,6 +189,13 @@ def _address(key: str, value: Any) -> str:
     return text
 
 
+def _log_json(key: str, value: Any) -> str | None:
+    """``--log-json`` alone means stderr; in a job file also true or false."""
+    if isinstance(value, bool):
+        return "-" if value else None
+    return _text(key, value)
+
+
 # Every option, by the name of its flag, which is also its key in a job file.
 OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "dataset": _choice(DATASETS),
@@ -215,4 +223,5 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "recheck": _flag,
     "dry-run": _flag,
     "quiet": _flag,
+    "log-json": _log_json,
 }

@@ -5,28 +5,26 @@ import time
 from collections.abc import Mapping
 from typing import TextIO
 
+from pipeline.pace import Pace
 from pipeline.work import STAGES
 
 _EVERY = {True: 0.2, False: 10.0}  # seconds between lines, on a terminal and elsewhere
 
 
 class ProgressLine:
-    """Counts what is finished and shows it: rewritten in place on a terminal, plain lines now and then elsewhere.
+    """Shows a pace: rewritten in place on a terminal, plain lines now and then elsewhere.
 
-    The rate and the time left are measured from this run's own work, from the moment the workers stood ready.
+    Time counts from the moment the workers stand ready.
 
     Args:
-        images, shards: what this run has to build.
         quiet: show nothing.
     """
 
-    def __init__(self, images: int, shards: int, quiet: bool, stream: TextIO | None = None) -> None:
-        self._images, self._shards, self._quiet = images, shards, quiet
+    def __init__(self, pace: Pace, quiet: bool, stream: TextIO | None = None) -> None:
+        self._pace, self._quiet = pace, quiet
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()  # ``command.run`` has seen to it that there is a stream
-        self._seconds = dict.fromkeys(STAGES, 0.0)
         self._started = self._shown = time.monotonic()
-        self.images_done = self.shards_done = 0
 
     def start(self) -> None:
         """The workers stand ready: what came before is not work."""
@@ -37,25 +35,13 @@ class ProgressLine:
         """Seconds since ``start``."""
         return time.monotonic() - self._started
 
-    def finished(self, images: int, seconds: Mapping[str, float]) -> None:
-        """A shard is committed."""
-        self.images_done += images
-        self.shards_done += 1
-        self._seconds = _added(self._seconds, seconds)
-        self.show(force=self.shards_done == self._shards)
-
-    def show(self, working: int = 0, seconds: Mapping[str, float] | None = None, force: bool = False) -> None:
-        """Show the line if it is due.
-
-        Args:
-            working: images of unfinished shards that are done.
-            seconds: the time they have taken, by stage.
-        """
-        now = time.monotonic()
-        if self._quiet or not (force or now - self._shown >= _EVERY[self._terminal]):
+    def show(self) -> None:
+        """Show the line if it is due; always when everything is done."""
+        now, done = time.monotonic(), self._pace.shards_done == self._pace.shards
+        if self._quiet or not (done or now - self._shown >= _EVERY[self._terminal]):
             return
         self._shown = now
-        text = self._text(self.images_done + working, _added(self._seconds, seconds or {}))
+        text = describe(self._pace, self.elapsed)
         self._write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
 
     def close(self) -> None:
@@ -69,23 +55,24 @@ class ProgressLine:
         except (OSError, ValueError):  # nobody can be shown it, which is no reason to stop the work
             self._quiet = True
 
-    def _text(self, images: int, seconds: Mapping[str, float]) -> str:
-        rate = images / max(self.elapsed, 1e-9)
-        left = duration((self._images - images) / rate) if images else "?"
-        return (
-            f"{images:,} of {self._images:,} images, {rate:,.0f}/s; shards {self.shards_done} of {self._shards}; "
-            f"{left} left; {shares(seconds)}"
-        )
 
-
-def _added(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
-    return {stage: a[stage] + b.get(stage, 0.0) for stage in a}
+def describe(pace: Pace, elapsed: float) -> str:
+    """Where a build stands: images, rate, shards, time left, and which stage takes the time."""
+    left = pace.left(elapsed)
+    return (
+        f"{pace.so_far:,} of {pace.images:,} images, {pace.rate(elapsed):,.0f}/s; "
+        f"shards {pace.shards_done} of {pace.shards}; {'?' if left is None else duration(left)} left; "
+        f"{shares(pace.seconds)}"
+    )
 
 
 def shares(seconds: Mapping[str, float]) -> str:
-    """Each stage's share of the time worked, as in ``svd 51 %``."""
+    """Each stage's share of the time worked, as in ``svd 51 %``, and the stage that bounds."""
     total = sum(seconds.values()) or 1.0
-    return ", ".join(f"{stage} {100 * seconds.get(stage, 0.0) / total:.0f} %" for stage in STAGES)
+    parts = {stage: 100 * seconds.get(stage, 0.0) / total for stage in STAGES}
+    most = max(parts, key=lambda stage: parts[stage])
+    listed = ", ".join(f"{stage} {part:.0f} %" for stage, part in parts.items())
+    return f"{listed}; {most} bounds" if parts[most] else listed
 
 
 def duration(seconds: float) -> str:

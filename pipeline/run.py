@@ -15,8 +15,10 @@ from pipeline.attempt import Failure
 from pipeline.commit import Record, Reject
 from pipeline.content import Content, geometry_of, resolve
 from pipeline.errors import PipelineError, UsageError, one_line
+from pipeline.events import STDERR, Events, rounded
 from pipeline.job import Job
 from pipeline.lock import LostLock
+from pipeline.pace import Pace
 from pipeline.plan import Plan, Shard, make_plan, tar_name
 from pipeline.progress import ProgressLine
 from pipeline.shapes import shapes_of
@@ -67,7 +69,7 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
         label_key=job.label_key,
         classes=job.classes,
         download=not job.dry_run,
-        report=(lambda *_: None) if job.quiet else None,
+        report=(lambda *_: None) if silent(job) else None,
     )
     geometry = geometry_of(job, source.default_geometry)
     index = source.index()
@@ -77,6 +79,11 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
         raise PipelineError(f"{error.filename or job.data_dir}: {error.strerror or error}") from None
     wanted = resolve(job, index, source.default_order, geometry, shapes)
     return source, make_plan(_merged(job, wanted, index), index)
+
+
+def silent(job: Job) -> bool:
+    """Whether stderr is to carry no progress for people."""
+    return job.quiet or job.log_json == STDERR
 
 
 def _merged(job: Job, wanted: Content, index: SourceIndex) -> Content:
@@ -119,7 +126,7 @@ def _build(job: Job, source: Source, plan: Plan, store: Store, run: str) -> Outc
     if tasks:
         _run(job, plan, tasks, outcome, store)
     outcome.manifest = output.finish(store, plan, run, job.recheck)
-    took = {"working": round(outcome.working, 3), "seconds": {k: round(v, 3) for k, v in outcome.seconds.items()}}
+    took = {"working": round(outcome.working, 3), "seconds": rounded(outcome.seconds)}
     output.log_run(store, _log(run, "finished", images=outcome.images, retries=outcome.retries, **took))
     return outcome
 
@@ -155,9 +162,11 @@ def _task(store: Store, source: Source, plan: Plan, shard: Shard, kept: Record |
 
 
 def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: Store) -> None:
-    entries = sum(len(task.entries) for task in tasks)
-    in_place = sum(len(positions) for positions in plan.positions.values()) - entries
-    line = ProgressLine(entries, len(tasks), job.quiet)
+    workers = (os.cpu_count() or 1) if job.workers is None and not job.address else job.workers
+    workers = None if workers is None else min(len(tasks), workers)
+    pace = Pace([len(task.entries) for task in tasks], workers)
+    in_place = sum(len(positions) for positions in plan.positions.values()) - pace.images
+    line, events = ProgressLine(pace, silent(job)), Events(job.log_json)
     rejects: list[Reject] = []
 
     def done(task: ShardTask, progress: Progress) -> None:
@@ -167,23 +176,26 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
             outcome.seconds[stage] += seconds
         outcome.working = line.elapsed
         rejects.extend(progress.rejects)
-        line.finished(len(task.entries), progress.seconds)
+        pace.finished(len(task.entries), progress.seconds)
+        line.show()
+        events.shard(task, progress, pace, line.elapsed)
         _check_rejects(in_place + outcome.images, rejects)
 
     def retry(task: ShardTask, failure: Failure) -> None:
         outcome.retries += 1
         command.tell(f"trying again: {one_line(failure.message)}")
+        events.emit("retry", shard=task.shard.name, message=failure.message)
 
     def report(progress: Progress) -> None:
-        line.show(progress.images + len(progress.rejects), progress.seconds)
+        pace.working(progress.images + len(progress.rejects), progress.seconds)
+        line.show()
         _check_rejects(in_place + outcome.images + progress.images, rejects + progress.rejects)
 
     def ready() -> None:
         store.delete(manifest.NAME)
         line.start()
+        events.emit("started", out=str(job.out), images=pace.images, shards=pace.shards, workers=workers)
 
-    workers = (os.cpu_count() or 1) if job.workers is None and not job.address else job.workers
-    workers = None if workers is None else min(len(tasks), workers)
     try:
         engine.run(tasks, workers, done, retry, report, ready, job.address)
     except engine.ShardError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import one_line
+from pipeline.events import rounded
 from pipeline.job import Job
 from pipeline.location import copy_command
 from pipeline.manifest import REJECTS
@@ -19,10 +20,8 @@ _SHOWN = 5
 def text(job: Job, outcome: Outcome) -> str:
     """What is there, how fast it was made, and the next command to type."""
     manifest = outcome.manifest
-    variants = manifest["variants"].values()
-    total = sum(split["bytes"] for variant in variants for split in variant["splits"].values())
     splits = ", ".join(f"{name} {split['samples']:,}" for name, split in manifest["splits"].items())
-    lines = [f"{job.out}: {', '.join(manifest['variants'])} of {splits} images, {total / 1e6:,.1f} MB"]
+    lines = [f"{job.out}: {', '.join(manifest['variants'])} of {splits} images, {_bytes(manifest) / 1e6:,.1f} MB"]
     if outcome.shards:
         rate = outcome.images / max(outcome.working, 1e-9)
         lines.append(
@@ -31,12 +30,41 @@ def text(job: Job, outcome: Outcome) -> str:
         )
     else:
         lines.append("everything was in place already; nothing was built")
+    rejected = sum(split["rejects"] for split in manifest["splits"].values())
+    lines.append(f"rejected: {f'{rejected:,}, listed in {job.out}/{REJECTS}' if rejected else 'none'}")
     if manifest["source"]["note"]:
         lines.append(f"note: {manifest['source']['note']}")
     if len(manifest["versions"]) > 1:
         lines.append("warning: its shards were made with different library versions; the manifest lists them")
-    lines += [_numerics(manifest), f"next: {_next(job)}"]
+    lines.append(_numerics(manifest))
+    if isinstance(job.out, Path):
+        lines.append(f"look: python -m pipeline.report {shlex.quote(str(job.out))}")
+    lines.append(f"next: {_next(job)}")
     return "\n".join(one_line(line) for line in lines)
+
+
+def event(job: Job, outcome: Outcome) -> dict[str, Any]:
+    """The fields of the event ``finished``."""
+    manifest = outcome.manifest
+    splits = {
+        name: {"samples": split["samples"], "rejects": split["rejects"]} for name, split in manifest["splits"].items()
+    }
+    return {
+        "out": str(job.out),
+        "variants": list(manifest["variants"]),
+        "splits": splits,
+        "bytes": _bytes(manifest),
+        "shards_built": outcome.shards,
+        "images_built": outcome.images,
+        "seconds": round(outcome.working, 3),
+        "worked": rounded(outcome.seconds),
+        "retries": outcome.retries,
+        "next": _next(job),
+    }
+
+
+def _bytes(manifest: dict[str, Any]) -> int:
+    return sum(split["bytes"] for variant in manifest["variants"].values() for split in variant["splits"].values())
 
 
 def _next(job: Job) -> str:

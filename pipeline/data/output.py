@@ -76,6 +76,7 @@ class Output:
         classes: names, position = label.
         shape: (height, width) of every image, pixels; None where they differ.
         factors: the largest rank of ``factors.zarr``; None where the output keeps none.
+        manifest: as read; text that anybody may have edited.
     """
 
     root: Path
@@ -84,7 +85,7 @@ class Output:
     classes: tuple[str, ...]
     shape: tuple[int, int] | None
     factors: int | None
-    _raw: Mapping[str, Any]
+    manifest: Mapping[str, Any]
 
     def part(self, variant: str, split: str) -> Part:
         """One variant of one split.
@@ -98,12 +99,12 @@ class Output:
             PipelineError: a shard is missing or has another size, or the manifest is damaged.
         """
         if isinstance(variant, str):
-            variant = variant.removeprefix(f"{self._raw.get('name')}-")  # a folder's name, as other clients know it
+            variant = variant.removeprefix(f"{self.manifest.get('name')}-")  # a folder's name, as other clients know it
         if variant not in self.variants:
             raise UsageError(_unknown("variant", variant, self.variants, self.root))
         split = self._split(split)
         where = f"variant {variant}"
-        described = _get(self._raw["variants"], variant, dict)
+        described = _get(self.manifest["variants"], variant, dict)
         form = described.get("form", "png")
         if form not in FORMS:
             raise _damaged(f"{where} has the form {_shown(form)}, which this program does not read")
@@ -171,7 +172,7 @@ def open_output(root: str | os.PathLike[str]) -> Output:
         classes=tuple(classes),
         shape=None if sizes == (None, None) else (_get(image, "height", int), _get(image, "width", int)),
         factors=_get(raw["factors"], "rank", int, "factors") if isinstance(raw.get("factors"), dict) else None,
-        _raw=raw,
+        manifest=raw,
     )
 
 

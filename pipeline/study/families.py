@@ -32,14 +32,13 @@ def rank_images(pixels: np.ndarray) -> Iterator[np.ndarray]:
         float64 (n, 3, h, w), 255 A_k in grey levels, neither rounded nor clipped. Do not change it.
     """
     decomposed = svd.decompose(pixels.reshape(-1, *pixels.shape[2:]))
-    planes, _, vectors = decomposed
+    planes, _, vectors, scaled = decomposed
     height, width = planes.shape[1:]
     cut = np.zeros_like(planes)
     yield cut.reshape(pixels.shape)
     for k in range(1, min(height, width)):
-        vector = vectors[:, :, k - 1 : k]
-        adjoint = vector.swapaxes(1, 2)
-        cut = cut + ((planes @ vector) @ adjoint if width <= height else vector @ (adjoint @ planes))
+        vector, other = vectors[:, :, k - 1 : k], scaled[:, :, k - 1 : k]
+        cut = cut + (other @ vector.swapaxes(1, 2) if width <= height else vector @ other.swapaxes(1, 2))
         yield cut.reshape(pixels.shape)
     yield planes.reshape(pixels.shape)
 

@@ -1,0 +1,59 @@
+"""Rows of an output's Zarr arrays: their chunks are uncompressed, so that a row is one positional read."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.data.files import Files
+from pipeline.errors import PipelineError
+
+_DTYPES = {"float32": "<f4", "float16": "<f2"}
+
+
+class ZarrRows:
+    """One Zarr 3 array whose uncompressed chunks are whole rows, read row by row.
+
+    Args:
+        folder: the array's.
+
+    Attributes:
+        rows: how many it has.
+        shape: of a row.
+
+    Raises:
+        PipelineError: it is missing, or not as a build writes it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        path = folder / "zarr.json"
+        try:
+            raw = json.loads(path.read_bytes())
+            count, *sides = raw["shape"]
+            self.rows, self.shape = _whole(count, 0, 1 << 40), tuple(map(_whole, sides))
+            rows, *rest = raw["chunk_grid"]["configuration"]["chunk_shape"]
+            self._chunk, self._dtype = _whole(rows), np.dtype(_DTYPES[raw["data_type"]])
+            plain = [codec["name"] for codec in raw["codecs"]] == ["bytes"]
+            if not plain or tuple(rest) != self.shape or raw["chunk_key_encoding"]["configuration"]["separator"] != ".":
+                raise ValueError
+        except OSError as error:
+            raise PipelineError(f"{path}: {error.strerror}; copy the output again, or build it again") from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise PipelineError(f"{path} is damaged; copy the output again, or build it again") from None
+        self._bytes = math.prod(self.shape) * self._dtype.itemsize
+
+    def row(self, position: int, files: Files) -> np.ndarray:
+        """A row of floats, read-only. Raises PipelineError: it cannot be read."""
+        chunk, place = divmod(position, self._chunk)
+        path = self._folder / (f"c.{chunk}" + ".0" * len(self.shape))
+        raw = files.read(str(path), place * self._bytes, self._bytes)
+        return np.frombuffer(raw, self._dtype).reshape(self.shape)
+
+
+def _whole(value: Any, least: int = 1, most: int = 1 << 20) -> int:
+    if type(value) is not int or not least <= value < most:
+        raise ValueError
+    return value

@@ -1,0 +1,79 @@
+"""Sheets of labelled pictures, drawn as one image: what ``show``, reports and the README put side by side."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+SMALL = 64  # pixels; up to here a picture is shown with its pixels as squares
+_INK, _PAPER = "#1a1a1a", "white"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture.
+
+    Attributes:
+        pixels: uint8 (h, w, 3).
+        alt: what it shows, in words.
+    """
+
+    pixels: np.ndarray
+    alt: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """Pictures under the columns of a sheet, None where there is none. ``label`` stands left of them."""
+
+    label: str
+    tiles: tuple[Tile | None, ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of pictures. ``columns`` are the words above them."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def draw(sheet: Sheet, side: int) -> Image.Image:
+    """The sheet on white, each picture within ``side`` x ``side`` pixels, as ``fitted`` has it."""
+    gap, text = max(2, side // 24), max(9, side // 9)
+    font = ImageFont.load_default(text)
+    left = max((round(font.getlength(_plain(row.label))) + 2 * gap for row in sheet.rows if row.label), default=0)
+    top = round(1.6 * text) if any(sheet.columns) else 0
+    pictures = [[fitted(tile.pixels, side) if tile else None for tile in row.tiles] for row in sheet.rows]
+    heights = [max((picture.height for picture in row if picture), default=0) + gap for row in pictures]
+    step = side + gap
+    image = Image.new("RGB", (left + gap + step * len(sheet.columns), top + gap + sum(heights)), _PAPER)
+    brush = ImageDraw.Draw(image)
+    for column, words in enumerate(sheet.columns):
+        brush.text((left + gap + step * column + side / 2, gap), _plain(words), _INK, font, anchor="ma")
+    y = top + gap
+    for row, line, height in zip(sheet.rows, pictures, heights, strict=True):
+        brush.text((gap, y + (height - gap) / 2), _plain(row.label), _INK, font, anchor="lm")
+        for column, picture in enumerate(line):
+            if picture:
+                x = left + gap + step * column + (side - picture.width) // 2
+                image.paste(picture, (x, y + (height - gap - picture.height) // 2))
+        y += height
+    return image
+
+
+def fitted(pixels: np.ndarray, side: int) -> Image.Image:
+    """uint8 (h, w, 3) as large as fits into ``side`` x ``side``; small ones by a whole factor, each pixel a square."""
+    image = Image.fromarray(pixels)
+    largest = max(image.size)
+    if largest <= SMALL and side >= largest:
+        factor = side // largest
+        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    width, height = (max(1, round(side * n / largest)) for n in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _plain(text: str, most: int = 28) -> str:
+    """Names may hold anything: one line of what the font can draw."""
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"

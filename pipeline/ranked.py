@@ -1,0 +1,128 @@
+"""``rank_image``: the low-rank and high-rank-only parts of one picture of your own."""
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline import svd
+from pipeline.errors import PipelineError, Undecodable, UsageError, one_line
+from pipeline.gallery import Row, Sheet, Tile, draw
+from pipeline.geometry import MAX_SIDE, Geometry
+from pipeline.sources.images import decode_image
+from pipeline.variants import Variant, cut
+
+RANKS = (1, 5, 10, 20, 50)
+SIDE = 512
+_TILE = 150  # pixels of a picture in a notebook
+
+
+@dataclass(frozen=True, eq=False)
+class RankedImage:
+    """One picture and its cuts; a notebook shows it as a sheet.
+
+    Attributes:
+        original: the picture, 8-bit RGB.
+        low: by rank, the picture of the k largest singular values of each colour channel (paper eq. 2).
+        high: by rank, what they leave out, plus 128.
+        energy: by rank, the share of the squared singular values that is kept, of all channels together.
+    """
+
+    original: Image.Image
+    low: dict[int, Image.Image]
+    high: dict[int, Image.Image]
+    energy: dict[int, float]
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        return tuple(self.low)
+
+    def rows(self, name: str = "") -> tuple[Row, Row]:
+        """Two rows of a sheet: the original and its low-rank images, and below each what it leaves out."""
+        low, high = (
+            [Tile(np.asarray(of[k]), f"{word} at rank {k}, {name}".rstrip(", ")) for k in of]
+            for of, word in ((self.low, "low-rank image"), (self.high, "high-rank-only image"))
+        )
+        original = Tile(np.asarray(self.original), f"original, {name}".rstrip(", "))
+        return Row(name or "low-rank", (original, *low)), Row("high-rank-only", (None, *high))
+
+    def sheet(self, side: int = _TILE) -> Image.Image:
+        """All of it in one picture, each tile ``side`` pixels wide."""
+        return draw(Sheet(columns(self.ranks), self.rows()), side)
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.sheet().save(file, "PNG")
+        return file.getvalue()
+
+
+def columns(ranks: Sequence[int]) -> tuple[str, ...]:
+    """The words above the columns of ``RankedImage.rows``."""
+    return ("original", *(f"rank {rank}" for rank in ranks))
+
+
+def rank_image(image: Any, ranks: int | Sequence[int] = RANKS, reduce: int | None = SIDE) -> RankedImage:
+    """Cut one picture at some ranks, with the bytes that a build would store.
+
+    Args:
+        image: a path, a PIL image, or uint8 (h, w, 3) or (h, w) pixels.
+        ranks: one rank or several. At min(h, w) and above, the low-rank image is the picture itself.
+        reduce: a picture whose shorter side has more pixels is reduced to so many first, as ``--resize`` does; None
+            takes it as it is.
+
+    Raises:
+        UsageError: a rank is no whole number from 1, or ``image`` is none of the above.
+        PipelineError: the file cannot be read, or a build would reject it.
+    """
+    wanted = (ranks,) if isinstance(ranks, int) else tuple(ranks)
+    if not wanted or not all(isinstance(k, int | np.integer) and not isinstance(k, bool) and k > 0 for k in wanted):
+        raise UsageError(f"ranks {ranks!r}: give whole numbers from 1, as in 5 or (1, 5, 20)")
+    wanted = tuple(sorted({int(k) for k in wanted}))
+    pixels = reduced(_pixels(image), reduce)
+    decomposed = svd.decompose(pixels, wanted[-1])
+    cuts = cut(pixels[None], decomposed, tuple(Variant(part, k) for part in ("low", "high") for k in wanted))
+    images = {variant: _image(made.pixels[0]) for variant, made in cuts.items()}
+    squares = (decomposed.values**2).sum(axis=0)
+    return RankedImage(
+        _image(pixels),
+        {k: images[Variant("low", k)] for k in wanted},
+        {k: images[Variant("high", k)] for k in wanted},
+        {k: float(squares[:k].sum() / (squares.sum() or 1.0)) for k in wanted},
+    )
+
+
+def _image(planes: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0)))
+
+
+def _pixels(image: Any) -> np.ndarray:
+    """uint8 (3, h, w)."""
+    if isinstance(image, str | os.PathLike):
+        try:
+            return decode_image(Path(image).read_bytes()).pixels
+        except Undecodable as error:
+            raise PipelineError(f"{one_line(image)}: {error}") from None
+        except OSError as error:
+            raise PipelineError(f"{one_line(image)}: {error.strerror}") from None
+    if isinstance(image, Image.Image):
+        image = np.asarray(image.convert("RGB"))
+    if not isinstance(image, np.ndarray):
+        raise UsageError(f"image: {type(image).__name__} is neither a path, a PIL image nor a uint8 array")
+    if image.ndim == 2:
+        image = np.stack([image] * 3, axis=2)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise UsageError(f"image: {image.dtype} {image.shape} is neither uint8 (h, w, 3) nor (h, w)")
+    if not 2 <= min(image.shape[:2]) <= max(image.shape[:2]) <= MAX_SIDE:
+        raise UsageError(f"image: {image.shape[0]} x {image.shape[1]}: a side is from 2 to {MAX_SIDE:,} pixels")
+    planes: np.ndarray = image.transpose(2, 0, 1)
+    return planes
+
+
+def reduced(pixels: np.ndarray, side: int | None = SIDE) -> np.ndarray:
+    """uint8 (3, h, w) whose shorter side has ``side`` pixels at most; None leaves it as it is."""
+    return pixels if side is None or min(pixels.shape[1:]) <= side else Geometry(side).apply(pixels)

@@ -1,0 +1,1 @@
+"""The report of an output: one HTML file, from the output alone."""

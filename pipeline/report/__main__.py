@@ -1,0 +1,80 @@
+"""``python -m pipeline.report``: pictures and plots of an output, as one HTML file."""
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+from pipeline import command
+from pipeline.command import Parser
+from pipeline.errors import PipelineError, UsageError, one_line
+from pipeline.location import copy_command, parse_url
+
+NAME = "report.html"
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m pipeline.report",
+        description="Make one HTML file that shows an output: its images at every rank, the singular values, errors, "
+        "clipping, classes, rejects, times and hashes. It is made from the output alone and asks nothing of any network.",
+        epilog="Exit status: 0 done; 1 failed; 2 wrong usage.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("output", metavar="OUT", type=_folder, help="the output's folder")
+    parser.add_argument("--out", metavar="FILE", type=Path, help=f"default OUT/{NAME}")
+    parser.add_argument("--png", metavar="DIR", type=Path, help="also write the pictures and plots at paper quality")
+    parser.add_argument("--split", metavar="NAME", help="that pictures and errors are of (default: the first)")
+    parser.add_argument(
+        "--sample", metavar="N", type=_number, help="images whose PSNR and SSIM are measured (default: up to 128)"
+    )
+    return parser
+
+
+def _folder(text: str) -> Path:
+    url = parse_url("OUT", text)
+    if url:
+        raise UsageError(f"{url} is in object storage; report on a copy, as made by: {copy_command(url, 'COPY')}")
+    return Path(text)
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
+        raise UsageError(f"--sample: {text!r} is not a whole number from 1")
+    return int(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command. Returns the exit status."""
+    return command.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been written")
+
+
+def _main(options: argparse.Namespace) -> int:
+    from pipeline.report import page, paper
+    from pipeline.report.make import make
+
+    if options.out and not options.out.parent.is_dir():
+        raise PipelineError(f"--out {options.out}: there is no folder {options.out.parent}")
+    report = make(options.output, options.split, options.sample)
+    target = options.out or options.output / NAME
+    _write(target, page.render(report).encode("utf-8", "backslashreplace"))
+    print(one_line(f"{target}: {target.stat().st_size / 1e6:,.1f} MB; open it in a browser"))
+    if options.png:
+        print(one_line(f"{options.png}: {', '.join(paper.write(report, options.png))}"))
+    return 0
+
+
+def _write(target: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    scratch = target.with_name(f".{target.name}.part")
+    try:
+        scratch.write_bytes(content)
+        scratch.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+        raise PipelineError(f"--out {target}: {error.strerror}; name another file with --out FILE") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Which images of an output are shown."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.data import RankDataset
+from pipeline.errors import one_line
+from pipeline.gallery import SMALL
+from pipeline.report.spectra import spread
+
+_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An image: its position in the split, key, class name, and name in words."""
+
+    position: int
+    key: str
+    label: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.label}, {self.key}"
+
+
+def choose(data: RankDataset, each: int) -> list[Chosen]:
+    """``each`` evenly spaced images of up to ten classes, themselves evenly spaced among those that have images."""
+    targets = np.array(data.targets, np.int64)
+    labels = np.unique(targets)
+    chosen = []
+    for label in labels[spread(len(labels), _CLASSES)] if len(labels) else ():
+        places = np.flatnonzero(targets == label)
+        for place in places[spread(len(places), each)].tolist():
+            chosen.append(Chosen(place, data.key(place), one_line(data.classes[label])))
+    return chosen
+
+
+def per_class(shape: tuple[int, int] | None) -> int:
+    """Images of each class: three small ones, or one."""
+    return 3 if shape and max(shape) <= SMALL else 1

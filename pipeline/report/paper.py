@@ -1,0 +1,29 @@
+"""``--png``: the report's pictures and plots as files for papers and talks."""
+
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.gallery import draw
+from pipeline.report.make import Report
+from pipeline.report.palette import PAPER
+
+_DPI = 300
+_TILE = 256  # pixels of each picture of a sheet: eight for one of CIFAR's
+
+
+def write(report: Report, folder: Path) -> list[str]:
+    """Write ``contact-sheet.png``, ``figure-N.png`` and ``PLOT.png`` into a folder; their names.
+
+    Raises:
+        PipelineError: a file cannot be written.
+    """
+    sheets = {"contact-sheet": report.sheet} | {f"figure-{n}": sheet for n, sheet in report.figures.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, sheet in sheets.items():
+            draw(sheet, _TILE).save(folder / f"{name}.png", dpi=(_DPI, _DPI))
+        for name, plot in report.plots.items():
+            plot.save(PAPER, folder / f"{name}.png", dpi=_DPI, facecolor="white", metadata={"Software": None})
+    except OSError as error:
+        raise PipelineError(f"--png {error.filename or folder}: {error.strerror}") from None
+    return [f"{name}.png" for name in [*sheets, *report.plots]]

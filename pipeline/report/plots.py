@@ -1,0 +1,122 @@
+"""The plots of the report, each with its figures as a table and its message in words."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from pipeline.report.palette import Palette
+
+WIDTH = 5.2  # inches: legible on a phone, not too large beside another plot
+_SIZE = (WIDTH, 3.3)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Figures behind a plot; the first column names the row."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot.
+
+    Attributes:
+        name: of its file and its ids.
+        alt: what it shows, with the figures that matter.
+        paint: draws it on an axes.
+        size: inches.
+    """
+
+    name: str
+    title: str
+    alt: str
+    table: Table
+    paint: Callable[[Axes, Palette], None]
+    size: tuple[float, float] = _SIZE
+
+    def save(self, palette: Palette, file: Any, **options: Any) -> None:
+        """Write the plot in some colours; ``options`` are those of matplotlib's ``savefig``."""
+        settings: dict[Any, Any] = {
+            "font.family": "sans-serif",
+            "font.size": 10,
+            "text.parse_math": False,  # names of classes may hold dollar signs
+            "svg.fonttype": "none",
+            "svg.hashsalt": self.name,
+            "text.color": palette.ink,
+            "axes.labelcolor": palette.ink,
+            "axes.edgecolor": palette.soft,
+            "axes.facecolor": "none",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.axisbelow": True,
+            "axes.grid": True,
+            "grid.color": palette.grid,
+            "grid.linewidth": 0.8,
+            "xtick.color": palette.soft,
+            "ytick.color": palette.soft,
+            "xtick.labelcolor": palette.ink,
+            "ytick.labelcolor": palette.ink,
+            "legend.frameon": False,
+        }
+        with rc_context(settings):
+            figure = Figure(figsize=self.size, facecolor="none", layout="constrained")
+            self.paint(figure.add_subplot(), palette)
+            figure.savefig(file, **options)
+
+
+def band(axes: Axes, x: np.ndarray, quantiles: np.ndarray, colour: str) -> None:
+    """Median, and bands of the middle 50 and 90 per cent; ``quantiles`` is (5, n)."""
+    lowest, lower, median, upper, highest = quantiles
+    axes.fill_between(x, lowest, highest, color=colour, alpha=0.16, linewidth=0, label="middle 90 % of images")
+    axes.fill_between(x, lower, upper, color=colour, alpha=0.3, linewidth=0, label="middle 50 %")
+    axes.plot(x, median, color=colour, linewidth=2, label="median")
+
+
+def mark_ranks(axes: Axes, ranks: Sequence[int], palette: Palette) -> None:
+    """A dashed line at each rank that the output was cut at, named at the top."""
+    last = -1e9
+    reach = axes.get_xlim()[1]
+    for rank in ranks:
+        axes.axvline(rank, color=palette.soft, linewidth=0.9, linestyle=(0, (4, 3)))
+        if rank - last > 0.035 * reach:
+            place = axes.get_xaxis_transform()
+            axes.text(rank, 1.01, str(rank), transform=place, ha="center", va="bottom", color=palette.soft, fontsize=9)
+            last = rank
+
+
+def intervals(axes: Axes, quantiles: Sequence[np.ndarray], names: Sequence[str], colours: Sequence[str]) -> None:
+    """One line an entry, from the top: median as a dot, the middle 50 and 90 per cent as bars."""
+    for y, (of, colour) in enumerate(zip(quantiles, colours, strict=True)):
+        axes.plot(of[[0, 4]], [y, y], color=colour, linewidth=2, alpha=0.45, solid_capstyle="round")
+        axes.plot(of[[1, 3]], [y, y], color=colour, linewidth=6, alpha=0.75, solid_capstyle="butt")
+        axes.plot(of[2], y, "o", color=colour, markersize=7)
+    rows(axes, names)
+
+
+def rows(axes: Axes, names: Sequence[str]) -> None:
+    """Names of the lines of a plot, from the top."""
+    axes.set_yticks(range(len(names)), [short(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def whole_ticks(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def thousands(axis: Any) -> None:
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def short(name: str, most: int = 26) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

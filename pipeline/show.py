@@ -1,0 +1,120 @@
+"""``python -m pipeline.show``: what the ranks of your own pictures look like."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import command
+from pipeline.command import Parser
+from pipeline.errors import PipelineError, UsageError, one_line
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+_RANKS = "1,5,10,20,50"
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m pipeline.show",
+        description="Show a picture, or the pictures of a folder, at some ranks: the low-rank images, and below each what "
+        "it leaves out (+128). Nothing but FILE is written.",
+        epilog="In a notebook: from pipeline import rank_image; rank_image('cat.jpg'). "
+        "Exit status: 0 done; 1 failed; 2 wrong usage.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("path", metavar="PICTURE", type=Path, help="a picture, or a folder of them")
+    parser.add_argument("--ranks", metavar="LIST", type=_ranks, default=_RANKS, help=f"default {_RANKS}")
+    parser.add_argument("--out", metavar="FILE", type=_png, help="write a PNG instead of opening a window")
+    parser.add_argument(
+        "--reduce",
+        metavar="N",
+        type=_pixels,
+        default=512,
+        help="reduce larger pictures to so many pixels of the shorter side first (default 512), or none",
+    )
+    parser.add_argument("--tile", metavar="N", type=_tile, default=224, help="pixels of each tile (default 224)")
+    parser.add_argument(
+        "--limit", metavar="N", type=_limit, default=8, help="pictures of a folder (default: the first 8)"
+    )
+    return parser
+
+
+def _ranks(text: str) -> tuple[int, ...]:
+    return tuple(_number("--ranks", item.strip(), 1, 15_000) for item in text.split(","))
+
+
+def _pixels(text: str) -> int | None:
+    return None if text == "none" else _number("--reduce", text, 2, 15_000)
+
+
+def _tile(text: str) -> int:
+    return _number("--tile", text, 16, 2_000)
+
+
+def _limit(text: str) -> int:
+    return _number("--limit", text, 1, 500)
+
+
+def _number(option: str, text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+        raise UsageError(f"{option}: {text!r} is not a whole number from {least:,} to {most:,}")
+    return int(text)
+
+
+def _png(text: str) -> Path:
+    if not text.lower().endswith(".png"):
+        raise UsageError(f"--out: {text!r} does not end in .png, the only format that is written")
+    return Path(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command. Returns the exit status."""
+    return command.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been written")
+
+
+def _main(options: argparse.Namespace) -> int:
+    from pipeline.gallery import Row, Sheet, draw
+    from pipeline.ranked import columns, rank_image
+
+    rows: list[Row] = []
+    for path in _pictures(options.path, options.limit):
+        rows += rank_image(path, options.ranks, options.reduce).rows(path.name)
+    image = draw(Sheet(columns(sorted({*options.ranks})), tuple(rows)), options.tile)
+    if options.out is None:
+        _window(image, str(options.path))
+        return 0
+    image.save(options.out)
+    print(one_line(f"{options.out}: {image.width} x {image.height} pixels"))
+    return 0
+
+
+def _pictures(path: Path, limit: int) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
+    if not found:
+        raise PipelineError(f"{path} holds no picture ({', '.join(sorted(_SUFFIXES))})")
+    if len(found) > limit:
+        command.tell(one_line(f"the first {limit} of {len(found)} pictures in {path}; --limit takes more"))
+    return found[:limit]
+
+
+def _window(image: "Image.Image", title: str) -> None:
+    """Show a picture until its window is closed."""
+    import matplotlib
+    from matplotlib import pyplot
+
+    if matplotlib.get_backend().lower() == "agg":
+        raise PipelineError("no window can be opened here (no display, or no Tk, Qt or GTK): --out FILE.png writes one")
+    figure = pyplot.figure(one_line(title), figsize=(image.width / 100, image.height / 100), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(image)
+    axes.axis("off")
+    pyplot.show()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""Promises of ``python -m pipeline.show`` and of ``rank_image``."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import rank_image
+from pipeline.errors import PipelineError, UsageError
+from pipeline.show import main as show
+from tests.conftest import smooth
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    file = tmp_path / "picture.png"
+    Image.fromarray(smooth(np.random.default_rng(5), 24, 40)).save(file)
+    return file
+
+
+def cut(pixels: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high, by LAPACK."""
+    u, s, v = np.linalg.svd(pixels.transpose(2, 0, 1).astype(np.float64), full_matrices=False)
+    rounded = np.rint((u[..., :rank] * s[:, None, :rank]) @ v[:, :rank]).transpose(1, 2, 0)
+    return np.clip(rounded, 0, 255), np.clip(pixels - rounded + 128, 0, 255)
+
+
+def test_rank_image_gives_the_bytes_of_a_build(picture: Path) -> None:
+    pixels = np.asarray(Image.open(picture))
+    for given in (picture, str(picture), Image.open(picture), pixels):
+        made = rank_image(given, (2, 7))
+        assert made.ranks == (2, 7)
+        np.testing.assert_array_equal(np.asarray(made.original), pixels)
+        for rank in (2, 7):
+            low, high = cut(pixels, rank)
+            np.testing.assert_array_equal(np.asarray(made.low[rank]), low)
+            np.testing.assert_array_equal(np.asarray(made.high[rank]), high)
+
+
+def test_one_rank_and_a_rank_beyond_the_picture(picture: Path) -> None:
+    pixels = np.asarray(Image.open(picture))
+    made = rank_image(picture, 24)
+    np.testing.assert_array_equal(np.asarray(made.low[24]), pixels)
+    np.testing.assert_array_equal(np.asarray(made.high[24]), np.full_like(pixels, 128))
+    assert made.energy[24] == pytest.approx(1.0)
+
+
+def test_grey_pictures_become_rgb() -> None:
+    grey = smooth(np.random.default_rng(6), 16, 16)[..., 0]
+    np.testing.assert_array_equal(np.asarray(rank_image(grey, 3).original), np.stack([grey] * 3, axis=2))
+
+
+def test_large_pictures_are_reduced_unless_told_otherwise() -> None:
+    pixels = smooth(np.random.default_rng(7), 40, 80)
+    assert rank_image(pixels, 1, reduce=20).original.size == (40, 20)
+    assert rank_image(pixels, 1, reduce=None).original.size == (80, 40)
+    assert rank_image(pixels, 1, reduce=50).original.size == (80, 40)
+
+
+def test_a_notebook_shows_the_sheet(picture: Path) -> None:
+    assert rank_image(picture)._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("ranks", [0, -1, (), (1.5,), "5", True])
+def test_wrong_ranks_are_refused(picture: Path, ranks: object) -> None:
+    with pytest.raises(UsageError, match="ranks"):
+        rank_image(picture, ranks)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("image", [7, np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros((1, 9), np.uint8)])
+def test_what_is_no_picture_is_refused(image: object) -> None:
+    with pytest.raises(UsageError, match="image"):
+        rank_image(image)
+
+
+def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(PipelineError, match="text.png: not an image"):
+        rank_image(tmp_path / "text.png")
+    with pytest.raises(PipelineError, match="No such file"):
+        rank_image(tmp_path / "none.png")
+
+
+def test_importing_the_package_is_cheap() -> None:
+    code = "import sys, pipeline; assert not {'numpy', 'PIL', 'matplotlib', 'ray'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_show_writes_a_sheet_of_a_picture(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "sheet.png"
+    assert show([str(picture), "--ranks", "2,7", "--out", str(out), "--tile", "80"]) == 0
+    sheet = np.asarray(Image.open(out))
+    assert f"{sheet.shape[1]} x {sheet.shape[0]} pixels" in capsys.readouterr().out
+    enlarged = cut(np.asarray(Image.open(picture)), 7)[0].astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    places = np.argwhere((sheet == enlarged[0, 0]).all(axis=2)).tolist()
+    assert any(np.array_equal(sheet[y : y + 48, x : x + 80], enlarged) for y, x in places)
+
+
+def test_show_takes_a_folder(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.png").write_bytes(picture.read_bytes())
+    (folder / "notes.txt").touch()
+    heights = []
+    for limit in ("1", "4"):
+        assert show([str(folder), "--limit", limit, "--out", str(tmp_path / "sheet.png")]) == 0
+        heights.append(Image.open(tmp_path / "sheet.png").height)
+    assert heights[1] > 3 * heights[0]
+    assert "the first 1 of 4 pictures" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "status"),
+    [
+        (["nothing.png", "--out", "x.png"], "No such file", 1),
+        ([".", "--out", "x.png"], "holds no picture", 1),
+        (["a.png", "--out", "x.jpg"], ".png", 2),
+        (["a.png", "--ranks", "5,x"], "--ranks", 2),
+        (["a.png", "--ranks", "0"], "--ranks", 2),
+        (["a.png", "--reduce", "some"], "--reduce", 2),
+        (["a.png", "--rank", "5"], "did you mean '--ranks'", 2),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: list[str],
+    told: str,
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert show(arguments) == status
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+def test_without_a_display_it_says_what_to_do(
+    picture: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    assert show([str(picture)]) == 1
+    assert "--out FILE.png" in capsys.readouterr().err
+
+
+def test_a_window_shows_the_sheet(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib
+    from matplotlib import pyplot
+
+    shown = []
+    monkeypatch.setattr(matplotlib, "get_backend", lambda: "TkAgg")
+    monkeypatch.setattr(pyplot, "show", lambda: shown.append(pyplot.gcf()))
+    assert show([str(picture), "--ranks", "2"]) == 0
+    assert len(shown[0].axes[0].images) == 1
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("module", ["report", "show"])
+def test_help_answers_fast(module: str) -> None:
+    code = (
+        f"import sys; from pipeline.{module}{'.__main__' * (module == 'report')} import main\ntry: main(['--help'])\n"
+    )
+    code += "except SystemExit: pass\nassert not {'numpy', 'matplotlib', 'jinja2'} & {*sys.modules}, 'heavy'"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"usage: python -m pipeline.{module}")
+
+
+def test_the_bare_package_lists_its_commands() -> None:
+    done = subprocess.run([sys.executable, "-m", "pipeline"], capture_output=True, text=True, check=True)
+    for command in ("build", "verify", "report", "show", "export"):
+        assert f"python -m pipeline.{command} " in done.stdout
+        assert (
+            subprocess.run([sys.executable, "-m", f"pipeline.{command}", "--help"], capture_output=True).returncode == 0
+        )
