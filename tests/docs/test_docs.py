@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import pipeline.__main__
 from pipeline.build import _options
 from pipeline.job import Job
 from tests.docs.conftest import DOCUMENTS, ROOT, blocks, commands
@@ -16,8 +17,8 @@ from tests.docs.conftest import DOCUMENTS, ROOT, blocks, commands
 # Their blocks run here, in the order of the document.
 RUN = ("README.md", "docs/quickstart.md", "docs/cifar.md", "docs/report.md", "docs/progress.md", "docs/extending.md")
 # Theirs run elsewhere: clients.md in tests/clients/test_examples.py; cluster.md's commands need a cluster, and are taken
-# apart by tests/cluster/test_docs.py.
-ELSEWHERE = ("docs/clients.md", "docs/cluster.md")
+# apart by tests/cluster/test_docs.py; those of studies by tests/study/test_docs.py.
+ELSEWHERE = ("docs/clients.md", "docs/cluster.md", "docs/study.md", "docs/training.md", "docs/reproduction.md")
 FIRST = blocks("README.md")[0]
 COMMANDS = {"build", "verify", "report", "show", "export"}
 
@@ -108,6 +109,8 @@ def test_commands_that_need_data_have_known_options(line: str, monkeypatch: pyte
     words = shlex.split(line.partition("#")[0])
     if words[:3] == ["python", "-m", "pipeline.build"]:
         Job.parse(_options(words[3:]))
+    elif words[2].startswith("pipeline.study."):
+        importlib.import_module(words[2])._parser().parse(words[3:])
     elif words[0] == "make":
         assert run_make_exists(words[1])
     else:
@@ -163,4 +166,5 @@ def test_the_reference_of_the_api_is_current() -> None:
 
 def test_the_commands_of_the_documents_exist() -> None:
     for document in DOCUMENTS:
-        assert {found for line in commands(document) for found in re.findall(r"pipeline\.([a-z]+)", line)} <= COMMANDS
+        named = {found for line in commands(document) for found in re.findall(r"-m pipeline\.([a-z.]+)", line)}
+        assert named <= set(pipeline.__main__.COMMANDS)
