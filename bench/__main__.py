@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import baseline, inputs, ranks, readers, views
+from bench import baseline, inputs, machine, ranks, readers, views
 from pipeline import run
 from pipeline.job import Job
 from pipeline.runtime import prepare
@@ -41,12 +41,14 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, help="a real CIFAR-10; default: one made of photographs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of the images: does it run at all")
-    parser.add_argument("--only", help="one case: cifar, 224x1, 224x4, readers, views or ranks")
+    parser.add_argument("--only", help="one case: cifar, 224x1, 224x4, machine, readers, views or ranks")
     options = parser.parse_args()
     scale = 10 if options.quick else 1
     prepare()
     with tempfile.TemporaryDirectory(prefix="rank-shards-bench-") as folder:
         scratch = Path(folder)
+        if options.only in (None, "machine"):
+            machine.measure(options.rounds)
         cases = _cases(scratch, options.cifar, scale)
         for name, case in cases.items():
             if options.only in (None, name):
