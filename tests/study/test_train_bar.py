@@ -14,7 +14,7 @@ def test_high_rank_only_transfers_with_the_offset_alone(
 ) -> None:
     """A small network, the 8,068 lossless training images without their 2 largest singular values, 1,017 test images."""
     out = lossless_output(shared, tmp_path, "2")
-    how = ("--network", "pipeline.study.small:small_cnn", "--epochs", "5", "--seeds", "0", "--device", "cpu")
+    how = ("--network", "pipeline.study.small:small_cnn", "--epochs", "8", "--seeds", "0", "--device", "cpu")
     status = main([str(out), "--variants", "highrank2", *how, "--out", str(tmp_path / "run")])
     print(capsys.readouterr().out)
     assert status == 0
@@ -23,5 +23,5 @@ def test_high_rank_only_transfers_with_the_offset_alone(
     assert (stored["images"], stored["test_images"]) == ("8068", "1017")
     assert (stored["form"], control["form"]) == ("stored", "signed")
     assert float(stored["full"]) >= 0.20
-    assert float(control["full"]) < 0.20  # chance is 0.10
-    assert float(control["signed"]) > 0.30  # it did learn, though nothing that transfers
+    assert float(control["full"]) < 0.20  # chance is 0.10; after 8 epochs it came near to that, after 4 not always
+    assert float(control["signed"]) > 0.40  # it did learn, though nothing that transfers
