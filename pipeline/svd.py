@@ -88,7 +88,7 @@ def decompose(pixels: Array, count: int | None = None, xp: ModuleType = np) -> D
     planes = pixels.astype(xp.float64)
     _, height, width = planes.shape
     side = min(height, width)
-    gram = _gram(pixels, xp)
+    gram = _gram(pixels, planes, xp)
     try:
         eigenvalues, vectors = _eigh(gram, side if count is None else min(count, side), xp)
         noise = side * EPS * eigenvalues[:, :1]
@@ -112,13 +112,13 @@ def _eigh(gram: Array, count: int, xp: ModuleType) -> tuple[Array, Array]:
     return values[:, ::-1], xp.ascontiguousarray(vectors[:, :, ::-1])
 
 
-def _gram(pixels: Array, xp: ModuleType) -> Array:
+def _gram(pixels: Array, planes: Array, xp: ModuleType) -> Array:
     """float64 (p, n, n): A^T A or A A^T, the smaller. Its sums of whole numbers are exact, in float32 below 2^24."""
     _, height, width = pixels.shape
-    exact = xp.float32 if 255**2 * max(height, width) < 2**24 else xp.float64
-    planes = pixels.astype(exact)
+    if 255**2 * max(height, width) < 2**24:
+        planes = pixels.astype(xp.float32)
     transposed = planes.swapaxes(1, 2)
-    return (transposed @ planes if width <= height else planes @ transposed).astype(xp.float64)
+    return (transposed @ planes if width <= height else planes @ transposed).astype(xp.float64, copy=False)
 
 
 def truncate(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> Truncation:

@@ -134,10 +134,10 @@ def cut(
 
 
 def join(channels: list[dict[Variant, Cut]]) -> dict[Variant, Cut]:
-    """The cuts of whole images from those of their channels, in their order."""
+    """The cuts of whole images from those of their channels, in their order, which are taken away: these are large."""
     joined = {}
-    for variant in channels[0]:
-        parts = [cuts[variant] for cuts in channels]
+    for variant in list(channels[0]):
+        parts = [cuts.pop(variant) for cuts in channels]
         statistics = [part.statistics for part in parts]
         total = sum((replace(one, sums=(0, 0, 0), squares=(0, 0, 0)) for one in statistics), Statistics())
         sums = tuple(value for one in statistics for value in one.sums)
