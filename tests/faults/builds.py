@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -92,6 +93,17 @@ class Build:
     def workers(self) -> list[int]:
         """Ray's workers that have a shard in work."""
         return [process.pid for process in self.processes() if process.title.startswith("ray::attempt")]
+
+    def some_worker(self, chance: random.Random) -> int:
+        """One of those that have a shard in work, as soon as there are any."""
+        found: list[int] = []
+
+        def any_there() -> bool:
+            found[:] = self.workers()
+            return bool(found)
+
+        self.wait_for(any_there)
+        return chance.choice(found)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the driver."""

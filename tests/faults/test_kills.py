@@ -29,8 +29,7 @@ def test_kills_leave_no_trace(rounds: int, out: Path) -> None:
 
     def kill_worker(build: Build) -> None:
         next_moment(build)
-        build.wait_for(lambda: bool(build.workers()))
-        os.kill(chance.choice(build.workers()), signal.SIGKILL)
+        os.kill(build.some_worker(chance), signal.SIGKILL)
         fell.append(("a worker", committed(out)))
 
     def kill(build: Build, what: str) -> None:

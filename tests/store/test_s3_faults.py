@@ -85,10 +85,10 @@ def test_a_build_killed_again_and_again_ends_with_the_same_bytes(url: str, serve
 
 @pytest.mark.ray
 def test_killed_workers_and_driver_leave_no_trace(url: str, server: S3Server) -> None:
+    chance = random.Random(4)
     with building(*JOB, "--workers", 2, url=url) as build:
         build.wait_for(lambda: records(server, url) >= 2, pause=0.01)
-        build.wait_for(lambda: bool(build.workers()))
-        os.kill(build.workers()[0], signal.SIGKILL)
+        os.kill(build.some_worker(chance), signal.SIGKILL)
         build.wait_for(lambda: records(server, url) >= 6, pause=0.01)
         build.send(signal.SIGKILL)
         build.end()
@@ -97,8 +97,7 @@ def test_killed_workers_and_driver_leave_no_trace(url: str, server: S3Server) ->
     with building(*JOB, "--workers", 2, url=url) as build:
         before = records(server, url)
         build.wait_for(lambda: records(server, url) > before, pause=0.01)
-        build.wait_for(lambda: bool(build.workers()))
-        os.kill(build.workers()[0], signal.SIGKILL)
+        os.kill(build.some_worker(chance), signal.SIGKILL)
         ended = build.end()
     assert ended.status == 0, ended
     assert "its worker died" in ended.err
