@@ -1,5 +1,7 @@
 """``python -m pipeline``: the commands."""
 
+import sys
+
 COMMANDS = {
     "build": "cut a dataset at the given ranks and write its shards",
     "verify": "prove that an output is complete and right",
@@ -13,6 +15,13 @@ COMMANDS = {
 }
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        name = sys.argv[1] if sys.argv[1] in COMMANDS else "build"
+        print(
+            f"error: nothing was done: commands are written with a dot, as in python -m pipeline.{name}",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     print("Commands; each explains itself with --help:")
-    for command, what in COMMANDS.items():
-        print(f"  python -m pipeline.{command:15} {what}")
+    for name, what in COMMANDS.items():
+        print(f"  python -m pipeline.{name:15} {what}")

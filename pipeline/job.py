@@ -59,6 +59,7 @@ class Job:
             if key not in OPTIONS:
                 raise UsageError(f"unknown option {key!r}{nearest(key, OPTIONS)}; known: {', '.join(OPTIONS)}")
         given = {key: OPTIONS[key](key, value) for key, value in options.items() if value is not None}
+        given.pop("device", None)
         dataset = given.pop("dataset", "sample")
         name = given.pop("name", dataset)
         components = given.pop("components", ("low", "high"))
@@ -189,6 +190,13 @@ def _address(key: str, value: Any) -> str:
     return text
 
 
+def _device(key: str, value: Any) -> str:
+    """There is one kind of device so far."""
+    if value == "cuda":
+        raise UsageError(f"{key}: 'cuda': builds run on CPU cores only so far; give cpu, or leave it out")
+    return _choice(("auto", "cpu"))(key, value)
+
+
 def _log_json(key: str, value: Any) -> str | None:
     """``--log-json`` alone means stderr; in a job file also true or false."""
     if isinstance(value, bool):
@@ -213,6 +221,7 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "seed": _integer(0),
     "samples-per-shard": _integer(1, 1_000_000),
     "limit": _integer(1),
+    "device": _device,
     "workers": _integer(0),
     "address": _address,
     "max-rejects": _integer(0),

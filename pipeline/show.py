@@ -80,8 +80,18 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.ranked import columns, rank_image
 
     rows: list[Row] = []
-    for path in _pictures(options.path, options.limit):
-        rows += rank_image(path, options.ranks, options.reduce).rows(path.name)
+    pictures = _pictures(options.path, options.limit)
+    if options.out and options.out.exists() and any(options.out.samefile(path) for path in pictures if path.exists()):
+        raise UsageError(f"--out {options.out} is one of the pictures: name another file")
+    for path in pictures:
+        try:
+            rows += rank_image(path, options.ranks, options.reduce).rows(path.name)
+        except PipelineError as error:
+            if len(pictures) == 1:
+                raise
+            command.tell(f"left out: {one_line(error)}")
+    if not rows:
+        raise PipelineError(f"{options.path}: none of {len(pictures)} pictures can be read")
     image = draw(Sheet(columns(sorted({*options.ranks})), tuple(rows)), options.tile)
     if options.out is None:
         _window(image, str(options.path))

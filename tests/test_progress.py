@@ -134,6 +134,18 @@ def test_log_json_to_a_file_leaves_stderr_to_people(
     assert events == ["started", *["shard"] * 4, "finished", "started", "shard", "finished"]  # a reject is tried again
 
 
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\n", b'{\n "format": 1\n}\n', b'{"key": "train-00000000"}\n', b"[]\n"]
+)
+def test_a_log_is_not_appended_to_what_is_none(
+    content: bytes, small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "theirs").write_bytes(content)
+    assert main([*small, "--log-json", str(tmp_path / "theirs")]) == 2
+    assert capsys.readouterr().err.endswith("is there already and holds no events: name another file\n")
+    assert (tmp_path / "theirs").read_bytes() == content
+
+
 def test_a_log_that_cannot_be_written_is_told_before_work(
     small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline import command
@@ -11,6 +12,7 @@ from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.location import copy_command, parse_url
 
 NAME = "report.html"
+_DOCTYPE = b"<!doctype html>"
 
 
 def _parser() -> Parser:
@@ -22,8 +24,10 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("output", metavar="OUT", type=_folder, help="the output's folder")
-    parser.add_argument("--out", metavar="FILE", type=Path, help=f"default OUT/{NAME}")
-    parser.add_argument("--png", metavar="DIR", type=Path, help="also write the pictures and plots at paper quality")
+    parser.add_argument("--out", metavar="FILE", type=_path("--out"), help=f"default OUT/{NAME}")
+    parser.add_argument(
+        "--png", metavar="DIR", type=_path("--png"), help="also write the pictures and plots at paper quality"
+    )
     parser.add_argument("--split", metavar="NAME", help="that pictures and errors are of (default: the first)")
     parser.add_argument(
         "--sample", metavar="N", type=_number, help="images whose PSNR and SSIM are measured (default: up to 128)"
@@ -36,6 +40,15 @@ def _folder(text: str) -> Path:
     if url:
         raise UsageError(f"{url} is in object storage; report on a copy, as made by: {copy_command(url, 'COPY')}")
     return Path(text)
+
+
+def _path(option: str) -> Callable[[str], Path]:
+    def parse(text: str) -> Path:
+        if not text:
+            raise UsageError(f"{option}: it is empty")
+        return Path(text)
+
+    return parse
 
 
 def _number(text: str) -> int:
@@ -53,15 +66,32 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.report import page, paper
     from pipeline.report.make import make
 
-    if options.out and not options.out.parent.is_dir():
-        raise PipelineError(f"--out {options.out}: there is no folder {options.out.parent}")
-    report = make(options.output, options.split, options.sample)
     target = options.out or options.output / NAME
+    if options.out:
+        _check_target(options.out)
+    if options.png and options.png.exists() and not options.png.is_dir():
+        raise UsageError(f"--png {options.png} is a file: name a folder")
+    report = make(options.output, options.split, options.sample)
     _write(target, page.render(report).encode("utf-8", "backslashreplace"))
     print(one_line(f"{target}: {target.stat().st_size / 1e6:,.1f} MB; open it in a browser"))
     if options.png:
         print(one_line(f"{options.png}: {', '.join(paper.write(report, options.png))}"))
     return 0
+
+
+def _check_target(target: Path) -> None:
+    """Refuse to write over anything but an earlier report, the files of an output above all."""
+    if not target.parent.is_dir():
+        raise PipelineError(f"--out {target}: there is no folder {target.parent}")
+    if not target.exists():
+        return
+    try:
+        with target.open("rb") as file:
+            known = file.read(len(_DOCTYPE)).lower() == _DOCTYPE
+    except OSError as error:
+        raise PipelineError(f"--out {target}: {error.strerror}; name another file with --out FILE") from None
+    if not known:
+        raise UsageError(f"--out {target} is there already and is no report: name another file")
 
 
 def _write(target: Path, content: bytes) -> None:

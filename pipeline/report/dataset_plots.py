@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from pipeline.report.facts import Work
 from pipeline.report.palette import Palette
@@ -56,7 +55,6 @@ def _curve(axes: Axes, palette: Palette, counts: Mapping[str, np.ndarray], class
     axes.set_ylim(bottom=0)
     axes.set_xlabel("classes, from the one with most images")
     axes.set_ylabel("images")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     thousands(axes.xaxis)
     thousands(axes.yaxis)
     axes.legend(fontsize=9)

@@ -1,5 +1,6 @@
 """What an output says of itself: manifest, rejects, class counts and the log of its builds."""
 
+import contextlib
 import hashlib
 import json
 from collections import Counter
@@ -129,11 +130,15 @@ def _variant(name: str, described: Mapping[str, Any]) -> VariantFacts:
 def _work(path: Path) -> tuple[Work, ...] | None:
     if not path.is_file():
         return None
-    runs = [line for line in _lines(path) if line.get("event") == "finished" and line.get("images")]
-    return tuple(
-        Work(int(run["images"]), float(run["working"]), {stage: float(run["seconds"][stage]) for stage in STAGES})
-        for run in runs
-    )
+    found = []
+    for line in path.read_bytes().splitlines() if path.stat().st_size <= _MAX_BYTES else ():
+        # A log: a line that was torn by a crash is no reason to show nothing.
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, RecursionError):
+            run = json.loads(line)
+            if run["event"] == "finished" and run["images"]:
+                seconds = {stage: float(run["seconds"][stage]) for stage in STAGES}
+                found.append(Work(int(run["images"]), float(run["working"]), seconds))
+    return tuple(found)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

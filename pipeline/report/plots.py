@@ -1,5 +1,7 @@
 """The plots of the report, each with its figures as a table and its message in words."""
 
+import functools
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +47,7 @@ class Plot:
     def save(self, palette: Palette, file: Any, **options: Any) -> None:
         """Write the plot in some colours; ``options`` are those of matplotlib's ``savefig``."""
         settings: dict[Any, Any] = {
-            "font.family": "sans-serif",
+            "font.family": _families(),
             "font.size": 10,
             "text.parse_math": False,  # names of classes may hold dollar signs
             "svg.fonttype": "none",
@@ -66,10 +68,30 @@ class Plot:
             "ytick.labelcolor": palette.ink,
             "legend.frameon": False,
         }
-        with rc_context(settings):
+        with rc_context(settings), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "Glyph .* missing"
+            )  # scripts that no font here has: boxes, in PNG files alone
             figure = Figure(figsize=self.size, facecolor="none", layout="constrained")
             self.paint(figure.add_subplot(), palette)
             figure.savefig(file, **options)
+
+
+@functools.cache
+def _families() -> list[str]:
+    """matplotlib's own font, and behind it those of this machine that have other scripts."""
+    from matplotlib import font_manager
+
+    others = (
+        "Noto Sans",
+        "Noto Sans CJK JP",
+        "Noto Sans CJK SC",
+        "WenQuanYi Zen Hei",
+        "Noto Sans Arabic",
+        "Arial Unicode MS",
+    )
+    known = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(name for name in others if name in known)]
 
 
 def band(axes: Axes, x: np.ndarray, quantiles: np.ndarray, colour: str) -> None:
@@ -115,6 +137,8 @@ def whole_ticks(axes: Axes) -> None:
 
 
 def thousands(axis: Any) -> None:
+    """Whole numbers, with commas."""
+    axis.set_major_locator(MaxNLocator(integer=True))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from pipeline.data import RankDataset
 from pipeline.report import svg
 from pipeline.report.__main__ import main as report
 from pipeline.report.make import make
+from pipeline.report.palette import PAPER
 from tests.conftest import contents
 from tests.report.conftest import CLASSES, run_build
 
@@ -259,14 +261,32 @@ def test_mistakes_are_one_line(cifar: Path, tmp_path: Path, capsys: pytest.Captu
     assert "--out" in refused(capsys, cifar, "--out", tmp_path / "no" / "report.html", status=1)
     (tmp_path / "file").touch()
     before = contents(cifar)
-    assert "--png" in refused_png(capsys, cifar, tmp_path)
+    assert "is a file" in refused(capsys, cifar, "--out", tmp_path / "r.html", "--png", tmp_path / "file", status=2)
+    assert "empty" in refused(capsys, cifar, "--png", "", status=2)
+    for name in ("manifest.json", "rejects.jsonl", "README.md"):  # what proves the output
+        assert "is no report" in refused(capsys, cifar, "--out", cifar / name, status=2)
+    assert not (tmp_path / "r.html").exists()
     assert contents(cifar) == before
 
 
-def refused_png(capsys: pytest.CaptureFixture[str], cifar: Path, folder: Path) -> str:
-    capsys.readouterr()
-    assert report([str(cifar), "--out", str(folder / "r.html"), "--png", str(folder / "file")]) == 1
-    return capsys.readouterr().err
+def test_a_torn_line_of_the_log_is_left_out(cifar: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(cifar, copy, ignore=shutil.ignore_patterns("report.html"))
+    with (copy / ".build" / "runs.jsonl").open("a") as log:
+        log.write('{"event": "fini\n[]\n{"event": "finished", "images": 3}\n')
+    assert report([str(copy)]) == 0
+    assert "stages" in make(copy).plots
+
+
+def test_few_images_are_counted_in_whole_numbers(pictures: Callable[..., Path], tmp_path: Path) -> None:
+    folder = pictures("data/train", size=(8, 8)).parent
+    options = ("--dataset", "folder", "--data-dir", folder, "--ranks", 2, "--components", "full")
+    assert run_build(*options, "--out", tmp_path / "out") == 0
+    figure = Figure()
+    axes = figure.add_subplot()
+    make(tmp_path / "out").plots["classes"].paint(axes, PAPER)
+    ticks = [axes.xaxis.get_major_formatter()(tick) for tick in axes.get_xticks()]
+    assert len(set(ticks)) == len(ticks)
 
 
 @pytest.mark.parametrize("key", ["source", "job", "numerics", "variants"])

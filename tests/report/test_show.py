@@ -177,3 +177,24 @@ def test_the_bare_package_lists_its_commands() -> None:
         assert (
             subprocess.run([sys.executable, "-m", f"pipeline.{command}", "--help"], capture_output=True).returncode == 0
         )
+
+
+def test_a_picture_is_not_written_over(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = picture.read_bytes()
+    assert show([str(picture), "--ranks", "2", "--out", str(picture)]) == 2
+    assert "is one of the pictures" in capsys.readouterr().err
+    assert picture.read_bytes() == before
+
+
+def test_bad_pictures_of_a_folder_are_left_out(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"")
+    (folder / "b.png").write_bytes(b"no picture")
+    assert show([str(folder), "--ranks", "2", "--out", str(tmp_path / "sheet.png")]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {folder}: none of 2 pictures can be read"
+    (folder / "c.png").write_bytes(picture.read_bytes())
+    assert show([str(folder), "--ranks", "2", "--out", str(tmp_path / "sheet.png")]) == 0
+    assert capsys.readouterr().err.count("left out: ") == 2
