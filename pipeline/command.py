@@ -45,6 +45,19 @@ def _joined(arguments: list[str]) -> list[str]:
     return joined
 
 
+def whole(option: str, least: int = 1, most: int | None = None) -> Callable[[str], int]:
+    """Of argparse: a whole number from ``least``, to ``most`` where there is a bound."""
+
+    def parse(text: str) -> int:
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+        if number < least or (most is not None and number > most):
+            bound = "" if most is None else f" to {most:,}"
+            raise UsageError(f"{option}: {text!r} is not a whole number from {least:,}{bound}")
+        return number
+
+    return parse
+
+
 def run(command: Callable[[], int], stopped: str) -> int:
     """Run a command and give its exit status; whatever ends it early is one line on stderr.
 

@@ -1,6 +1,7 @@
 """Where an output is to lie: a folder (``Path``), or a prefix in object storage (``str``, its URL)."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import UsageError, nearest
@@ -52,3 +53,15 @@ def protocol(url: str) -> str:
 def copy_command(url: str, folder: str) -> str:
     """The command line that copies an output from object storage into a folder."""
     return _COPY[protocol(url)].format(url, folder)
+
+
+def local_output(task: str) -> Callable[[str], Path]:
+    """Of argparse: an output's folder. Object storage is refused, with the command that copies it; ``task`` needs a copy."""
+
+    def parse(text: str) -> Path:
+        url = parse_url("OUT", text)
+        if url:
+            raise UsageError(f"{url} is in object storage; {task} a copy, as made by: {copy_command(url, 'COPY')}")
+        return Path(text)
+
+    return parse

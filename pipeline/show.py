@@ -35,33 +35,29 @@ def _parser() -> Parser:
         default=512,
         help="reduce larger pictures to so many pixels of the shorter side first (default 512), or none",
     )
-    parser.add_argument("--tile", metavar="N", type=_tile, default=224, help="pixels of each tile (default 224)")
     parser.add_argument(
-        "--limit", metavar="N", type=_limit, default=8, help="pictures of a folder (default: the first 8)"
+        "--tile",
+        metavar="N",
+        type=command.whole("--tile", 16, 2_000),
+        default=224,
+        help="pixels of each tile (default 224)",
+    )
+    parser.add_argument(
+        "--limit",
+        metavar="N",
+        type=command.whole("--limit", 1, 500),
+        default=8,
+        help="pictures of a folder (default: the first 8)",
     )
     return parser
 
 
 def _ranks(text: str) -> tuple[int, ...]:
-    return tuple(_number("--ranks", item.strip(), 1, 15_000) for item in text.split(","))
+    return tuple(map(command.whole("--ranks", 1, 15_000), map(str.strip, text.split(","))))
 
 
 def _pixels(text: str) -> int | None:
-    return None if text == "none" else _number("--reduce", text, 2, 15_000)
-
-
-def _tile(text: str) -> int:
-    return _number("--tile", text, 16, 2_000)
-
-
-def _limit(text: str) -> int:
-    return _number("--limit", text, 1, 500)
-
-
-def _number(option: str, text: str, least: int, most: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
-        raise UsageError(f"{option}: {text!r} is not a whole number from {least:,} to {most:,}")
-    return int(text)
+    return None if text == "none" else command.whole("--reduce", 2, 15_000)(text)
 
 
 def _png(text: str) -> Path:

@@ -2,13 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from pipeline import command
 from pipeline.command import Parser
-from pipeline.errors import FAILED, UsageError, one_line
-from pipeline.location import copy_command, parse_url
+from pipeline.errors import FAILED, one_line
+from pipeline.location import local_output
 
 
 def _parser() -> Parser:
@@ -19,7 +18,7 @@ def _parser() -> Parser:
         epilog="Exit status: 0 proven; 1 not, the faults are named; 2 wrong usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("out", metavar="OUT", type=_folder, help="the output's folder")
+    parser.add_argument("out", metavar="OUT", type=local_output("prove"), help="the output's folder")
     parser.add_argument(
         "--source", metavar="DIR", type=Path, help="where the data lies that it was made from (not for dataset sample)"
     )
@@ -29,26 +28,12 @@ def _parser() -> Parser:
     parser.add_argument("--label-key", metavar="KEY", help="of a webdataset source, as it was built with")
     parser.add_argument("--classes", metavar="FILE", type=Path, help="of a webdataset source, as it was built with")
     parser.add_argument(
-        "--sample", metavar="N", type=_number("--sample", 0), default=64, help="images to recompute (default 64)"
+        "--sample", metavar="N", type=command.whole("--sample", 0), default=64, help="images to recompute (default 64)"
     )
-    parser.add_argument("--workers", metavar="N", type=_number("--workers", 1), help="processes (default: all cores)")
+    parser.add_argument(
+        "--workers", metavar="N", type=command.whole("--workers"), help="processes (default: all cores)"
+    )
     return parser
-
-
-def _folder(text: str) -> Path:
-    url = parse_url("OUT", text)
-    if url:
-        raise UsageError(f"{url} is in object storage; prove a copy, as made by: {copy_command(url, 'COPY')}")
-    return Path(text)
-
-
-def _number(option: str, least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
-            raise UsageError(f"{option}: {text!r} is not a whole number from {least}")
-        return int(text)
-
-    return parse
 
 
 def main(arguments: list[str] | None = None) -> int:

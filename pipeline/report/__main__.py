@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline import command
 from pipeline.command import Parser
 from pipeline.errors import PipelineError, UsageError, one_line
-from pipeline.location import copy_command, parse_url
+from pipeline.location import local_output
 
 NAME = "report.html"
 _DOCTYPE = b"<!doctype html>"
@@ -23,23 +23,19 @@ def _parser() -> Parser:
         epilog="Exit status: 0 done; 1 failed; 2 wrong usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("output", metavar="OUT", type=_folder, help="the output's folder")
+    parser.add_argument("output", metavar="OUT", type=local_output("report on"), help="the output's folder")
     parser.add_argument("--out", metavar="FILE", type=_path("--out"), help=f"default OUT/{NAME}")
     parser.add_argument(
         "--png", metavar="DIR", type=_path("--png"), help="also write the pictures and plots at paper quality"
     )
     parser.add_argument("--split", metavar="NAME", help="that pictures and errors are of (default: the first)")
     parser.add_argument(
-        "--sample", metavar="N", type=_number, help="images whose PSNR and SSIM are measured (default: up to 128)"
+        "--sample",
+        metavar="N",
+        type=command.whole("--sample"),
+        help="images whose PSNR and SSIM are measured (default: up to 128)",
     )
     return parser
-
-
-def _folder(text: str) -> Path:
-    url = parse_url("OUT", text)
-    if url:
-        raise UsageError(f"{url} is in object storage; report on a copy, as made by: {copy_command(url, 'COPY')}")
-    return Path(text)
 
 
 def _path(option: str) -> Callable[[str], Path]:
@@ -49,12 +45,6 @@ def _path(option: str) -> Callable[[str], Path]:
         return Path(text)
 
     return parse
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
-        raise UsageError(f"--sample: {text!r} is not a whole number from 1")
-    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:

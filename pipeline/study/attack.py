@@ -7,9 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from pipeline import command
-from pipeline.command import Parser
+from pipeline.command import Parser, whole
 from pipeline.errors import UsageError
-from pipeline.study.options import add_images, add_models, images, networks, whole
+from pipeline.study.options import add_images, add_models, images, networks
 
 _RELATIVE = "relative"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.command import Parser
+from pipeline.command import Parser, whole
 from pipeline.errors import UsageError
 from pipeline.sources import DATASETS
 
@@ -69,17 +69,6 @@ def add_images(parser: Parser) -> None:
     group.add_argument(
         "--allow-unverified", action="store_true", help="take CIFAR files that are not the official ones"
     )
-
-
-def whole(option: str, least: int = 1) -> Any:
-    """Of argparse: a whole number from ``least``."""
-
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
-            raise UsageError(f"{option}: {text!r} is not a whole number from {least}")
-        return int(text)
-
-    return parse
 
 
 def _triple(text: str) -> tuple[float, float, float]:

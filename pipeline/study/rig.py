@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import command
-from pipeline.command import Parser
+from pipeline.command import Parser, whole
 from pipeline.errors import UsageError
-from pipeline.study.options import add_images, add_models, images, networks, whole
+from pipeline.study.options import add_images, add_models, images, networks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import command
-from pipeline.command import Parser
+from pipeline.command import Parser, whole
 from pipeline.errors import UsageError, nearest
-from pipeline.study.options import whole
 
 if TYPE_CHECKING:  # torch must not slow down --help
     from pipeline.study.training_runs import Runs
