@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from pipeline.compute import HERE, Place
 from pipeline.errors import PipelineError
 from pipeline.lock import LostLock
 from pipeline.task import SourceChanged, build_shard
@@ -29,13 +30,15 @@ class Failure:
     details: str = ""
 
 
-def attempt(task: ShardTask, report: Callable[[Progress], None] = lambda progress: None) -> Progress | Failure:
+def attempt(
+    task: ShardTask, report: Callable[[Progress], None] = lambda progress: None, place: Place = HERE
+) -> Progress | Failure:
     """Build a shard; failures come back as values, so that they survive the way from a worker."""
     try:
         try:
-            return build_shard(task, report=report)
+            return build_shard(task, place, report)
         except SourceChanged:
-            return build_shard(replace(task, tars=task.every, kept=None), report=report)
+            return build_shard(replace(task, tars=task.every, kept=None), place, report)
     except OSError as error:
         name = error.filename2 or error.filename
         where = f" {name}" if name else ""

@@ -59,7 +59,8 @@ def _parser() -> Parser:
     target = parser.add_argument_group("where to, and with what")
     target.add_argument("--out", metavar="DIR", help="default out/<name>; also s3://bucket/prefix or gs://...")
     target.add_argument("--name", metavar="NAME", help="of the output's variants (default: the dataset's)")
-    target.add_argument("--device", metavar="NAME", help="auto or cpu; there is no GPU backend yet")
+    target.add_argument("--device", metavar="NAME", help="auto (default: GPUs where there are any), cpu or cuda")
+    target.add_argument("--gpus", metavar="N", help="GPUs at most (default: all that CUDA_VISIBLE_DEVICES shows)")
     target.add_argument("--workers", metavar="N", help="processes (default: all cores); 0: this one, without Ray")
     target.add_argument(
         "--address", metavar="ADDR", help="of a Ray cluster: auto or host:port (default: none, or the Ray job's)"

@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline import command, probe, runtime
-from pipeline.attempt import Failure, attempt
+from pipeline.attempt import Failure
+from pipeline.device import Device
 from pipeline.errors import PipelineError, UsageError, one_line
+from pipeline.gpu import cards
+from pipeline.gpu.pool import Servers, attempt_on_cards
 from pipeline.probe import Expected
 from pipeline.store import BUILD
 from pipeline.work import Progress, ShardTask
@@ -29,11 +32,13 @@ _SKEW = 60.0  # seconds between clocks that are worth a word
 
 
 class Pool(NamedTuple):
-    """Workers: Ray, how to hand them a shard, and how many shards they take at once (which may change)."""
+    """Workers: Ray, how to hand them a shard, how many shards they take at once (which may change), and what they compute
+    on, in words."""
 
     ray: Any
     submit: Callable[[ShardTask], Any]
     size: Callable[[], int]
+    computes_on: str
 
 
 def find(address: str | None) -> str | None:
@@ -117,15 +122,16 @@ def import_ray() -> Any:
 
 
 @contextlib.contextmanager
-def connect(address: str, first: ShardTask, workers: int | None) -> Iterator[Pool]:
+def connect(address: str, first: ShardTask, workers: int | None, device: Device) -> Iterator[Pool]:
     """Join the cluster at ``host:port`` and check every node of it.
 
     Args:
         first: one of the shards to build.
         workers: the most shards at once; None for as many as the cluster's CPUs and memory allow.
+        device: what to compute on.
 
     Raises:
-        PipelineError: a node differs from this one, or none can run a shard.
+        PipelineError: a node differs from this one, or none can run a shard, or there is no card, which there has to be.
     """
     folder = first.root if isinstance(first.root, Path) else None  # object storage is the same from every node
     if folder and "runtime_resources" in folder.parts:
@@ -144,7 +150,7 @@ def connect(address: str, first: ShardTask, workers: int | None) -> Iterator[Poo
             expected = Expected(probe.versions(), probe.code(), folder / BUILD / "lock" if folder else None, first.run)
             _check_room(ray, address)
             _check_nodes(ray, expected, first)
-            yield _pool(ray, expected, workers)
+            yield _pool(ray, expected, workers, device)
         finally:
             ray.shutdown()
     finally:
@@ -227,7 +233,9 @@ def _check_nodes(ray: Any, expected: Expected, first: ShardTask) -> None:
         raise PipelineError(f"node {nodes[asked[silent[0]]]} did not start a worker within {_PROBE:.0f} s")
 
 
-def _pool(ray: Any, expected: Expected, workers: int | None) -> Pool:
+def _pool(ray: Any, expected: Expected, workers: int | None, device: Device) -> Pool:
+    there = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in _nodes(ray)}
+    servers, computes_on = cards.on_ray(ray, device, there)
     # Retries are ours. Nodes that join later are checked by each worker process, once.
     remote = ray.remote(num_cpus=1, memory=MEMORY, max_retries=0, scheduling_strategy="SPREAD")(build_on_node)
 
@@ -235,13 +243,13 @@ def _pool(ray: Any, expected: Expected, workers: int | None) -> Pool:
         room = sum(_room(node) for node in _nodes(ray))
         return room if workers is None else min(room, workers)
 
-    return Pool(ray, functools.partial(remote.remote, expected), size)
+    return Pool(ray, functools.partial(remote.remote, expected, servers), size, computes_on)
 
 
-def build_on_node(expected: Expected, task: ShardTask) -> Progress | Failure:
+def build_on_node(expected: Expected, servers: Servers, task: ShardTask) -> Progress | Failure:
     """Runs on the node: one try at a shard, if this node is like the driver's."""
     differs = probe.differences(expected)
     if differs:
         return Failure(f"node {socket.gethostname()} {differs}")
     runtime.prepare()
-    return attempt(task)
+    return attempt_on_cards(servers, task)

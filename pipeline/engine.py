@@ -16,7 +16,11 @@ from typing import Any
 from pipeline import cluster, runtime
 from pipeline.attempt import ATTEMPTS, Failure, attempt
 from pipeline.cluster import Pool
+from pipeline.compute import Place
+from pipeline.device import CPU, Device
 from pipeline.errors import PipelineError
+from pipeline.gpu import cards
+from pipeline.gpu.pool import attempt_on_cards
 from pipeline.plan import Shard
 from pipeline.variants import rehearse
 from pipeline.work import Progress, ShardTask
@@ -51,8 +55,9 @@ def run(
     done: Done,
     retry: Retry,
     report: Callable[[Progress], None],
-    ready: Callable[[], None],
+    ready: Callable[[str], None],
     address: str | None = None,
+    device: Device = CPU,
 ) -> None:
     """Build every shard.
 
@@ -61,29 +66,32 @@ def run(
         done: called once per finished shard, in the order in which they finish.
         retry: called before a shard is tried again.
         report: called after every batch of a shard that is built in this process.
-        ready: called when the workers stand ready and the first shard begins.
+        ready: called when the workers stand ready and the first shard begins, with what they compute on.
         address: ``host:port`` of a Ray cluster; None for a Ray of our own on this machine.
+        device: what to compute on.
 
     Raises:
-        PipelineError: the cluster or one of its nodes cannot do the job; nothing has been begun.
+        PipelineError: the cluster or one of its nodes cannot do the job, or a card that is asked for is not to be had;
+            nothing has been begun.
         ShardError: a shard failed for good. What other shards have committed stays.
     """
     if address:
-        with cluster.connect(address, tasks[0], workers) as pool:
+        with cluster.connect(address, tasks[0], workers, device) as pool:
             _run_on_ray(tasks, pool, done, retry, ready)
     elif workers:
-        with _local_ray(workers) as pool:
+        with _local_ray(workers, device) as pool:
             _run_on_ray(tasks, pool, done, retry, ready)
     else:
+        places, computes_on = cards.in_this_process(device)
         rehearse()
-        ready()
+        ready(computes_on)
         for task in tasks:
-            _run_here(task, done, retry, report)
+            _run_here(task, places(task), done, retry, report)
 
 
-def _run_here(task: ShardTask, done: Done, retry: Retry, report: Callable[[Progress], None]) -> None:
+def _run_here(task: ShardTask, place: Place, done: Done, retry: Retry, report: Callable[[Progress], None]) -> None:
     for tries in range(1, ATTEMPTS + 1):
-        result = attempt(task, report)
+        result = attempt(task, report, place)
         if isinstance(result, Progress):
             return done(task, result)
         _again_or_raise(task, result, tries, retry)
@@ -99,11 +107,11 @@ def _again_or_raise(task: ShardTask, failure: Failure, tries: int, retry: Retry)
     retry(task, failure)
 
 
-def _run_on_ray(tasks: list[ShardTask], pool: Pool, done: Done, retry: Retry, ready: Callable[[], None]) -> None:
+def _run_on_ray(tasks: list[ShardTask], pool: Pool, done: Done, retry: Retry, ready: Callable[[str], None]) -> None:
     waiting = deque(tasks)
     tries: Counter[tuple[Shard, type[Failure]]] = Counter()  # of each shard, by what became of them
     running: dict[Any, ShardTask] = {}
-    ready()
+    ready(pool.computes_on)
     while waiting or running:
         most = max(pool.size() * (1 + _AHEAD), 1)
         while waiting and len(running) < most:
@@ -174,8 +182,9 @@ def _start_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _local_ray(workers: int) -> Iterator[Pool]:
+def _local_ray(workers: int, device: Device) -> Iterator[Pool]:
     """A Ray of our own on this machine, silent, without a dashboard, usage statistics or traces in the home folder."""
+    gpus = device.cards_here()
     package_root = str(Path(__file__).resolve().parent.parent)
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -192,7 +201,7 @@ def _local_ray(workers: int) -> Iterator[Pool]:
             ray.init(
                 address="local",
                 num_cpus=workers,
-                num_gpus=0,
+                num_gpus=gpus,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -201,8 +210,10 @@ def _local_ray(workers: int) -> Iterator[Pool]:
         try:
             warm = ray.remote(num_cpus=1)(_warm_up)
             ray.get([warm.remote() for _ in range(workers)])
+            servers, computes_on = cards.on_ray(ray, device, {ray.get_runtime_context().get_node_id(): gpus})
             # Retries are ours, so that they are bounded per shard, counted and told.
-            yield Pool(ray, ray.remote(num_cpus=1, max_retries=0)(attempt).remote, lambda: workers)
+            work = ray.remote(num_cpus=1, max_retries=0)(attempt_on_cards)
+            yield Pool(ray, functools.partial(work.remote, servers), lambda: workers, computes_on)
         finally:
             ray.shutdown()
     finally:

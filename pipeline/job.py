@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.device import KINDS
 from pipeline.errors import UsageError, nearest
 from pipeline.factors import DTYPES, Factors
 from pipeline.geometry import MAX_SIDE
@@ -37,6 +38,8 @@ class Job:
     seed: int = 0
     samples_per_shard: int | None = None
     limit: int | None = None
+    device: str = "auto"
+    gpus: int | None = None
     workers: int | None = None
     address: str | None = None
     max_rejects: int = 0
@@ -59,7 +62,6 @@ class Job:
             if key not in OPTIONS:
                 raise UsageError(f"unknown option {key!r}{nearest(key, OPTIONS)}; known: {', '.join(OPTIONS)}")
         given = {key: OPTIONS[key](key, value) for key, value in options.items() if value is not None}
-        given.pop("device", None)
         dataset = given.pop("dataset", "sample")
         name = given.pop("name", dataset)
         components = given.pop("components", ("low", "high"))
@@ -76,6 +78,8 @@ class Job:
             raise UsageError(
                 "workers: 0 builds in this process, which does not go with --address; leave one of them out"
             )
+        if given.get("device") == "cpu" and "gpus" in given:
+            raise UsageError("gpus: does not go with --device cpu; leave one of them out")
         cuts = variants(ranks, components, exact)
         return cls(dataset=dataset, name=name, out=out, variants=cuts, factors=factors, **fields)
 
@@ -190,13 +194,6 @@ def _address(key: str, value: Any) -> str:
     return text
 
 
-def _device(key: str, value: Any) -> str:
-    """There is one kind of device so far."""
-    if value == "cuda":
-        raise UsageError(f"{key}: 'cuda': builds run on CPU cores only so far; give cpu, or leave it out")
-    return _choice(("auto", "cpu"))(key, value)
-
-
 def _log_json(key: str, value: Any) -> str | None:
     """``--log-json`` alone means stderr; in a job file also true or false."""
     if isinstance(value, bool):
@@ -221,7 +218,8 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "seed": _integer(0),
     "samples-per-shard": _integer(1, 1_000_000),
     "limit": _integer(1),
-    "device": _device,
+    "device": _choice(KINDS),
+    "gpus": _integer(1),
     "workers": _integer(0),
     "address": _address,
     "max-rejects": _integer(0),

@@ -26,9 +26,11 @@ class ProgressLine:
         self._terminal = self._stream.isatty()  # ``command.run`` has seen to it that there is a stream
         self._started = self._shown = time.monotonic()
 
-    def start(self) -> None:
-        """The workers stand ready: what came before is not work."""
+    def start(self, computes_on: str) -> None:
+        """The workers stand ready: what came before is not work. Says what they compute on."""
         self._started = time.monotonic()
+        if not self._quiet:
+            self._write(f"building on {computes_on}\n")
 
     @property
     def elapsed(self) -> float:

@@ -14,6 +14,7 @@ from pipeline import cluster, command, engine, manifest, output
 from pipeline.attempt import Failure
 from pipeline.commit import Record, Reject
 from pipeline.content import Content, geometry_of, resolve
+from pipeline.device import Device
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.events import STDERR, Events, rounded
 from pipeline.job import Job
@@ -41,6 +42,7 @@ class Outcome:
         working: seconds from the first shard's begin to the last one's commit.
         seconds: worked, by stage, over all workers.
         retries: shards that were tried again.
+        repaired: planes whose eigenvectors a card gave wrongly, and LAPACK then rightly.
     """
 
     manifest: dict[str, Any]
@@ -49,6 +51,7 @@ class Outcome:
     working: float = 0.0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     retries: int = 0
+    repaired: int = 0
 
 
 def plan_job(job: Job) -> tuple[Source, Plan]:
@@ -99,6 +102,8 @@ def build(job: Job) -> Outcome:
         KeyboardInterrupt: Ctrl-C or SIGTERM; the same command goes on.
     """
     job = replace(job, address=None if job.workers == 0 else cluster.find(job.address))
+    if not job.address:
+        Device(job.device, job.gpus).cards_here()  # a card that is not to be had is told before anything else
     source, plan = plan_job(job)
     _make_root(job)
     run = uuid.uuid4().hex[:12]
@@ -127,7 +132,9 @@ def _build(job: Job, source: Source, plan: Plan, store: Store, run: str) -> Outc
         _run(job, plan, tasks, outcome, store)
     outcome.manifest = output.finish(store, plan, run, job.recheck)
     took = {"working": round(outcome.working, 3), "seconds": rounded(outcome.seconds)}
-    output.log_run(store, _log(run, "finished", images=outcome.images, retries=outcome.retries, **took))
+    output.log_run(
+        store, _log(run, "finished", images=outcome.images, retries=outcome.retries, repaired=outcome.repaired, **took)
+    )
     return outcome
 
 
@@ -172,6 +179,7 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
     def done(task: ShardTask, progress: Progress) -> None:
         outcome.images += progress.images
         outcome.shards += 1
+        outcome.repaired += progress.repaired
         for stage, seconds in progress.seconds.items():
             outcome.seconds[stage] += seconds
         outcome.working = line.elapsed
@@ -191,13 +199,14 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
         line.show()
         _check_rejects(in_place + outcome.images + progress.images, rejects + progress.rejects)
 
-    def ready() -> None:
+    def ready(computes_on: str) -> None:
         store.delete(manifest.NAME)
-        line.start()
-        events.emit("started", out=str(job.out), images=pace.images, shards=pace.shards, workers=workers)
+        line.start(computes_on)
+        counts = {"images": pace.images, "shards": pace.shards, "workers": workers}
+        events.emit("started", out=str(job.out), **counts, device=computes_on)
 
     try:
-        engine.run(tasks, workers, done, retry, report, ready, job.address)
+        engine.run(tasks, workers, done, retry, report, ready, job.address, Device(job.device, job.gpus))
     except engine.ShardError as error:
         if error.details:
             with contextlib.suppress(LostLock):

@@ -4,37 +4,23 @@ Each is an iterator over batches, so memory does not grow with the shard. Nothin
 batches: every plane is computed by itself.
 """
 
-from collections.abc import Iterable, Iterator
-from types import ModuleType
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from pipeline import factors, npy, png, runtime, svd
+from pipeline import npy, png, runtime
 from pipeline.commit import Reject
+from pipeline.compute import HERE, Compute, Computed, Place, Recipe
 from pipeline.errors import PipelineError, Undecodable
 from pipeline.plan import key
 from pipeline.shards import Heads, heads
 from pipeline.sources.index import Entry, Picture
-from pipeline.variants import Cut, Statistics, Variant, cut, join
+from pipeline.variants import Cut, Statistics, Variant, join
 from pipeline.work import Progress, ShardTask
 
-T = TypeVar("T")
-# Pixels of a plane times images of a batch: what keeps a batch's arrays in the processor's cache.
-_BATCH_PIXELS = 1 << 16
 # Subpixels of an image from which on its channels are worked on one by one: their float64 arrays are what takes memory.
 _LARGE = 1 << 20
-
-
-class Executor(Protocol):
-    """Wraps each stage of a shard."""
-
-    def __call__(self, stage: Iterable[T], /) -> Iterable[T]: ...
-
-
-def in_turn(stage: Iterable[T], /) -> Iterable[T]:
-    """The executor of a single core: each stage runs when the next one asks. A GPU worker injects one that overlaps."""
-    return stage
 
 
 class Batch(NamedTuple):
@@ -53,6 +39,10 @@ class Group(NamedTuple):
     rows: dict[str, np.ndarray]
 
 
+# The same when they have been begun: their places, and what waits for their channels, or for all in one.
+Begun = tuple[list[int], list[Callable[[], Computed]]]
+
+
 class Encoded(NamedTuple):
     """A batch, ready to be written: image files and statistics by variant, and its rows (n, ...) by array: ``spectra``
     and, where factors are built, ``u``, ``s`` and ``v``."""
@@ -67,22 +57,24 @@ def encode_batches(
     task: ShardTask,
     wanted: tuple[Variant, ...],
     progress: Progress,
-    overlap: Executor = in_turn,
+    place: Place = HERE,
 ) -> Iterator[Encoded]:
     """Everything before the writing; a dry run measures with it."""
     runtime.prepare()
-    raw = overlap(_read(task, progress))
-    batches = overlap(_decode(task, raw, progress))
-    computed = overlap(_cut(task, batches, wanted, progress))
-    for batch, groups in computed:
+    raw = place.overlap(_read(task, progress, place.batch_pixels))
+    batches = place.overlap(_decode(task, raw, progress, place.batch_pixels))
+    begun = place.overlap(_begin(task, batches, wanted, progress, place.compute))
+    for batch, groups in begun:
+        with progress.timed("svd"):
+            finished = [_finish(places, channels, progress) for places, channels in groups]
         with progress.timed("encode"):
-            encoded = _encoded(batch, groups, wanted)
+            encoded = _encoded(batch, finished, wanted)
         yield encoded
 
 
-def _read(task: ShardTask, progress: Progress) -> Iterator[list[tuple[Entry, bytes]]]:
+def _read(task: ShardTask, progress: Progress, batch_pixels: int) -> Iterator[list[tuple[Entry, bytes]]]:
     """As many images as make a batch; one by one where nobody knows how large they are."""
-    size = max(1, _BATCH_PIXELS // (task.shape[0] * task.shape[1])) if task.shape else 1
+    size = max(1, batch_pixels // (task.shape[0] * task.shape[1])) if task.shape else 1
     for start in range(0, len(task.entries), size):
         with progress.timed("read"):
             batch = [(entry, task.source.read(entry)) for entry in task.entries[start : start + size]]
@@ -91,7 +83,9 @@ def _read(task: ShardTask, progress: Progress) -> Iterator[list[tuple[Entry, byt
         yield batch
 
 
-def _decode(task: ShardTask, batches: Iterable[list[tuple[Entry, bytes]]], progress: Progress) -> Iterator[Batch]:
+def _decode(
+    task: ShardTask, batches: Iterable[list[tuple[Entry, bytes]]], progress: Progress, batch_pixels: int
+) -> Iterator[Batch]:
     position, pixels = task.shard.start, 0
     batch = _empty(task)
     for raw in batches:
@@ -106,7 +100,7 @@ def _decode(task: ShardTask, batches: Iterable[list[tuple[Entry, bytes]]], progr
                     for form, samples in batch.samples.items():
                         samples.append(heads(key(task.shard.split, entry.index), entry.label, form))
                 position += 1
-        if pixels >= _BATCH_PIXELS // 2:
+        if pixels >= batch_pixels // 2:
             yield batch
             batch, pixels = _empty(task), 0
     if batch.images:
@@ -132,12 +126,13 @@ def _picture(task: ShardTask, entry: Entry, content: bytes, position: int, progr
     return picture
 
 
-def _cut(
-    task: ShardTask, batches: Iterable[Batch], wanted: tuple[Variant, ...], progress: Progress, xp: ModuleType = np
-) -> Iterator[tuple[Batch, list[Group]]]:
+def _begin(
+    task: ShardTask, batches: Iterable[Batch], wanted: tuple[Variant, ...], progress: Progress, compute: Compute
+) -> Iterator[tuple[Batch, list[Begun]]]:
+    recipe = Recipe(wanted, task.side, task.new_factors.rank if task.new_factors else 0)
     for batch in batches:
         with progress.timed("svd"):
-            groups = [_group(task, batch, places, wanted, xp) for places in _of_one_size(batch.images)]
+            groups = [(places, _group(batch, places, recipe, compute)) for places in _of_one_size(batch.images)]
         yield batch, groups
 
 
@@ -149,28 +144,21 @@ def _of_one_size(images: list[np.ndarray]) -> Iterable[list[int]]:
     return places.values()
 
 
-def _group(task: ShardTask, batch: Batch, places: list[int], wanted: tuple[Variant, ...], xp: ModuleType) -> Group:
+def _group(batch: Batch, places: list[int], recipe: Recipe, compute: Compute) -> list[Callable[[], Computed]]:
+    """Of the images at some places: begun for all channels together, or for each one of large images."""
     pixels = np.ascontiguousarray(np.stack([batch.images[place] for place in places]))  # decoded ones are interleaved
     if pixels[0].size <= _LARGE:
-        return Group(places, *_computed(task, pixels, wanted, xp))
-    channels = [_computed(task, pixels[:, c : c + 1], wanted, xp) for c in range(3)]  # a third of the memory
-    rows = {name: np.concatenate([part[1][name] for part in channels], axis=1) for name in channels[0][1]}
-    return Group(places, join([part[0] for part in channels]), rows)
+        return [compute(pixels, recipe)]
+    return [compute(pixels[:, c : c + 1], recipe) for c in range(3)]  # a third of the memory
 
 
-def _computed(
-    task: ShardTask, pixels: np.ndarray, wanted: tuple[Variant, ...], xp: ModuleType
-) -> tuple[dict[Variant, Cut], dict[str, np.ndarray]]:
-    """The cuts and rows of uint8 (n, c, h, w) pixels: some channels of some images."""
-    count, channels, height, width = pixels.shape
-    ranks = [variant.rank for variant in wanted] + ([task.new_factors.rank] if task.new_factors else [])
-    decomposed = svd.decompose(pixels.reshape(-1, height, width), max(ranks, default=0), xp)
-    values = np.full((count, channels, task.side), np.nan, np.float32)
-    values[:, :, : min(height, width)] = (decomposed.values / 255).reshape(count, channels, -1)
-    rows = {"spectra": values}
-    if task.new_factors:
-        rows |= factors.reshaped(svd.factors(decomposed, task.new_factors.rank, xp), count)
-    return cut(pixels, decomposed, wanted, xp), rows
+def _finish(places: list[int], channels: list[Callable[[], Computed]], progress: Progress) -> Group:
+    parts = [wait() for wait in channels]
+    progress.repaired += sum(part.repaired for part in parts)
+    if len(parts) == 1:
+        return Group(places, parts[0].cuts, parts[0].rows)
+    rows = {name: np.concatenate([part.rows[name] for part in parts], axis=1) for name in parts[0].rows}
+    return Group(places, join([part.cuts for part in parts]), rows)
 
 
 def _encoded(batch: Batch, groups: list[Group], wanted: tuple[Variant, ...]) -> Encoded:

@@ -46,12 +46,14 @@ class Decomposition(NamedTuple):
         vectors: float64 (p, n, m), right singular vectors where w <= h, left ones otherwise, as columns in the order
             of ``values``: those that were asked for, or more.
         scaled: float64 (p, max(h, w), m), A V or A^T U: those of the other side, times their singular values.
+        repaired: planes whose eigenvectors a card gave wrongly, and LAPACK then rightly.
     """
 
     planes: Array
     values: Array
     vectors: Array
     scaled: Array
+    repaired: int = 0
 
 
 class Truncation(NamedTuple):
@@ -88,9 +90,9 @@ def decompose(pixels: Array, count: int | None = None, xp: ModuleType = np) -> D
     planes = pixels.astype(xp.float64)
     _, height, width = planes.shape
     side = min(height, width)
-    gram = _gram(pixels, planes, xp)
+    gram, repaired = _gram(pixels, planes, xp), 0
     try:
-        eigenvalues, vectors = _eigh(gram, side if count is None else min(count, side), xp)
+        eigenvalues, vectors, repaired = _eigh(gram, side if count is None else min(count, side), xp)
         noise = side * EPS * eigenvalues[:, :1]
         values = xp.sqrt(xp.where(eigenvalues > noise, eigenvalues, 0.0))
     except np.linalg.LinAlgError:  # eigh did not converge on one of them: LAPACK's SVD of A does
@@ -101,15 +103,19 @@ def decompose(pixels: Array, count: int | None = None, xp: ModuleType = np) -> D
     for start in range(0, vectors.shape[2], eigen.BLOCK):
         block = slice(start, start + eigen.BLOCK)
         scaled[:, :, block] = across @ vectors[:, :, block]
-    return Decomposition(planes, values, vectors, scaled)
+    return Decomposition(planes, values, vectors, scaled, repaired)
 
 
-def _eigh(gram: Array, count: int, xp: ModuleType) -> tuple[Array, Array]:
-    """Eigenvalues (p, n), descending, and the vectors (p, n, m) of at least the ``count`` largest ones."""
-    if xp is np and gram.shape[-1] >= LARGE:
-        return eigen.leading(gram, count)
-    values, vectors = xp.linalg.eigh(gram)
-    return values[:, ::-1], xp.ascontiguousarray(vectors[:, :, ::-1])
+def _eigh(gram: Array, count: int, xp: ModuleType) -> tuple[Array, Array, int]:
+    """Eigenvalues (p, n), descending, the vectors (p, n, m) of at least the ``count`` largest ones, and planes repaired."""
+    if xp is not np:
+        from pipeline.gpu import eigh
+
+        return eigh.leading(gram, count, xp)
+    if gram.shape[-1] >= LARGE:
+        return *eigen.leading(gram, count), 0
+    values, vectors = np.linalg.eigh(gram)
+    return values[:, ::-1], np.ascontiguousarray(vectors[:, :, ::-1]), 0
 
 
 def _gram(pixels: Array, planes: Array, xp: ModuleType) -> Array:
@@ -131,7 +137,7 @@ def truncate(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> Trunc
     Raises:
         ValueError: a rank outside that range, or above the number of vectors.
     """
-    planes, values, vectors, scaled = decomposed
+    planes, values, vectors, scaled, _ = decomposed
     _, height, width = planes.shape
     most = min(height - 1, width - 1, vectors.shape[2])
     if not 0 < rank <= most:
@@ -172,7 +178,7 @@ def factors(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> tuple[
         U float64 (p, h, rank), S (p, rank) descending, and V (p, w, rank), with A_k = U_k diag(S_k) V_k^T for k up to
         ``rank``. Where a singular value is zero, so is its column on the larger side.
     """
-    planes, values, vectors, scaled = decomposed
+    planes, values, vectors, scaled, _ = decomposed
     kept, sigma = vectors[:, :, :rank], values[:, :rank]
     wide = planes.shape[2] > planes.shape[1]
     other = scaled[:, :, :rank] / xp.where(sigma > 0, sigma, 1.0)[:, None, :]

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pipeline import spectra
 from pipeline.commit import Record, VariantProof, record_name
+from pipeline.compute import HERE, Place
 from pipeline.rows import RowWriter
 from pipeline.shards import ShardWriter
-from pipeline.stages import Executor, encode_batches, in_turn
+from pipeline.stages import encode_batches
 from pipeline.store import FileProof, open_store
 from pipeline.variants import Statistics, Variant
 from pipeline.work import Progress, ShardTask
@@ -25,13 +26,13 @@ class SourceChanged(Exception):
 
 def build_shard(
     task: ShardTask,
-    overlap: Executor = in_turn,
+    place: Place = HERE,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
     """Compute, write and commit one shard.
 
     Args:
-        overlap: wraps each stage's iterator.
+        place: where its planes are computed.
         report: called after every batch.
 
     Raises:
@@ -53,7 +54,7 @@ def build_shard(
         tars.update({v: ShardWriter(scratch_for(name), v.form) for v, name in task.tars.items()})
         arrays.update(_row_writers(task, scratch_for))
         statistics = dict.fromkeys(tars, Statistics())
-        for encoded in overlap(encode_batches(task, tuple(tars), progress, overlap)):
+        for encoded in place.overlap(encode_batches(task, tuple(tars), progress, place)):
             with progress.timed("write"):
                 for variant, tar in tars.items():
                     tar.add(encoded.batch.samples[variant.form], encoded.files[variant])

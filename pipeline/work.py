@@ -55,7 +55,7 @@ class ShardTask:
 @dataclass
 class Progress:
     """What a shard in work reports: seconds by stage, and so far images, their pixels, those converted,
-    rejects, and a digest of the bytes that were read."""
+    rejects, a digest of the bytes that were read, and planes whose eigenvectors a card gave wrongly."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     images: int = 0
@@ -63,6 +63,7 @@ class Progress:
     converted: Counter[str] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)
     source: bytes = bytes(32)
+    repaired: int = 0
 
     def take(self, content: bytes) -> None:
         """Note an entry's bytes in ``source``: SHA-256 of its value so far and of theirs."""

@@ -32,7 +32,7 @@ def rank_images(pixels: np.ndarray) -> Iterator[np.ndarray]:
         float64 (n, 3, h, w), 255 A_k in grey levels, neither rounded nor clipped. Do not change it.
     """
     decomposed = svd.decompose(pixels.reshape(-1, *pixels.shape[2:]))
-    planes, _, vectors, scaled = decomposed
+    planes, vectors, scaled = decomposed.planes, decomposed.vectors, decomposed.scaled
     height, width = planes.shape[1:]
     cut = np.zeros_like(planes)
     yield cut.reshape(pixels.shape)

@@ -1,0 +1,91 @@
+"""What a build computes on: cards where they are asked for and work, else the cores of its workers."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipeline import command
+from pipeline.compute import HERE, Place
+from pipeline.device import Device, missing
+from pipeline.errors import PipelineError
+from pipeline.work import ShardTask
+
+CORES = "CPU cores"
+
+
+def in_this_process(device: Device) -> tuple[Callable[[ShardTask], Place], str]:
+    """Where a build without Ray works on a shard, and that in words: on the first card, or on this core.
+
+    Raises:
+        PipelineError: there has to be a card, and there is none that works.
+    """
+    if not device.cards_here():
+        return lambda _: HERE, _cores(device)
+    import importlib
+
+    from pipeline.gpu import card, client
+
+    try:
+        xp = importlib.import_module(device.namespace)
+        begin, told = client.in_process(card.Card(xp)), _words([card.describe(xp)])
+    except (ImportError, PipelineError) as error:
+        told = f"{CORES}; {_refused(device, [str(error)])}"
+        return lambda _: HERE, told
+    return lambda task: client.place(begin, task), told
+
+
+def on_ray(ray: Any, device: Device, there: Mapping[str, int]) -> tuple[dict[str, list[Any]], str]:
+    """Servers on the cards of a build, by the id of their node, and what it computes on, in words.
+
+    Args:
+        there: cards by the id of their node.
+
+    Raises:
+        PipelineError: there have to be cards, and there are none that work, or too few.
+    """
+    from pipeline.gpu import pool
+
+    wanted = _first(there, device.gpus)
+    if device.kind == "cpu" or not wanted:
+        if device.kind == "cuda":
+            raise PipelineError("--device cuda: no node of the cluster has a card (ray status shows what each one has)")
+        return {}, _cores(device)
+    started = pool.start(ray, wanted, device.namespace)
+    if device.gpus and len(started.cards) < device.gpus and device.kind == "cuda":
+        reasons = f" ({started.failures[0]})" if started.failures else ""
+        raise PipelineError(f"--gpus {device.gpus}: {len(started.cards)} of them are to be had{reasons}")
+    told = _words(started.cards) if started.cards else CORES
+    if started.failures:
+        refused = _refused(device if not started.cards else Device("auto"), started.failures)
+        if started.cards:
+            command.tell(refused)
+        else:
+            told += f"; {refused}"
+    return started.servers, told
+
+
+def _first(there: Mapping[str, int], most: int | None) -> dict[str, int]:
+    """As many as are wanted of the cards that are there."""
+    left, first = sum(there.values()) if most is None else most, {}
+    for node, count in there.items():
+        if min(count, left) > 0:
+            first[node] = min(count, left)
+            left -= first[node]
+    return first
+
+
+def _refused(device: Device, reasons: list[str]) -> str:
+    line = f"{len(reasons)} card{'s' * (len(reasons) != 1)} cannot be used: {' '.join(reasons[0].split())[:300]}"
+    if device.kind == "cuda":
+        raise PipelineError(f"--device cuda: {line}; --device cpu builds without")
+    return line
+
+
+def _cores(device: Device) -> str:
+    """With the reason, where there is a driver, so that a card was to be expected."""
+    lacks = missing() if device.kind == "auto" else ""
+    return f"{CORES} ({lacks})" if lacks and "driver (lib" not in lacks else CORES
+
+
+def _words(cards: list[str]) -> str:
+    return "; ".join(f"{count} GPU{'s' * (count != 1)}: {card}" for card, count in Counter(cards).items())
