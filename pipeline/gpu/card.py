@@ -64,7 +64,7 @@ class Card:
         xp = self._xp
         with self._stream() as stream:
             on_card = xp.empty(pixels.shape, xp.uint8)
-            on_card.set(pixels, stream)
+            on_card.set(np.ascontiguousarray(pixels), stream)
             cuts, rows, repaired = compute(on_card, recipe, xp)
             arrays: dict[Variant | str, Any] = {variant: one.pixels for variant, one in cuts.items()} | rows
             kept = [xp.ascontiguousarray(arrays[key], array.dtype) for key, array in out.items()]

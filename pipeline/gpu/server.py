@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import os
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from mmap import mmap
@@ -48,15 +49,19 @@ class Server:
         device.wait_asleep()
         self._xp = importlib.import_module(namespace)
         self._card, self._lock, self._lost = Card(self._xp), threading.Lock(), ""
+        self._described = ""
         self._slots: OrderedDict[tuple[int, int], mmap] = OrderedDict()
 
     def ready(self) -> str:
-        """The card and its libraries in words, once it has computed something.
+        """The card and its libraries in words, once it has computed something; no answer where it is about to be replaced.
 
         Raises:
-            PipelineError: CUDA's libraries are missing or too old.
+            PipelineError: it cannot compute: CUDA's libraries are missing or too old, say.
         """
-        return describe(self._xp)
+        while self._lost:
+            time.sleep(_LAST_WORDS)
+        self._described = self._described or describe(self._xp)
+        return self._described
 
     def compute(self, order: Order) -> Answer:
         """Compute what a slot holds, in place.

@@ -148,24 +148,9 @@ def _of_numpy(name: str) -> Any:
     return function
 
 
-for _name in [
-    "abs",
-    "arange",
-    "ascontiguousarray",
-    "clip",
-    "concatenate",
-    "count_nonzero",
-    "empty",
-    "eye",
-    "full",
-    "maximum",
-    "rint",
-    "sqrt",
-    "trace",
-    "where",
-    "zeros",
-    "zeros_like",
-]:
+_SHARED = """abs arange ascontiguousarray clip concatenate count_nonzero empty eye full maximum rint sqrt trace where zeros
+zeros_like"""
+for _name in _SHARED.split():
     globals()[_name] = _of_numpy(_name)
 
 
@@ -186,10 +171,13 @@ def _fault(kind: str) -> bool:
 def _eigh(matrices: Array) -> tuple[Array, Array]:
     _alive()
     values, vectors = np.linalg.eigh(matrices._host)
+    if len(matrices) == 1:  # a server's rehearsal
+        return Array(values), Array(vectors)
     if _fault("diverged"):
         values[-1] = np.nan
     if _fault("wrong"):
-        vectors[0] = np.roll(vectors[0], 1, axis=0)  # orthonormal all the same
+        busiest = values[:, -2].argmax()  # of a flat plane they might be right
+        vectors[busiest] = np.roll(vectors[busiest], 1, axis=0)  # orthonormal all the same
     return Array(values), Array(vectors)
 
 
@@ -213,7 +201,7 @@ class Stream:
         _alive()
 
 
-def _pinned(address: int, size: int, flags: int) -> None:
+def _pinned(address: int, *_: int) -> None:
     raise CUDARuntimeError("cudaErrorNotSupported")
 
 
