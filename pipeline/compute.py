@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from pipeline import factors, svd
-from pipeline.variants import Cut, Variant, cut
+from pipeline.cuts import Cut, cut
+from pipeline.variants import Variant
 
 T = TypeVar("T")
 Array = Any  # numpy.ndarray or cupy.ndarray

@@ -17,12 +17,12 @@ from pipeline import cluster, runtime
 from pipeline.attempt import ATTEMPTS, Failure, attempt
 from pipeline.cluster import Pool
 from pipeline.compute import Place
+from pipeline.cuts import rehearse
 from pipeline.device import CPU, Device
 from pipeline.errors import PipelineError
 from pipeline.gpu import cards
 from pipeline.gpu.pool import attempt_on_cards
 from pipeline.plan import Shard
-from pipeline.variants import rehearse
 from pipeline.work import Progress, ShardTask
 
 # Tasks handed to Ray beyond those that run, for each worker: enough that none waits for the driver.

@@ -12,11 +12,12 @@ import numpy as np
 from pipeline import npy, png, runtime
 from pipeline.commit import Reject
 from pipeline.compute import HERE, Compute, Computed, Place, Recipe
+from pipeline.cuts import Cut, Statistics, join
 from pipeline.errors import PipelineError, Undecodable
 from pipeline.plan import key
 from pipeline.shards import Heads, heads
 from pipeline.sources.index import Entry, Picture
-from pipeline.variants import Cut, Statistics, Variant, join
+from pipeline.variants import Variant
 from pipeline.work import Progress, ShardTask
 
 # Subpixels of an image from which on its channels are worked on one by one: their float64 arrays are what takes memory.
@@ -179,4 +180,4 @@ def _encoded(batch: Batch, groups: list[Group], wanted: tuple[Variant, ...]) -> 
 def _encode(variant: Variant, pixels: np.ndarray) -> list[bytes]:
     if variant.exact:
         return npy.encode(pixels)
-    return png.encode(pixels, png.NONE if variant.component == "high" else png.AVERAGE)
+    return png.encode(pixels, png.NONE if variant.signed else png.AVERAGE)

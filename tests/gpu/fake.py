@@ -75,6 +75,10 @@ class Array(NDArrayOperatorsMixin):
             )
         raise AttributeError(name)
 
+    @property
+    def T(self) -> "Array":
+        return Array(self._host.T)
+
     def __getitem__(self, index: Any) -> Any:
         return Array(self._host[_index(index)])
 
@@ -173,11 +177,11 @@ def _eigh(matrices: Array) -> tuple[Array, Array]:
     values, vectors = np.linalg.eigh(matrices._host)
     if len(matrices) == 1:  # a server's rehearsal
         return Array(values), Array(vectors)
-    if _fault("diverged"):
-        values[-1] = np.nan
     if _fault("wrong"):
         busiest = values[:, -2].argmax()  # of a flat plane they might be right
         vectors[busiest] = np.roll(vectors[busiest], 1, axis=0)  # orthonormal all the same
+    if _fault("diverged"):
+        values[-1] = np.nan
     return Array(values), Array(vectors)
 
 

@@ -13,9 +13,10 @@ from tests.conftest import contents
 from tests.gpu import fake
 
 JOB = {"dataset": "sample", "ranks": "3,10", "components": "low,high,full", "limit": 200, "samples-per-shard": 40}
-FULL = {**JOB, "exact": True, "factors": True}
+FULL = {**JOB, "bands": "3:10", "radii": "4", "exact": True, "factors": True}
 
 Build = Callable[..., Outcome]
+Cores = Callable[..., dict[str, bytes]]
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def on_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
 
 
 @pytest.fixture
-def on_cores(tmp_path: Path) -> Callable[..., dict[str, bytes]]:
+def on_cores(tmp_path: Path) -> Cores:
     """The files of the same build on CPU cores."""
 
     def build(**options: object) -> dict[str, bytes]:
@@ -46,13 +47,13 @@ def on_cores(tmp_path: Path) -> Callable[..., dict[str, bytes]]:
     return build
 
 
-def test_a_card_of_this_process_writes_the_bytes_of_a_core(on_cards: Build, on_cores: Build, tmp_path: Path) -> None:
+def test_a_card_of_this_process_writes_the_bytes_of_a_core(on_cards: Build, on_cores: Cores, tmp_path: Path) -> None:
     assert on_cards("out", 0, **FULL).repaired == 0
     assert contents(tmp_path / "out") == on_cores(**FULL)
 
 
 def test_images_of_every_size_go_through_a_card(
-    on_cards: Build, on_cores: Build, tmp_path: Path, pictures: Callable[..., Path]
+    on_cards: Build, on_cores: Cores, tmp_path: Path, pictures: Callable[..., Path]
 ) -> None:
     pictures("p", classes="ab", each=3, size=(30, 20))
     data = pictures("p", classes="cd", each=3, size=(16, 41))
@@ -68,15 +69,14 @@ def test_images_of_every_size_go_through_a_card(
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("gpus", [1, 2])
-def test_servers_on_ray_write_the_bytes_of_a_core(gpus: int, on_cards: Build, on_cores: Build, tmp_path: Path) -> None:
-    outcome = on_cards("out", 2, gpus, **FULL)
+def test_two_servers_on_ray_write_the_bytes_of_a_core(on_cards: Build, on_cores: Cores, tmp_path: Path) -> None:
+    outcome = on_cards("out", 2, 2, **FULL)
     assert (outcome.images, outcome.retries, outcome.repaired) == (400, 0, 0)
     assert contents(tmp_path / "out") == on_cores(**FULL)
 
 
 @pytest.mark.ray
-def test_faults_of_a_card_change_no_byte(on_cards: Build, on_cores: Build, tmp_path: Path) -> None:
+def test_faults_of_a_card_change_no_byte(on_cards: Build, on_cores: Cores, tmp_path: Path) -> None:
     with fake.faults(tmp_path, "memory", "wrong", "diverged", "wrong"):
         outcome = on_cards("out", 2)
     assert (outcome.images, outcome.retries) == (400, 0)
@@ -86,7 +86,7 @@ def test_faults_of_a_card_change_no_byte(on_cards: Build, on_cores: Build, tmp_p
 
 @pytest.mark.ray
 def test_a_sticky_error_replaces_the_server_and_repeats_its_shards(
-    on_cards: Build, on_cores: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    on_cards: Build, on_cores: Cores, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with fake.faults(tmp_path, "sticky"):
         outcome = on_cards("out", 2)
@@ -100,6 +100,7 @@ def test_a_sticky_error_replaces_the_server_and_repeats_its_shards(
 
 
 @pytest.mark.ray
+@pytest.mark.full
 def test_a_card_that_keeps_failing_ends_the_build(on_cards: Build, tmp_path: Path) -> None:
     with (
         fake.faults(tmp_path, *["sticky"] * 40),

@@ -1,5 +1,6 @@
 """Eigenvectors of a card are proved before they are used, and LAPACK's taken where the proof fails."""
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,7 @@ class Library:
 def test_a_cusolver_that_is_too_old_is_refused(
     version: tuple[int, int, int], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xsyev.ctypes, "CDLL", lambda name: Library(version))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library(version))
     with pytest.raises(PipelineError, match=text):
         xsyev.load()
 
@@ -205,6 +206,6 @@ def test_a_cusolver_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -
     def nowhere(name: str) -> Any:
         raise OSError(name)
 
-    monkeypatch.setattr(xsyev.ctypes, "CDLL", nowhere)
+    monkeypatch.setattr(ctypes, "CDLL", nowhere)
     with pytest.raises(PipelineError, match="cuSOLVER is not here"):
         xsyev.load()
