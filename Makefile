@@ -6,7 +6,7 @@ READY = $(VENV)/.ready
 # Clients that the tests run, which declare a torchvision that has no CPU build; what they do here needs none.
 WITHOUT_TORCHVISION = timm==1.0.31 torchattacks==3.5.1
 
-.PHONY: demo test test-full lint bench clean
+.PHONY: demo test test-full test-gpu lint bench bench-gpu clean
 
 demo: $(READY)  ## the main job on the embedded sample, then its proof
 	$(BIN)/python -m pipeline.build --dataset sample --ranks 3,5,10 --components low,high,full --out out/sample
@@ -21,6 +21,9 @@ test-full: $(READY)  ## the long forms: every lossless image at hand, every kill
 	$(BIN)/python -m pytest -q -s -m full --ignore tests/cluster
 	$(BIN)/python -m pytest -q -s -m full tests/cluster
 
+test-gpu: $(READY)  ## what takes a card; CuPy has to be installed (docs/gpus.md)
+	$(BIN)/python -m pytest -q -s -m gpu tests/gpu
+
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check pipeline tests bench jobs examples docs
 	$(BIN)/ruff format --check pipeline tests bench jobs examples docs
@@ -28,6 +31,9 @@ lint: $(READY)  ## style and types
 
 bench: $(READY)  ## this pipeline against the baseline, on the same images in one run
 	$(BIN)/python -m bench $(ARGS)
+
+bench-gpu: $(READY)  ## the decomposition on a card, and whole builds with it
+	$(BIN)/python -m bench.gpu $(ARGS)
 
 $(READY): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)

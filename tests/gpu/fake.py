@@ -217,6 +217,7 @@ cuda = types.SimpleNamespace(
         hostRegister=_pinned,
         hostUnregister=_pinned,
         getDeviceProperties=lambda _: {"name": b"Fake"},
+        deviceSynchronize=lambda: None,
     ),
 )
 
