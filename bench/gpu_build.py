@@ -5,8 +5,11 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -28,23 +31,18 @@ def measure(folder: Path, images: int, workers: int | None, namespace: str) -> I
     """A build on cards, and the same with nothing computed: images/s, and the share of the time of each stage."""
     data = _linked(inputs.photograph_folder(folder / "distinct", min(_DISTINCT, images)), folder / "data", images)
     cores = workers or os.cpu_count() or 1
-    seen = Device.cards_here
+    fake = namespace != "cupy"
 
     def on_cards() -> Outcome:
-        run.Device = lambda kind, most: Device(kind, most, namespace)  # type: ignore[attr-defined,assignment]
-        if namespace != "cupy":
-            Device.cards_here = lambda self: int(self.kind != "cpu")  # type: ignore[method-assign]
-        try:
+        with (
+            patch.object(run, "Device", partial(Device, namespace=namespace)),
+            patch.object(Device, "cards_here", lambda _: 1) if fake else nullcontext(),
+        ):
             return run.build(_job(data, folder / "out", images, cores, "cuda"))
-        finally:
-            run.Device, Device.cards_here = Device, seen  # type: ignore[attr-defined,method-assign]
 
     def left_out() -> Outcome:
-        usual, engine.attempt_on_cards = engine.attempt_on_cards, _without  # type: ignore[attr-defined]
-        try:
+        with patch.object(engine, "attempt_on_cards", _without):
             return run.build(_job(data, folder / "out", images, cores, "cpu"))
-        finally:
-            engine.attempt_on_cards = usual  # type: ignore[attr-defined]
 
     for name, build in (("on cards", on_cards), ("svd left out", left_out)):
         with Watch() as watch:

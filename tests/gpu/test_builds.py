@@ -1,6 +1,7 @@
 """Whole builds on a card that is none: the bytes of the CPU's, on Ray, through every fault of the card."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def on_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
 
     def build(out: str, workers: int, gpus: int = 1, **options: object) -> Outcome:
         monkeypatch.setattr(Device, "cards_here", lambda self: gpus if self.kind != "cpu" else 0)
-        monkeypatch.setattr(run, "Device", lambda kind, most: Device(kind, most, fake.__name__))
+        monkeypatch.setattr(run, "Device", partial(Device, namespace=fake.__name__))
         return run.build(
             Job.parse(
                 {**JOB, **options, "workers": workers, "quiet": True, "device": "cuda", "out": str(tmp_path / out)}
