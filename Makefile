@@ -22,7 +22,7 @@ test-full: $(READY)  ## the long forms: every lossless image at hand, every kill
 	$(BIN)/python -m pytest -q -s -m full tests/cluster
 
 test-gpu: $(READY)  ## what takes a card; CuPy has to be installed (docs/gpus.md)
-	$(BIN)/python -m pytest -q -s -m gpu tests/gpu
+	$(BIN)/python -m pytest -q -s -m "gpu and not full" tests/gpu
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check pipeline tests bench jobs examples docs

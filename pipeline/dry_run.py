@@ -9,7 +9,9 @@ import numpy as np
 
 from pipeline import output
 from pipeline.commit import Record
+from pipeline.device import Device
 from pipeline.errors import PipelineError
+from pipeline.gpu import cards
 from pipeline.job import Job
 from pipeline.plan import Plan, Shard
 from pipeline.progress import duration
@@ -42,7 +44,7 @@ def describe(job: Job) -> str:
     files = sum(len(variants) for variants in lacking.values())
     if not work:
         return "\n".join([*lines, "  everything is in place; nothing would be built"])
-    sizes, seconds = _measure(source, plan)
+    sizes, seconds = _measure(source, plan, Device(job.device, job.gpus))
     size = sum(
         (shard.stop - shard.start) * sizes[variant] for shard, variants in lacking.items() for variant in variants
     )
@@ -73,7 +75,7 @@ def _factors(plan: Plan, found: Mapping[Shard, Record]) -> str:
     return f"{of}, {images * row / 1e6:,.1f} MB to build" if images else f"{of}, in place"
 
 
-def _measure(source: Source, plan: Plan) -> tuple[dict[Variant, float], float]:
+def _measure(source: Source, plan: Plan, device: Device) -> tuple[dict[Variant, float], float]:
     """Mean bytes of a sample in each variant's tar, and seconds of work per image."""
     every = [(split, int(i)) for split, positions in plan.positions.items() for i in positions]
     chosen = np.unique(np.linspace(0, len(every) - 1, _PROBES).astype(int))
@@ -95,9 +97,10 @@ def _measure(source: Source, plan: Plan) -> tuple[dict[Variant, float], float]:
         root=Path(),
         run="",
     )
+    places, _ = cards.in_this_process(device)
     for _ in range(2):  # the first one warms up
         total, count, start = dict.fromkeys(variants, 0), 0, time.perf_counter()
-        for encoded in encode_batches(task, variants, Progress()):
+        for encoded in encode_batches(task, variants, Progress(), places(task)):
             count += len(encoded.batch.positions)
             for variant, files in encoded.files.items():
                 total[variant] += sum(3 * BLOCK + len(file) + -len(file) % BLOCK for file in files)

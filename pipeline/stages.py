@@ -130,7 +130,7 @@ def _picture(task: ShardTask, entry: Entry, content: bytes, position: int, progr
 def _begin(
     task: ShardTask, batches: Iterable[Batch], wanted: tuple[Variant, ...], progress: Progress, compute: Compute
 ) -> Iterator[tuple[Batch, list[Begun]]]:
-    recipe = Recipe(wanted, task.side, task.new_factors.rank if task.new_factors else 0)
+    recipe = task.recipe(wanted)
     for batch in batches:
         with progress.timed("svd"):
             groups = [(places, _group(batch, places, recipe, compute)) for places in _of_one_size(batch.images)]

@@ -28,6 +28,10 @@ def text(job: Job, outcome: Outcome) -> str:
             f"built {outcome.shards} shards from {outcome.images:,} images in {duration(outcome.working)} "
             f"({rate:,.0f} images/s; {shares(outcome.seconds)}), {outcome.retries} retries"
         )
+        if outcome.repaired:
+            lines.append(
+                f"{outcome.repaired:,} planes were left to LAPACK, because a card's eigenvectors were not right"
+            )
     else:
         lines.append("everything was in place already; nothing was built")
     rejected = sum(split["rejects"] for split in manifest["splits"].values())

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.commit import Record, Reject
+from pipeline.compute import Recipe
 from pipeline.factors import Factors
 from pipeline.geometry import Geometry
 from pipeline.location import Location
@@ -50,6 +51,10 @@ class ShardTask:
     def new_factors(self) -> Factors | None:
         """Those to build."""
         return None if self.kept and self.kept.factors else self.factors
+
+    def recipe(self, wanted: tuple[Variant, ...]) -> Recipe:
+        """What is to be computed of its images for these variants."""
+        return Recipe(wanted, self.side, self.new_factors.rank if self.new_factors else 0)
 
 
 @dataclass

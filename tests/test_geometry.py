@@ -12,6 +12,7 @@ import zarr
 from PIL import Image
 
 from pipeline import verify
+from pipeline.compute import Place
 from pipeline.errors import Undecodable
 from pipeline.geometry import Geometry
 from tests.conftest import Build, contents
@@ -142,7 +143,7 @@ def test_mixed_sizes_do_not_depend_on_batches_or_workers(
 ) -> None:
     job = ("--dataset", "folder", "--data-dir", mixed, "--ranks", "2,10", "--samples-per-shard", 6, "--exact")
     assert build(*job, "--out", tmp_path / "a").status == 0
-    monkeypatch.setattr("pipeline.stages._BATCH_PIXELS", 2)
+    monkeypatch.setattr("pipeline.gpu.cards.HERE", Place(batch_pixels=2))
     assert build(*job, "--out", tmp_path / "b").status == 0
     monkeypatch.setattr("pipeline.stages._LARGE", 100)  # channel by channel, as large images are worked on
     assert build(*job, "--out", tmp_path / "c").status == 0

@@ -87,7 +87,7 @@ def small(pictures: Callable[..., Path], tmp_path: Path) -> list[str]:
 
 
 EVENTS = {
-    "started": {"out", "images", "shards", "workers"},
+    "started": {"out", "images", "shards", "workers", "device"},
     "shard": {
         *("shard", "images", "rejects", "seconds", "images_done", "shards_done"),
         *("images_per_second", "seconds_left", "bounds"),

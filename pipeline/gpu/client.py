@@ -18,6 +18,7 @@ from pipeline.work import ShardTask
 T = TypeVar("T")
 
 _MOST_PIXELS = 1 << 22  # of a plane, times images of an order: 4,096 of 32 x 32, 83 of 224 x 224
+_MOST_BYTES = 1 << 26  # of an order with all that comes of it; a worker has two or three
 _PARTS = 4  # orders of a shard at least, so that its decoding and encoding run beside the card's work
 _AHEAD = 1  # orders that wait with the card while an earlier one is encoded
 
@@ -68,8 +69,12 @@ def _computed(pixels: np.ndarray, out: Outputs, statistics: dict[Variant, Statis
 
 def place(begin: Callable[[np.ndarray, Recipe], Callable[[], Computed]], task: ShardTask) -> Place:
     """Where a shard is worked on whose planes are computed by ``begin``."""
-    pixels = task.shape[0] * task.shape[1] * len(task.entries) if task.shape else _MOST_PIXELS
-    return Place(begin, ahead, min(_MOST_PIXELS, max(1, pixels // _PARTS)))
+    if not task.shape:
+        return Place(begin, ahead, _MOST_PIXELS // _PARTS)
+    height, width = task.shape
+    images = _MOST_BYTES // bytes_of((1, 3, height, width), task.recipe(tuple(task.tars)))
+    pixels = height * width * max(1, min(images, len(task.entries) // _PARTS))
+    return Place(begin, ahead, min(_MOST_PIXELS, pixels))
 
 
 def ahead(stage: Iterable[T], /) -> Iterable[T]:
