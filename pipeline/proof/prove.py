@@ -16,9 +16,11 @@ from pipeline.proof import moments
 from pipeline.proof.faults import Faults, shown
 from pipeline.proof.files import check_files, check_strays
 from pipeline.proof.manifest import NAME, Manifest, ShardSet, compare_clients, index_file, load, read_raw
+from pipeline.proof.part import Result, Work
 from pipeline.proof.samples import Listing, read_listings
 from pipeline.proof.sampling import spread
-from pipeline.proof.shard import Result, ShardProof, Work
+from pipeline.proof.screen import screen
+from pipeline.proof.shard import ShardProof
 from pipeline.sources import DATASETS, open_source
 from pipeline.sources.index import Entry, Source, SourceIndex
 
@@ -139,7 +141,8 @@ class _Claims:
         name = part[0] if isinstance(part, list) else next(iter(part.shard.tars.values()))
         try:
             if isinstance(part, Work):
-                return ShardProof(self.manifest, self.owners, part, self.source).run()
+                found = screen(self.manifest, part, self.source)
+                return found or ShardProof(self.manifest, self.owners, part, self.source).run()
             result.faults, result.bytes = check_files(self.manifest, part, self.owners)
         except OSError as error:
             result.faults.add(name, f"cannot be read: {error.strerror or shown(error)}")
