@@ -28,6 +28,9 @@ class Work:
     recomputed: Mapping[int, Entry | None]
 
 
+Part = Work | list[str]  # a shard, or names of files that are no part of one
+
+
 @dataclass
 class Result:
     """What was found of a shard.
