@@ -24,6 +24,7 @@ from pipeline.proof.reference import Counts
 # Of what is kept, and of what a part's proof proves: with either changed, everything is proven again.
 _FORMAT = 1
 _MAX_LINE = 1 << 20  # characters
+_FOLDERS = ("proof", ".build")
 _SUMS = ("bytes", "samples", "fitted", "paired", "recomputed")
 
 
@@ -54,7 +55,6 @@ class Kept:
         self._known: dict[str, Result] = {}
         self._variants = {variant.name: variant for variant in manifest.variants}
         self._file: TextIO | None = None
-        self._made: list[Path] = []
         self.used, self.path = 0, path
         if path is not None:
             if not fresh:
@@ -79,21 +79,19 @@ class Kept:
             self._file = None
 
     def finish(self, proven: bool) -> None:
-        """Close the file; where all is proven, remove it, and the folders that were made for it."""
+        """Close the file; where all is proven, remove it, and folders in an output that are left empty."""
         if self._file is not None:
             self._file.close()
         if proven and self.path is not None:
             with contextlib.suppress(OSError):
                 self.path.unlink()
-                for folder in self._made:
-                    folder.rmdir()
+                for folder in self.path.parents:
+                    if folder.name not in _FOLDERS:
+                        break
+                    folder.rmdir()  # where nothing else is in it
 
     def _open(self, path: Path, fresh: bool) -> None:
         try:
-            for folder in (path.parent, *path.parent.parents):
-                if folder.exists():
-                    break
-                self._made.append(folder)
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("w" if fresh else "a", encoding="ascii")
         except OSError:
