@@ -90,6 +90,16 @@ def test_the_law_of_an_unknown_image_holds_just_where_it_is_written_to(parts: np
             return
 
 
+def test_a_band_holds_just_where_it_is_the_difference_of_its_ends() -> None:
+    edges = [0, 1, 2, 100, 127, 128, 129, 200, 253, 254, 255]
+    for more in edges:
+        for less in edges:
+            clipped = {more, less} & {0, 255}
+            for band in range(256):
+                right = bool(clipped) or band == min(max(more - less + 128, 0), 255)
+                assert loops.differ(*(np.array([value], np.uint8) for value in (band, more, less))) == right
+
+
 @settings(deadline=None)  # the first call compiles
 @given(arrays(np.uint8, st.tuples(st.integers(0, 40), st.sampled_from([3, 6, 96]))))
 def test_sums_are_those_of_whole_numbers(rows: np.ndarray) -> None:
@@ -138,10 +148,10 @@ def test_a_stream_gives_every_byte_once_and_its_hash(tmp_path: Path) -> None:
 # The fast way and the slow way
 
 
-@pytest.fixture(scope="module", params=["low,high,full", "low,high"])
+@pytest.fixture(scope="module", params=["low,high,full", "low,high", "low,high --bands 3:12 --radii 4"])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("screen") / "out"
-    given = ["--ranks", "3,12", "--components", request.param, "--samples-per-shard", "8", "--limit", "10"]
+    given = ["--ranks", "3,12", "--samples-per-shard", "8", "--limit", "10", "--components", *request.param.split()]
     assert build_command.main([*given, "--out", str(out), "--workers", "0", "--quiet"]) == 0
     return out
 

@@ -12,7 +12,8 @@ from pipeline import build as build_command
 from pipeline import repair, verify
 from tests.conftest import Files, Result, contents, stamps
 
-OPTIONS = ("--ranks", "3,12", "--components", "low,high,full", "--samples-per-shard", "8", "--limit", "20")
+CUTS = ("--ranks", "3,12", "--bands", "3:12", "--radii", "4", "--components", "low,high,full")
+OPTIONS = (*CUTS, "--samples-per-shard", "8", "--limit", "20")
 TAR = "sample-rank3/sample-rank3-train-000001.tar"
 CHUNK = "spectra.zarr/train/c.1.0.0"
 FACTORS = "factors.zarr/test/u/c.0.0.0.0"

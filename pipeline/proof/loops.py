@@ -228,5 +228,15 @@ def _narrow(least: Any, most: Any, low: Any, high: Any) -> bool:
     return bool(wrong == 0)
 
 
+def _differ(band: Any, more: Any, less: Any) -> bool:
+    """Whether a band is the difference of the images at its ends, where neither of these is clipped. uint8, flat."""
+    wrong: Any = 0
+    for i in range(band.size):
+        a, b = np.int16(more[i]), np.int16(less[i])
+        difference = min(max(np.int16(a - b + np.int16(128)), np.int16(0)), np.int16(255))
+        wrong += (min(a, b) > 0) & (max(a, b) < 255) & (np.int16(band[i]) != difference)
+    return bool(wrong == 0)
+
+
 samples, unfilter, moments = compiled(_samples), compiled(_unfilter), compiled(_moments)
-add_up, narrow = compiled(_add_up), compiled(_narrow)
+add_up, narrow, differ = compiled(_add_up), compiled(_narrow), compiled(_differ)

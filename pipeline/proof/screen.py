@@ -65,9 +65,7 @@ class _Screen:
         self._recomputer = Recomputer(
             manifest, work, rows, source, lambda _: [], lambda v, text: faults.add(v.name, text), faults
         )
-        lows, highs = manifest.of_component("low"), manifest.of_component("high")
-        self._pairs = [(low, highs[rank]) for rank, low in lows.items() if rank in highs]
-        self._full = next(iter(manifest.of_component("full").values()), None)
+        self._pairs, self._bands, self._full = manifest.pairs(), manifest.bands(), manifest.full
 
     def run(self) -> Result:
         """Raises Doubt, OSError, BadImage."""
@@ -120,6 +118,7 @@ class _Screen:
             size = flat[self._pairs[0][0]].size
             least, most = np.zeros(size, np.int16), np.full(size, 255, np.int16)
             _sure(all(loops.narrow(least, most, flat[low], flat[high]) for low, high in self._pairs))
+        _sure(all(loops.differ(flat[band], flat[more], flat[less]) for band, more, less in self._bands))
         fitted = self._recompute(tars, samples)
         pairs = len(self._pairs) * count
         fitted = pairs if self._full is not None else fitted
