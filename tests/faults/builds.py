@@ -94,6 +94,10 @@ class Build:
         """Ray's workers that have a shard in work."""
         return [process.pid for process in self.processes() if process.title.startswith("ray::attempt")]
 
+    def raylet(self) -> int:
+        """Ray's server of this node."""
+        return next(process.pid for process in self.processes() if "raylet/raylet " in process.title)
+
     def some_worker(self, chance: random.Random) -> int:
         """One of those that have a shard in work, as soon as there are any."""
         found: list[int] = []

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ NOTHING = "nothing"
 DEATH = "death"  # SIGKILL: what was written stays, since the kernel lives on
 FULL = "full"  # from here on, the disk takes nothing new
 EIO = "eio"  # this one operation fails
+KILL = "kill"  # SIGKILL, for good
 # Power lost. What was not synced is cut to half; renames and unlinks of a folder that was not synced are
 POWER_KEPT = "power, renames kept"
 POWER_LOST = "power, renames lost"
@@ -72,7 +74,7 @@ class FailingDisk:
         return Result(*json.loads(self._server.stdout.readline()))
 
 
-class _Disk:
+class Disk:
     """Counts the operations below a folder, and lets one fail."""
 
     def __init__(self, root: Path, fault: str, at: int) -> None:
@@ -144,6 +146,8 @@ class _Disk:
         self._lock.release()
 
     def die(self) -> NoReturn:
+        if self.fault == KILL:
+            os.kill(os.getpid(), signal.SIGKILL)
         if self.fault != DEATH:
             self._lose_power()
         os._exit(DIED)
@@ -203,7 +207,7 @@ class _Disk:
 
 
 class _Operation:
-    def __init__(self, disk: _Disk, counts: bool, grows: bool, before: Callable[[], Any] | None) -> None:
+    def __init__(self, disk: Disk, counts: bool, grows: bool, before: Callable[[], Any] | None) -> None:
         self._disk, self._counts, self._grows, self._before = disk, counts, grows, before
 
     def __enter__(self) -> None:
@@ -227,7 +231,7 @@ def _build(arguments: list[str], out: str, fault: str, at: int, err: int, count:
     os.dup2(err, 1)
     os.dup2(err, 2)
     time.sleep = lambda seconds: None  # between tries
-    disk = _Disk(Path(out), fault, at)
+    disk = Disk(Path(out), fault, at)
     disk.install()
     try:
         status = main(arguments)
