@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 
+Prepare = Callable[[], Callable[[], object] | None]
+
+
 class Done(NamedTuple):
     """How a fork ended: its exit status (-9 where SIGKILL ended it), and what it wrote."""
 
@@ -23,10 +26,10 @@ class Forked:
     Args:
         arguments: of the command; ``--workers 0`` and ``--quiet`` are added.
         out: the output's folder.
-        prepare: called in the new process before the build.
+        prepare: called in the new process before the build; what it returns, if anything, is called after it.
     """
 
-    def __init__(self, arguments: tuple[str, ...], out: Path, prepare: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, arguments: tuple[str, ...], out: Path, prepare: Prepare = lambda: None) -> None:
         self._err = tempfile.TemporaryFile()
         self.pid = os.fork()
         if self.pid == 0:
@@ -52,15 +55,17 @@ class Forked:
             self._err.seek(0)
             return Done(self._status, self._err.read().decode())
 
-    def _build(self, arguments: list[str], prepare: Callable[[], object]) -> NoReturn:
+    def _build(self, arguments: list[str], prepare: Prepare) -> NoReturn:
         from pipeline.build import main
 
         os.dup2(self._err.fileno(), 1)
         os.dup2(self._err.fileno(), 2)
         status = -1
         try:
-            prepare()
+            after = prepare()
             status = main(arguments)
+            if after:
+                after()
         except BaseException:
             traceback.print_exc()
         finally:

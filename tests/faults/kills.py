@@ -28,6 +28,7 @@ CLOCK, OPERATION = "by the clock", "by the operation"
 WORKER, DRIVER, RAYLET = "Ray worker", "Ray driver", "raylet"
 HOW = (CLOCK, OPERATION, WORKER, DRIVER, RAYLET)
 _PARTS = 10  # of a build, in the histogram of how far it was
+_RAY_UNTIL = 0.6  # of its shards: two workers commit many while one is being killed
 _BEFORE_SHARDS = 30  # operations before a build's first shard, at least
 
 
@@ -77,10 +78,10 @@ class Place:
         if self._found.exists():
             shutil.copytree(self._found, self.out)
 
-    def goal(self, chance: random.Random, left: int) -> int:
-        """So many commits to wait for, that ``left`` kills spread over what is not committed yet."""
+    def goal(self, chance: random.Random, left: int, last: float = 1) -> int:
+        """So many commits to wait for, that ``left`` kills spread over what is not committed yet, up to a share."""
         done = self.whole.committed(self.out)
-        step = (self.whole.shards - 1 - done) // max(left, 1)
+        step = (int(self.whole.shards * last) - 1 - done) // max(left, 1)
         return max(done + chance.randint(0, max(step, 0)), 1)
 
     def fell(self, how: str, earlier: dict[str, int]) -> list[Kill]:
@@ -134,19 +135,19 @@ def on_ray(place: Place, kills: int, chance: random.Random) -> list[Kill]:
     """One build on two Ray workers: workers are killed, then the driver (or the raylet), and again from there."""
     fell: list[Kill] = []
     place.begin()
-    ended = False
-    while len(fell) < kills and not ended:
+    while len(fell) < kills and place.whole.committed(place.out) < _RAY_UNTIL * place.whole.shards:
         earlier = place.whole.placed(place.out) if place.out.exists() else {}
         with Build(*place.case.command, "--workers", 2, out=place.out) as build:
             for how in (WORKER, chance.choice((DRIVER, DRIVER, RAYLET))):
-                build.wait_for_commits(place.goal(chance, kills - len(fell)))
+                build.wait_for_commits(place.goal(chance, kills - len(fell), _RAY_UNTIL))
                 time.sleep(chance.uniform(0, 0.02))
                 _kill(build, how, chance)
                 fell += place.fell(how, earlier)
             status = build.end().status
             assert status != 0
     with Build(*place.case.command, "--workers", 2, out=place.out) as build:
-        _ends_well(Done(*build.end()[0:3:2]))
+        ended = build.end()
+        _ends_well(Done(ended.status, ended.err))
     place.check_end()
     return fell
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,9 @@ TINY = ("--dataset", "sample", "--splits", "train", "--samples-per-shard", "4", 
 FIRST, SECOND = "train-000000.json", "train-000001.json"
 
 
-@pytest.fixture(scope="module")
-def disk() -> Iterator[FailingDisk]:
-    with FailingDisk() as disk:
-        yield disk
+@pytest.fixture
+def disk(disks: list[FailingDisk]) -> FailingDisk:
+    return disks[0]
 
 
 @pytest.fixture
