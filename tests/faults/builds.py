@@ -241,7 +241,10 @@ def assert_manifest_holds(out: Path) -> None:
     manifest = out / "manifest.json"
     if not manifest.exists():
         return
-    listed = json.loads(manifest.read_bytes())["files"]
+    try:
+        listed = json.loads(manifest.read_bytes())["files"]
+    except ValueError:
+        raise AssertionError("the manifest is cut off") from None
     found = hashes(out)
     wrong = [name for name, file in listed.items() if found.get(name) != file["sha256"]]
     assert not wrong, f"the manifest lists {wrong}, which are missing or wrong"

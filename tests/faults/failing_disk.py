@@ -1,27 +1,22 @@
 """Builds in forked processes, on a file system that fails, or a machine that stops, at the N-th operation.
 
-``python failing_disk.py`` is a server: it loads everything once, then forks a build for each JSON line that it reads,
-and answers with a line. Operations are those of ``operations.py``, anywhere in the output. Deaths and errors come before
+``python -m tests.faults.failing_disk`` is a server that forks a build for each question. Operations are those of ``operations.py``, anywhere in the output. Deaths and errors come before
 the operation; of a write, after half of it.
 """
 
 import contextlib
 import errno
-import json
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
-from tests.faults.forked import Forked, warm_up
+from tests.faults.forked import Forked, Server, serve
 from tests.faults.mutants import MUTANTS
 from tests.faults.operations import Operation, watch
 
@@ -41,46 +36,21 @@ class Result(NamedTuple):
     operations: int
 
 
-class FailingDisk:
+class FailingDisk(Server):
     """The server as a context manager, and its client."""
 
-    def __enter__(self) -> "FailingDisk":
-        root = Path(__file__).resolve().parents[2]
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.failing_disk"],
-            cwd=root,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        assert self._server.stdin
-        assert self._server.stdout
-        if kind is not None:
-            self._server.kill()
-        self._server.stdin.close()
-        self._server.stdout.close()
-        self._server.wait()
+    def __init__(self) -> None:
+        super().__init__("tests.faults.failing_disk")
 
     def build(self, *arguments: object, out: Path, fault: str = NOTHING, at: int = 0) -> Result:
         """A build in one process, on which ``fault`` falls at its operation number ``at``, counted from 1."""
-        return self._ask(arguments, out, {"fault": fault, "at": at})
+        return Result(*self.ask(arguments=[*map(str, arguments)], out=str(out), fault=fault, at=at))
 
     def trace(self, *arguments: object, out: Path, mutant: str = "") -> tuple[Result, list[Operation]]:
         """An undisturbed build, and its operations in the folder that holds ``out``; by a mutant of the program if told."""
         with tempfile.NamedTemporaryFile() as file:
-            result = self._ask(arguments, out, {"trace": file.name, "mutant": mutant})
-            return result, pickle.load(file)
-
-    def _ask(self, arguments: tuple[object, ...], out: Path, more: dict[str, object]) -> Result:
-        assert self._server.stdin
-        assert self._server.stdout
-        given = list(map(str, arguments))
-        self._server.stdin.write(json.dumps({"arguments": given, "out": str(out), **more}) + "\n")
-        self._server.stdin.flush()
-        return Result(*json.loads(self._server.stdout.readline()))
+            asked = self.ask(arguments=[*map(str, arguments)], out=str(out), trace=file.name, mutant=mutant)
+            return Result(*asked), pickle.load(file)
 
 
 class Disk:
@@ -132,12 +102,6 @@ class _Recorder:
             self._done.append(operation)
 
 
-def _serve() -> None:
-    warm_up()
-    for line in sys.stdin:
-        print(json.dumps(_answer(**json.loads(line))), flush=True)
-
-
 def _answer(
     arguments: list[str], out: str, fault: str = NOTHING, at: int = 0, trace: str = "", mutant: str = ""
 ) -> Result:
@@ -157,10 +121,10 @@ def _answer(
             recorder.install()
             return recorder.save
 
-        done = Forked(tuple(arguments), Path(out), prepare).end()
+        done = Forked(arguments, out, prepare).end()
         count.seek(0)
         return Result(done.status, done.err, int(count.read() or 0))
 
 
 if __name__ == "__main__":
-    _serve()
+    serve(_answer)

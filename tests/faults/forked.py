@@ -1,13 +1,21 @@
-"""Builds in forks of a process that has loaded everything once: they begin within milliseconds."""
+"""Builds in forks of a process that has loaded everything once: they begin within milliseconds.
 
+That process is this one, or a server: a module whose ``serve`` answers each line of JSON with another.
+"""
+
+import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from types import TracebackType
+from typing import Any, NamedTuple, NoReturn
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 Prepare = Callable[[], Callable[[], object] | None]
@@ -29,7 +37,7 @@ class Forked:
         prepare: called in the new process before the build; what it returns, if anything, is called after it.
     """
 
-    def __init__(self, arguments: tuple[str, ...], out: Path, prepare: Prepare = lambda: None) -> None:
+    def __init__(self, arguments: Sequence[str], out: Path | str, prepare: Prepare = lambda: None) -> None:
         self._err = tempfile.TemporaryFile()
         self.pid = os.fork()
         if self.pid == 0:
@@ -72,6 +80,46 @@ class Forked:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
+
+
+class Server:
+    """A server as a context manager, and its client.
+
+    Args:
+        module: of the server.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __enter__(self) -> Any:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", self._module], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        if kind is not None:
+            self._process.kill()
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+    def ask(self, **request: object) -> Any:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+
+def serve(answer: Callable[..., object]) -> None:
+    """Answer until the client has gone."""
+    warm_up()
+    for line in sys.stdin:
+        print(json.dumps(answer(**json.loads(line))), flush=True)
 
 
 def warm_up() -> None:

@@ -34,6 +34,7 @@ class S3Server:
         boto3: Any = importlib.import_module("boto3")  # not there without the test extra
         self._server = subprocess.Popen(
             [sys.executable, __file__],
+            env=os.environ | {"S3_UPLOAD_PART_MIN_SIZE": "1024"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
