@@ -96,7 +96,11 @@ class Build:
 
     def raylet(self) -> int:
         """Ray's server of this node."""
-        return next(process.pid for process in self.processes() if "raylet/raylet " in process.title)
+        return self.process("raylet/raylet ")
+
+    def process(self, title: str) -> int:
+        """The one whose command line holds this text."""
+        return next(process.pid for process in self.processes() if title in process.title)
 
     def some_worker(self, chance: random.Random) -> int:
         """One of those that have a shard in work, as soon as there are any."""
