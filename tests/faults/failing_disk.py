@@ -1,7 +1,7 @@
 """Builds in forked processes, on a file system that fails, or a machine that stops, at the N-th operation.
 
-``python -m tests.faults.failing_disk`` is a server that forks a build for each question. Operations are those of ``operations.py``, anywhere in the output. Deaths and errors come before
-the operation; of a write, after half of it.
+``python -m tests.faults.failing_disk`` is a server that forks a build for each question. Operations are those of
+``operations.py``, anywhere in the output. Deaths and errors come before the operation; of a write, after half of it.
 """
 
 import contextlib

@@ -38,7 +38,7 @@ class Forked:
     """
 
     def __init__(self, arguments: Sequence[str], out: Path | str, prepare: Prepare = lambda: None) -> None:
-        self._err = tempfile.TemporaryFile()
+        self._err = tempfile.TemporaryFile()  # noqa: SIM115  closed by ``end``
         self.pid = os.fork()
         if self.pid == 0:
             self._build([*arguments, "--workers", "0", "--out", str(out), "--quiet"], prepare)

@@ -111,6 +111,8 @@ def in_one_process(place: Place, kills: int, chance: random.Random) -> list[Kill
             break  # the last commit was nearer than the kill
         assert done == (-signal.SIGKILL, ""), done
         fell += place.fell(how, earlier)
+        if place.whole.committed(place.out) == place.whole.shards:
+            break
     _ends_well(Forked(place.case.command, place.out).end())
     place.check_end()
     return fell
@@ -191,7 +193,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.kills", description=__doc__)
     parser.add_argument("--builds", type=int, default=100)
     parser.add_argument("--kills", type=int, default=500, help="in all, between first and last commit")
-    parser.add_argument("--ray", type=int, default=8, help="of the builds, on two Ray workers")
+    parser.add_argument("--ray", type=int, default=8, help="of the builds, the last ones, on two Ray workers")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     chance, start, fell = random.Random(options.seed), time.monotonic(), list[Kill]()
@@ -203,11 +205,13 @@ def main() -> int:
             places[name] = Place(case, Path(folder) / name)
         for number in range(options.builds):
             share = -(-(options.kills - len(fell)) // (options.builds - number))
-            if number < options.ray:
+            if number >= options.builds - options.ray:
                 fell += on_ray(places["Ray"], max(share, 1), chance)
             else:
                 fell += in_one_process(places[chance.choice(list(CASES))], max(share, 1), chance)
-            print(f"build {number + 1}: {len(fell)} kills, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+            print(
+                f"build {number + 1}: {len(fell)} kills, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True
+            )
     print(histogram(fell))
     print(f"\n{len(fell)} SIGKILLs between the first and the last commit of {options.builds} builds, no byte differs")
     print(f"({time.monotonic() - start:.0f} s, seed {options.seed})")

@@ -82,18 +82,20 @@ def watch(root: str, around: Around) -> None:
     def replace(source: Any, target: Any) -> None:
         source, target = os.fspath(source), os.fspath(target)
         if not holds(target):
-            return real["replace"](source, target)
+            real["replace"](source, target)
+            return
         with around(Operation(RENAME, source, to=target), nothing):
-            return real["replace"](source, target)
+            real["replace"](source, target)
 
     def changing(kind: str, there: bool) -> Callable[..., None]:
         def change(path: Any, *more: Any, dir_fd: int | None = None) -> None:
             folder = "" if dir_fd is None else os.readlink(f"/proc/self/fd/{dir_fd}")
             full = os.path.join(folder, os.fspath(path))
             if not holds(full) or os.path.lexists(full) is not there:
-                return real[kind](path, *more, dir_fd=dir_fd)
+                real[kind](path, *more, dir_fd=dir_fd)
+                return
             with around(Operation(kind, full), nothing):
-                return real[kind](path, *more, dir_fd=dir_fd)
+                real[kind](path, *more, dir_fd=dir_fd)
 
         return change
 
@@ -105,6 +107,6 @@ def watch(root: str, around: Around) -> None:
 
     io.open = builtins.open = opened
     os.open, os.fsync = low_open, fsync  # type: ignore[assignment]
-    os.replace = os.rename = replace
+    os.replace = os.rename = replace  # type: ignore[assignment]
     os.unlink = os.remove = changing(UNLINK, True)
     os.rmdir, os.mkdir = changing(RMDIR, True), changing(MKDIR, False)

@@ -1,4 +1,4 @@
-"""Promise: whatever befalls the files of ``.build``, the same command ends right, or refuses in one line; no lie is published."""
+"""Promise: whatever befalls the files of ``.build``, the same command ends right, or refuses in one line."""
 
 import json
 import random

@@ -21,10 +21,10 @@ FAULTS = (KILL, FULL, EIO)
 
 
 def _runs() -> Iterator[object]:
-    """The short form takes every fifth operation at which a new build is killed, and of the rest a sample."""
+    """The short form takes every ninth operation at which a new build is killed, and of the rest a sample."""
     for case in CASES:
         for fault in FAULTS:
-            every = 5 if (case, fault) == ("a new build", KILL) else 29
+            every = 9 if (case, fault) == ("a new build", KILL) else 41
             yield pytest.param(case, fault, every, id=f"{case}, {fault}, every {every}")
             yield pytest.param(case, fault, 1, id=f"{case}, {fault}, every 1", marks=pytest.mark.full)
 

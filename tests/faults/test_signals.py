@@ -8,8 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.builds import JOB, SHARDS, Build, assert_nothing_partial, assert_undisturbed, committed, completes
-from tests.faults.builds import one_line, scratch
+from tests.faults.builds import (
+    JOB,
+    SHARDS,
+    Build,
+    assert_nothing_partial,
+    assert_undisturbed,
+    committed,
+    completes,
+    one_line,
+    scratch,
+)
 
 pytestmark = [pytest.mark.fault, pytest.mark.ray]
 

@@ -90,6 +90,13 @@ class S3Server:
         """Names of everything below a URL."""
         return sorted(self._found(url))
 
+    def copy(self, url: str, to: str) -> None:
+        """Everything below a URL to another one in the same bucket."""
+        bucket, _, prefix = to.removeprefix("s3://").partition("/")
+        for name, each in self._found(url).items():
+            source = {"Bucket": bucket, "Key": each["Key"]}
+            self.client.copy_object(Bucket=bucket, Key=f"{prefix}/{name}", CopySource=source)
+
     def uploads(self, url: str) -> list[str]:
         """Keys below a URL whose upload was begun and not completed."""
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
