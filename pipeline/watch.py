@@ -73,15 +73,19 @@ class Watch:
         self._nobody, self._speak = time.monotonic(), stall  # since when, and after which time to tell it
 
     def given(self, shard: str, here: Progress | None = None) -> None:
-        """A shard is handed out; or it is in work in this process, with its progress."""
+        """A shard is handed out; or it is in work in this process, with its progress, which may be said again."""
         with self._lock:
+            if here and shard in self._shards and self._shards[shard].here is here:
+                return
+            if not self._shards:
+                self._nobody = time.monotonic()
             self._shards[shard] = _Shard(self._stall, here)
 
     def ended(self, shard: str, built: bool = True) -> None:
         """A shard is built; or its worker has failed, which others tell."""
         with self._lock:
             told = self._shards.pop(shard).told
-            self._nobody, self._speak = time.monotonic(), self._stall
+            self._nobody = time.monotonic()
         if told and built:
             self._moving([shard])
 
@@ -121,13 +125,17 @@ class Watch:
             for shard in stalled.values():
                 shard.told = shard.still(now)
                 shard.speak = 2 * shard.told
-            if not self._shards or any(shard.last for shard in self._shards.values()):
+            begun = not self._shards or any(shard.last for shard in self._shards.values())
+            came = begun and self._speak > self._stall  # after its absence was told
+            if begun:
                 self._nobody, self._speak = now, self._stall
             waited, count = now - self._nobody, len(self._shards)
             if waiting := waited >= self._speak:
-                self._speak = 2 * waited
+                self._speak *= 2
         if moving:
             self._moving(moving)
+        elif came:
+            self._say("moving", "goes on: a worker has begun", shards=[])
         if stalled:
             self._stalled(stalled, now)
         if waiting:

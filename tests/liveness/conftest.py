@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 # Python runs it at its start, in drivers, workers and whatever they start. An image acts by what follows its last byte.
-_HOOK = '''
+_HOOK = """
 import ctypes, importlib.abc, importlib.util, os, signal, sys, time
 
 def act(raw):
@@ -17,7 +17,7 @@ def act(raw):
     if b"STUCK" in raw or b"DEAF" in raw:
         while not os.path.exists({release!r}):
             if b"DEAF" in raw:
-                ctypes.PyDLL(None).usleep(300_000)  # PyDLL keeps the interpreter to itself
+                ctypes.PyDLL(None).sleep(20)  # PyDLL keeps the interpreter to itself
             else:
                 time.sleep(0.05)
 
@@ -38,7 +38,7 @@ class Hook(importlib.abc.MetaPathFinder):
         return spec
 
 sys.meta_path.insert(0, Hook())
-'''
+"""
 
 
 @pytest.fixture
