@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline import cluster, runtime
 from pipeline.board import attempt_and_tell
@@ -53,10 +54,26 @@ def _start_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Ray starts as on macOS, on the loopback interface, and without the process that asks the cloud which one it is (for
+    statistics, also where these are off), which takes a second as well."""
+    from ray._private import node, ray_constants
+
+    constants: Any = ray_constants
+    before = constants.ENABLE_RAY_CLUSTER, node.Node.start_api_server
+    constants.ENABLE_RAY_CLUSTER, node.Node.start_api_server = False, lambda *_, **__: None
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER, node.Node.start_api_server = before
+
+
+@contextlib.contextmanager
 def start(workers: int) -> Iterator[Pool]:
     """Start it with so many workers, which stand ready; it ends with the block. Raises PipelineError."""
     package_root = str(Path(__file__).resolve().parent.parent)
     settings = {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_AUTH_MODE": "token",
@@ -67,7 +84,7 @@ def start(workers: int) -> Iterator[Pool]:
     os.environ.update(settings)
     try:
         ray = cluster.import_ray()
-        with _signals_later(), _start_errors():
+        with _signals_later(), _start_errors(), _alone():
             ray.init(
                 address="local",
                 num_cpus=workers,
