@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pipeline import cluster, runtime
 from pipeline.board import attempt_and_tell
@@ -59,13 +59,13 @@ def _alone() -> Iterator[None]:
     statistics, also where these are off), which takes a second as well."""
     from ray._private import node, ray_constants
 
-    constants: Any = ray_constants
-    before = constants.ENABLE_RAY_CLUSTER, node.Node.start_api_server
-    constants.ENABLE_RAY_CLUSTER, node.Node.start_api_server = False, lambda *_, **__: None
+    constants, head = cast(Any, ray_constants), cast(Any, node.Node)
+    before = constants.ENABLE_RAY_CLUSTER, head.start_api_server
+    constants.ENABLE_RAY_CLUSTER, head.start_api_server = False, lambda *_, **__: None
     try:
         yield
     finally:
-        constants.ENABLE_RAY_CLUSTER, node.Node.start_api_server = before
+        constants.ENABLE_RAY_CLUSTER, head.start_api_server = before
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from pipeline import cluster, command, engine, manifest, output
 from pipeline.attempt import Failure
 from pipeline.commit import Record, Reject
 from pipeline.content import Content, geometry_of, resolve
-from pipeline.errors import PipelineError, UsageError, one_line
+from pipeline.errors import PipelineError, UsageError, one_line, redacted
 from pipeline.events import STDERR, Events, rounded
 from pipeline.job import Job
 from pipeline.lock import LostLock
@@ -188,13 +188,13 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
         _check_rejects(in_place + outcome.images, rejects)
 
     def say(event: str, message: str, **fields: Any) -> None:
-        command.tell(one_line(message))
+        command.tell(message)
         events.emit(event, message=message, **fields)
 
     def retry(task: ShardTask, failure: Failure) -> None:
         outcome.retried[task.shard.name] += 1
         command.tell(f"trying again: {one_line(failure.message)}")
-        events.emit("retry", shard=task.shard.name, message=failure.message)
+        events.emit("retry", shard=task.shard.name, message=one_line(failure.message))
 
     def report(progress: Progress) -> None:
         pace.working(progress.images + len(progress.rejects), progress.seconds)
@@ -211,7 +211,7 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
     except engine.ShardError as error:
         if error.details:
             with contextlib.suppress(LostLock):
-                store.put(f"{BUILD}/error.txt", error.details.encode(), tasks[0].run)
+                store.put(f"{BUILD}/error.txt", redacted(error.details).encode(), tasks[0].run)
             raise PipelineError(f"{error}; a fault of this program, its traceback is in {BUILD}/error.txt") from None
         raise
     finally:
