@@ -10,9 +10,9 @@ from pipeline import cluster, isolate, local_ray
 from pipeline.attempt import ATTEMPTS, Failure, attempt
 from pipeline.board import Board
 from pipeline.cluster import Pool
+from pipeline.cuts import rehearse
 from pipeline.errors import PipelineError
 from pipeline.plan import Shard
-from pipeline.variants import rehearse
 from pipeline.watch import Watch
 from pipeline.work import Progress, ShardTask
 

@@ -14,8 +14,8 @@ from typing import Any, cast
 from pipeline import cluster, runtime
 from pipeline.board import attempt_and_tell
 from pipeline.cluster import Pool
+from pipeline.cuts import rehearse
 from pipeline.errors import PipelineError
-from pipeline.variants import rehearse
 
 _OBJECT_STORE = 80 * 2**20  # bytes; only records pass through it
 
