@@ -73,6 +73,7 @@ def _parser() -> Parser:
     )
     target.add_argument("--config", metavar="FILE", help="job file, its section metadata.job; flags win over it")
     target.add_argument("--max-rejects", metavar="N", help="unreadable images that are no failure (default 0)")
+    target.add_argument("--stall", metavar="N", help="seconds without progress to tell of (default 120; 0: never)")
     target.add_argument(
         "--log-json",
         nargs="?",
