@@ -96,7 +96,7 @@ def collect(output: Output, labels: Mapping[str, Sequence[int]]) -> Facts:
             tuple(Counter(one_line(line["reason"]) for line in rejects).most_common()),
             _work(output.root / BUILD / "runs.jsonl"),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise PipelineError(
             f"{output.root / NAME} is damaged ({type(error).__name__}: {one_line(error)}); copy or build the output again"
         ) from None
@@ -133,7 +133,7 @@ def _work(path: Path) -> tuple[Work, ...] | None:
     found = []
     for line in path.read_bytes().splitlines() if path.stat().st_size <= _MAX_BYTES else ():
         # A log: a line that was torn by a crash is no reason to show nothing.
-        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
             run = json.loads(line)
             if run["event"] == "finished" and run["images"]:
                 seconds = {stage: float(run["seconds"][stage]) for stage in STAGES}
