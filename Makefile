@@ -6,7 +6,7 @@ READY = $(VENV)/.ready
 # Clients that the tests run, which declare a torchvision that has no CPU build; what they do here needs none.
 WITHOUT_TORCHVISION = timm==1.0.31 torchattacks==3.5.1
 
-.PHONY: demo test test-full lint bench clean
+.PHONY: demo test test-full fuzz lint bench clean
 
 demo: $(READY)  ## the main job on the embedded sample, then its proof
 	$(BIN)/python -m pipeline.build --dataset sample --ranks 3,5,10 --components low,high,full --out out/sample
@@ -20,6 +20,9 @@ test: $(READY)  ## all tests in their short form; those of clusters apart, as Ra
 test-full: $(READY)  ## the long forms: every lossless image at hand, every kill
 	$(BIN)/python -m pytest -q -s -m full --ignore tests/cluster
 	$(BIN)/python -m pytest -q -s -m full tests/cluster
+
+fuzz: $(READY)  ## MINUTES of coverage-guided fuzzing for each of PARSERS (default: all)
+	$(BIN)/python -m tests.fuzz $(PARSERS) --minutes $(or $(MINUTES),10)
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check pipeline tests bench jobs examples docs

@@ -108,9 +108,12 @@ def _variant(name: str, described: Mapping[str, Any]) -> VariantFacts:
     digest = hashlib.sha256(b"".join(bytes.fromhex(shard["sha256"]) for shard in shards))
     samples, subpixels = (int(sum(split[key] for split in splits)) for key in ("samples", "subpixels"))
     weights = [split["subpixels"] / max(1, subpixels) for split in splits]
-    mean = np.sum([w * np.array(split["mean"]) for w, split in zip(weights, splits, strict=True)], axis=0)
-    squares = [np.square(split["std"]) + np.square(split["mean"]) for split in splits]
-    square = np.sum([w * each for w, each in zip(weights, squares, strict=True)], axis=0)
+    with np.errstate(all="ignore"):  # JSON has numbers that are none
+        mean = np.sum([w * np.array(split["mean"]) for w, split in zip(weights, splits, strict=True)], axis=0)
+        squares = [np.square(split["std"]) + np.square(split["mean"]) for split in splits]
+        square = np.sum([w * each for w, each in zip(weights, squares, strict=True)], axis=0)
+    if not (np.isfinite(mean).all() and np.isfinite(square).all()):
+        raise ValueError(f"mean or std of {name} is not finite")
     cut = described["component"] != "full" and described["form"] == "png"
     return VariantFacts(
         name=name,

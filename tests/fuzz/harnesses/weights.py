@@ -37,7 +37,7 @@ def seeds() -> Iterator[bytes]:
 
 def parse(data: bytes) -> None:
     path = folder() / checkpoint.NAME
-    path.write_bytes(data if data[:2] == b"PK" or data[:6] == _LEGACY else _packed(data))
+    path.write_bytes(data if data[:2] == b"PK" or data[:6] == _LEGACY else packed(data))
     try:
         weights = read_weights(path)
         assert all(isinstance(tensor, torch.Tensor) for tensor in weights.state.values())
@@ -47,7 +47,8 @@ def parse(data: bytes) -> None:
     checkpoint.load(folder(), {"seed": 1})
 
 
-def _packed(pickled: bytes) -> bytes:
+def packed(pickled: bytes) -> bytes:
+    """A file of ``torch.save`` with this pickle."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         for name, content in {"data.pkl": pickled, "byteorder": b"little", "version": b"3\n"}.items():
