@@ -9,9 +9,10 @@ import numpy as np
 
 from bench import inputs
 from pipeline import svd
+from pipeline.cuts import cut
 from pipeline.geometry import Geometry
 from pipeline.sources.images import decode_image
-from pipeline.variants import Variant, cut
+from pipeline.variants import Variant
 
 IMAGES = 10  # as many as the paper took
 SIDE = 224

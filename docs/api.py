@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pipeline
-from pipeline import data, ranked, svd, variants
+from pipeline import cuts, data, ranked, svd, variants
 
 TARGET = Path(__file__).parent / "api.md"
 HEAD = "# Public API\n\nMade by `python docs/api.py` from the docstrings; do not edit.\n"
@@ -16,7 +16,8 @@ PARTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "pipeline.ranked": (ranked, ("RankedImage",)),
     "pipeline.data": (data, tuple(data.__all__)),
     "pipeline.svd": (svd, ("Decomposition", "Truncation", "decompose", "truncate", "factors")),
-    "pipeline.variants": (variants, ("Variant", "Cut", "Statistics", "cut")),
+    "pipeline.variants": (variants, ("Variant",)),
+    "pipeline.cuts": (cuts, ("Cut", "Statistics", "cut")),
 }
 
 

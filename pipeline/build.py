@@ -39,6 +39,14 @@ def _parser() -> Parser:
     source.add_argument("--limit", metavar="N", help="only the first N output positions of each split")
     cuts = parser.add_argument_group("how")
     cuts.add_argument("--ranks", metavar="LIST", help="as in 3,5,10,20: how many singular values low-rank images keep")
+    cuts.add_argument(
+        "--bands", metavar="LIST", help="as in 50:100: also images of the singular values 51 to 100 alone"
+    )
+    cuts.add_argument(
+        "--radii",
+        metavar="LIST",
+        help="as in 4,8: also images cut at radii of Fourier frequencies, low-pass and high-pass",
+    )
     cuts.add_argument("--components", metavar="LIST", help="of low, high, full (the untouched image); default low,high")
     cuts.add_argument(
         "--resize",

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
+from pipeline.cuts import Statistics
 from pipeline.plan import Shard
 from pipeline.store import BUILD, FileProof, Reading
-from pipeline.variants import Statistics
 
 RECORDS = f"{BUILD}/records"
 _LARGEST = 1 << 63  # what NumPy takes

@@ -47,10 +47,10 @@ def _low(rounded: Any, stored: Any) -> int:
     return clipped
 
 
-def _high(pixels: Any, rounded: Any, offset: int, stored: Any) -> int:
+def _difference(whole: Any, part: Any, offset: int, stored: Any) -> int:
     clipped = 0
-    for i in range(rounded.size):
-        unclipped = np.int16(np.int16(pixels[i]) - rounded[i] + np.int16(offset))
+    for i in range(part.size):
+        unclipped = np.int16(np.int16(whole[i]) - part[i] + np.int16(offset))
         level = min(max(unclipped, np.int16(0)), np.int16(255))
         stored[i] = np.uint8(level)
         clipped += level != unclipped
@@ -72,4 +72,4 @@ def _moments(stored: Any, sums: Any, squares: Any) -> None:
 
 # Nothing is NaN or infinite, and the sign of zero does not matter: said, so that the search for the maximum is vectorised.
 round_planes = compiled(_round, fastmath={"nnan", "ninf", "nsz"})
-ties, low, high, moments = compiled(_ties), compiled(_low), compiled(_high), compiled(_moments)
+ties, low, difference, moments = compiled(_ties), compiled(_low), compiled(_difference), compiled(_moments)

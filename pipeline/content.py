@@ -98,9 +98,16 @@ def resolve(job: Job, index: SourceIndex, default_order: str, geometry: Geometry
     largest = (
         f"{shapes.shape[0]} x {shapes.shape[1]} images" if shapes.shape else f"images of up to {shapes.side} pixels"
     )
-    rank = max([variant.rank for variant in job.variants] + [job.factors.rank if job.factors else 0])
-    if rank >= shapes.side:
-        raise UsageError(f"ranks: {rank} is too large for {largest}; a rank must be from 1 to {shapes.side - 1}")
+    for variant in (variant for variant in job.variants if variant.rank >= shapes.side):
+        given = f"bands: {variant.above}:{variant.rank}" if variant.above else f"ranks: {variant.rank}"
+        raise UsageError(f"{given} is too large for {largest}; a rank must be from 1 to {shapes.side - 1}")
+    if job.factors and job.factors.rank >= shapes.side:
+        raise UsageError(f"factors: rank {job.factors.rank} is too large for {largest}")
+    radius = max(variant.radius for variant in job.variants)
+    if radius > shapes.radius:
+        raise UsageError(
+            f"radii: {radius} keeps every frequency of {largest}; a radius must be from 1 to {shapes.radius}"
+        )
     if job.factors and shapes.shape is None:
         raise UsageError("factors: are kept of images of one size only; give them one with --resize and --crop")
     for split in job.splits or ():

@@ -16,9 +16,9 @@ from typing import Any
 from pipeline import cluster, runtime
 from pipeline.attempt import ATTEMPTS, Failure, attempt
 from pipeline.cluster import Pool
+from pipeline.cuts import rehearse
 from pipeline.errors import PipelineError
 from pipeline.plan import Shard
-from pipeline.variants import rehearse
 from pipeline.work import Progress, ShardTask
 
 # Tasks handed to Ray beyond those that run, for each worker: enough that none waits for the driver.

@@ -65,13 +65,10 @@ class Job:
         given.pop("device", None)
         dataset = given.pop("dataset", "sample")
         name = given.pop("name", dataset)
-        components = given.pop("components", ("low", "high"))
-        ranks = given.pop("ranks", ())
-        if not ranks and (components != ("full",) or options.get("factors")):
-            raise UsageError("ranks: none given; say which to cut at, as in --ranks 3,5,10,20")
-        exact, dtype = given.pop("exact", False), given.pop("factors", None)
-        if exact and components == ("full",):
-            raise UsageError("exact: goes with the components low or high; full is the untouched image already")
+        cuts, ranks = _cuts(given)
+        dtype = given.pop("factors", None)
+        if dtype and not ranks:
+            raise UsageError("factors: are kept up to the largest rank; say which, as in --ranks 3,5,10,20")
         out = given.pop("out", Path("out") / name)
         factors = Factors(max(ranks), dtype) if dtype else None
         fields = {key.replace("-", "_"): value for key, value in given.items()}
@@ -79,8 +76,20 @@ class Job:
             raise UsageError(
                 "workers: 0 builds in this process, which does not go with --address; leave one of them out"
             )
-        cuts = variants(ranks, components, exact)
         return cls(dataset=dataset, name=name, out=out, variants=cuts, factors=factors, **fields)
+
+
+def _cuts(given: dict[str, Any]) -> tuple[tuple[Variant, ...], tuple[int, ...]]:
+    """The variants that options ask for, which are taken away from them, and the ranks. Raises UsageError."""
+    components, ranks, bands, radii, exact = (
+        given.pop(key, None) for key in ("components", "ranks", "bands", "radii", "exact")
+    )
+    if not (ranks or radii) and (not bands if components is None else components != ("full",)):
+        raise UsageError("ranks: none given; say which to cut at, as in --ranks 3,5,10,20")
+    for key, useless in (("radii", radii), ("exact", exact and not bands)):
+        if useless and components == ("full",):
+            raise UsageError(f"{key}: goes with the components low or high; full is the untouched image already")
+    return variants(ranks or (), components or ("low", "high"), bool(exact), bands or (), radii or ()), ranks or ()
 
 
 def _text(key: str, value: Any) -> str:
@@ -148,6 +157,20 @@ def _ranks(key: str, value: Any) -> tuple[int, ...]:
     ranks = sorted(_integer(1)(key, text) for text in _items(key, value))
     _items(key, list(ranks))  # 3 and 03 are the same rank
     return tuple(ranks)
+
+
+def _bands(key: str, value: Any) -> tuple[tuple[int, int], ...]:
+    """Pairs of ranks. Ray's launcher reads a 3:10 that is not quoted as 190, as YAML 1.1 has it."""
+    bands = []
+    for text in _items(key, value):
+        match = re.fullmatch(r"([0-9]{1,6}):([0-9]{1,6})", text)
+        if not match or not 0 < int(match[1]) < int(match[2]):
+            raise UsageError(
+                f"{key}: {text!r} is no band; write a smaller and a larger rank, as in 50:100 (quoted in a job file)"
+            )
+        bands.append((int(match[1]), int(match[2])))
+    _items(key, [f"{lower}:{upper}" for lower, upper in bands])  # 3:5 and 03:5 are the same band
+    return tuple(sorted(bands))
 
 
 def _components(key: str, value: Any) -> tuple[str, ...]:
@@ -229,6 +252,8 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "data-dir": _path,
     "name": _name,
     "ranks": _ranks,
+    "bands": _bands,
+    "radii": _ranks,
     "components": _components,
     "label-key": _text,
     "classes": _path,

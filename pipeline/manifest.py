@@ -13,9 +13,10 @@ from typing import Any
 from pipeline import factors, png, spectra
 from pipeline.commit import Record, VariantProof
 from pipeline.content import FORMAT, NUMERICS, Content
+from pipeline.cuts import FINE, Statistics
 from pipeline.errors import PipelineError
 from pipeline.plan import Plan, Shard, folder, key
-from pipeline.variants import FINE, OFFSET, Statistics, Variant
+from pipeline.variants import OFFSET, Variant
 
 NAME = "manifest.json"
 REJECTS = "rejects.jsonl"
@@ -52,21 +53,33 @@ def describe(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, Any]:
             "samples_per_shard": content.samples_per_shard,
         },
         "image": _image(content),
-        "numerics": {
-            "contract": NUMERICS,
-            "low": "clip(rint(255 A_k), 0, 255)",
-            "high": f"clip(X - rint(255 A_k) + {OFFSET}, 0, 255)",
-            "high_offset": OFFSET,
-            "high_scale": "1/255",
-            "exact_low": "A_k, float32",
-            "exact_high": "X / 255 - A_k, float32, no offset",
-        },
+        "numerics": _numerics(content),
         "versions": _versions(records.values()),
         "classes": index.classes,
         "splits": splits,
         "factors": _factors(content),
         "variants": {variant.name: _variant(plan, records, variant) for variant in content.variants},
     }
+
+
+def _numerics(content: Content) -> dict[str, Any]:
+    """What the pixels of each component are; those of bands and frequencies only where there are any."""
+    formulas: dict[str, Any] = {
+        "contract": NUMERICS,
+        "low": "clip(rint(255 A_k), 0, 255)",
+        "high": f"clip(X - rint(255 A_k) + {OFFSET}, 0, 255)",
+        "high_offset": OFFSET,
+        "high_scale": "1/255",
+        "exact_low": "A_k, float32",
+        "exact_high": "X / 255 - A_k, float32, no offset",
+    }
+    further = {
+        "band": f"clip(rint(255 A_b) - rint(255 A_a) + {OFFSET}, 0, 255)",
+        "lowpass": "clip(rint(255 F_r), 0, 255), F_r of the frequencies u^2 + v^2 <= r^2",
+        "highpass": f"clip(X - rint(255 F_r) + {OFFSET}, 0, 255)",
+    }
+    components = {variant.component for variant in content.variants}
+    return formulas | {name: formula for name, formula in further.items() if name in components}
 
 
 def _image(content: Content) -> dict[str, Any]:
@@ -127,6 +140,10 @@ def _variant(plan: Plan, records: Mapping[Shard, Record], variant: Variant) -> d
         "form": variant.form,
         "folder": folder(plan.content, variant),
     }
+    if variant.above:
+        described["above"] = variant.above
+    if variant.radius:
+        described["radius"] = variant.radius
     if variant.rank:
         described["rank"] = variant.rank
         described["relative_rank"] = variant.rank / min(plan.content.shape) if plan.content.shape else None

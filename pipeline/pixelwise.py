@@ -38,13 +38,13 @@ def low(rounded: Array, xp: ModuleType = np) -> tuple[Array, int]:
     return _clipped(rounded, xp)
 
 
-def high(pixels: Array, rounded: Array, offset: int, xp: ModuleType = np) -> tuple[Array, int]:
-    """clip(X - R + offset, 0, 255) of uint8 X and int16 R as uint8, and how many pixels were clipped."""
+def difference(whole: Array, part: Array, offset: int, xp: ModuleType = np) -> tuple[Array, int]:
+    """clip(W - P + offset, 0, 255) of uint8 or int16 W and int16 P as uint8, and how many pixels were clipped."""
     if xp is np:
-        stored = np.empty(rounded.shape, np.uint8)
-        clipped = compiled.high(_rows(pixels, 1)[0], rounded.reshape(-1), offset, stored.reshape(-1))
+        stored = np.empty(part.shape, np.uint8)
+        clipped = compiled.difference(_rows(whole, 1)[0], part.reshape(-1), offset, stored.reshape(-1))
         return stored, int(clipped)
-    return _clipped(pixels.astype(xp.int16) - rounded + offset, xp)
+    return _clipped(whole.astype(xp.int32) - part + offset, xp)
 
 
 def _clipped(levels: Array, xp: ModuleType) -> tuple[Array, int]:

@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image
 
 from pipeline import svd
+from pipeline.cuts import cut
 from pipeline.errors import PipelineError, Undecodable, UsageError, one_line
 from pipeline.gallery import Row, Sheet, Tile, draw
 from pipeline.geometry import MAX_SIDE, Geometry
 from pipeline.sources.images import decode_image
-from pipeline.variants import Variant, cut
+from pipeline.variants import Variant
 
 RANKS = (1, 5, 10, 20, 50)
 SIDE = 512

@@ -1,6 +1,7 @@
 """How large the images of a source are, read from their headers where they differ."""
 
 import contextlib
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,12 @@ class Shapes:
 
     shape: tuple[int, int] | None
     side: int
+
+    @property
+    def radius(self) -> int:
+        """The largest radius of a disc of frequencies that does not hold all of an image's."""
+        height, width = self.shape or (self.side, self.side)
+        return math.isqrt((height // 2) ** 2 + (width // 2) ** 2 - 1)
 
 
 def shapes_of(source: Source, index: SourceIndex, geometry: Geometry) -> Shapes:

@@ -12,11 +12,12 @@ import numpy as np
 
 from pipeline import factors, npy, png, runtime, svd
 from pipeline.commit import Reject
+from pipeline.cuts import Cut, Statistics, cut, join
 from pipeline.errors import PipelineError, Undecodable
 from pipeline.plan import key
 from pipeline.shards import Heads, heads
 from pipeline.sources.index import Entry, Picture
-from pipeline.variants import Cut, Statistics, Variant, cut, join
+from pipeline.variants import Variant
 from pipeline.work import Progress, ShardTask
 
 T = TypeVar("T")
@@ -191,4 +192,4 @@ def _encoded(batch: Batch, groups: list[Group], wanted: tuple[Variant, ...]) -> 
 def _encode(variant: Variant, pixels: np.ndarray) -> list[bytes]:
     if variant.exact:
         return npy.encode(pixels)
-    return png.encode(pixels, png.NONE if variant.component == "high" else png.AVERAGE)
+    return png.encode(pixels, png.NONE if variant.signed else png.AVERAGE)

@@ -76,10 +76,9 @@ def _next(job: Job) -> str:
 
 
 def _numerics(manifest: dict[str, Any]) -> str:
-    by_rank = {variant["rank"]: variant for variant in manifest["variants"].values() if "rank" in variant}
-    splits = [
-        split for variant in by_rank.values() for split in variant["splits"].values()
-    ]  # low and high share planes
+    cuts = [variant for variant in manifest["variants"].values() if variant["component"] != "full"]
+    planes = {tuple(variant.get(of, 0) for of in ("rank", "above", "radius")): variant for variant in cuts}
+    splits = [split for variant in planes.values() for split in variant["splits"].values()]  # low and high share theirs
     sums = {
         name: sum(split[name] for split in splits) for name in ("near_ties", "degenerate_planes", "recomputed_planes")
     }

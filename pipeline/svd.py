@@ -74,6 +74,11 @@ class Truncation(NamedTuple):
     deficient: int
     recomputed: int
 
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """The last four."""
+        return self.ties, self.degenerate, self.deficient, self.recomputed
+
 
 def decompose(pixels: Array, count: int | None = None, xp: ModuleType = np) -> Decomposition:
     """Singular values and vectors of every plane (paper eq. 1).
@@ -143,13 +148,13 @@ def truncate(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> Trunc
     degenerate = last - following <= GAP * first
     rounded, margin = pixelwise.round_planes(cut, xp)
     doubtful = _doubtful(first, last, following) | (margin < EXACT_TIE)
-    recomputed = np.flatnonzero(_to_host(doubtful))
+    recomputed = np.flatnonzero(to_host(doubtful))
     for plane in recomputed:
-        exact, degenerate[plane] = _lapack(_to_host(planes[plane]), rank)
+        exact, degenerate[plane] = _lapack(to_host(planes[plane]), rank)
         cut[plane] = xp.asarray(exact)
         one = slice(plane, plane + 1)
         rounded[one], margin[one] = pixelwise.round_planes(cut[one], xp)
-    near = np.flatnonzero(_to_host(margin < TIE))
+    near = np.flatnonzero(to_host(margin < TIE))
     ties = sum(pixelwise.ties(cut[plane], rounded[plane], TIE, xp) for plane in near)
     return Truncation(cut, rounded, ties, int(degenerate.sum()), int((following == 0).sum()), len(recomputed))
 
@@ -182,8 +187,8 @@ def factors(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> tuple[
     following = xp.concatenate([values, xp.zeros_like(values[:, :1])], axis=1)[:, 1 : rank + 1]
     error = _error(values[:, :1], values[:, :rank], following) > FACTORS_ERROR
     doubtful = (error & (following > NEGLIGIBLE)).any(axis=1)
-    for plane in np.flatnonzero(_to_host(doubtful)):
-        u, s, v = np.linalg.svd(_to_host(planes[plane]), full_matrices=False)
+    for plane in np.flatnonzero(to_host(doubtful)):
+        u, s, v = np.linalg.svd(to_host(planes[plane]), full_matrices=False)
         left[plane], sigma[plane], right[plane] = (xp.asarray(part) for part in (u[:, :rank], s[:rank], v[:rank].T))
     return left, sigma / 255, right
 
@@ -207,6 +212,7 @@ def _lapack(plane: np.ndarray, rank: int) -> tuple[np.ndarray, bool]:
     return cut, bool(values[rank - 1] - values[rank] <= GAP * values[0])
 
 
-def _to_host(array: Array) -> np.ndarray:
+def to_host(array: Array) -> np.ndarray:
+    """An array in the host's memory."""
     on_host: np.ndarray = array.get() if hasattr(array, "get") else array
     return on_host

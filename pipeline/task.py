@@ -11,11 +11,12 @@ from pathlib import Path
 
 from pipeline import spectra
 from pipeline.commit import Record, VariantProof, record_name
+from pipeline.cuts import Statistics
 from pipeline.rows import RowWriter
 from pipeline.shards import ShardWriter
 from pipeline.stages import Executor, encode_batches, in_turn
 from pipeline.store import FileProof, open_store
-from pipeline.variants import Statistics, Variant
+from pipeline.variants import Variant
 from pipeline.work import Progress, ShardTask
 
 

@@ -1,5 +1,6 @@
 """Promises of the job: every option is checked on its own, in one line that says what is allowed."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +242,44 @@ def test_a_job_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_job_file(tmp_path / "none.yaml")
     with pytest.raises(UsageError, match=r"config .*: Is a directory"):
         read_job_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"bands": "3:10"}, ["band3-10"]),
+        ({"bands": ["3:10", "1:2"], "components": "full"}, ["band1-2", "band3-10", "full"]),
+        ({"radii": "8,4"}, ["lowpass4", "lowpass8", "highpass4", "highpass8"]),
+        ({"radii": "4", "components": "high"}, ["highpass4"]),
+        ({"radii": "4", "ranks": "3", "components": "low", "bands": "3:5"}, ["rank3", "band3-5", "lowpass4"]),
+        ({"bands": "3:10", "exact": True}, ["band3-10", "band3-10-exact"]),
+    ],
+)
+def test_bands_and_radii_stand_alone_or_beside_ranks(options: dict[str, object], names: list[str]) -> None:
+    assert [variant.name for variant in Job.parse(options).variants] == names
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"bands": "3"},
+            "bands: '3' is no band; write a smaller and a larger rank, as in 50:100 (quoted in a job file)",
+        ),
+        ({"bands": "10:3"}, "bands: '10:3' is no band"),
+        ({"bands": "0:3"}, "bands: '0:3' is no band"),
+        ({"bands": "3:5,03:5"}, "bands: 3:5 is given twice"),
+        ({"bands": 190}, "bands: '190' is no band"),
+        ({"radii": "0"}, "radii: 0 is too small, the least is 1"),
+        ({"radii": "2.5"}, "radii: '2.5' is not a whole number"),
+        ({"radii": "4", "components": "full"}, "radii: goes with the components low or high"),
+        ({"bands": "3:5", "components": "low"}, "ranks: none given"),
+        (
+            {"bands": "3:5", "factors": True},
+            "factors: are kept up to the largest rank; say which, as in --ranks 3,5,10,20",
+        ),
+    ],
+)
+def test_a_wrong_band_or_radius_is_told_with_what_is_allowed(options: dict[str, object], line: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(line)):
+        Job.parse(options)

@@ -54,8 +54,8 @@ def test_clipping(data: st.DataObject) -> None:
     # the residual of a cut stays within what int16 holds, as the cut is near the image
     near = (pixels.astype(np.int16) + rounded % 600 - 300).astype(np.int16)
     for laid in (pixels, np.asfortranarray(pixels)):
-        high = pixelwise.high(laid, near, 128)
-        same(high, pixelwise.high(laid, near, 128, GENERIC))
+        high = pixelwise.difference(laid, near, 128)
+        same(high, pixelwise.difference(laid, near, 128, GENERIC))
         unclipped = pixels.astype(int) - near + 128
         np.testing.assert_array_equal(high[0], unclipped.clip(0, 255))
         assert high[1] == ((unclipped < 0) | (unclipped > 255)).sum()

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline import svd
-from pipeline.variants import Variant, cut, variants
+from pipeline.cuts import cut
+from pipeline.variants import Variant, variants
 
 RANKS = (1, 3, 5, 10, 20, 31)
 TIE = 1e-5  # grey levels

@@ -1,12 +1,15 @@
 """Promises of the cuts: their names, their bytes, and what is counted of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import svd
-from pipeline.variants import Statistics, Variant, canonical, cut, variants
+from pipeline.cuts import Statistics, cut
+from pipeline.variants import Variant, canonical, variants
 
 
 def photo(seed: int = 0, count: int = 5) -> np.ndarray:
@@ -120,3 +123,67 @@ def test_statistics_add_up_over_batches() -> None:
     for variant in wanted:
         assert first[variant] + second[variant] == whole[variant]
         assert whole[variant] + Statistics() == whole[variant]
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [
+        (Variant("band", 100, above=50), "band50-100"),
+        (Variant("band", 100, True, 50), "band50-100-exact"),
+        (Variant("lowpass", radius=8), "lowpass8"),
+        (Variant("highpass", exact=True, radius=12), "highpass12-exact"),
+    ],
+)
+def test_bands_and_frequencies_have_names_of_their_own(variant: Variant, name: str) -> None:
+    assert variant.name == name
+    assert Variant.parse(name) == variant
+
+
+@pytest.mark.parametrize(
+    "name", ["band5", "band5-5", "band9-3", "band0-3", "band3-04", "lowpass", "lowpass0", "highpass3-5"]
+)
+def test_no_band_is_empty_and_no_radius_zero(name: str) -> None:
+    with pytest.raises(ValueError, match="is no variant"):
+        Variant.parse(name)
+
+
+def test_components_choose_the_passes_but_not_the_bands() -> None:
+    names = [v.name for v in variants((3,), ("low", "full"), bands=((3, 9), (1, 4)), radii=(4, 2))]
+    assert names == ["rank3", "band1-4", "band3-9", "lowpass2", "lowpass4", "full"]
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(1, 4), (4, 15), (2, 16), (16, 20)])
+def test_a_band_is_the_difference_of_its_ends(lower: int, upper: int) -> None:
+    """Also beyond the image's 16 singular values, as images of their own sizes have it."""
+    pixels = photo()
+    band = Variant("band", upper, above=lower)
+    found = cut(pixels, svd.decompose(planes(pixels)), (band, replace(band, exact=True)))
+    ends = [unclipped(pixels, min(rank, 16)) for rank in (upper, lower)]
+    unbounded = ends[0] - ends[1] + 128
+    np.testing.assert_array_equal(found[band].pixels, np.clip(unbounded, 0, 255))
+    assert found[band].statistics.clipped == np.count_nonzero((unbounded < 0) | (unbounded > 255))
+    left, sigma, right = np.linalg.svd(pixels / 255, full_matrices=False)
+    exact = (left[..., lower:upper] * sigma[..., None, lower:upper]) @ right[..., lower:upper, :]
+    np.testing.assert_allclose(found[replace(band, exact=True)].pixels, exact, atol=1e-6)
+
+
+def test_low_band_and_high_add_up_to_the_image_where_none_clips() -> None:
+    pixels = photo()
+    parts = (Variant("low", 2), Variant("band", 9, above=2), Variant("high", 9))
+    low, band, high = (one.pixels.astype(int) for one in cut(pixels, svd.decompose(planes(pixels)), parts).values())
+    inside = np.logical_and.reduce([(part > 0) & (part < 255) for part in (low, band, high)])
+    assert inside.mean() > 0.5
+    np.testing.assert_array_equal((low + band + high - 256)[inside], pixels[inside])
+
+
+@pytest.mark.parametrize("radius", [1, 5, 9])
+def test_passes_are_clipped_rounded_and_the_rest_around_128(radius: int) -> None:
+    pixels = photo()
+    wanted = variants((), ("low", "high"), exact=True, radii=(radius,))
+    found = {v.name: one.pixels for v, one in cut(pixels, svd.decompose(planes(pixels), 0), wanted).items()}
+    v, u = np.fft.fftfreq(16, 1 / 16), np.fft.fftfreq(20, 1 / 20)
+    kept = np.fft.ifft2(np.fft.fft2(pixels) * (v[:, None] ** 2 + u**2 <= radius**2)).real
+    np.testing.assert_array_equal(found[f"lowpass{radius}"], np.clip(np.rint(kept), 0, 255))
+    np.testing.assert_array_equal(found[f"highpass{radius}"], np.clip(pixels - np.rint(kept) + 128, 0, 255))
+    np.testing.assert_allclose(found[f"lowpass{radius}-exact"], kept / 255, atol=1e-6)
+    np.testing.assert_allclose(found[f"highpass{radius}-exact"], (pixels - kept) / 255, atol=1e-6)

@@ -14,11 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.errors import PipelineError, UsageError, nearest, one_line
+from pipeline.variants import SIGNED
 
 NAME = "manifest.json"
 BUILD = ".build"
 FORMAT = 1
 FORMS = ("png", "npy")
+_SIZES = ("rank", "above", "radius")
 # Names of a split that is not trained on: the first that exists answers to all of them.
 HELD_OUT = ("validation", "val", "test")
 _LARGEST = 1 << 63  # what NumPy and file systems take
@@ -44,8 +46,9 @@ class Part:
 
     Attributes:
         split: the split's name in the output, also where an alias was asked for.
-        component: ``low``, ``high`` or ``full``.
-        rank: 0 for ``full``.
+        component: ``low``, ``high``, ``band``, ``lowpass``, ``highpass`` or ``full``.
+        rank: of a band, its upper end; 0 for none.
+        above, radius: the lower end of a band, and the radius of frequencies that were cut; 0 for none.
         form: of its images, ``png`` (8-bit RGB) or ``npy`` (float32 (h, w, 3)).
         shape: (height, width) of every image, pixels; None where they differ.
         classes: names, position = label.
@@ -57,11 +60,18 @@ class Part:
     split: str
     component: str
     rank: int
+    above: int
+    radius: int
     form: str
     shape: tuple[int, int] | None
     classes: tuple[str, ...]
     shards: tuple[Shard, ...]
     labels: Path | None
+
+    @property
+    def signed(self) -> bool:
+        """Whether grey level 128 of its PNG images stands for nothing."""
+        return self.component in SIGNED
 
     @property
     def samples(self) -> int:
@@ -121,7 +131,7 @@ class Output:
             variant=variant,
             split=split,
             component=_get(described, "component", str, where),
-            rank=_get(described, "rank", int, where) if "rank" in described else 0,
+            **{size: _get(described, size, int, where) if size in described else 0 for size in _SIZES},
             form=form,
             shape=self.shape,
             classes=self.classes,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-# Grey level that stands for 0 in high-rank-only images (docs/numerics.md).
-OFFSET = 128
+from pipeline.variants import OFFSET
+
 MAX_PIXELS = 1 << 26  # of an image: bounds what a hostile output can make us decode
 _HEAD = 128  # bytes of an npy header of this dtype and number of dimensions, padding included
 
@@ -80,8 +80,8 @@ def to_tensor(image: Any) -> Any:
 def decode_high(pixels: Any) -> Any:
     """The signed residual X - A_k of stored high-rank-only pixels, in the units of the image in [0, 1]: -128/255 to 127/255.
 
-    High-rank-only images are stored with an offset of 128 grey levels, the same for every image. The variants that end in
-    ``-exact`` have none: they are signed as they are.
+    High-rank-only images, bands and high-pass images are stored with an offset of 128 grey levels, the same for every
+    image. The variants that end in ``-exact`` have none: they are signed as they are.
 
     Args:
         pixels: grey levels 0..255 as uint8 array, uint8 tensor or PIL image, or the same divided by 255 as float array or

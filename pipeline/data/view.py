@@ -12,9 +12,9 @@ from PIL import Image
 
 from pipeline.data.dataset import RankDataset, Transform
 from pipeline.data.output import Output, open_output
-from pipeline.data.pixels import OFFSET
 from pipeline.data.triplets import Triplets
 from pipeline.errors import PipelineError, UsageError, nearest
+from pipeline.variants import OFFSET
 
 COMPONENTS = ("low", "high")
 FORMS = ("png", "npy")

@@ -12,6 +12,9 @@ import yaml
 
 from pipeline.errors import one_line
 from pipeline.metadata import labels, timm
+from pipeline.variants import PASSES, SIGNED
+
+_SIGNED = {"high": "high-rank-only images", "band": "bands", "highpass": "high-pass images"}
 
 
 def files(manifest: dict[str, Any]) -> dict[str, bytes]:
@@ -93,18 +96,25 @@ def _text(manifest: dict[str, Any], names: list[str], at_root: bool) -> str:
     size = "each image at its own size"
     if image["height"] is not None and image["width"] is not None:
         size = f"{image['height']} x {image['width']} pixels"
+    chosen = [manifest["variants"][name] for name in names]
     parts.append(
         f"Made from {source['title']} ({size}). Every colour channel X of every image "
         "was decomposed once, X = U S V^T; `rankK` keeps the K largest singular values, `highrankK` removes them "
-        "(A Singular Value Perspective on Model Robustness, eq. 1-2), `full` is the untouched image.\n"
+        f"(A Singular Value Perspective on Model Robustness, eq. 1-2), {_further(chosen)}`full` is the untouched image.\n"
     )
-    chosen = [manifest["variants"][name] for name in names]
-    if any(variant["component"] == "high" and not _exact(variant) for variant in chosen):
+    signed = [variant["component"] for variant in chosen if variant["component"] in SIGNED and not _exact(variant)]
+    if signed:
         offset = manifest["numerics"]["high_offset"]
+        kinds = " and ".join(text for component, text in _SIGNED.items() if component in signed)
+        law = (
+            f" Where neither clips, low + high - {offset} is the original image exactly."
+            if {*signed} - {"band"}
+            else ""
+        )
         parts.append(
-            f"**High-rank-only images are signed and stored with an offset of {offset}: "
-            f"the residual in grey levels is `pixel - {offset}`.** It is the same for every image; nothing is normalised. "
-            f"Where neither clips, low + high - {offset} is the original image exactly.\n"
+            f"**{kinds[0].upper()}{kinds[1:]} are signed and stored with an offset of {offset}: "
+            f"the residual in grey levels is `pixel - {offset}`.** It is the same for every image; nothing is "
+            f"normalised.{law}\n"
         )
     if any(_exact(variant) for variant in chosen):
         parts.append(
@@ -120,6 +130,20 @@ def _text(manifest: dict[str, Any], names: list[str], at_root: bool) -> str:
 def _plain(text: str) -> str:
     """Text that holds other people's file names, as Markdown that shows it and nothing else."""
     return re.sub(r"[\\`*\[\]<>|&]", r"\\\g<0>", one_line(text))
+
+
+def _further(chosen: list[dict[str, Any]]) -> str:
+    """What bands and frequencies are, where there are any."""
+    components = {variant["component"] for variant in chosen}
+    texts = []
+    if "band" in components:
+        texts.append("`bandA-B` holds the singular values A + 1 to B, ")
+    if components & {*PASSES}:
+        texts.append(
+            "`lowpassR` keeps the frequencies u^2 + v^2 <= R^2 of the discrete Fourier transform (section 9.1; u and v in "
+            "periods per height and per width), `highpassR` removes them, "
+        )
+    return "".join(texts)
 
 
 def _table(manifest: dict[str, Any], names: list[str]) -> str:

@@ -30,6 +30,12 @@ NUMERICS = {
     "exact_high": "X / 255 - A_k, float32, no offset",
 }
 LARGEST = 1 << 63  # what NumPy and file systems take
+FURTHER = {
+    "band": f"clip(rint(255 A_b) - rint(255 A_a) + {OFFSET}, 0, 255)",
+    "lowpass": "clip(rint(255 F_r), 0, 255), F_r of the frequencies u^2 + v^2 <= r^2",
+    "highpass": f"clip(X - rint(255 F_r) + {OFFSET}, 0, 255)",
+}  # where there are such variants
+_NUMBER = "([1-9][0-9]{0,5})"
 MAX_BYTES = 1 << 29  # of a manifest; one of ImageNet with eight variants has 7 MB
 MAX_PIXELS = 1 << 26  # of an image: bounds what a hostile output can make us decode
 
@@ -42,14 +48,21 @@ class FileClaim(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """One cut: ``low``, ``high`` or ``full`` (rank 0), its folder, and the form of its images: ``png``, or ``npy`` for
-    float32."""
+    """One cut: its component, its rank (0 for none), its folder, the form of its images (``png``, or ``npy`` for float32),
+    the rank that a ``band`` lies above, and the radius of ``lowpass`` and ``highpass``."""
 
     name: str
     component: str
     rank: int
     folder: str
     form: str = "png"
+    above: int = 0
+    radius: int = 0
+
+    @property
+    def signed(self) -> bool:
+        """Whether its PNG images are differences, around the offset."""
+        return self.component in ("high", "band", "highpass")
 
 
 class Factors(NamedTuple):
@@ -106,9 +119,30 @@ class Manifest:
     files: dict[str, FileClaim]
     factors: Factors | None
 
-    def of_component(self, component: str, form: str = "png") -> dict[int, Variant]:
-        """The variants of a component and a form by rank."""
-        return {v.rank: v for v in self.variants if (v.component, v.form) == (component, form)}
+    @property
+    def full(self) -> Variant | None:
+        """The variant that holds the untouched images."""
+        return next((variant for variant in self.variants if variant.component == "full"), None)
+
+    def pairs(self, form: str = "png") -> list[tuple[Variant, Variant]]:
+        """The variants that add up to the image: ``low`` and ``high`` of a rank, ``lowpass`` and ``highpass`` of a
+        radius."""
+        of = {(v.component, v.rank, v.radius): v for v in self.variants if v.form == form}
+        others = {"low": "high", "lowpass": "highpass"}
+        keys = [(key, (others[key[0]], *key[1:])) for key in of if key[0] in others]
+        return [(of[low], of[high]) for low, high in keys if high in of]
+
+    def bands(self) -> list[tuple[Variant, Variant, Variant]]:
+        """The bands of PNG images with what they are the difference of: ``low`` at their upper and at their lower end, or
+        else ``high`` at their lower and at their upper end."""
+        of = {(v.component, v.rank): v for v in self.variants if v.form == "png"}
+        found = []
+        for band in (v for v in self.variants if v.component == "band" and v.form == "png"):
+            for more, less in ((("low", band.rank), ("low", band.above)), (("high", band.above), ("high", band.rank))):
+                if more in of and less in of:
+                    found.append((band, of[more], of[less]))
+                    break
+        return found
 
 
 def samples_file(split: str) -> str:
@@ -258,16 +292,19 @@ def _objects(raw: dict[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _variant(name: str, key: str, raw: dict[str, Any]) -> Variant:
-    match = re.fullmatch(r"(?:(rank|highrank)([1-9][0-9]{0,5})(-exact)?|full)", key)
-    if not match:
+    match = re.fullmatch(rf"(full)|(?:(rank|highrank|lowpass|highpass)|(band){_NUMBER}-){_NUMBER}(-exact)?", key)
+    if not match or (match[3] and int(match[4]) >= int(match[5])):
         raise _Damaged(f"unknown variant {shown(key)}")
-    component = {"rank": "low", "highrank": "high", None: "full"}[match[1]]
-    rank = int(match[2] or 0)
-    folder, form = _safe(_get(raw, "folder", str, f"{key} ")), "npy" if match[3] else "png"
-    told = (raw.get("component"), raw.get("form"), raw.get("rank", 0), folder)
-    if told != (component, form, rank, f"{name}-{key}"):
+    prefix = match[1] or match[2] or match[3]
+    component = {"rank": "low", "highrank": "high"}.get(prefix, prefix)
+    number, above = int(match[5] or 0), int(match[4] or 0)
+    rank, radius = (0, number) if component in ("lowpass", "highpass") else (number, 0)
+    folder, form = _safe(_get(raw, "folder", str, f"{key} ")), "npy" if match[6] else "png"
+    numbers = tuple(raw.get(size, 0) for size in ("rank", "above", "radius"))
+    told = (raw.get("component"), raw.get("form"), numbers, folder)
+    if told != (component, form, (rank, above, radius), f"{name}-{key}"):
         raise _Damaged(f"variant {key} has another component, form, rank or folder than its name says")
-    return Variant(key, component, rank, folder, form)
+    return Variant(key, component, rank, folder, form, above, radius)
 
 
 def _split(raw: dict[str, Any], name: str) -> Split:
@@ -337,7 +374,9 @@ def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
     numerics = raw.get("numerics")
     if not isinstance(numerics, dict) or numerics.get("high_offset") != OFFSET:
         faults.add(NAME, f"the offset of high-rank-only images is not {OFFSET}")
-    elif numerics != NUMERICS:
+    elif numerics != NUMERICS | {
+        v.component: FURTHER[v.component] for v in manifest.variants if v.component in FURTHER
+    }:
         faults.add(NAME, "numerics is not the contract that is proven here")
     limit = raw["job"].get("limit")
     if limit is not None and (

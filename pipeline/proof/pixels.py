@@ -66,17 +66,12 @@ class BatchProof:
         report: Callable[[Variant, str], None],
     ) -> None:
         self._batch, self._suspects, self._report = batch, suspects, report
-        lows, highs = manifest.of_component("low"), manifest.of_component("high")
-        both = [(low, highs[rank]) for rank, low in lows.items() if rank in highs]
-        self._pairs = [pair for pair in both if pair[0] in batch.pixels and pair[1] in batch.pixels]
-        self._full = next(
-            (variant for variant in manifest.of_component("full").values() if variant in batch.pixels), None
+        here = batch.pixels.keys()
+        self._pairs, self._exact_pairs = (
+            [pair for pair in manifest.pairs(form) if pair[0] in here and pair[1] in here] for form in ("png", "npy")
         )
-        exact_highs = manifest.of_component("high", "npy")
-        both = [
-            (v, exact_highs[rank]) for rank, v in manifest.of_component("low", "npy").items() if rank in exact_highs
-        ]
-        self._exact_pairs = [pair for pair in both if pair[0] in batch.pixels and pair[1] in batch.pixels]
+        self._bands = [band for band in manifest.bands() if {*band} <= here]
+        self._full = manifest.full if manifest.full in here else None
         self._take_images(batch.shape, originals)
 
     def _take_images(self, shape: tuple[int, int], originals: Mapping[int, np.ndarray]) -> None:
@@ -103,6 +98,7 @@ class BatchProof:
         """
         compared = Compared()
         self._add_up_exactly()
+        self._hold_bands()
         doubtful = [i for i, wrong in self._broken(compared).items() if self._accuse(i, wrong)]
         for i, sample in enumerate(self._batch.samples):
             if self._known[i] and sample.position in recomputed:
@@ -127,6 +123,19 @@ class BatchProof:
                 blamed = [*self._suspects([low, high]), low][0]
                 key, where = self._batch.samples[i].key, _first(wrong[i])
                 self._report(blamed, f"{key}: {low.name} and {high.name} do not add up to the image ({where})")
+
+    def _hold_bands(self) -> None:
+        """A band is the difference of the images at its two ends, where these are not clipped."""
+        for parts in self._bands:
+            band, more, less = (self._batch.pixels[part] for part in parts)
+            open_ended = (more > 0) & (more < 255) & (less > 0) & (less < 255)
+            difference = np.clip(more.astype(np.int16) - less + OFFSET, 0, 255)
+            wrong = open_ended & (band != difference)
+            valid = np.logical_and.reduce([self._batch.valid[part] for part in parts])
+            for i in np.flatnonzero(wrong.any(axis=(1, 2, 3)) & valid):
+                blamed = [*self._suspects(list(parts)), parts[0]][0]
+                ends, key = f"{parts[1].name} and {parts[2].name}", self._batch.samples[i].key
+                self._report(blamed, f"{key}: {parts[0].name} is not the difference of {ends} ({_first(wrong[i])})")
 
     def _broken(self, compared: Compared) -> dict[int, dict[Pair, np.ndarray]]:
         """The images that break the law: by place and pair, bool (h, w, 3)."""

@@ -70,7 +70,7 @@ def prove(out: Path, origin: Origin, sample: int, workers: int | None, progress:
     source, index = _open_source(manifest, origin, total.faults)
     check_strays(manifest, total.faults)
     listings = read_listings(manifest, index, total.faults)
-    known = index is not None or bool(manifest.of_component("full"))
+    known = index is not None or manifest.full is not None
     rejects = {split: listing.rejects for split, listing in listings.items()}
     chosen = spread(manifest, rejects, sample) if known else {}
     work: list[Work | list[str]] = [*_other_files(manifest)]

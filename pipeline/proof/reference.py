@@ -1,8 +1,9 @@
-"""Images recomputed in float64 by ``numpy.linalg.svd``, and the bytes of an output held against them.
+"""Images recomputed in float64 by ``numpy.linalg.svd`` and ``numpy.fft``, and the bytes of an output held against them.
 
 The contract (docs/numerics.md): low = clip(rint(255 A_k)) and high = clip(X - rint(255 A_k) + 128), save within 1e-5
-of a rounding tie. Where sigma_{k+1} is negligible A_k is the image itself; where sigma_k = sigma_{k+1} it is not
-unique, and the energy of the residual is what remains to be proven (Eckart and Young).
+of a rounding tie; a band is clip(rint(255 A_b) - rint(255 A_a) + 128); frequencies are cut as ranks are. Where
+sigma_{k+1} is negligible A_k is the image itself; where sigma_k = sigma_{k+1} it is not unique, and the energy of the
+residual is what remains to be proven (Eckart and Young).
 """
 
 from collections.abc import Mapping
@@ -42,12 +43,21 @@ class Compared(NamedTuple):
     counts: Counts
 
 
+class _End(NamedTuple):
+    """A plane up to a rank or a radius, float64 grey levels; and as whole ones, with those that are right as well where
+    it lies near a rounding tie."""
+
+    exact: np.ndarray
+    rounded: np.ndarray
+    other: np.ndarray
+
+
 def compare(image: np.ndarray, cuts: Mapping[Variant, np.ndarray]) -> Compared:
     """Recompute every cut of an image.
 
     Args:
         image: uint8 (h, w, 3).
-        cuts: low and high variants with their pixels, uint8 or float32 (h, w, 3).
+        cuts: variants other than full with their pixels, uint8 or float32 (h, w, 3).
     """
     values, counts = [], Counts()
     problems: dict[Variant, str] = {}
@@ -55,86 +65,111 @@ def compare(image: np.ndarray, cuts: Mapping[Variant, np.ndarray]) -> Compared:
         plane = image[..., channel].astype(np.float64)
         left, sigma, right = np.linalg.svd(plane, full_matrices=False)
         values.append(sigma / 255)
-        for rank in sorted({variant.rank for variant in cuts}):
-            parts = {v: pixels[..., channel] for v, pixels in cuts.items() if v.rank == rank and v.form == "png"}
-            floats = {v: pixels[..., channel] for v, pixels in cuts.items() if v.rank == rank and v.form == "npy"}
-            parts = {v: pixels.astype(np.int32) for v, pixels in parts.items()}
-            following = sigma[rank] if rank < len(sigma) else 0.0
-            negligible = following <= GAP * sigma[0]
-            if not negligible and sigma[rank - 1] - following <= GAP * sigma[0]:
-                norm = float(np.sqrt(np.sum(sigma[rank:] ** 2)))
-                found = _energy(plane, parts, norm) | _float_energy(plane, floats, norm)
-                counts = counts.plus(Counts(degenerate=1))
+        ends: dict[tuple[str, int], _End | None] = {}
+        for kind, size in sorted({end for variant in cuts for end in _ends(variant)}):
+            exact = _lowpass(plane, size) if kind == "radius" else _low(plane, left, sigma, right, size)
+            ends[kind, size] = end = None if exact is None else _rounded(exact)
+            ties = 0 if end is None else int(np.count_nonzero(end.rounded != end.other))
+            counts = counts.plus(Counts(ties=ties, degenerate=int(end is None)))
+        for variant, pixels in cuts.items():
+            found = [ends[end] for end in _ends(variant)]
+            unique = [end for end in found if end is not None]
+            if len(unique) < len(found):
+                problem = _energy(variant, plane, pixels[..., channel], sigma)
+            elif variant.form == "npy":
+                problem = _floats(_exact(variant, plane, unique) / 255, pixels[..., channel])
             else:
-                exact = plane if negligible else (left[:, :rank] * sigma[:rank]) @ right[:rank]
-                ties, found = _bytes(plane, exact, parts)
-                found |= _floats(plane, exact, floats)
-                counts = counts.plus(Counts(bytes=plane.size * len(parts), ties=ties))
-            for variant, problem in found.items():
+                problem = _bytes(variant, plane, unique, pixels[..., channel])
+                counts = counts.plus(Counts(bytes=plane.size))
+            if problem:
                 problems.setdefault(variant, f"{CHANNELS[channel]}: {problem}")
     return Compared(np.array(values), problems, counts)
 
 
-def _bytes(plane: np.ndarray, exact: np.ndarray, parts: Mapping[Variant, np.ndarray]) -> tuple[int, dict[Variant, str]]:
-    """Subpixels near a tie, and the variants whose bytes are not the reference's."""
+def _ends(variant: Variant) -> list[tuple[str, int]]:
+    """The rank or radius that a variant is cut at; of a band, the upper one and the lower one."""
+    ends = (("rank", variant.rank), ("rank", variant.above), ("radius", variant.radius))
+    return [end for end in ends if end[1]]
+
+
+def _low(plane: np.ndarray, left: np.ndarray, sigma: np.ndarray, right: np.ndarray, rank: int) -> np.ndarray | None:
+    """255 A_k, or None where it is not unique."""
+    following = sigma[rank] if rank < len(sigma) else 0.0
+    if following <= GAP * sigma[0]:
+        return plane
+    if sigma[rank - 1] - following <= GAP * sigma[0]:
+        return None
+    kept: np.ndarray = (left[:, :rank] * sigma[:rank]) @ right[:rank]
+    return kept
+
+
+def _lowpass(plane: np.ndarray, radius: int) -> np.ndarray:
+    """255 F_r: the plane of the frequencies u^2 + v^2 <= r^2 alone."""
+    v, u = (np.fft.fftfreq(size, 1 / size) for size in plane.shape)
+    kept: np.ndarray = np.fft.ifft2(np.fft.fft2(plane) * (v[:, None] ** 2 + u**2 <= radius**2)).real
+    return kept
+
+
+def _rounded(exact: np.ndarray) -> _End:
     rounded = np.rint(exact)
     tie = 0.5 - np.abs(exact - rounded) < TIE
-    other = np.where(tie, rounded + np.sign(exact - rounded), rounded)  # the byte on the tie's other side is right, too
-    problems = {}
-    for variant, pixels in parts.items():
-        first, second = (
-            np.clip(r if variant.component == "low" else plane - r + OFFSET, 0, 255) for r in (rounded, other)
-        )
-        wrong = (pixels != first) & (pixels != second)
-        if wrong.any():
-            row, column = np.argwhere(wrong)[0]
-            problems[variant] = (
-                f"{np.count_nonzero(wrong):,} of {wrong.size:,} bytes are not those of the float64 reference, "
-                f"the first at row {row}, column {column}: {pixels[row, column]}, should be {first[row, column]:.0f}"
-            )
-    return int(np.count_nonzero(tie)), problems
+    return _End(exact, rounded, np.where(tie, rounded + np.sign(exact - rounded), rounded))
 
 
-def _energy(plane: np.ndarray, parts: Mapping[Variant, np.ndarray], norm: float) -> dict[Variant, str]:
-    """The variants whose residual X - R is longer or shorter than the remaining singular values, beyond rounding.
+def _exact(variant: Variant, plane: np.ndarray, ends: list[_End]) -> np.ndarray:
+    """What a float32 variant holds, in grey levels."""
+    first, second = [end.exact for end in ends] if variant.component == "band" else [plane, ends[0].exact]
+    wanted: np.ndarray = first - second if variant.signed else second
+    return wanted
 
-    Rounding moves each subpixel by at most 1/2. The residual of a clipped subpixel is only known to be no shorter.
+
+def _bytes(variant: Variant, plane: np.ndarray, ends: list[_End], pixels: np.ndarray) -> str:
+    """Whether the bytes are the reference's, or those on the other side of a tie."""
+    if variant.component == "band":
+        levels = [upper - lower for upper in ends[0][1:] for lower in ends[1][1:]]
+    else:
+        levels = [plane - kept if variant.signed else kept for kept in ends[0][1:]]
+    allowed = [np.clip(level + OFFSET * variant.signed, 0, 255) for level in levels]
+    wrong = np.logical_and.reduce([pixels != right for right in allowed])
+    if not wrong.any():
+        return ""
+    row, column = np.argwhere(wrong)[0]
+    return (
+        f"{np.count_nonzero(wrong):,} of {wrong.size:,} bytes are not those of the float64 reference, "
+        f"the first at row {row}, column {column}: {pixels[row, column]}, should be {allowed[0][row, column]:.0f}"
+    )
+
+
+def _energy(variant: Variant, plane: np.ndarray, pixels: np.ndarray, sigma: np.ndarray) -> str:
+    """Whether a residual X - R, or a band, is as long as its singular values are.
+
+    Rounding moves each subpixel by at most 1/2, of a band twice; nothing is rounded or clipped in float32. The residual of
+    a clipped subpixel is only known to be no shorter.
     """
-    slack = 0.5 * np.sqrt(plane.size) + 1e-6
-    problems = {}
-    for variant, pixels in parts.items():
-        residual = plane - pixels if variant.component == "low" else pixels - float(OFFSET)
-        length = float(np.sqrt(np.sum(residual**2)))
-        clipped = ((pixels == 0) | (pixels == 255)).any()
-        if length > norm + slack or (not clipped and length < norm - slack):
-            problems[variant] = f"the residual has norm {length:.2f}, the remaining singular values {norm:.2f}"
-    return problems
+    band, exact = variant.component == "band", variant.form == "npy"
+    levels = pixels.astype(np.float64) * (255 if exact else 1)
+    differs = levels if exact else levels - OFFSET
+    residual = differs if variant.signed else plane - levels
+    part = sigma[variant.above : variant.rank] if band else sigma[variant.rank :]
+    norm, length = (float(np.sqrt(np.sum(np.square(of)))) for of in (part, residual))
+    slack = (255 * FLOAT if exact else 0.5 * (1 + band)) * np.sqrt(plane.size) + 1e-6
+    clipped = not exact and bool(((pixels == 0) | (pixels == 255)).any())
+    if length > norm + slack or (not clipped and length < norm - slack):
+        of = "the band" if band else "the residual"
+        return f"{of} has norm {length:.4f}, {'its' if band else 'the remaining'} singular values {norm:.4f}"
+    return ""
 
 
-def _floats(plane: np.ndarray, exact: np.ndarray, parts: Mapping[Variant, np.ndarray]) -> dict[Variant, str]:
-    """The float32 variants that are not A_k, or X / 255 - A_k, within ``FLOAT``."""
-    problems = {}
-    for variant, pixels in parts.items():
-        wanted = (exact if variant.component == "low" else plane - exact) / 255
-        apart = np.abs(pixels - wanted)
-        if not apart.max() <= FLOAT:
-            row, column = np.unravel_index(apart.argmax(), apart.shape)
-            problems[variant] = (
-                f"{np.count_nonzero(apart > FLOAT):,} of {apart.size:,} values are not those of the float64 reference, the "
-                f"worst at row {row}, column {column}: {pixels[row, column]:.7f}, should be {wanted[row, column]:.7f}"
-            )
-    return problems
-
-
-def _float_energy(plane: np.ndarray, parts: Mapping[Variant, np.ndarray], norm: float) -> dict[Variant, str]:
-    """As ``_energy``, where nothing is rounded or clipped."""
-    problems = {}
-    for variant, pixels in parts.items():
-        residual = plane / 255 - pixels if variant.component == "low" else pixels
-        length = 255 * float(np.sqrt(np.sum(np.square(residual, dtype=np.float64))))
-        if abs(length - norm) > 255 * FLOAT * np.sqrt(plane.size):
-            problems[variant] = f"the residual has norm {length:.4f}, the remaining singular values {norm:.4f}"
-    return problems
+def _floats(wanted: np.ndarray, pixels: np.ndarray) -> str:
+    """Whether float32 values are those wanted, within ``FLOAT``."""
+    apart = np.abs(pixels - wanted)
+    if apart.max() <= FLOAT:
+        return ""
+    row, column = np.unravel_index(apart.argmax(), apart.shape)
+    return (
+        f"{np.count_nonzero(apart > FLOAT):,} of {apart.size:,} values are not those of the float64 reference, the "
+        f"worst at row {row}, column {column}: {pixels[row, column]:.7f}, should be {wanted[row, column]:.7f}"
+    )
 
 
 def wrong_factors(image: np.ndarray, row: Mapping[str, np.ndarray], allowed: float) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.data.output import BUILD, NAME, Output
 from pipeline.errors import PipelineError, one_line
+from pipeline.variants import Variant
 from pipeline.work import STAGES
 
 REJECTS_SHOWN = 200
@@ -29,9 +30,7 @@ class VariantFacts:
     """
 
     name: str
-    component: str
-    rank: int
-    form: str
+    cut: Variant
     samples: int
     bytes: int
     shards: int
@@ -72,7 +71,7 @@ class Facts:
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        return tuple(sorted({variant.rank for variant in self.variants if variant.rank}))
+        return tuple(sorted({v.cut.rank for v in self.variants if v.cut.component in ("low", "high")}))
 
 
 def collect(output: Output, labels: Mapping[str, Sequence[int]]) -> Facts:
@@ -114,16 +113,15 @@ def _variant(name: str, described: Mapping[str, Any]) -> VariantFacts:
         square = np.sum([w * each for w, each in zip(weights, squares, strict=True)], axis=0)
     if not (np.isfinite(mean).all() and np.isfinite(square).all()):
         raise ValueError(f"mean or std of {name} is not finite")
-    cut = described["component"] != "full" and described["form"] == "png"
+    cut = Variant.parse(name)
+    clips = cut.component != "full" and not cut.exact
     return VariantFacts(
         name=name,
-        component=str(described["component"]),
-        rank=int(described.get("rank", 0)),
-        form=str(described["form"]),
+        cut=cut,
         samples=samples,
         bytes=int(sum(split["bytes"] for split in splits)),
         shards=len(shards),
-        clipped=sum(split["clipped"] for split in splits) / max(1, subpixels) if cut else None,
+        clipped=sum(split["clipped"] for split in splits) / max(1, subpixels) if clips else None,
         mean=tuple(mean.tolist()),
         std=tuple(np.sqrt(np.maximum(0, square - mean**2)).tolist()),
         digest=digest.hexdigest(),

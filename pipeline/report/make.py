@@ -123,7 +123,7 @@ def _ladders(
     some = _one_each(chosen)[: _LADDERS[per_class(stored.output.shape) > 1]]
     if source:
         return tuple(pictures.ladder(image, _original(source, image), ranks) for image in some)
-    return tuple(pictures.stored_ladder(stored, facts.variants, image) for image in some)
+    return tuple(pictures.stored_ladder(stored, facts.variants, image) for image in some if facts.ranks)
 
 
 def _original(source: Originals, image: Chosen) -> np.ndarray:

@@ -1,13 +1,13 @@
 """The untouched image of a sample, from whatever an output holds of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.data.pixels import OFFSET
 from pipeline.report.facts import VariantFacts
 from pipeline.report.stored import Stored
+from pipeline.variants import OFFSET
 
 FULL = "full"
 
@@ -29,7 +29,7 @@ def originals(stored: Stored, variants: tuple[VariantFacts, ...]) -> Originals |
     """The best way to the originals: ``full``, else an exact pair, else the pair of PNG that was clipped least.
 
     Returns:
-        None where the output has no low-rank and high-rank-only images of one rank.
+        None where the output has no two parts of one rank or radius.
     """
     if any(variant.name == FULL for variant in variants):
         return Originals(f"the variant {FULL}", lambda at: stored.pixels(FULL, at))
@@ -37,7 +37,8 @@ def originals(stored: Stored, variants: tuple[VariantFacts, ...]) -> Originals |
         (low, high)
         for low in variants
         for high in variants
-        if (low.component, high.component) == ("low", "high") and (low.rank, low.form) == (high.rank, high.form)
+        if (low.cut.component, high.cut.component) in (("low", "high"), ("lowpass", "highpass"))
+        and replace(low.cut, component="") == replace(high.cut, component="")
     ]
     if not pairs:
         return None

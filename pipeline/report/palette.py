@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pipeline.variants import SIGNED
+
 
 @dataclass(frozen=True)
 class Palette:
@@ -15,7 +17,9 @@ class Palette:
     full: str
 
     def of(self, component: str) -> str:
-        return {"low": self.low, "high": self.high}.get(component, self.full)
+        if component == "full":
+            return self.full
+        return self.high if component in SIGNED else self.low
 
 
 PAPER = Palette(ink="#111111", soft="#555555", grid="#dddddd", low="#0b62b8", high="#b4460a", full="#5d6570")

@@ -1,7 +1,7 @@
 """The pictures of the report: contact sheet, the paper's figures for this dataset, and images through all their ranks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from pipeline.report.originals import Originals
 from pipeline.report.stored import Stored
 from pipeline.variants import Variant
 
-_WORDS = {"low": "low-rank image", "high": "high-rank-only image"}
 _FRAMES = 31  # ranks of an image through which one slides, at most
 
 
@@ -43,25 +42,25 @@ def contact_sheet(
     chosen: Sequence[Chosen],
     ranks: tuple[int, ...],
 ) -> Sheet:
-    """Original, low-rank and high-rank-only images of samples: those that are stored; cut here where only ``full`` is."""
+    """The original of samples and its cuts: those that are stored; cut here where only ``full`` is."""
     names = _names(variants)
-    cells = list(names) or [(component, rank) for component in _WORDS for rank in ranks]
+    cells = list(names) or [Variant(component, rank) for component in ("low", "high") for rank in ranks]
     rows, last = [], ""
     for image in chosen:
         original = originals and Tile(originals.get(image.position), f"original: {image.name}")
         cuts = rank_image(original.pixels, ranks, None) if original and not names else None
         tiles = [original] if original else []
         for cell in cells:
-            pixels = _cut(cuts, *cell) if cuts else stored.pixels(names[cell], image.position)
-            tiles.append(Tile(pixels, f"{_WORDS[cell[0]]}, rank {cell[1]}: {image.name}"))
+            pixels = _cut(cuts, cell) if cuts else stored.pixels(names[cell], image.position)
+            tiles.append(Tile(pixels, f"{cell.title}: {image.name}"))
         rows.append(Row("" if image.label == last else image.label, tuple(tiles)))
         last = image.label
-    words = [Variant(*cell).name for cell in cells]
+    words = [cell.name for cell in cells]
     return Sheet(("original", *words) if originals else tuple(words), tuple(rows))
 
 
-def _cut(cuts: RankedImage, component: str, rank: int) -> np.ndarray:
-    return np.asarray((cuts.low if component == "low" else cuts.high)[rank])
+def _cut(cuts: RankedImage, variant: Variant) -> np.ndarray:
+    return np.asarray((cuts.low if variant.component == "low" else cuts.high)[variant.rank])
 
 
 def ladder(image: Chosen, original: np.ndarray, wanted: tuple[int, ...]) -> Ladder:
@@ -82,15 +81,16 @@ def ladder(image: Chosen, original: np.ndarray, wanted: tuple[int, ...]) -> Ladd
 def stored_ladder(stored: Stored, variants: tuple[VariantFacts, ...], image: Chosen) -> Ladder:
     """An image through the ranks that are stored of one component, where its original cannot be had."""
     names = _names(variants)
-    component = "low" if any(part == "low" for part, _ in names) else "high"
-    ranks = tuple(rank for part, rank in names if part == component)
-    frames = tuple(stored.pixels(names[component, rank], image.position) for rank in ranks)
+    component = "low" if any(variant.component == "low" for variant in names) else "high"
+    ranks = tuple(variant.rank for variant in names if variant.component == component)
+    frames = tuple(stored.pixels(names[Variant(component, rank)], image.position) for rank in ranks)
     return Ladder(image, ranks, None, {component: frames})
 
 
-def _names(variants: tuple[VariantFacts, ...]) -> dict[tuple[str, int], str]:
-    """Variants by component and rank, in the output's order; the PNG one where there is an exact one as well."""
-    return {(v.component, v.rank): v.name for form in ("npy", "png") for v in variants if v.rank and v.form == form}
+def _names(variants: tuple[VariantFacts, ...]) -> dict[Variant, str]:
+    """Names of the cuts, in the output's order; of the PNG one where there is an exact one as well."""
+    cuts = [v for exact in (True, False) for v in variants if v.cut.component != "full" and v.cut.exact == exact]
+    return {replace(v.cut, exact=False): v.name for v in cuts}
 
 
 def _frames(side: int, wanted: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.data import RankDataset
 from pipeline.data.output import Output
-from pipeline.data.pixels import OFFSET
+from pipeline.variants import OFFSET
 
 
 class Stored:
@@ -30,9 +30,9 @@ class Stored:
         return np.asarray(self.data(variant).decode(position))
 
     def grey(self, variant: str, position: int) -> np.ndarray:
-        """(h, w, 3) in grey levels, high-rank-only ones with their offset: uint8, or float32 where the variant is exact."""
+        """(h, w, 3) in grey levels, signed ones with their offset: uint8, or float32 where the variant is exact."""
         pixels, part = self.raw(variant, position), self.data(variant).part
-        return pixels if part.form == "png" else 255 * pixels + OFFSET * (part.component == "high")
+        return pixels if part.form == "png" else 255 * pixels + OFFSET * part.signed
 
     def pixels(self, variant: str, position: int) -> np.ndarray:
         """uint8 (h, w, 3): as ``grey``, rounded and clipped."""

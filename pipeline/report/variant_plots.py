@@ -35,7 +35,7 @@ def _error(
 
     def paint(axes: Axes, palette: Palette) -> None:
         quantiles = [np.where(np.isfinite(of[v.name]), of[v.name], np.nan) for v in listed]
-        intervals(axes, quantiles, [v.name for v in listed], [palette.of(v.component) for v in listed])
+        intervals(axes, quantiles, [v.name for v in listed], [palette.of(v.cut.component) for v in listed])
         axes.set_xlabel(unit)
         if name == "ssim":
             axes.set_xlim(right=1.01)
@@ -55,7 +55,7 @@ def clipping(variants: Sequence[VariantFacts]) -> Plot | None:
 
     def paint(axes: Axes, palette: Palette) -> None:
         shares = [100 * clipped for _, clipped in listed]
-        axes.barh(range(len(listed)), shares, 0.62, color=[palette.of(variant.component) for variant, _ in listed])
+        axes.barh(range(len(listed)), shares, 0.62, color=[palette.of(variant.cut.component) for variant, _ in listed])
         for y, value in enumerate(shares):
             axes.annotate(f"{value:.2f} %", (value, y), (5, 0), textcoords="offset points", va="center", fontsize=9)
         rows(axes, [variant.name for variant, _ in listed])

@@ -10,12 +10,11 @@ import torch
 
 from pipeline.data import RankView, open_output
 from pipeline.data.output import NAME
-from pipeline.data.pixels import OFFSET
 from pipeline.errors import UsageError, nearest, one_line
 from pipeline.study.batches import Samples
 from pipeline.study.inputs import Images, from_output
 from pipeline.study.networks import Triple
-from pipeline.variants import Variant
+from pipeline.variants import OFFSET, Variant
 
 STAND_IN = "stand-in, not comparable with the paper: the source's files are not the official ones"
 
@@ -43,7 +42,7 @@ class Tables:
 
     Attributes:
         variant: its name.
-        signed: whether it is a high-rank-only one, in which grey level 128 stands for 0.
+        signed: whether it holds differences of images (high-rank-only ones, say), in which grey level 128 stands for 0.
         classes: how many there are.
         train, test: the images as stored.
     """
@@ -56,7 +55,7 @@ class Tables:
 
     @property
     def fill(self) -> int:
-        """The grey level that stands for nothing: 128 for high-rank-only images, else 0 (black)."""
+        """The grey level that stands for nothing: 128 for signed images, else 0 (black)."""
         return OFFSET if self.signed else 0
 
 
@@ -77,10 +76,10 @@ def read_variant(chosen: Selection, variant: str) -> Tables:
     output = open_output(chosen.root)
     if _stored(chosen.root, variant):
         part = output.part(variant, chosen.test)
-        name, component = part.variant, part.component
+        name, is_signed = part.variant, part.signed
     else:
-        name, component = variant, Variant.parse(variant).component
-    return Tables(name, component == "high", len(output.classes), train, test)
+        name, is_signed = variant, Variant.parse(variant).signed
+    return Tables(name, is_signed, len(output.classes), train, test)
 
 
 def moments(samples: Samples) -> tuple[Triple, Triple]:
@@ -113,7 +112,8 @@ def _stored(root: Path, variant: str) -> bool:
         cut = Variant.parse(variant)
     except ValueError:
         return True
-    return variant in output.variants or "full" not in output.variants or cut.component == "full" or cut.exact
+    cuttable = cut.component in ("low", "high") and not cut.exact
+    return variant in output.variants or "full" not in output.variants or not cuttable
 
 
 def _cut(root: Path, variant: str, split: str) -> Images:
