@@ -5,10 +5,9 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 # Clients that the tests run, which declare a torchvision that has no CPU build; what they do here needs none.
 WITHOUT_TORCHVISION = timm==1.0.31 torchattacks==3.5.1
-
 PIP_AUDIT = 2.10.1
 
-.PHONY: demo test test-full test-faults lint bench audit clean
+.PHONY: demo test test-full test-faults fuzz lint bench audit clean
 
 demo: $(READY)  ## the main job on the embedded sample, then its proof
 	$(BIN)/python -m pipeline.build --dataset sample --ranks 3,5,10 --components low,high,full --out out/sample
@@ -25,6 +24,9 @@ test-full: $(READY)  ## the long forms: every lossless image at hand, every kill
 
 test-faults: $(READY)  ## kills, full disks, power failures: all of them, with where they fell
 	$(BIN)/python -m pytest -q -s -m fault tests/faults tests/store
+
+fuzz: $(READY)  ## MINUTES of coverage-guided fuzzing for each of PARSERS (default: all)
+	$(BIN)/python -m tests.fuzz $(PARSERS) --minutes $(or $(MINUTES),10)
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check pipeline tests bench jobs examples docs

@@ -105,7 +105,7 @@ def _options(arguments: list[str] | None) -> dict[str, Any]:
         return given
     from pipeline.job_file import read_job_file
 
-    return read_job_file(Path(config)) | given
+    return read_job_file(Path(config), overridden=given) | given
 
 
 def main(arguments: list[str] | None = None) -> int:

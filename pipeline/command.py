@@ -12,6 +12,8 @@ from typing import NoReturn, TextIO
 
 from pipeline.errors import FAILED, PipelineError, UsageError, nearest, one_line
 
+_LONGEST = 2_000  # characters of an error's line
+
 
 class Parser(argparse.ArgumentParser):
     """argparse whose mistakes are one line, with the nearest valid spelling."""
@@ -69,7 +71,7 @@ def run(command: Callable[[], int], stopped: str) -> int:
     try:
         return command()
     except PipelineError as error:
-        return _failed(f"error: {one_line(error)}", error.status)
+        return _failed(f"error: {_short(one_line(error))}", error.status)
     except KeyboardInterrupt:
         return _failed(stopped)
     except BrokenPipeError:  # whoever read the output has gone; what is committed stays
@@ -103,6 +105,11 @@ def _open(stream: TextIO | None) -> TextIO:
 
 def _nowhere() -> TextIO:
     return open(os.devnull, "w")
+
+
+def _short(line: str) -> str:
+    """A line that still fits a screen, however much of somebody's file stands in it: its beginning and its end."""
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
 def _failed(line: str, status: int = FAILED) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline import png
 from pipeline.errors import PipelineError, UsageError, nearest
 from pipeline.factors import DTYPES, Factors
-from pipeline.geometry import Geometry
+from pipeline.geometry import MAX_SIDE, Geometry
 from pipeline.job import Job
 from pipeline.sealed import seal, unseal
 from pipeline.shapes import Shapes
@@ -155,11 +155,13 @@ def grow(existing: bytes, wanted: Content, index: SourceIndex) -> Content:
         variants = [Variant.parse(name) for name in grows["variants"]]
         splits, limit = set(grows["splits"]), grows["limit"]
         factors = Factors(**grows["factors"]) if grows["factors"] else None
-        if not isinstance(fixed, dict) or not (limit is None or isinstance(limit, int)):
+        if not isinstance(fixed, dict) or not (limit is None or (type(limit) is int and limit > 0)):
             raise ValueError
-        if factors and not (isinstance(factors.rank, int) and factors.dtype in DTYPES):
+        if any(variant.rank >= MAX_SIDE for variant in variants):
             raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError):
+        if factors and not (type(factors.rank) is int and 0 < factors.rank < MAX_SIDE and factors.dtype in DTYPES):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise PipelineError("the output's description .build/job.json is damaged; --overwrite builds it anew") from None
     for key, now in wanted.fixed().items():
         if fixed.get(key) != now:
