@@ -5,8 +5,9 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 # Clients that the tests run, which declare a torchvision that has no CPU build; what they do here needs none.
 WITHOUT_TORCHVISION = timm==1.0.31 torchattacks==3.5.1
+PIP_AUDIT = 2.10.1
 
-.PHONY: demo test test-full test-gpu lint bench bench-gpu clean
+.PHONY: demo test test-full test-faults test-gpu fuzz lint bench bench-gpu audit clean
 
 demo: $(READY)  ## the main job on the embedded sample, then its proof
 	$(BIN)/python -m pipeline.build --dataset sample --ranks 3,5,10 --components low,high,full --out out/sample
@@ -24,6 +25,12 @@ test-full: $(READY)  ## the long forms: every lossless image at hand, every kill
 test-gpu: $(READY)  ## what takes a card; CuPy has to be installed (docs/gpus.md)
 	$(BIN)/python -m pytest -q -s -m "gpu and not full" tests/gpu
 
+test-faults: $(READY)  ## kills, full disks, power failures: all of them, with where they fell
+	$(BIN)/python -m pytest -q -s -m fault tests/faults tests/store
+
+fuzz: $(READY)  ## MINUTES of coverage-guided fuzzing for each of PARSERS (default: all)
+	$(BIN)/python -m tests.fuzz $(PARSERS) --minutes $(or $(MINUTES),10)
+
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check pipeline tests bench jobs examples docs
 	$(BIN)/ruff format --check pipeline tests bench jobs examples docs
@@ -35,6 +42,11 @@ bench: $(READY)  ## this pipeline against the baseline, on the same images in on
 bench-gpu: $(READY)  ## the decomposition on a card, and whole builds with it
 	$(BIN)/python -m bench.gpu $(ARGS)
 
+audit: $(READY)  ## known vulnerabilities of the pinned dependencies; asks PyPI's advisory service, so it needs the network
+	$(PYTHON) -m venv $(VENV).audit
+	$(VENV).audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(PIP_AUDIT)
+	$(VENV).audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
+
 $(READY): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
@@ -42,4 +54,4 @@ $(READY): pyproject.toml constraints.txt Makefile
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) out build *.egg-info
+	rm -rf $(VENV) $(VENV).audit out build *.egg-info

@@ -14,7 +14,7 @@ from unittest.mock import patch
 import numpy as np
 
 from bench import inputs
-from pipeline import engine, run
+from pipeline import local_ray, run
 from pipeline.attempt import Failure, attempt
 from pipeline.compute import Computed, Recipe
 from pipeline.cuts import Cut, Statistics
@@ -41,7 +41,7 @@ def measure(folder: Path, images: int, workers: int | None, namespace: str) -> I
             return run.build(_job(data, folder / "out", images, cores, "cuda"))
 
     def left_out() -> Outcome:
-        with patch.object(engine, "attempt_on_cards", _without):
+        with patch.object(local_ray, "attempt_on_cards", _without):
             return run.build(_job(data, folder / "out", images, cores, "cpu"))
 
     for name, build in (("on cards", on_cards), ("svd left out", left_out)):
@@ -57,7 +57,7 @@ def measure(folder: Path, images: int, workers: int | None, namespace: str) -> I
             "stages": {stage: round(seconds / worked, 3) for stage, seconds in outcome.seconds.items()},
             "of_workers_time": round(worked / (outcome.working * cores), 3),
             "repaired": outcome.repaired,
-            "retries": outcome.retries,
+            "retries": outcome.retried.total(),
             **watch.seen(outcome.working),
         }
         shutil.rmtree(folder / "out")

@@ -47,21 +47,34 @@ def submit(config: Path, flags: list[str]) -> int:
     from pipeline.job_file import read_job_file
 
     try:
-        here = Job.parse(read_job_file(config))
+        section = read_job_file(config)  # its errors name the file
+    except PipelineError as error:
+        fail(str(error), error.status)
+    try:
+        here = Job.parse(section)
         cluster = yaml.safe_load(config.read_text())  # as Ray reads it
         there = Job.parse(cluster["metadata"]["job"])
     except PipelineError as error:
-        fail(f"{config}: {error}", error.status)
+        fail(f"config {config}: {error}", error.status)
+    except ValueError as error:  # 2026-99-99 is a date to Ray
+        fail(f"config {config} is not valid YAML to Ray: {error}", 2)
+    if not isinstance(cluster.get("provider"), dict):
+        fail(f"config {config} has no section provider, by which Ray knows the cluster", 2)
     if here != there:
-        fail(f"{config}: metadata.job reads otherwise to Ray (010 is 8, yes is true); put such values in quotes", 2)
+        fail(
+            f"config {config}: metadata.job reads otherwise to Ray (010 is 8, yes is true); put such values in quotes",
+            2,
+        )
     ray = str(Path(sys.executable).with_name("ray"))
     # Ray's newer autoscaler starts all but one of a local provider's workers.
-    environment = {"RAY_UP_enable_autoscaler_v2": "0"} if cluster["provider"]["type"] == "local" else {}
+    environment = {"RAY_UP_enable_autoscaler_v2": "0"} if cluster["provider"].get("type") == "local" else {}
+    environment |= {"RAY_USAGE_STATS_ENABLED": "0"}
     up = subprocess.run([ray, "up", "-y", "--no-restart", str(config)], env=environment | os.environ)
     if up.returncode:
         fail("ray up failed, so nothing was submitted")
     script = [str(Path(__file__).resolve()), "--", "--digest", digest(cluster["metadata"]["job"])]
-    return subprocess.run([ray, "submit", str(config), *script, *map(shlex.quote, flags)]).returncode
+    command = [ray, "submit", str(config), *script, *map(shlex.quote, flags)]
+    return subprocess.run(command, env=environment | os.environ).returncode
 
 
 def build(wanted: str | None, flags: list[str]) -> NoReturn:
@@ -69,8 +82,9 @@ def build(wanted: str | None, flags: list[str]) -> NoReturn:
     try:
         job = json.loads(RESOLVED.read_text())["metadata"]["job"]
         copied = RESOLVED.stat().st_ctime_ns
-    except (OSError, ValueError, KeyError) as error:
-        fail(f"{RESOLVED} holds no job ({error!r}); run ray up with a job file that has a section metadata.job")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = (error.strerror or "cannot be read") if isinstance(error, OSError) else "damaged, or of another kind"
+        fail(f"{RESOLVED} holds no job ({why}); run ray up with a job file that has a section metadata.job")
     refresh = "refresh it with: ray up -y --no-restart JOB.yaml   (or do both with: python jobs/run.py JOB.yaml)"
     if wanted not in (None, digest(job)):
         fail(f"the job on this head is {digest(job)}, yours is {wanted}; {refresh}")
@@ -87,7 +101,7 @@ def last_copy() -> int | None:
     """Which copy ran last."""
     try:
         return int(json.loads(TAKEN.read_text())["copy"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

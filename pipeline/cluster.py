@@ -32,13 +32,14 @@ _SKEW = 60.0  # seconds between clocks that are worth a word
 
 
 class Pool(NamedTuple):
-    """Workers: Ray, how to hand them a shard, how many shards they take at once (which may change), and what they compute
-    on, in words."""
+    """Workers: Ray, how to hand them a shard, how many shards they take at once (which may change), what each takes, and
+    what they compute on, in words."""
 
     ray: Any
     submit: Callable[[ShardTask], Any]
     size: Callable[[], int]
-    computes_on: str
+    takes: str = "1 CPU"
+    computes_on: str = cards.CORES
 
 
 def find(address: str | None) -> str | None:
@@ -243,7 +244,8 @@ def _pool(ray: Any, expected: Expected, workers: int | None, device: Device) -> 
         room = sum(_room(node) for node in _nodes(ray))
         return room if workers is None else min(room, workers)
 
-    return Pool(ray, functools.partial(remote.remote, expected, servers), size, computes_on)
+    takes = f"1 CPU and {MEMORY >> 20} MB"
+    return Pool(ray, functools.partial(remote.remote, expected, servers), size, takes, computes_on)
 
 
 def build_on_node(expected: Expected, servers: Servers, task: ShardTask) -> Progress | Failure:

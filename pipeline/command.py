@@ -5,11 +5,14 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn, TextIO
 
 from pipeline.errors import FAILED, PipelineError, UsageError, nearest, one_line
+
+_LONGEST = 2_000  # characters of an error's line
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,7 +71,7 @@ def run(command: Callable[[], int], stopped: str) -> int:
     try:
         return command()
     except PipelineError as error:
-        return _failed(f"error: {one_line(error)}", error.status)
+        return _failed(f"error: {_short(one_line(error))}", error.status)
     except KeyboardInterrupt:
         return _failed(stopped)
     except BrokenPipeError:  # whoever read the output has gone; what is committed stays
@@ -77,6 +80,20 @@ def run(command: Callable[[], int], stopped: str) -> int:
     except OSError as error:
         sys.stdout = _nowhere()
         return _failed(f"error: {one_line(error.filename or 'writing')}: {one_line(error.strerror or error)}")
+
+
+@contextlib.contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM stops a command as Ctrl-C does."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _open(stream: TextIO | None) -> TextIO:
@@ -88,6 +105,11 @@ def _open(stream: TextIO | None) -> TextIO:
 
 def _nowhere() -> TextIO:
     return open(os.devnull, "w")
+
+
+def _short(line: str) -> str:
+    """A line that still fits a screen, however much of somebody's file stands in it: its beginning and its end."""
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
 def _failed(line: str, status: int = FAILED) -> int:

@@ -4,16 +4,17 @@ A shard variant without a valid record does not exist. The record is published a
 """
 
 import contextlib
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pipeline.cuts import Statistics
 from pipeline.plan import Shard
+from pipeline.sealed import seal, unseal
 from pipeline.store import BUILD, FileProof, Reading
 
 RECORDS = f"{BUILD}/records"
+_LARGEST = 1 << 63  # what NumPy takes
 
 
 class Reject(NamedTuple):
@@ -61,13 +62,13 @@ class Record:
     factors: tuple[FileProof, ...] = ()
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+        return seal(asdict(self))
 
     @classmethod
     def from_json(cls, data: bytes) -> "Record":
         """Raises ValueError where ``data`` is not exactly what ``to_json`` writes."""
         try:
-            raw = json.loads(data)
+            raw = unseal(data)
             variants = {
                 str(name): VariantProof(
                     _proof(v["tar"]),
@@ -78,11 +79,12 @@ class Record:
                 for name, v in raw["variants"].items()
             }
             rejects = tuple(
-                Reject(str(r[0]), int(r[1]), int(r[2]), str(r[3]), int(r[4]), str(r[5])) for r in raw["rejects"]
+                Reject(str(r[0]), _count(r[1]), _count(r[2]), str(r[3]), _count(r[4]), str(r[5]))
+                for r in raw["rejects"]
             )
             spectra, factors = (tuple(_proof(proof) for proof in raw[name]) for name in ("spectra", "factors"))
-            converted = {str(what): int(count) for what, count in raw["converted"].items()}
-            samples, pixels = int(raw["samples"]), int(raw["pixels"])
+            converted = {str(what): _count(count) for what, count in raw["converted"].items()}
+            samples, pixels = _count(raw["samples"]), _count(raw["pixels"])
             return cls(
                 str(raw["identity"]),
                 str(raw["source"]),
@@ -146,9 +148,15 @@ def _intact(store: Reading, proofs: Iterable[FileProof], recheck: bool) -> bool:
 
 def _proof(raw: Any) -> FileProof:
     name, size, sha256 = raw
-    if not (isinstance(name, str) and isinstance(size, int) and isinstance(sha256, str)):
+    if not (isinstance(name, str) and isinstance(sha256, str)):
         raise TypeError("a file proof is a name, a size and a hash")
-    return FileProof(name, size, sha256)
+    return FileProof(name, _count(size), sha256)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < _LARGEST:
+        raise TypeError("sizes, places and counts are whole numbers")
+    return value
 
 
 def _statistics(raw: Any) -> Statistics:

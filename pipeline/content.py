@@ -1,14 +1,14 @@
 """What an output holds: everything that its bytes depend on, and how it may grow."""
 
-import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipeline import png
 from pipeline.errors import PipelineError, UsageError, nearest
 from pipeline.factors import DTYPES, Factors
-from pipeline.geometry import Geometry
+from pipeline.geometry import MAX_SIDE, Geometry
 from pipeline.job import Job
+from pipeline.sealed import seal, unseal
 from pipeline.shapes import Shapes
 from pipeline.sources.index import SourceIndex
 from pipeline.variants import OFFSET, Variant, canonical
@@ -70,7 +70,7 @@ class Content:
             "limit": self.limit,
             "factors": asdict(self.factors) if self.factors else None,
         }
-        return json.dumps({"fixed": self.fixed(), "verified": self.verified, "grows": grows}, indent=1).encode()
+        return seal({"fixed": self.fixed(), "verified": self.verified, "grows": grows}, indent=1)
 
 
 def geometry_of(job: Job, default: Geometry) -> Geometry:
@@ -150,16 +150,18 @@ def grow(existing: bytes, wanted: Content, index: SourceIndex) -> Content:
         PipelineError: a difference that is not growth; the line says which.
     """
     try:
-        old = json.loads(existing)
+        old = unseal(existing)
         fixed, grows, verified = old["fixed"], old["grows"], old["verified"]
         variants = [Variant.parse(name) for name in grows["variants"]]
         splits, limit = set(grows["splits"]), grows["limit"]
         factors = Factors(**grows["factors"]) if grows["factors"] else None
-        if not isinstance(fixed, dict) or not (limit is None or isinstance(limit, int)):
+        if not isinstance(fixed, dict) or not (limit is None or (type(limit) is int and limit > 0)):
             raise ValueError
-        if factors and not (isinstance(factors.rank, int) and factors.dtype in DTYPES):
+        if any(variant.rank >= MAX_SIDE for variant in variants):
             raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError):
+        if factors and not (type(factors.rank) is int and 0 < factors.rank < MAX_SIDE and factors.dtype in DTYPES):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise PipelineError("the output's description .build/job.json is damaged; --overwrite builds it anew") from None
     for key, now in wanted.fixed().items():
         if fixed.get(key) != now:

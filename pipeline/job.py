@@ -1,6 +1,8 @@
 """``Job``: the frozen, validated description of a build, from flags or a job file."""
 
+import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from pipeline.sources import DATASETS
 from pipeline.variants import COMPONENTS, Variant, variants
 
 ORDERS = ("source", "shuffled")
+_LONGEST = 200  # characters of a wrong value in an error
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Job:
     workers: int | None = None
     address: str | None = None
     max_rejects: int = 0
+    stall: int = 120
     allow_unverified: bool = False
     overwrite: bool = False
     factors: Factors | None = None
@@ -95,15 +99,27 @@ def _cuts(given: dict[str, Any]) -> tuple[tuple[Variant, ...], tuple[int, ...]]:
 
 def _text(key: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise UsageError(f"{key}: {value!r} is not a text")
+        raise UsageError(f"{key}: {_shown(value)} is not a text")
+    try:
+        os.fsencode(value)  # a job file can write half a surrogate pair, which no file's name can hold
+    except UnicodeEncodeError:
+        raise UsageError(f"{key}: {_shown(value)} is not a text") from None
     return value.strip()
+
+
+def _shown(value: Any) -> str:
+    """A wrong value as it was given, and no longer than one reads."""
+    if isinstance(value, bool):  # which YAML has many words for
+        return "true (or yes, on)" if value else "false (or no, off)"
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _path(key: str, value: Any) -> Path:
     try:
         return Path(_text(key, value)).expanduser()
     except RuntimeError as error:  # ~nobody-of-that-name
-        raise UsageError(f"{key}: {value!r}: {error}") from None
+        raise UsageError(f"{key}: {_shown(value)}: {error}") from None
 
 
 def _location(key: str, value: Any) -> Location:
@@ -113,14 +129,18 @@ def _location(key: str, value: Any) -> Location:
 def _name(key: str, value: Any) -> str:
     text = _text(key, value)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", text):
-        raise UsageError(f"{key}: {text!r} must be 1 to 40 letters, digits, '-' or '_' (readers split names at dots)")
+        raise UsageError(
+            f"{key}: {_shown(text)} must be 1 to 40 letters, digits, '-' or '_' (readers split names at dots)"
+        )
     return text
 
 
 def _choice(allowed: tuple[str, ...]) -> Callable[[str, Any], str]:
     def parse(key: str, value: Any) -> str:
         if value not in allowed:
-            raise UsageError(f"{key}: {value!r} is not one of {', '.join(allowed)}{nearest(str(value), allowed)}")
+            raise UsageError(
+                f"{key}: {_shown(value)} is not one of {', '.join(allowed)}{nearest(str(value)[:_LONGEST], allowed)}"
+            )
         return str(value)
 
     return parse
@@ -131,10 +151,10 @@ def _items(key: str, value: Any) -> list[str]:
     items = value if isinstance(value, list) else str(value).split(",")
     texts = [str(item).strip() if isinstance(item, str | int) and not isinstance(item, bool) else "" for item in items]
     if not texts or "" in texts:
-        raise UsageError(f"{key}: {value!r} has an empty or unreadable item; write for instance 3,5,10")
-    for text in texts:
-        if texts.count(text) > 1:
-            raise UsageError(f"{key}: {text} is given twice in {value!r}")
+        raise UsageError(f"{key}: {_shown(value)} has an empty or unreadable item; write for instance 3,5,10")
+    text, count = Counter(texts).most_common(1)[0]
+    if count > 1:
+        raise UsageError(f"{key}: {text} is given twice in {_shown(value)}")
     return texts
 
 
@@ -170,7 +190,7 @@ def _splits(key: str, value: Any) -> tuple[str, ...]:
 def _integer(least: int, most: int | None = None) -> Callable[[str, Any], int]:
     def parse(key: str, value: Any) -> int:
         if isinstance(value, bool) or not re.fullmatch(r"[+-]?[0-9]{1,18}", str(value)):
-            raise UsageError(f"{key}: {value!r} is not a whole number")
+            raise UsageError(f"{key}: {_shown(value)} is not a whole number")
         number = int(value)
         if number < least:
             raise UsageError(f"{key}: {number} is too small, the least is {least}")
@@ -186,7 +206,7 @@ def _integer_or(word: str, least: int, most: int) -> Callable[[str, Any], int | 
         if value == word:
             return word
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", str(value)):
-            raise UsageError(f"{key}: {value!r} is neither a number of pixels nor {word!r}")
+            raise UsageError(f"{key}: {_shown(value)} is neither a number of pixels nor {word!r}")
         return _integer(least, most)(key, value)
 
     return parse
@@ -194,7 +214,7 @@ def _integer_or(word: str, least: int, most: int) -> Callable[[str, Any], int | 
 
 def _flag(key: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise UsageError(f"{key}: {value!r} is neither true nor false")
+        raise UsageError(f"{key}: {_shown(value)} is neither true nor false")
     return value
 
 
@@ -209,11 +229,11 @@ def _address(key: str, value: Any) -> str:
     text = _text(key, value)
     if "://" in text:
         raise UsageError(
-            f"{key}: {text!r} is not of the form host:port; a build runs on a node of its cluster, where auto is enough, "
-            f"and ray job submit takes it there from elsewhere"
+            f"{key}: {_shown(text)} is not of the form host:port; a build runs on a node of its cluster, where auto is "
+            f"enough, and ray job submit takes it there from elsewhere"
         )
     if text not in ("auto", "local") and not re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}", text):
-        raise UsageError(f"{key}: {text!r} is neither auto, local nor host:port, as in 10.0.0.1:6379")
+        raise UsageError(f"{key}: {_shown(text)} is neither auto, local nor host:port, as in 10.0.0.1:6379")
     return text
 
 
@@ -248,6 +268,7 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "workers": _integer(0),
     "address": _address,
     "max-rejects": _integer(0),
+    "stall": _integer(0, 86_400),
     "allow-unverified": _flag,
     "overwrite": _flag,
     "exact": _flag,

@@ -1,5 +1,6 @@
 """Job files: the YAML that names a job in its section ``metadata.job``; the rest of it belongs to Ray's launcher."""
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,19 @@ import yaml
 from pipeline.errors import UsageError, nearest
 from pipeline.job import OPTIONS
 
-_MOST = 1 << 20  # bytes
+_MOST = 1 << 17  # bytes: a hundred times the largest of jobs/, and the parser takes seconds for more
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe, and plain: a key given twice and an alias are refused, and a number stays the text that a flag would be."""
+    """Safe, and plain: a key given twice, an alias and a tag are refused, and a number stays the text of a flag."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it has an alias, which job files do without")
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
+            what = "an alias" if isinstance(event, yaml.AliasEvent) else "a tag"
+            raise yaml.MarkedYAMLError(
+                problem=f"it has {what}, which job files do without", problem_mark=event.start_mark
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -36,11 +41,14 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read_job_file(path: Path) -> dict[str, Any]:
+def read_job_file(path: Path, overridden: Container[str] = ()) -> dict[str, Any]:
     """The section ``metadata.job`` of a job file: texts, true and false, and lists of these, by the flags' names.
 
+    Args:
+        overridden: keys whose values do not count.
+
     Raises:
-        UsageError: the file is missing, is no YAML, or has no such section.
+        UsageError: the file is missing, is no YAML, has no such section, or a value in it is wrong.
     """
     try:
         with path.open("rb") as file:
@@ -48,7 +56,7 @@ def read_job_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"config {path}: {error.strerror}") from None
     if len(content) > _MOST:
-        raise UsageError(f"config {path} is larger than 1 MB, which no job file is")
+        raise UsageError(f"config {path} is larger than 128 KB, which no job file is")
     try:
         document = yaml.load(content.decode("utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -57,8 +65,13 @@ def read_job_file(path: Path) -> dict[str, Any]:
     section = metadata.get("job") if isinstance(metadata, dict) else None
     if not isinstance(section, dict):
         raise UsageError(f"config {path} has no section metadata.job; see jobs/cifar10.yaml")
-    for key in section:
+    for key, value in section.items():
         if key not in OPTIONS:
             hint = nearest(str(key).replace("_", "-"), OPTIONS)
             raise UsageError(f"config {path}: unknown key {key!r} in metadata.job{hint}; known: {', '.join(OPTIONS)}")
+        if value is not None and key not in overridden:
+            try:
+                OPTIONS[key](key, value)
+            except UsageError as error:
+                raise UsageError(f"config {path}: {error}") from None
     return section

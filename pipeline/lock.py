@@ -146,7 +146,7 @@ def _flock(descriptor: int, how: int) -> bool:
 def _owner(folder: Path) -> dict[str, Any]:
     try:
         owner = json.loads((folder / "lock").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return owner if isinstance(owner, dict) else {}
 

@@ -137,7 +137,7 @@ def last_claim(bucket: Bucket) -> Claim:
     number = max((int(name) for name in bucket.names(FOLDER) if name.isdecimal()), default=0)
     owner: Any = {}
     if number:
-        with contextlib.suppress(FileNotFoundError, ValueError):  # replaced between the two requests
+        with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):  # replaced between the two requests
             owner = json.loads(bucket.read(_name(number)))
     return Claim(number, owner if isinstance(owner, dict) else {})
 

@@ -44,7 +44,7 @@ def check_place(store: Store, out: Location) -> None:
 def _is_manifest(data: bytes | None) -> bool:
     try:
         return {"format", "numerics", "variants", "files"} <= set(json.loads(data or b"{}"))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return False
 
 
@@ -82,7 +82,7 @@ def wipe(store: Store, content: Content) -> None:
     """
     names = {content.name}
     for document in (manifest.NAME, STATE):
-        with contextlib.suppress(ValueError, TypeError, KeyError):
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
             described = json.loads(store.read(document) or b"{}")
             names.add(str(described["name"] if document == manifest.NAME else described["fixed"]["name"]))
     store.delete(manifest.NAME)

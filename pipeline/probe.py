@@ -108,7 +108,7 @@ def _run(lock: Path) -> object:
     try:
         os.listdir(lock.parent)  # makes NFS look again
         owner = json.loads(lock.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return owner.get("run") if isinstance(owner, dict) else None
 

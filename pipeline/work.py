@@ -4,8 +4,9 @@ import contextlib
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pipeline.commit import Record, Reject
 from pipeline.compute import Recipe
@@ -30,6 +31,7 @@ class ShardTask:
         factors: of the output, if it keeps any.
         kept: the record of the variants that are in place already, if any.
         run: the run that owns the output.
+        killers: entries that kill whoever decodes them, by index, with the reason that their rejects carry.
     """
 
     shard: Shard
@@ -46,6 +48,7 @@ class ShardTask:
     source: Source
     root: Location
     run: str
+    killers: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def new_factors(self) -> Factors | None:
@@ -57,10 +60,20 @@ class ShardTask:
         return Recipe(wanted, self.side, self.new_factors.rank if self.new_factors else 0)
 
 
+class Step(NamedTuple):
+    """What is being done now: the stage, the entry that it is done to (empty for a batch), and since when, by the
+    monotonic clock."""
+
+    stage: str
+    entry: str
+    since: float
+
+
 @dataclass
 class Progress:
     """What a shard in work reports: seconds by stage, and so far images, their pixels, those converted,
-    rejects, a digest of the bytes that were read, and planes whose eigenvectors a card gave wrongly."""
+    rejects, a digest of the bytes that were read, planes whose eigenvectors a card gave wrongly, and the step that it is
+    at."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     images: int = 0
@@ -69,13 +82,19 @@ class Progress:
     rejects: list[Reject] = field(default_factory=list)
     source: bytes = bytes(32)
     repaired: int = 0
+    now: Step = field(default_factory=lambda: Step("start", "", time.monotonic()))
 
     def take(self, content: bytes) -> None:
         """Note an entry's bytes in ``source``: SHA-256 of its value so far and of theirs."""
         self.source = hashlib.sha256(self.source + hashlib.sha256(content).digest()).digest()
 
+    def at(self, entry: str) -> None:
+        """The present stage begins with an entry."""
+        self.now = Step(self.now.stage, entry, time.monotonic())
+
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
+        self.now = Step(stage, "", time.monotonic())
         start = time.perf_counter()
         yield
         self.seconds[stage] += time.perf_counter() - start

@@ -102,7 +102,7 @@ def test_ranks_are_needed_unless_only_full_is_wanted() -> None:
         ("seed", "-1", "seed: -1 is too small, the least is 0"),
         ("seed", 1.5, "seed: 1.5 is not a whole number"),
         ("limit", "0", "limit: 0 is too small, the least is 1"),
-        ("limit", True, "limit: True is not a whole number"),
+        ("limit", True, "limit: true (or yes, on) is not a whole number"),
         ("samples-per-shard", "0", "samples-per-shard: 0 is too small, the least is 1"),
         ("workers", "-1", "workers: -1 is too small, the least is 0"),
         ("workers", "two", "workers: 'two' is not a whole number"),

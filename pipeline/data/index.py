@@ -12,6 +12,8 @@ from pipeline.data.files import Files
 from pipeline.data.output import Part, Shard
 from pipeline.errors import PipelineError
 
+_LONGEST = 100  # bytes of a key, as of a name in a tar: as an array, all keys take as much as the longest
+
 
 @dataclass(frozen=True)
 class Index:
@@ -83,6 +85,7 @@ def _shard(shard: Shard, form: str) -> _ShardIndex:
         named = all(key + suffix == member for key, member in zip(keys, members, strict=True))
         paired = all(key + b".cls" == member for key, member in zip(keys, label_members, strict=True))
         safe = not any(b"/" in key or b"\\" in key or b"\0" in key or key[:1] in (b".", b"") for key in keys)
+        safe = safe and max(map(len, keys), default=0) <= _LONGEST
         typed = set(words[0::8]) <= {suffix[1:]} and set(words[4::8]) <= {b"cls"}
         found = _ShardIndex(
             _numbers(words[1::8]), _numbers(words[2::8]), keys, *map(_numbers, (words[5::8], words[6::8]))

@@ -4,10 +4,11 @@ The manifest is text that anybody may have edited: what is not as a builder writ
 in it leads out of the output.
 """
 
+import contextlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,6 +23,7 @@ FORMS = ("png", "npy")
 _SIZES = ("rank", "above", "radius")
 # Names of a split that is not trained on: the first that exists answers to all of them.
 HELD_OUT = ("validation", "val", "test")
+_LARGEST = 1 << 63  # what NumPy and file systems take
 _MAX_BYTES = 1 << 29  # of a manifest; one of ImageNet with eight variants has 7 MB
 
 
@@ -112,12 +114,15 @@ class Output:
             variant = variant.removeprefix(f"{self.manifest.get('name')}-")  # a folder's name, as other clients know it
         if variant not in self.variants:
             raise UsageError(_unknown("variant", variant, self.variants, self.root))
-        split = self._split(split)
+        with _reading(self.root):
+            return self._part(variant, self._split(split))
+
+    def _part(self, variant: str, split: str) -> Part:
         where = f"variant {variant}"
         described = _get(self.manifest["variants"], variant, dict)
         form = described.get("form", "png")
         if form not in FORMS:
-            raise _damaged(f"{where} has the form {_shown(form)}, which this program does not read")
+            raise _Damaged(f"{where} has the form {_shown(form)}, which this program does not read")
         inside = _get(_get(described, "splits", dict, where), split, dict, where)
         shards = tuple(self._shard(raw, f"{where}, {split}") for raw in _get(inside, "shards", list, where))
         labels = self.root / "samples" / f"{split}.jsonl"
@@ -144,10 +149,10 @@ class Output:
 
     def _shard(self, raw: Any, where: str) -> Shard:
         if not isinstance(raw, dict):
-            raise _damaged(f"a shard of {where} is no object")
+            raise _Damaged(f"a shard of {where} is no object")
         name = _inside(_get(raw, "name", str, where))
         if not name.endswith(".tar"):
-            raise _damaged(f"{where} has the shard {_shown(name)}, which is no tar")
+            raise _Damaged(f"{where} has the shard {_shown(name)}, which is no tar")
         shard = Shard(self.root / name, _get(raw, "bytes", int, where), _get(raw, "samples", int, where))
         try:
             status = os.stat(shard.path)
@@ -168,12 +173,16 @@ def open_output(root: str | os.PathLike[str]) -> Output:
         PipelineError: there is none, it is not finished, or its manifest is damaged.
     """
     folder = Path(os.path.abspath(root))  # a loader's worker may work elsewhere
-    raw = _read(folder)
+    with _reading(folder):
+        return _opened(folder, _read(folder))
+
+
+def _opened(folder: Path, raw: dict[str, Any]) -> Output:
     if raw.get("format") != FORMAT:
         raise PipelineError(f"{folder / NAME} has format {_shown(raw.get('format'))}; this program reads {FORMAT}")
     image, classes = _get(raw, "image", dict), _get(raw, "classes", list)
     if not all(isinstance(name, str) for name in classes):
-        raise _damaged("a class has no text for a name")
+        raise _Damaged("a class has no text for a name")
     sizes = (image.get("height"), image.get("width"))
     return Output(
         root=folder,
@@ -192,14 +201,14 @@ def _read(folder: Path) -> dict[str, Any]:
         if not path.is_file():
             raise PipelineError(_no_manifest(folder))
         if path.stat().st_size > _MAX_BYTES:
-            raise _damaged("it is larger than any manifest")
+            raise _Damaged("it is larger than any manifest")
         raw = json.loads(path.read_bytes())
     except OSError as error:
         raise PipelineError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise _damaged(f"it is no JSON ({_shown(error)})") from None
+        raise _Damaged(f"it is no JSON ({_shown(error)})") from None
     if not isinstance(raw, dict):
-        raise _damaged("it describes nothing")
+        raise _Damaged("it describes nothing")
     return raw
 
 
@@ -222,19 +231,28 @@ def _unknown(what: str, given: object, there: tuple[str, ...], root: Path) -> st
     return f"{what} {_shown(repr(given))}: {root} has {', '.join(there) or 'none'}{close}"
 
 
-def _damaged(why: str) -> PipelineError:
-    return PipelineError(f"{NAME} is damaged: {why}; copy or build the output again")
+class _Damaged(Exception):
+    """The manifest is not what a builder writes; the text says where."""
+
+
+@contextlib.contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """What is damaged, told with the folder. Raises PipelineError."""
+    try:
+        yield
+    except _Damaged as error:
+        raise PipelineError(f"{folder / NAME} is damaged: {error}; copy or build the output again") from None
 
 
 _KINDS = {int: "whole number", str: "text", dict: "object", list: "list"}
 
 
 def _get(where: Mapping[str, Any], key: str, kind: type[Any], of: str = "") -> Any:
-    """A field of the wanted type; whole numbers are never negative."""
+    """A field of the wanted type; whole numbers are never negative, and below ``_LARGEST``."""
     value = where.get(key)
-    if type(value) is not kind or (isinstance(value, int) and value < 0):
+    if type(value) is not kind or (isinstance(value, int) and not 0 <= value < _LARGEST):
         name = f"{key} of {of}" if of else key
-        raise _damaged(f"{_shown(name)} is {f'no {_KINDS[kind]}' if key in where else 'missing'}")
+        raise _Damaged(f"{_shown(name)} is {f'no {_KINDS[kind]}' if key in where else 'missing'}")
     return value
 
 
@@ -242,13 +260,13 @@ def _inside(name: str) -> str:
     """A name, if it is a relative path that stays in the output."""
     plain = name.isprintable() and "\\" not in name and str(PurePosixPath(name)) == name
     if not plain or name.startswith("/") or {"", ".", ".."} & {*name.split("/")}:
-        raise _damaged(f"it names {_shown(repr(name))}, which is no place in the output")
+        raise _Damaged(f"it names {_shown(repr(name))}, which is no place in the output")
     return name
 
 
 def _plain(name: str) -> str:
     if "/" in _inside(name):
-        raise _damaged(f"it names {_shown(repr(name))} where a plain name belongs")
+        raise _Damaged(f"it names {_shown(repr(name))} where a plain name belongs")
     return name
 
 

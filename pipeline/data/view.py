@@ -158,7 +158,7 @@ class _Factors:
         self._triplets = Triplets(output, samples.split)
         rejected = _rejected(output, samples.split)
         every = np.arange(len(samples) + len(rejected))
-        self._rows = np.delete(every, rejected)
+        self._rows = every[~np.isin(every, rejected)]
         if len(self._rows) != len(samples):
             raise PipelineError(
                 f"{output.root / 'rejects.jsonl'} is not what the manifest says; build the output again"
@@ -188,5 +188,5 @@ def _rejected(output: Output, split: str) -> list[int]:
         return [int(line["position"]) for line in lines if str(line["key"]).rpartition("-")[0] == split]
     except OSError as error:
         raise PipelineError(f"{path}: {error.strerror}; copy the output again, or build it again") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise PipelineError(f"{path} is damaged; copy the output again, or build it again") from None

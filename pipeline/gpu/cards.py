@@ -29,8 +29,8 @@ def in_this_process(device: Device) -> tuple[Callable[[ShardTask], Place], str]:
         xp = importlib.import_module(device.namespace)
         begin, told = client.in_process(card.Card(xp)), _words([card.describe(xp)])
     except (ImportError, PipelineError) as error:
-        told = f"{CORES}; {_refused(device, [str(error)])}"
-        return lambda _: HERE, told
+        _check(device, 0, [str(error)])
+        return lambda _: HERE, CORES
     return lambda task: client.place(begin, task), told
 
 
@@ -51,17 +51,17 @@ def on_ray(ray: Any, device: Device, there: Mapping[str, int]) -> tuple[dict[str
             raise PipelineError("--device cuda: no node of the cluster has a card (ray status shows what each one has)")
         return {}, _cores(device)
     started = pool.start(ray, wanted, device.namespace)
-    if device.gpus and len(started.cards) < device.gpus and device.kind == "cuda":
-        reasons = f" ({started.failures[0]})" if started.failures else ""
-        raise PipelineError(f"--gpus {device.gpus}: {len(started.cards)} of them are to be had{reasons}")
-    told = _words(started.cards) if started.cards else CORES
-    if started.failures:
-        refused = _refused(device if not started.cards else Device("auto"), started.failures)
-        if started.cards:
-            command.tell(refused)
-        else:
-            told += f"; {refused}"
-    return started.servers, told
+    _check(device, len(started.cards), started.failures)
+    return started.servers, _words(started.cards) if started.cards else CORES
+
+
+def _check(device: Device, usable: int, failures: list[str]) -> None:
+    """Tell of cards that cannot be used. Raises PipelineError where they have to be."""
+    reason = f": {' '.join(failures[0].split())[:300]}" if failures else ""
+    if device.kind == "cuda" and usable < (device.gpus or 1):
+        raise PipelineError(f"--device cuda: {usable} of {device.gpus or 1} cards can be used{reason}")
+    if failures:
+        command.tell(f"{len(failures)} card{'s' * (len(failures) != 1)} cannot be used{reason}")
 
 
 def _first(there: Mapping[str, int], most: int | None) -> dict[str, int]:
@@ -72,13 +72,6 @@ def _first(there: Mapping[str, int], most: int | None) -> dict[str, int]:
             first[node] = min(count, left)
             left -= first[node]
     return first
-
-
-def _refused(device: Device, reasons: list[str]) -> str:
-    line = f"{len(reasons)} card{'s' * (len(reasons) != 1)} cannot be used: {' '.join(reasons[0].split())[:300]}"
-    if device.kind == "cuda":
-        raise PipelineError(f"--device cuda: {line}; --device cpu builds without")
-    return line
 
 
 def _cores(device: Device) -> str:

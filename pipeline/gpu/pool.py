@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from pipeline.attempt import Failure, attempt
+from pipeline.attempt import Failure
+from pipeline.board import attempt_and_tell
 from pipeline.errors import one_line
 from pipeline.gpu.client import CardLost, Client, place
 from pipeline.gpu.server import THREADS, Answer, Server
@@ -63,16 +64,18 @@ def start(ray: Any, cards: Mapping[str, int], namespace: str) -> Started:
 
 def attempt_on_cards(servers: Servers, task: ShardTask) -> Progress | Failure:
     """Runs on a node: one try at a shard, whose planes go to the node's cards, or where it has none to this core."""
+    if not servers:
+        return attempt_and_tell(task)
     import ray
 
     actors = servers.get(ray.get_runtime_context().get_node_id())
     if not actors:
-        return attempt(task)
+        return attempt_and_tell(task)
     if not _alive(ray, actors):
         return Failure(
             f"shard {task.shard.name}: its card has failed {1 + _RESTARTS} times; look at nvidia-smi and dmesg"
         )
-    return attempt(task, place=place(_client(ray, actors).begin, task))
+    return attempt_and_tell(task, place(_client(ray, actors).begin, task))
 
 
 def _alive(ray: Any, actors: list[Any]) -> bool:

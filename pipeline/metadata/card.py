@@ -5,10 +5,12 @@ Its YAML head makes ``load_dataset(out, "<name>-rank5")`` work; the digest in ea
 """
 
 import hashlib
+import re
 from typing import Any
 
 import yaml
 
+from pipeline.errors import one_line
 from pipeline.metadata import labels, timm
 from pipeline.variants import PASSES, SIGNED
 
@@ -88,7 +90,7 @@ def _text(manifest: dict[str, Any], names: list[str], at_root: bool) -> str:
     source, image = manifest["source"], manifest["image"]
     parts = [f"# {manifest['name']}: low-rank and high-rank-only images\n"]
     if source["note"]:
-        parts.append(f"> **{source['note']}**\n")
+        parts.append(f"> **{_plain(source['note'])}**\n")
     if source["checksums_verified"] is False:
         parts.append("> **Built from files whose checksums are not the official ones (`--allow-unverified`).**\n")
     size = "each image at its own size"
@@ -123,6 +125,11 @@ def _text(manifest: dict[str, Any], names: list[str], at_root: bool) -> str:
     parts += [_table(manifest, names), _usage(manifest, names, at_root), f"Terms of the source: {source['terms']}\n"]
     parts.append(f"Source fingerprint: `{source['fingerprint']}`\n")
     return "\n".join(parts)
+
+
+def _plain(text: str) -> str:
+    """Text that holds other people's file names, as Markdown that shows it and nothing else."""
+    return re.sub(r"[\\`*\[\]<>|&]", r"\\\g<0>", one_line(text))
 
 
 def _further(chosen: list[dict[str, Any]]) -> str:

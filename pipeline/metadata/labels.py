@@ -1,5 +1,6 @@
 """Class names as readers take them: printable, and no two alike. Position stays the label."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,8 +12,13 @@ def unique(classes: Sequence[str]) -> list[str]:
 
 
 def lines(classes: Sequence[str]) -> list[str]:
-    """The same, each on one line: runs of white space are one space."""
-    return _numbered([" ".join(_utf8(name).split()) for name in classes])
+    """The same, each on one line: runs of white space are one space, and control characters ``\\x1b`` and the like."""
+    return _numbered([_shown(" ".join(_utf8(name).split())) for name in classes])
+
+
+def _shown(name: str) -> str:
+    """Without what a terminal would obey; other characters that do not print (joiners in scripts) are part of a name."""
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) == "Cc" else c for c in name)
 
 
 def _utf8(name: str) -> str:

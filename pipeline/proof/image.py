@@ -76,7 +76,7 @@ def _npy_header(stream: io.BytesIO) -> tuple[int, int]:
         raise
     except Exception:  # numpy raises what it likes on hostile content
         raise BadImage("no .npy file") from None
-    if fortran or dtype != np.dtype("<f4") or len(shape) != 3 or shape[2] != 3:
+    if fortran or dtype != np.dtype("<f4") or len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
         raise BadImage(f"{dtype} of shape {shape}, not float32 (h, w, 3)")
     return shape[0], shape[1]
 

@@ -29,6 +29,7 @@ NUMERICS = {
     "exact_low": "A_k, float32",
     "exact_high": "X / 255 - A_k, float32, no offset",
 }
+LARGEST = 1 << 63  # what NumPy and file systems take
 FURTHER = {
     "band": f"clip(rint(255 A_b) - rint(255 A_a) + {OFFSET}, 0, 255)",
     "lowpass": "clip(rint(255 F_r), 0, 255), F_r of the frequencies u^2 + v^2 <= r^2",
@@ -168,7 +169,7 @@ def load(root: Path, faults: Faults) -> Manifest:
         manifest = _parse(root, raw)
         _compare(raw, manifest, faults)
     except _Damaged as error:
-        raise PipelineError(f"{NAME} is damaged: {error}") from None
+        raise PipelineError(f"{root / NAME} is damaged: {error}") from None
     return manifest
 
 
@@ -190,29 +191,29 @@ def compare_clients(root: Path, faults: Faults) -> None:
 
 
 def read_raw(root: Path) -> dict[str, Any]:
+    path = root / NAME
     try:
         if not root.is_dir():
             raise PipelineError(
                 f"{root} {'is a file, not the folder of an output' if root.exists() else 'does not exist'}"
             )
-        path = root / NAME
         if not path.is_file():
             raise PipelineError(
                 f"{root} has no {NAME}: it is no output, or an unfinished one; build it to its end first"
             )
         if path.stat().st_size > MAX_BYTES:
-            raise PipelineError(f"{NAME} is damaged: {path.stat().st_size:,} bytes are more than a manifest can have")
+            raise PipelineError(f"{path} is damaged: {path.stat().st_size:,} bytes are more than a manifest can have")
         raw = json.loads(path.read_bytes())
     except OSError as error:
-        raise PipelineError(f"{root / NAME}: {error.strerror}") from None
+        raise PipelineError(f"{path}: {error.strerror}") from None
     except RecursionError:
-        raise PipelineError(f"{NAME} is damaged: nested too deeply") from None
+        raise PipelineError(f"{path} is damaged: nested too deeply") from None
     except ValueError as error:
-        raise PipelineError(f"{NAME} is damaged, it is no JSON: {shown(error)}") from None
+        raise PipelineError(f"{path} is damaged, it is no JSON: {shown(error)}") from None
     if not isinstance(raw, dict):
-        raise PipelineError(f"{NAME} is damaged: it describes nothing")
+        raise PipelineError(f"{path} is damaged: it describes nothing")
     if raw.get("format") != FORMAT:
-        raise PipelineError(f"{NAME} has format {shown(raw.get('format'))}; this program proves format {FORMAT}")
+        raise PipelineError(f"{path} has format {shown(raw.get('format'))}; this program proves format {FORMAT}")
     return raw
 
 
@@ -221,9 +222,9 @@ class _Damaged(Exception):
 
 
 def _get(where: dict[str, Any], key: str, kind: type[Any], of: str = "") -> Any:
-    """A field of the wanted type; whole numbers are never negative."""
+    """A field of the wanted type; whole numbers are never negative, and below ``LARGEST``."""
     value = where.get(key)
-    if type(value) is not kind or (isinstance(value, int) and value < 0):
+    if type(value) is not kind or (isinstance(value, int) and not 0 <= value < LARGEST):
         raise _Damaged(f"{shown(of)}{shown(key)} is {'missing' if key not in where else 'no ' + _KINDS[kind]}")
     return value
 

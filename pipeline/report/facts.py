@@ -95,7 +95,7 @@ def collect(output: Output, labels: Mapping[str, Sequence[int]]) -> Facts:
             tuple(Counter(one_line(line["reason"]) for line in rejects).most_common()),
             _work(output.root / BUILD / "runs.jsonl"),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise PipelineError(
             f"{output.root / NAME} is damaged ({type(error).__name__}: {one_line(error)}); copy or build the output again"
         ) from None
@@ -107,9 +107,12 @@ def _variant(name: str, described: Mapping[str, Any]) -> VariantFacts:
     digest = hashlib.sha256(b"".join(bytes.fromhex(shard["sha256"]) for shard in shards))
     samples, subpixels = (int(sum(split[key] for split in splits)) for key in ("samples", "subpixels"))
     weights = [split["subpixels"] / max(1, subpixels) for split in splits]
-    mean = np.sum([w * np.array(split["mean"]) for w, split in zip(weights, splits, strict=True)], axis=0)
-    squares = [np.square(split["std"]) + np.square(split["mean"]) for split in splits]
-    square = np.sum([w * each for w, each in zip(weights, squares, strict=True)], axis=0)
+    with np.errstate(all="ignore"):  # JSON has numbers that are none
+        mean = np.sum([w * np.array(split["mean"]) for w, split in zip(weights, splits, strict=True)], axis=0)
+        squares = [np.square(split["std"]) + np.square(split["mean"]) for split in splits]
+        square = np.sum([w * each for w, each in zip(weights, squares, strict=True)], axis=0)
+    if not (np.isfinite(mean).all() and np.isfinite(square).all()):
+        raise ValueError(f"mean or std of {name} is not finite")
     cut = Variant.parse(name)
     clips = cut.component != "full" and not cut.exact
     return VariantFacts(
@@ -131,7 +134,7 @@ def _work(path: Path) -> tuple[Work, ...] | None:
     found = []
     for line in path.read_bytes().splitlines() if path.stat().st_size <= _MAX_BYTES else ():
         # A log: a line that was torn by a crash is no reason to show nothing.
-        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
             run = json.loads(line)
             if run["event"] == "finished" and run["images"]:
                 seconds = {stage: float(run["seconds"][stage]) for stage in STAGES}

@@ -6,8 +6,9 @@ import io
 import tarfile
 import zlib
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pipeline.errors import PipelineError, one_line
 from pipeline.sources.imagenet_meta import read_synsets
@@ -17,7 +18,13 @@ LIST = "imagenet_2012_validation_synset_labels.txt"
 TABLE = "LOC_val_solution.csv"
 _TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
 _META = "data/meta.mat"
-_LARGEST = 64 << 20  # bytes of a file here, unpacked; the largest official one has 5 million
+_LARGEST = 16 << 20  # bytes of a file here; the largest official one has 5 million
+_UNPACKED = 4 * _LARGEST  # bytes of the devkit
+_MOST = 100_000  # labels: twice as many as there are images
+_PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)  # without sparse files, whose few bytes may stand for any number
+
+
+T = TypeVar("T")
 
 
 class Labels(NamedTuple):
@@ -64,16 +71,16 @@ def _archive(path: Path) -> dict[str, str]:
     members: dict[str, bytes] = {}
     try:
         with gzip.open(path) as file:
-            content = file.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
+            content = file.read(_UNPACKED + 1)
+        if len(content) > _UNPACKED:
             raise PipelineError(f"{path} unpacks to far more than the official devkit: get it again")
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
             for member in tar:
                 for name in (_TRUTH, _META):
-                    if member.isreg() and member.name.removeprefix("./") in (name, f"{DEVKIT}/{name}"):
+                    if member.type in _PLAIN and member.name.removeprefix("./") in (name, f"{DEVKIT}/{name}"):
                         source = tar.extractfile(member)
                         members[name] = source.read() if source else b""
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error, tarfile.TarError) as error:
         raise PipelineError(f"{path} cannot be unpacked ({one_line(error)}): get it again") from None
     for name in (_TRUTH, _META):
         if name not in members:
@@ -92,7 +99,7 @@ def _folder(path: Path) -> dict[str, str]:
 def _truth(truth: bytes, meta: bytes, truth_name: str, meta_name: str) -> dict[str, str]:
     known = read_synsets(meta, meta_name)
     synsets = []
-    for number, word in enumerate(truth.split(), 1):
+    for number, word in enumerate(_few(truth.split(None, _MOST), truth_name), 1):
         synset = known.get(int(word)) if word.isdigit() and len(word) < 10 else None
         if synset is None:
             raise PipelineError(
@@ -103,7 +110,15 @@ def _truth(truth: bytes, meta: bytes, truth_name: str, meta_name: str) -> dict[s
 
 
 def _list(path: Path) -> dict[str, str]:
-    return _in_order(_read(path).decode(errors="replace").split())
+    return _in_order(_few(_read(path).decode(errors="replace").split(None, _MOST), str(path)))
+
+
+def _few(words: list[T], name: str) -> list[T]:
+    if len(words) > _MOST:
+        raise PipelineError(
+            f"{name} has more than {_MOST:,} lines, which is far more than the official file: get it again"
+        )
+    return words
 
 
 def _in_order(synsets: list[str]) -> dict[str, str]:
@@ -113,13 +128,13 @@ def _in_order(synsets: list[str]) -> dict[str, str]:
 def _table(path: Path) -> dict[str, str]:
     """Rows ``ILSVRC2012_val_00048981,n03995372 85 1 499 272``: the synset and its boxes."""
     try:
-        rows = list(csv.reader(io.StringIO(_read(path).decode(errors="replace"))))
+        rows = list(islice(csv.reader(io.StringIO(_read(path).decode(errors="replace"))), _MOST + 1))
     except csv.Error as error:
         raise PipelineError(f"{path} is no table ({error}): get it again") from None
     if not rows or rows[0] != ["ImageId", "PredictionString"]:
         raise PipelineError(f"{path} does not begin with the line ImageId,PredictionString: it is not Kaggle's table")
     labels = {}
-    for number, row in enumerate(rows[1:], 2):
+    for number, row in enumerate(_few(rows, str(path))[1:], 2):
         if len(row) != 2 or not row[1].split():
             raise PipelineError(f"{path}: row {number} is not an image and its synset; get it again")
         labels[f"{row[0]}.JPEG"] = row[1].split()[0]

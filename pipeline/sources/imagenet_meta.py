@@ -36,8 +36,11 @@ def read_synsets(content: bytes, name: str) -> dict[int, str]:
     try:
         if len(content) < 128 or content[126:128] != b"IM":
             raise ValueError("it is no little-endian MATLAB 5 file")
+        most = _LARGEST
         for element in _elements(content[128:]):
-            found = _synsets(_unpacked(element))
+            variable, unpacked = _unpacked(element, most)
+            most -= unpacked
+            found = _synsets(variable)
             if found is not None:
                 return found
         raise ValueError("it has no table 'synsets'")
@@ -46,13 +49,14 @@ def read_synsets(content: bytes, name: str) -> dict[int, str]:
         raise PipelineError(f"{name} is not the devkit's meta.mat, or a damaged one: {reason}") from None
 
 
-def _unpacked(element: _Element) -> _Element:
+def _unpacked(element: _Element, most: int) -> tuple[_Element, int]:
+    """An element, and how many bytes were unpacked for it; ``most`` is more than they may be."""
     if element.kind != _COMPRESSED:
-        return element
-    data = zlib.decompressobj().decompress(element.data, _LARGEST)
-    if len(data) == _LARGEST:
+        return element, 0
+    data = zlib.decompressobj().decompress(element.data, most)
+    if len(data) == most:
         raise ValueError("it unpacks to far more than such a table holds")
-    return next(_elements(data))
+    return next(_elements(data)), len(data)
 
 
 def _elements(data: bytes) -> Iterator[_Element]:

@@ -5,8 +5,6 @@ import hashlib
 import json
 import os
 import uuid
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -74,9 +72,10 @@ def _load(path: Path, key: str) -> Columns | None:
     try:
         with np.load(path, allow_pickle=False) as file:  # checks every column's CRC-32
             if file["key"].tobytes().decode() == key:
-                return {name: file[name] for name in file.files if name != "key"}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        pass  # none there, or damaged: scanned again
+                columns = {name: file[name] for name in file.files if name != "key"}
+                return columns if all(isinstance(column, np.ndarray) for column in columns.values()) else None
+    except Exception:  # none there, or damaged, on which zipfile and numpy raise what they like: scanned again
+        pass
     return None
 
 

@@ -1,6 +1,7 @@
 """A training's state on disk: whole or absent, and never taken for another training's."""
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,8 @@ def load(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what is refused below in one line
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         kept = dict(state["identity"])
     except Exception:  # torch raises what it likes on damaged files
         raise PipelineError(f"{path} is no checkpoint of a training; delete it to begin anew") from None

@@ -1,6 +1,5 @@
 """Weights from a file to a module, with one line where they do not fit."""
 
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,7 +47,7 @@ def read_weights(path: Path) -> Weights:
             read: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise PipelineError(f"{path}: {error.strerror or one_line(error)}") from None
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, AttributeError, TypeError):
+    except Exception:  # torch raises what it likes on damaged files
         raise PipelineError(f"{path} holds no plain weights: save model.state_dict() with torch.save") from None
     state = read
     if isinstance(read, dict):
@@ -65,7 +64,7 @@ def _triple(path: Path, read: Any, key: str) -> Triple | None:
         return None
     try:
         red, green, blue = map(float, value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise PipelineError(f"{path}: its {key} is not three numbers") from None
     return red, green, blue
 

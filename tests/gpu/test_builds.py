@@ -8,6 +8,7 @@ import pytest
 
 from pipeline import engine, run
 from pipeline.device import Device
+from pipeline.errors import PipelineError
 from pipeline.job import Job
 from pipeline.run import Outcome
 from tests.conftest import contents
@@ -72,7 +73,7 @@ def test_images_of_every_size_go_through_a_card(
 @pytest.mark.ray
 def test_two_servers_on_ray_write_the_bytes_of_a_core(on_cards: Build, on_cores: Cores, tmp_path: Path) -> None:
     outcome = on_cards("out", 2, 2, **FULL)
-    assert (outcome.images, outcome.retries, outcome.repaired) == (400, 0, 0)
+    assert (outcome.images, outcome.retried.total(), outcome.repaired) == (400, 0, 0)
     assert contents(tmp_path / "out") == on_cores(**FULL)
 
 
@@ -80,7 +81,7 @@ def test_two_servers_on_ray_write_the_bytes_of_a_core(on_cards: Build, on_cores:
 def test_faults_of_a_card_change_no_byte(on_cards: Build, on_cores: Cores, tmp_path: Path) -> None:
     with fake.faults(tmp_path, "memory", "wrong", "diverged", "wrong"):
         outcome = on_cards("out", 2)
-    assert (outcome.images, outcome.retries) == (400, 0)
+    assert (outcome.images, outcome.retried.total()) == (400, 0)
     assert outcome.repaired == 3
     assert contents(tmp_path / "out") == on_cores()
 
@@ -92,9 +93,9 @@ def test_a_sticky_error_replaces_the_server_and_repeats_its_shards(
     with fake.faults(tmp_path, "sticky"):
         outcome = on_cards("out", 2)
     assert outcome.images == 400
-    assert 1 <= outcome.retries <= 2
+    assert 1 <= outcome.retried.total() <= 2
     told = capsys.readouterr().err.splitlines()
-    assert len(told) == outcome.retries
+    assert len(told) == outcome.retried.total()
     assert all(line.startswith("trying again: shard ") for line in told)
     assert "CUDARuntimeError: cudaErrorIllegalAddress" in told[0]
     assert contents(tmp_path / "out") == on_cores()
@@ -108,3 +109,17 @@ def test_a_card_that_keeps_failing_ends_the_build(on_cards: Build, tmp_path: Pat
         pytest.raises(engine.ShardError, match=r"tried 3 times|has failed 5 times"),
     ):
         on_cards("out", 1)
+
+
+def test_a_card_that_does_not_work_is_told(
+    on_cards: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: int) -> None:
+        raise fake.CUDARuntimeError("cudaErrorECCUncorrectable: uncorrectable ECC error")
+
+    monkeypatch.setattr(fake.cuda.runtime, "getDeviceProperties", broken)
+    with pytest.raises(PipelineError, match="^--device cuda: 0 of 1 cards can be used: .*uncorrectable ECC error$"):
+        on_cards("out", 0)
+    monkeypatch.setattr(run, "Device", lambda *_: Device("auto", None, fake.__name__))
+    assert on_cards("out", 0, limit=4).images == 8
+    assert "1 card cannot be used: CUDARuntimeError: cudaErrorECC" in capsys.readouterr().err

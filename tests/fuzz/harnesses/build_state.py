@@ -1,0 +1,51 @@
+"""What a build finds in ``.build``: ``job.json``, onto which it grows, and the owner, in a file and in a bucket."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, cast
+
+from pipeline import output
+from pipeline.bucket import Bucket
+from pipeline.errors import PipelineError
+from pipeline.job import Job
+from pipeline.lock import LostLock, publishing
+from pipeline.object_lock import check_owner
+from pipeline.plan import make_plan
+from pipeline.probe import _run
+from pipeline.run import plan_job
+from pipeline.store import open_store
+from tests.fuzz import place
+
+ALLOWED = (PipelineError,)
+JSON = True
+
+
+class _Bucket:
+    """Holds one claim."""
+
+    def __init__(self, claim: bytes) -> None:
+        self._claim = claim
+
+    def names(self, _: str) -> list[str]:
+        return ["000007", "not a number"]
+
+    def read(self, _: str) -> bytes:
+        return self._claim
+
+
+def seeds() -> Iterator[bytes]:
+    yield (place.output() / output.STATE).read_bytes()
+    yield b'{"run": "r", "host": "h", "pid": 1, "beats": 7, "time": "t", "released": false}'
+
+
+def parse(data: bytes) -> None:
+    (place.folder() / "lock").write_bytes(data)
+    _run(place.folder() / "lock")
+    with contextlib.suppress(LostLock):
+        check_owner(cast(Bucket, cast(Any, _Bucket(data))), "r")
+    with contextlib.suppress(LostLock), publishing(place.folder(), "r"):
+        pass
+    _, plan = plan_job(Job.parse(place.OPTIONS))
+    with place.replaced(output.STATE, data):
+        grown = output.merged(open_store(place.output()), plan.content, plan.index, overwrite=False)
+    assert make_plan(grown, plan.index).shards and grown.to_json()

@@ -1,0 +1,30 @@
+"""``manifest.json`` as ``verify`` reads it."""
+
+from collections.abc import Iterator
+
+from pipeline.errors import PipelineError
+from pipeline.proof.faults import Faults
+from pipeline.proof.files import check_files, check_strays
+from pipeline.proof.manifest import NAME, compare_clients, load
+from pipeline.proof.samples import read_listings
+from tests.fuzz.place import output, replaced
+
+ALLOWED = (PipelineError,)
+JSON = True
+
+
+def seeds() -> Iterator[bytes]:
+    yield (output() / NAME).read_bytes()
+
+
+def parse(data: bytes) -> None:
+    faults = Faults()
+    with replaced(NAME, data):
+        manifest = load(output(), faults)
+        compare_clients(output(), faults)
+        check_strays(manifest, faults)
+        check_files(manifest, list(manifest.files), {})
+        read_listings(manifest, None, faults)
+    assert all("\n" not in str(fault) for fault in faults.first)
+    for name in manifest.files:
+        assert (output() / name).resolve().is_relative_to(output())

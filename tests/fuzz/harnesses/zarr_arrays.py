@@ -1,0 +1,34 @@
+"""``zarr.json`` of an array, as readers of factors and ``verify`` take it."""
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline.data.files import Files
+from pipeline.data.zarr_rows import ZarrRows
+from pipeline.errors import PipelineError
+from pipeline.proof import manifest, spectra
+from pipeline.proof.faults import Faults
+from tests.fuzz.place import output, replaced
+
+ALLOWED = (PipelineError,)
+JSON = True
+_SPECTRA, _FACTORS = "spectra.zarr/train/zarr.json", "factors.zarr/train/u/zarr.json"
+
+
+def seeds() -> Iterator[bytes]:
+    yield from ((output() / name).read_bytes() for name in (_SPECTRA, _FACTORS))
+
+
+def parse(data: bytes) -> None:
+    proven = manifest.load(output(), Faults())
+    assert proven.factors is not None
+    with replaced(_SPECTRA, data), replaced(_FACTORS, data):
+        with contextlib.suppress(spectra.SpectraError):
+            assert spectra.rows(proven, proven.shards[0]).shape == (4, 3, 4)
+        with contextlib.suppress(spectra.SpectraError):
+            spectra.factors_row(proven, proven.factors, "train", 0)
+        array = ZarrRows((output() / _FACTORS).parent)
+        for position in (0, 5, array.rows - 1):
+            assert isinstance(array.row(max(0, position), Files()), np.ndarray)

@@ -1,0 +1,68 @@
+"""A folder in memory for parsers that read files, gone with the process; and one tiny output to damage."""
+
+import atexit
+import contextlib
+import functools
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+_MEMORY = Path("/dev/shm")
+
+
+@functools.cache
+def folder() -> Path:
+    made = Path(tempfile.mkdtemp(prefix="rank-shards-fuzz-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
+
+
+# Of the output: seven images in two shards, all components, exact, with factors; one more image is a reject.
+OPTIONS = {
+    "dataset": "folder",
+    "data-dir": str(folder() / "pictures"),
+    "out": str(folder() / "out"),
+    "ranks": "1,2",
+    "components": "low,high,full",
+    "exact": True,
+    "factors": "float32",
+    "samples-per-shard": "4",
+    "workers": "0",
+    "max-rejects": "1",
+    "quiet": True,
+}
+
+
+@functools.cache
+def output() -> Path:
+    """The output's folder; it is built at the first call."""
+    from pipeline.job import Job
+    from pipeline.run import build
+
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        path = folder() / "pictures" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).save(path)
+    path.write_bytes(b"no image")
+    with contextlib.redirect_stderr(io.StringIO()):
+        build(Job.parse(OPTIONS))
+    return folder() / "out"
+
+
+@contextlib.contextmanager
+def replaced(name: str, data: bytes) -> Iterator[None]:
+    """A file of the output holds ``data`` meanwhile."""
+    path = output() / name
+    before = path.read_bytes()
+    path.write_bytes(data)
+    try:
+        yield
+    finally:
+        path.write_bytes(before)

@@ -1,0 +1,30 @@
+"""Checksums put right again, so that what is mutated behind them is reached."""
+
+import struct
+import zlib
+
+_BLOCK = 512
+
+
+def tar(data: bytes) -> bytes:
+    """The checksum of every block that looks like a header, of archives in archives too."""
+    blocks = bytearray(data)
+    for at in range(0, len(blocks) - _BLOCK + 1, _BLOCK):
+        if blocks[at + 257 : at + 262] == b"ustar":
+            blocks[at + 148 : at + 156] = b" " * 8
+            blocks[at + 148 : at + 156] = b"%06o\0 " % sum(blocks[at : at + _BLOCK])
+    return bytes(blocks)
+
+
+def png(data: bytes) -> bytes:
+    """The CRC-32 of every chunk, if it is a PNG file at all."""
+    if data[:8] != b"\x89PNG\r\n\x1a\n":
+        return data
+    chunks, at = bytearray(data), 8
+    while at + 12 <= len(chunks):
+        end = at + 8 + int.from_bytes(chunks[at : at + 4], "big")
+        if end + 4 > len(chunks):
+            break
+        chunks[end : end + 4] = struct.pack(">I", zlib.crc32(chunks[at + 4 : end]))
+        at = end + 4
+    return bytes(chunks)

@@ -1,0 +1,53 @@
+"""One fuzzing process, as libFuzzer wants it: ``python -m tests.fuzz.target PARSER CORPUS FINDINGS SECONDS``."""
+
+import hashlib
+import os
+import random
+import sys
+import traceback
+from pathlib import Path
+
+import atheris
+
+from tests.fuzz import harness, mutate
+
+# What else is covered: the readers in Python that hostile input really meets.
+_MORE = {"images": ("PIL",), "job_file": ("yaml",), "weights": ("torch._weights_only_unpickler",)}
+
+
+def main(name: str, corpus: str, findings: Path, seconds: str) -> None:
+    os.environ["NUMBA_DISABLE_JIT"] = "1"  # it cannot compile what has been instrumented
+    with atheris.instrument_imports(include=["pipeline", *_MORE.get(name, ())], enable_loader_override=False):
+        target = harness.load(name)
+        list(target.seeds())  # what they import, build and compile is no input's time
+
+    def one(data: bytes) -> None:
+        try:
+            harness.trial(target, data)
+        except (Exception, harness.Broken) as error:
+            place = _place(error)
+            kept = findings / hashlib.sha256(place.encode()).hexdigest()[:12]
+            if not kept.exists():
+                kept.with_suffix(".txt").write_text(f"{place}\n\n{''.join(traceback.format_exception(error))}")
+                kept.write_bytes(data)
+
+    def of_json(data: bytes, most: int, seed: int) -> bytes:
+        rng = random.Random(seed)
+        return mutate.of_json(data, rng)[:most] if rng.random() < 0.7 else atheris.Mutate(data, most)
+
+    options = [f"-max_total_time={seconds}", f"-max_len={harness.LONGEST}", "-print_final_stats=1", "-timeout=120"]
+    limits = ["-rss_limit_mb=3000", f"-artifact_prefix={findings}/", "-reduce_inputs=0", "-len_control=0"]
+    more = {"custom_mutator": of_json} if target.JSON else {}
+    atheris.Setup([sys.argv[0], corpus, *options, *limits], one, **more)
+    atheris.Fuzz()
+
+
+def _place(error: BaseException) -> str:
+    """What tells findings apart: the error's type, and where in the project it arose."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/pipeline/" in frame.filename]
+    at = f"{Path(frames[-1].filename).name}, {frames[-1].name}: {frames[-1].line}" if frames else "harness"
+    return f"{type(error).__name__} in {at}"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4])

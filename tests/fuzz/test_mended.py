@@ -1,0 +1,196 @@
+"""What fuzzing, or reading for it, has found and is mended: each input ends in its one line."""
+
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import commit, content, lock, object_lock, output
+from pipeline.data import RankDataset, RankView
+from pipeline.data.output import open_output
+from pipeline.errors import PipelineError
+from pipeline.job import Job
+from pipeline.proof.faults import Faults
+from pipeline.proof.image import BadImage, decode, size_of
+from pipeline.proof.manifest import load
+from pipeline.report.facts import collect
+from pipeline.run import plan_job
+from pipeline.sources.imagenet_meta import read_synsets
+from pipeline.store import open_store
+from pipeline.study import checkpoint
+from pipeline.study.weights import read_weights
+from tests.fuzz import place
+from tests.fuzz.harnesses.weights import packed
+
+DEEP = b"[" * 100_000
+HUGE = 10**4299  # as long as JSON's numbers may be: the next one has too many digits to be printed
+
+
+@pytest.fixture(scope="module")
+def plan():
+    place.output()
+    return plan_job(Job.parse(place.OPTIONS))[1]
+
+
+def edited(name: str, *path: str | int, value: object) -> bytes:
+    """A JSON file of the output with one value replaced."""
+    document = json.loads((place.output() / name).read_bytes())
+    inside = document
+    for key in path[:-1]:
+        inside = inside[key]
+    inside[path[-1]] = value
+    return json.dumps(document).encode()
+
+
+def test_what_is_nested_too_deeply_is_no_lock_no_output_and_no_description(tmp_path, plan):
+    (tmp_path / "lock").write_bytes(DEEP)
+    with pytest.raises(lock.LostLock), lock.publishing(tmp_path, "r"):
+        pass
+
+    class Bucket:
+        def names(self, folder):
+            return ["000001"]
+
+        def read(self, name):
+            return DEEP
+
+    assert object_lock.last_claim(Bucket()).owner == {}
+    assert not output._is_manifest(DEEP)
+    with pytest.raises(PipelineError, match="description .build/job.json is damaged"):
+        content.grow(DEEP, plan.content, plan.index)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("samples",), float("inf")),
+        (("samples",), True),
+        (("pixels",), -1),
+        (("pixels",), HUGE),
+        (("converted",), {"grey": float("nan")}),
+        (("spectra", 0, 1), 2**63),
+        (("rejects",), [["train", 0, 0, "a", 2**70, "damaged"]]),
+    ],
+)
+def test_a_record_of_impossible_numbers_is_none(plan, path, value):
+    name = ".build/records/train-000000.json"
+    data = edited(name, *path, value=value)
+    with pytest.raises(ValueError, match="not a shard record"):
+        commit.Record.from_json(data)
+    with place.replaced(name, data):
+        store = open_store(place.output())
+        assert output.merged(store, plan.content, plan.index, overwrite=False) == plan.content
+        assert plan.shards[0] not in output.survey(store, plan, recheck=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("grows", "limit"), -1),
+        (("grows", "limit"), True),
+        (("grows", "variants"), [f"rank{10**12}"]),
+        (("grows", "factors", "rank"), HUGE),
+        (("grows", "factors", "rank"), True),
+    ],
+)
+def test_a_description_of_impossible_growth_is_damaged(plan, path, value):
+    with pytest.raises(PipelineError, match="is damaged"):
+        content.grow(edited(output.STATE, *path, value=value), plan.content, plan.index)
+
+
+SPLIT = ("variants", "rank1", "splits", "train")
+
+
+@pytest.mark.parametrize("value", [HUGE, -1, 1.5])
+@pytest.mark.parametrize("path", [(*SPLIT, "bytes"), (*SPLIT, "shards", 0, "bytes"), (*SPLIT, "shards", 1, "samples")])
+def test_a_manifest_of_impossible_numbers_is_damaged_and_names_its_folder(path, value):
+    with place.replaced("manifest.json", edited("manifest.json", *path, value=value)):
+        with pytest.raises(PipelineError, match="manifest.json is damaged") as proof:
+            load(place.output(), Faults())
+        assert str(proof.value).startswith(str(place.output()))
+        if path[-1] != "bytes" or len(path) > 5:
+            with pytest.raises(PipelineError, match="manifest.json is damaged") as read:
+                open_output(place.output()).part("rank1", "train")
+            assert str(read.value).startswith(str(place.output()))
+
+
+@pytest.mark.parametrize("data", [b"", b"{", DEEP, b"[]", b"\xff", b'{"format": 1}'])
+def test_a_damaged_manifest_names_its_folder(data):
+    with place.replaced("manifest.json", data):
+        for reader in (lambda: load(place.output(), Faults()), lambda: open_output(place.output())):
+            with pytest.raises(PipelineError) as told:
+                reader()
+            assert str(told.value).startswith(str(place.output()))
+
+
+@pytest.mark.parametrize("value", [HUGE, float("nan"), float("inf"), 1e300])
+@pytest.mark.parametrize("key", ["mean", "std"])
+def test_a_report_of_means_that_are_none_is_refused(key, value):
+    manifest = edited("manifest.json", *SPLIT, key, value=[value] * 3)
+    with place.replaced("manifest.json", manifest), pytest.raises(PipelineError, match="is damaged"):
+        collect(open_output(place.output()), {"train": [0, 1]})
+
+
+@pytest.mark.parametrize("position", [2**31, -9, 10**30])
+def test_a_reject_at_no_place_of_the_output_is_damage(position):
+    line = {"key": "train-00000007", "position": position, "name": "b/7.png", "reason": "damaged"}
+    rejects = json.dumps(line).encode() + b"\n"
+    with place.replaced("rejects.jsonl", rejects), pytest.raises(PipelineError, match="rejects.jsonl is"):
+        RankView(place.output(), 1)
+
+
+def test_a_key_of_a_megabyte_is_not_multiplied_by_the_number_of_samples():
+    name = "folder-rank1/folder-rank1-train-000000.idx"
+    words = (place.output() / name).read_bytes().split()
+    words[5] = b"x" * (1 << 20) + b".png"
+    words[9] = b"x" * (1 << 20) + b".cls"
+    lines = [b" ".join(words[:2])] + [b" ".join(words[at : at + 8]) for at in range(2, len(words), 8)]
+    with place.replaced(name, b"\n".join(lines) + b"\n"), pytest.raises(PipelineError, match="is no index"):
+        RankDataset(place.output(), "rank1")
+
+
+@pytest.mark.parametrize("shape", [(-3, -5, 3), (0, 4, 3), (4, -1, 3)])
+def test_an_array_of_negative_sides_is_no_image(shape):
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    raw = b"\x93NUMPY\x01\0" + struct.pack("<H", len(head)) + head + bytes(4 * abs(int(np.prod(shape))))
+    with pytest.raises(BadImage):
+        size_of(raw, "npy")
+    with pytest.raises(BadImage):
+        decode(raw, shape[:2], "npy")
+
+
+def test_a_mean_that_is_no_number_is_told(tmp_path: Path):
+    torch.save({"state_dict": {"w": torch.zeros(1)}, "mean": [10**400, 0, 0]}, tmp_path / "w.pt")
+    with pytest.raises(PipelineError, match="mean is not three numbers"):
+        read_weights(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x80\x02.",
+        b"\x80\x02h\x05.",
+        b"\x80\x50N.",
+        b"(" * 2000,
+        b"\x80\x02cbuiltins\nbytearray\nJ\xff\xff\xff\xff\x85R.",
+    ],
+)
+def test_a_damaged_pickle_of_weights_is_one_line_and_no_warning(tmp_path, raw, recwarn):
+    path = tmp_path / checkpoint.NAME
+    path.write_bytes(packed(raw))
+    with pytest.raises(PipelineError, match="holds no plain weights"):
+        read_weights(path)
+    with pytest.raises(PipelineError, match="is no checkpoint"):
+        checkpoint.load(tmp_path, {})
+    assert not recwarn.list
+
+
+def test_tables_that_unpack_one_after_the_other_share_one_bound():
+    bomb = zlib.compress(bytes(40 << 20))
+    element = (15).to_bytes(4, "little") + len(bomb).to_bytes(4, "little") + bomb
+    with pytest.raises(PipelineError, match="unpacks to far more"):
+        read_synsets(bytes(126) + b"IM" + element * 2, "meta.mat")

@@ -1,0 +1,164 @@
+"""Promise: small files that stand for much are rejected or refused by a reason, in bounded memory and time."""
+
+import gzip
+import io
+import struct
+import subprocess
+import sys
+import zlib
+
+import pytest
+from PIL import Image
+
+from tests.sources.make_imagenet import tar_bytes
+
+SIDE = 60_000
+MOST = 150 << 20  # bytes above a build of the same folder without bombs
+
+
+def saved(kind: str, mode: str = "RGB", **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.new(mode, (8, 8)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, *between: bytes) -> bytes:
+    """One bit a pixel, all of them there: a file of a thousandth of their size."""
+    rows = zlib.compressobj(9)
+    body = b"".join(rows.compress(bytes(1 + (width + 7) // 8)) for _ in range(height)) + rows.flush()
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(between) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def jpeg() -> bytes:
+    raw = bytearray(saved("JPEG"))
+    at = raw.index(b"\xff\xc0") + 5  # height and width of the frame
+    raw[at : at + 4] = struct.pack(">HH", SIDE, SIDE)
+    return bytes(raw)
+
+
+def tiff() -> bytes:
+    """Width and height are the tags 256 and 257, as 16-bit numbers."""
+    raw = saved("TIFF")
+    for tag in (256, 257):
+        small, large = (struct.pack("<HHII", tag, 3, 1, side) for side in (8, SIDE))
+        assert small in raw or struct.pack("<HHII", tag, 4, 1, 8) in raw
+        raw = raw.replace(small, large).replace(
+            struct.pack("<HHII", tag, 4, 1, 8), struct.pack("<HHII", tag, 4, 1, SIDE)
+        )
+    return raw
+
+
+def webp(side: int) -> bytes:
+    """An extended file: the canvas is as large as its header says, whatever the frame."""
+    frame = saved("WEBP", lossless=True)[12:]
+    less = (side - 1).to_bytes(3, "little")
+    extended = b"VP8X" + struct.pack("<I", 10) + bytes(4) + less + less
+    animation = b"ANIM" + struct.pack("<I", 6) + bytes(6)
+    frames = b"ANMF" + struct.pack("<I", 16 + len(frame)) + bytes(6) + (7).to_bytes(3, "little") * 2 + bytes(4) + frame
+    extended = extended.replace(bytes(4) + less, b"\x02" + bytes(3) + less, 1)
+    body = b"WEBP" + extended + animation + frames
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+BOMBS = {
+    "all-there.png": png(SIDE, SIDE),
+    "long.png": png(1 << 30, 1),
+    "text.png": png(8, 8, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(300 << 20), 9)) * 2),
+    "profile.png": png(8, 8, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(300 << 20), 9))),
+    "header.jpg": jpeg(),
+    "header.gif": saved("GIF", "P").replace(struct.pack("<HH", 8, 8), struct.pack("<HH", SIDE, SIDE), 1),
+    "header.bmp": saved("BMP").replace(struct.pack("<ii", 8, 8), struct.pack("<ii", SIDE, SIDE), 1),
+    "header.ppm": b"P6 60000 60000 255\n" + bytes(100),
+    "header.tif": tiff(),
+    "canvas.webp": webp(SIDE),
+    "allowed-canvas.webp": webp(16_000),
+}
+BUILD = """
+import resource, sys
+from pipeline.build import main
+status = main(sys.argv[1:])
+print(status, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
+"""
+
+
+def test_images_of_sixty_thousand_pixels_a_side_are_rejects_and_take_no_memory(tmp_path):
+    for folder, bombs in (("plain", {}), ("bombs", BOMBS)):
+        (tmp_path / folder / "class").mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / folder / "class" / f"{number}.png").write_bytes(saved("PNG"))
+        for name, content in bombs.items():
+            assert len(content) < 2 << 20
+            (tmp_path / folder / "class" / name).write_bytes(content)
+    peaks = {}
+    for folder in ("plain", "bombs"):
+        options = ["--dataset", "folder", "--data-dir", tmp_path / folder, "--out", tmp_path / f"out-{folder}"]
+        command = [sys.executable, "-c", BUILD, *map(str, options), "--ranks", "2", "--workers", "0", "--quiet"]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
+        status, peaks[folder] = map(int, ran.stdout.split())
+        assert status == (3 if folder == "bombs" else 0)
+    rejects = (tmp_path / "out-bombs" / "rejects.jsonl").read_text()
+    missing = [name for name in BOMBS if name not in rejects]
+    assert set(missing) <= {"text.png", "profile.png"}  # whose pixels are harmless
+    assert peaks["bombs"] - peaks["plain"] < MOST
+
+
+def limited(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """A Python program that may not take more than a gigabyte above what it imports."""
+    head = "import resource, sys\nfrom pathlib import Path\nfrom pipeline.errors import PipelineError\n"
+    bound = "used = int(open('/proc/self/statm').read().split()[0]) << 12\n"
+    bound += "resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30),) * 2)\n"
+    ends = f"try:\n    {script}\nexcept PipelineError as error:\n    print(error)\n"
+    imports = "from pipeline.sources.imagenet_labels import find_labels\n"
+    imports += "from pipeline.sources.webdataset_scan import scan_shard\n"
+    command = [sys.executable, "-c", head + imports + bound + ends, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+
+
+def sparse_devkit() -> bytes:
+    """GNU's old sparse format: no data at all, and a size of 64 gigabytes."""
+    names = ["ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", "ILSVRC2012_devkit_t12/data/meta.mat"]
+    blocks = bytearray(tar_bytes([(name, b"") for name in names]))
+    for at in (0, 512):
+        blocks[at + 156 : at + 157] = b"S"
+        blocks[at + 386 : at + 482] = bytes(96)
+        blocks[at + 483 : at + 495] = b"%011o\0" % (63 << 30)
+        blocks[at + 148 : at + 156] = b" " * 8
+        blocks[at + 148 : at + 156] = b"%06o\0 " % sum(blocks[at : at + 512])
+    return gzip.compress(bytes(blocks))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "line"),
+    [
+        ("ILSVRC2012_devkit_t12.tar.gz", gzip.compress(bytes(400 << 20)), "unpacks to far more"),
+        ("ILSVRC2012_devkit_t12.tar.gz", sparse_devkit(), "lacks data/"),
+        ("imagenet_2012_validation_synset_labels.txt", b"a\n" * (7 << 20), "more than 100,000 lines"),
+        ("LOC_val_solution.csv", b"ImageId,PredictionString\n" + b"\n" * (14 << 20), "more than 100,000 lines"),
+        ("LOC_val_solution.csv", b"," * (15 << 20), "does not begin with the line"),
+        ("LOC_val_solution.csv", b'"' * (15 << 20), "is no table|does not begin"),
+    ],
+)
+def test_labels_that_unpack_to_much_are_refused(tmp_path, file, content, line):
+    (tmp_path / file).write_bytes(content)
+    ran = limited("find_labels([Path(sys.argv[1])], 'images', ['n01440764'])", tmp_path)
+    assert ran.stderr == "" and ran.stdout.count("\n") == 1
+    assert any(part in ran.stdout for part in line.split("|"))
+
+
+@pytest.mark.parametrize("kind", ["json", "cls"])
+def test_a_label_of_gigabytes_is_refused_without_being_read(tmp_path, kind):
+    path = tmp_path / "train-0.tar"
+    raw = bytearray(tar_bytes([("k.png", b"image"), (f"k.{kind}", b"")]))
+    raw[1024 + 124 : 1024 + 136] = b"%011o\0" % (4 << 30)
+    raw[1024 + 148 : 1024 + 156] = b" " * 8
+    raw[1024 + 148 : 1024 + 156] = b"%06o\0 " % sum(raw[1024:1536])
+    with open(path, "wb") as file:
+        file.write(raw[:1536])
+        file.truncate(1536 + (4 << 30) + 1024)
+    ran = limited("scan_shard(Path(sys.argv[1]), 'label' if sys.argv[2] == 'json' else None)", path, kind)
+    assert "4,294,967,296 bytes: no label" in ran.stdout and ran.stderr == ""
