@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,12 +109,8 @@ def _options(arguments: list[str] | None) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    before = signal.signal(signal.SIGTERM, _stop)
-    try:
-        stopped = "stopped; what is committed stays, and the same command goes on from there"
-        return _run(arguments, stopped)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with command.stopped_by_sigterm():
+        return _run(arguments, "stopped; what is committed stays, and the same command goes on from there")
 
 
 def _run(arguments: list[str] | None, stopped: str) -> int:
@@ -134,11 +129,6 @@ def _job(options: dict[str, Any]) -> "Job":
     from pipeline.job import Job
 
     return Job.parse(options)
-
-
-def _stop(*_: object) -> None:
-    """SIGTERM stops a build as Ctrl-C does."""
-    raise KeyboardInterrupt
 
 
 def _main(job: "Job") -> int:
