@@ -99,7 +99,7 @@ class LocalStore:
         above = next(folder for folder in self.root.absolute().parents if folder.exists())
         (self.root / BUILD).mkdir(parents=True, exist_ok=True)
         for folder in _between(above, self.root.absolute()):
-            with contextlib.suppress(PermissionError):  # a folder of others, which was there before
+            with contextlib.suppress(OSError):  # a folder of others, or on another kind of file system
                 _sync(folder)
 
     def lock(self, run: str) -> AbstractContextManager[object]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from pipeline.sealed import seal, unseal
 from tests.conftest import Build, contents, stamps
 
 Refused = Callable[..., str]
@@ -251,17 +252,17 @@ def _truncate(record: bytes) -> bytes:
 
 
 def _other_identity(record: bytes) -> bytes:
-    return json.dumps(json.loads(record) | {"identity": "0" * 64}).encode()
+    return seal(unseal(record) | {"identity": "0" * 64})
 
 
 def _other_count(record: bytes) -> bytes:
-    return json.dumps(json.loads(record) | {"samples": 9}).encode()
+    return seal(unseal(record) | {"samples": 9})
 
 
 def _texts_for_numbers(record: bytes) -> bytes:
-    loaded = json.loads(record)
-    loaded["variants"]["rank3"]["statistics"][0] = "1"
-    return json.dumps(loaded).encode()
+    loaded = unseal(record)
+    loaded["variants"]["rank3"]["statistics"]["clipped"] = "1"
+    return seal(loaded)
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -295,9 +296,9 @@ def test_a_shard_with_a_damaged_record_is_built_again(damage: str, build: Build,
 def test_a_record_without_a_variant_builds_that_variant(build: Build, finished: Path) -> None:
     before, when = contents(finished), stamps(finished)
     record = finished / ".build" / "records" / "test-000000.json"
-    loaded = json.loads(record.read_bytes())
+    loaded = unseal(record.read_bytes())
     del loaded["variants"]["highrank5"]
-    record.write_text(json.dumps(loaded))
+    record.write_bytes(seal(loaded))
     assert build(*SAMPLE, *RANKS, "--out", finished) == (0, "", "")
     assert contents(finished) == before
     tars = {name for name in written(when, finished) if name.endswith(".tar")}
@@ -352,10 +353,10 @@ def test_a_copy_without_its_dot_folder_is_still_protected_from_another_job(refus
 
 def test_library_versions_of_older_variants_stay_recorded(build: Build, finished: Path) -> None:
     for record in (finished / ".build" / "records").iterdir():
-        loaded = json.loads(record.read_bytes())
+        loaded = unseal(record.read_bytes())
         for variant in loaded["variants"].values():
             variant["versions"]["numpy"] = "1.0"
-        record.write_text(json.dumps(loaded))
+        record.write_bytes(seal(loaded))
     assert build(*SAMPLE, "--ranks", "7", "--out", finished).status == 0
     assert "1.0" in {versions["numpy"] for versions in manifest(finished)["versions"]}
 
