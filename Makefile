@@ -5,8 +5,9 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 # Clients that the tests run, which declare a torchvision that has no CPU build; what they do here needs none.
 WITHOUT_TORCHVISION = timm==1.0.31 torchattacks==3.5.1
+PIP_AUDIT = 2.10.1
 
-.PHONY: demo test test-full fuzz lint bench clean
+.PHONY: demo test test-full test-faults fuzz lint bench audit clean
 
 demo: $(READY)  ## the main job on the embedded sample, then its proof
 	$(BIN)/python -m pipeline.build --dataset sample --ranks 3,5,10 --components low,high,full --out out/sample
@@ -21,6 +22,9 @@ test-full: $(READY)  ## the long forms: every lossless image at hand, every kill
 	$(BIN)/python -m pytest -q -s -m full --ignore tests/cluster
 	$(BIN)/python -m pytest -q -s -m full tests/cluster
 
+test-faults: $(READY)  ## kills, full disks, power failures: all of them, with where they fell
+	$(BIN)/python -m pytest -q -s -m fault tests/faults tests/store
+
 fuzz: $(READY)  ## MINUTES of coverage-guided fuzzing for each of PARSERS (default: all)
 	$(BIN)/python -m tests.fuzz $(PARSERS) --minutes $(or $(MINUTES),10)
 
@@ -32,6 +36,11 @@ lint: $(READY)  ## style and types
 bench: $(READY)  ## this pipeline against the baseline, on the same images in one run
 	$(BIN)/python -m bench $(ARGS)
 
+audit: $(READY)  ## known vulnerabilities of the pinned dependencies; asks PyPI's advisory service, so it needs the network
+	$(PYTHON) -m venv $(VENV).audit
+	$(VENV).audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(PIP_AUDIT)
+	$(VENV).audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
+
 $(READY): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
@@ -39,4 +48,4 @@ $(READY): pyproject.toml constraints.txt Makefile
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) out build *.egg-info
+	rm -rf $(VENV) $(VENV).audit out build *.egg-info

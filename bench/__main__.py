@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import baseline, inputs, machine, ranks, readers, views
+from bench import baseline, inputs, machine, ranks, readers, verify, views
 from pipeline import run
 from pipeline.job import Job
 from pipeline.runtime import prepare
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, help="a real CIFAR-10; default: one made of photographs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of the images: does it run at all")
-    parser.add_argument("--only", help="one case: cifar, 224x1, 224x4, machine, readers, views or ranks")
+    parser.add_argument("--only", help="one case: cifar, 224x1, 224x4, machine, readers, views, ranks or verify")
     options = parser.parse_args()
     scale = 10 if options.quick else 1
     prepare()
@@ -59,6 +59,8 @@ def main() -> None:
             views.measure(scratch, options.rounds, scale)
         if options.only in (None, "ranks"):
             ranks.measure(scratch, options.rounds)
+        if options.only in (None, "verify"):
+            verify.measure(scratch, options.cifar, options.rounds, scale)
 
 
 def _cases(scratch: Path, cifar: Path | None, scale: int) -> dict[str, Callable[[], Case]]:

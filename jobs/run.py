@@ -68,11 +68,13 @@ def submit(config: Path, flags: list[str]) -> int:
     ray = str(Path(sys.executable).with_name("ray"))
     # Ray's newer autoscaler starts all but one of a local provider's workers.
     environment = {"RAY_UP_enable_autoscaler_v2": "0"} if cluster["provider"].get("type") == "local" else {}
+    environment |= {"RAY_USAGE_STATS_ENABLED": "0"}
     up = subprocess.run([ray, "up", "-y", "--no-restart", str(config)], env=environment | os.environ)
     if up.returncode:
         fail("ray up failed, so nothing was submitted")
     script = [str(Path(__file__).resolve()), "--", "--digest", digest(cluster["metadata"]["job"])]
-    return subprocess.run([ray, "submit", str(config), *script, *map(shlex.quote, flags)]).returncode
+    command = [ray, "submit", str(config), *script, *map(shlex.quote, flags)]
+    return subprocess.run(command, env=environment | os.environ).returncode
 
 
 def build(wanted: str | None, flags: list[str]) -> NoReturn:

@@ -17,6 +17,7 @@ address=$(hostname --ip-address | awk '{print $1}'):$((20000 + SLURM_JOB_ID % 20
 
 # Whoever reaches a Ray without a token may run commands as you. srun hands both to every node.
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+export RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9    # where else it would report that it is not to report
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_TOKEN
 shared=(--num-cpus="$SLURM_CPUS_PER_TASK" --memory=$((SLURM_CPUS_PER_TASK * 1000 * 1024 * 1024))

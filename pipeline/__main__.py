@@ -5,6 +5,7 @@ import sys
 COMMANDS = {
     "build": "cut a dataset at the given ranks and write its shards",
     "verify": "prove that an output is complete and right",
+    "repair": "make anew what verify has found wrong, and nothing else",
     "report": "pictures and plots of an output, as one HTML file",
     "show": "what the ranks of your own pictures look like",
     "export": "write one variant of an output as npy arrays or as a tree of PNG files",

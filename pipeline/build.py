@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +73,7 @@ def _parser() -> Parser:
     )
     target.add_argument("--config", metavar="FILE", help="job file, its section metadata.job; flags win over it")
     target.add_argument("--max-rejects", metavar="N", help="unreadable images that are no failure (default 0)")
+    target.add_argument("--stall", metavar="N", help="seconds without progress to tell of (default 120; 0: never)")
     target.add_argument(
         "--log-json",
         nargs="?",
@@ -110,12 +110,8 @@ def _options(arguments: list[str] | None) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    before = signal.signal(signal.SIGTERM, _stop)
-    try:
-        stopped = "stopped; what is committed stays, and the same command goes on from there"
-        return _run(arguments, stopped)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with command.stopped_by_sigterm():
+        return _run(arguments, "stopped; what is committed stays, and the same command goes on from there")
 
 
 def _run(arguments: list[str] | None, stopped: str) -> int:
@@ -134,11 +130,6 @@ def _job(options: dict[str, Any]) -> "Job":
     from pipeline.job import Job
 
     return Job.parse(options)
-
-
-def _stop(*_: object) -> None:
-    """SIGTERM stops a build as Ctrl-C does."""
-    raise KeyboardInterrupt
 
 
 def _main(job: "Job") -> int:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline import command, probe, runtime
-from pipeline.attempt import Failure, attempt
+from pipeline.attempt import Failure
+from pipeline.board import attempt_and_tell
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.probe import Expected
 from pipeline.store import BUILD
@@ -29,11 +30,12 @@ _SKEW = 60.0  # seconds between clocks that are worth a word
 
 
 class Pool(NamedTuple):
-    """Workers: Ray, how to hand them a shard, and how many shards they take at once (which may change)."""
+    """Workers: Ray, how to hand them a shard, how many shards they take at once (which may change), and what each takes."""
 
     ray: Any
     submit: Callable[[ShardTask], Any]
     size: Callable[[], int]
+    takes: str = "1 CPU"
 
 
 def find(address: str | None) -> str | None:
@@ -235,7 +237,7 @@ def _pool(ray: Any, expected: Expected, workers: int | None) -> Pool:
         room = sum(_room(node) for node in _nodes(ray))
         return room if workers is None else min(room, workers)
 
-    return Pool(ray, functools.partial(remote.remote, expected), size)
+    return Pool(ray, functools.partial(remote.remote, expected), size, f"1 CPU and {MEMORY >> 20} MB")
 
 
 def build_on_node(expected: Expected, task: ShardTask) -> Progress | Failure:
@@ -244,4 +246,4 @@ def build_on_node(expected: Expected, task: ShardTask) -> Progress | Failure:
     if differs:
         return Failure(f"node {socket.gethostname()} {differs}")
     runtime.prepare()
-    return attempt(task)
+    return attempt_and_tell(task)

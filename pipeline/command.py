@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn, TextIO
@@ -79,6 +80,20 @@ def run(command: Callable[[], int], stopped: str) -> int:
     except OSError as error:
         sys.stdout = _nowhere()
         return _failed(f"error: {one_line(error.filename or 'writing')}: {one_line(error.strerror or error)}")
+
+
+@contextlib.contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM stops a command as Ctrl-C does."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _open(stream: TextIO | None) -> TextIO:

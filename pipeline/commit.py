@@ -4,13 +4,13 @@ A shard variant without a valid record does not exist. The record is published a
 """
 
 import contextlib
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pipeline.cuts import Statistics
 from pipeline.plan import Shard
+from pipeline.sealed import seal, unseal
 from pipeline.store import BUILD, FileProof, Reading
 
 RECORDS = f"{BUILD}/records"
@@ -62,13 +62,13 @@ class Record:
     factors: tuple[FileProof, ...] = ()
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+        return seal(asdict(self))
 
     @classmethod
     def from_json(cls, data: bytes) -> "Record":
         """Raises ValueError where ``data`` is not exactly what ``to_json`` writes."""
         try:
-            raw = json.loads(data)
+            raw = unseal(data)
             variants = {
                 str(name): VariantProof(
                     _proof(v["tar"]),

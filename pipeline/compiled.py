@@ -6,19 +6,12 @@ subtraction whose result both round alike, so that the bytes are the same.
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from pipeline.jit import compiled
 
 # Pixels whose squared grey levels add up in 32 bits.
 _CHUNK = 1 << 15
-
-
-def compiled(function: Any, **options: Any) -> Any:
-    """A function as numba compiles it, at its first call and, where there is a folder for that, once per machine."""
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder that takes what has been compiled: each process does it for itself
-        return numba.njit(**options)(function)
 
 
 def _round(planes: Any, rounded: Any, margins: Any) -> None:

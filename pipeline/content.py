@@ -1,6 +1,5 @@
 """What an output holds: everything that its bytes depend on, and how it may grow."""
 
-import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -9,6 +8,7 @@ from pipeline.errors import PipelineError, UsageError, nearest
 from pipeline.factors import DTYPES, Factors
 from pipeline.geometry import MAX_SIDE, Geometry
 from pipeline.job import Job
+from pipeline.sealed import seal, unseal
 from pipeline.shapes import Shapes
 from pipeline.sources.index import SourceIndex
 from pipeline.variants import OFFSET, Variant, canonical
@@ -70,7 +70,7 @@ class Content:
             "limit": self.limit,
             "factors": asdict(self.factors) if self.factors else None,
         }
-        return json.dumps({"fixed": self.fixed(), "verified": self.verified, "grows": grows}, indent=1).encode()
+        return seal({"fixed": self.fixed(), "verified": self.verified, "grows": grows}, indent=1)
 
 
 def geometry_of(job: Job, default: Geometry) -> Geometry:
@@ -150,7 +150,7 @@ def grow(existing: bytes, wanted: Content, index: SourceIndex) -> Content:
         PipelineError: a difference that is not growth; the line says which.
     """
     try:
-        old = json.loads(existing)
+        old = unseal(existing)
         fixed, grows, verified = old["fixed"], old["grows"], old["verified"]
         variants = [Variant.parse(name) for name in grows["variants"]]
         splits, limit = set(grows["splits"]), grows["limit"]

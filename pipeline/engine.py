@@ -1,32 +1,27 @@
-"""Runs shard tasks: in this process, or on Ray with one task per shard. Only it and ``cluster`` import Ray."""
+"""Runs shard tasks: in this process, or on Ray with one task per shard."""
 
-import contextlib
-import functools
-import logging
-import os
-import secrets
-import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline import cluster, runtime
+from pipeline import cluster, isolate, local_ray
 from pipeline.attempt import ATTEMPTS, Failure, attempt
+from pipeline.board import Board
 from pipeline.cluster import Pool
 from pipeline.cuts import rehearse
 from pipeline.errors import PipelineError
 from pipeline.plan import Shard
+from pipeline.watch import Watch
 from pipeline.work import Progress, ShardTask
 
 # Tasks handed to Ray beyond those that run, for each worker: enough that none waits for the driver.
 _AHEAD = 1
 # Tries of a shard whose node went down: that is rarely the shard's fault, and on preemptible machines it is usual.
 _NODES = 10
+_DEATHS = 2  # of a shard's workers, after which one of its images is suspected
 _LOOK = 2.0  # seconds between looks at how large the cluster is
-_OBJECT_STORE = 80 * 2**20  # bytes; only records pass through it
 
 Done = Callable[[ShardTask, Progress], None]
 Retry = Callable[[ShardTask, Failure], None]
@@ -45,6 +40,11 @@ class NodeLost(Failure):
     """The node that had the shard in work is gone."""
 
 
+@dataclass(frozen=True)
+class WorkerDied(Failure):
+    """The process that had the shard in work is gone."""
+
+
 def run(
     tasks: list[ShardTask],
     workers: int | None,
@@ -52,6 +52,7 @@ def run(
     retry: Retry,
     report: Callable[[Progress], None],
     ready: Callable[[], None],
+    watch: Watch,
     address: str | None = None,
 ) -> None:
     """Build every shard.
@@ -62,6 +63,7 @@ def run(
         retry: called before a shard is tried again.
         report: called after every batch of a shard that is built in this process.
         ready: called when the workers stand ready and the first shard begins.
+        watch: tells of shards that stand still.
         address: ``host:port`` of a Ray cluster; None for a Ray of our own on this machine.
 
     Raises:
@@ -70,20 +72,26 @@ def run(
     """
     if address:
         with cluster.connect(address, tasks[0], workers) as pool:
-            _run_on_ray(tasks, pool, done, retry, ready)
+            _run_on_ray(tasks, pool, done, retry, ready, watch)
     elif workers:
-        with _local_ray(workers) as pool:
-            _run_on_ray(tasks, pool, done, retry, ready)
+        with local_ray.start(workers) as pool:
+            _run_on_ray(tasks, pool, done, retry, ready, watch)
     else:
         rehearse()
         ready()
-        for task in tasks:
-            _run_here(task, done, retry, report)
+        with watch.over():
+            for task in tasks:
+                _run_here(task, done, retry, report, watch)
 
 
-def _run_here(task: ShardTask, done: Done, retry: Retry, report: Callable[[Progress], None]) -> None:
+def _run_here(task: ShardTask, done: Done, retry: Retry, report: Callable[[Progress], None], watch: Watch) -> None:
+    def follow(progress: Progress) -> None:
+        watch.given(task.shard.name, progress)
+        report(progress)
+
     for tries in range(1, ATTEMPTS + 1):
-        result = attempt(task, report)
+        result = attempt(task, follow)
+        watch.ended(task.shard.name, isinstance(result, Progress))
         if isinstance(result, Progress):
             return done(task, result)
         _again_or_raise(task, result, tries, retry)
@@ -99,33 +107,52 @@ def _again_or_raise(task: ShardTask, failure: Failure, tries: int, retry: Retry)
     retry(task, failure)
 
 
-def _run_on_ray(tasks: list[ShardTask], pool: Pool, done: Done, retry: Retry, ready: Callable[[], None]) -> None:
+def _run_on_ray(
+    tasks: list[ShardTask], pool: Pool, done: Done, retry: Retry, ready: Callable[[], None], watch: Watch
+) -> None:
     waiting = deque(tasks)
+    suspects: deque[ShardTask] = deque()  # built when nothing else is in work that could be what kills their workers
     tries: Counter[tuple[Shard, type[Failure]]] = Counter()  # of each shard, by what became of them
     running: dict[Any, ShardTask] = {}
+    board = Board(pool.ray, tasks[0].run, pool.takes)
     ready()
-    while waiting or running:
-        most = max(pool.size() * (1 + _AHEAD), 1)
-        while waiting and len(running) < most:
-            task = waiting.popleft()
-            running[pool.submit(task)] = task
-        finished, _ = pool.ray.wait(list(running), timeout=_LOOK)
-        for reference in finished:
-            task = running.pop(reference)
-            result = _result(pool.ray, reference, task)
-            if isinstance(result, Progress):
-                done(task, result)
-            else:
+    with watch.over(board):
+        while waiting or running or suspects:
+            most = max(pool.size() * (1 + _AHEAD), 1)
+            while waiting and len(running) < most:
+                task = waiting.popleft()
+                watch.given(task.shard.name)
+                running[pool.submit(task)] = task
+            if not running:
+                task = suspects.popleft()
+                found = _killers(task, watch)
+                if found:  # else it was chance, or somebody from outside: one more try
+                    del tries[task.shard, WorkerDied]
+                waiting.append(replace(task, killers={**task.killers, **found}))
+                continue
+            finished, _ = pool.ray.wait(list(running), timeout=_LOOK)
+            for reference in finished:
+                task = running.pop(reference)
+                result = _result(pool.ray, reference, task)
+                watch.ended(task.shard.name, isinstance(result, Progress))
+                board.forget(task.shard.name)
+                if isinstance(result, Progress):
+                    done(task, result)
+                    continue
                 tries[task.shard, type(result)] += 1
+                suspected = isinstance(result, WorkerDied) and tries[task.shard, WorkerDied] == _DEATHS
+                if suspected:
+                    result = replace(result, message=f"{result.message}; looking for an image that kills it")
                 _again_or_raise(task, result, tries[task.shard, type(result)], retry)
-                waiting.append(task)
+                (suspects if suspected else waiting).append(task)
 
 
-def _warm_up() -> None:
-    """Load what a worker needs, and stay long enough that the next one of these gets a worker of its own."""
-    runtime.prepare()
-    rehearse()
-    time.sleep(0.2)
+def _killers(task: ShardTask, watch: Watch) -> dict[int, str]:
+    progress = Progress()
+    watch.given(task.shard.name, progress)
+    found = isolate.killers(task, progress)
+    watch.ended(task.shard.name, built=False)
+    return found
 
 
 def _result(ray: Any, reference: Any, task: ShardTask) -> Progress | Failure:
@@ -133,81 +160,14 @@ def _result(ray: Any, reference: Any, task: ShardTask) -> Progress | Failure:
         result: Progress | Failure = ray.get(reference)
         return result
     except ray.exceptions.OutOfMemoryError:
-        return Failure(f"shard {task.shard.name}: Ray stopped its worker for want of memory; try fewer --workers", True)
+        return WorkerDied(
+            f"shard {task.shard.name}: Ray stopped its worker for want of memory; try fewer --workers", True
+        )
     except ray.exceptions.NodeDiedError:
         return NodeLost(f"shard {task.shard.name}: its node went down", again=True)
+    except ray.exceptions.LocalRayletDiedError:  # of no shard: every later one would say so, slowly, three times
+        return Failure("Ray has stopped on this machine (its raylet died); the same command goes on from what is committed")
+    except ray.exceptions.WorkerCrashedError as error:
+        return WorkerDied(f"shard {task.shard.name}: its worker died ({type(error).__name__})", again=True)
     except ray.exceptions.RayError as error:
         return Failure(f"shard {task.shard.name}: its worker died ({type(error).__name__})", again=True)
-
-
-@functools.cache
-def _token() -> str:
-    """A secret of this process: without one Ray leaves ~/.ray/auth_token behind, which later clusters then ask for."""
-    return os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
-
-
-@contextlib.contextmanager
-def _signals_later() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until Ray has started: it takes them for itself meanwhile, and dies of them untidily."""
-    came: list[int] = []
-    stops = (signal.SIGINT, signal.SIGTERM)
-    before = {stop: signal.signal(stop, lambda number, _: came.append(number)) for stop in stops}
-    try:
-        yield
-    except SystemExit as error:  # Ray's own handler, once it has set it
-        came.append(int(error.code or 0))
-    finally:
-        for stop, handler in before.items():
-            signal.signal(stop, handler)
-    if came:
-        raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _start_errors() -> Iterator[None]:
-    """Ray fails to start in many ways: its own exceptions, sockets with long paths, arguments that are no UTF-8."""
-    try:
-        yield
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise PipelineError(f"Ray could not start ({reason}); --workers 0 builds without it") from None
-
-
-@contextlib.contextmanager
-def _local_ray(workers: int) -> Iterator[Pool]:
-    """A Ray of our own on this machine, silent, without a dashboard, usage statistics or traces in the home folder."""
-    package_root = str(Path(__file__).resolve().parent.parent)
-    settings = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": _token(),
-        "PYTHONPATH": os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")])),
-    }
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        ray = cluster.import_ray()
-        with _signals_later(), _start_errors():
-            ray.init(
-                address="local",
-                num_cpus=workers,
-                num_gpus=0,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=_OBJECT_STORE,
-            )
-        try:
-            warm = ray.remote(num_cpus=1)(_warm_up)
-            ray.get([warm.remote() for _ in range(workers)])
-            # Retries are ours, so that they are bounded per shard, counted and told.
-            yield Pool(ray, ray.remote(num_cpus=1, max_retries=0)(attempt).remote, lambda: workers)
-        finally:
-            ray.shutdown()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

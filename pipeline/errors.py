@@ -1,6 +1,7 @@
 """The one exception that a user's mistake or a failed build ends in."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 FAILED = 1
@@ -17,7 +18,7 @@ class PipelineError(Exception):
     """
 
     def __init__(self, message: str, status: int = FAILED) -> None:
-        super().__init__(message)
+        super().__init__(redacted(message))
         self.status = status
 
     def __reduce__(self) -> tuple[type, tuple[str, int]]:
@@ -35,9 +36,14 @@ class Undecodable(Exception):
     """One image's content cannot be turned into pixels; the text is the reason that the reject carries."""
 
 
+def redacted(text: str) -> str:
+    """A text without the user and password of any URL in it, which would come to stand in logs."""
+    return re.sub(r"(?<=://)[^/\s]*@", "***@", text)
+
+
 def one_line(text: object) -> str:
     """A message fit for a terminal: file names may hold newlines, escape sequences or bytes that are no text."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in redacted(str(text)))
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:

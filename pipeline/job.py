@@ -43,6 +43,7 @@ class Job:
     workers: int | None = None
     address: str | None = None
     max_rejects: int = 0
+    stall: int = 120
     allow_unverified: bool = False
     overwrite: bool = False
     factors: Factors | None = None
@@ -269,6 +270,7 @@ OPTIONS: dict[str, Callable[[str, Any], Any]] = {
     "workers": _integer(0),
     "address": _address,
     "max-rejects": _integer(0),
+    "stall": _integer(0, 86_400),
     "allow-unverified": _flag,
     "overwrite": _flag,
     "exact": _flag,

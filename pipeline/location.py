@@ -25,6 +25,8 @@ def parse_url(key: str, text: str) -> str | None:
     if not meant:
         return None
     scheme, rest = meant[1] or meant[2], text[meant.end() :]
+    if "@" in rest.partition("/")[0] or ":" in rest.rpartition("@")[0]:
+        raise UsageError(f"{key}: a URL carries no credentials; set them in the environment, as in AWS_ACCESS_KEY_ID")
     if scheme == "file":
         raise UsageError(f"{key}: a folder is written as its path, without file://")
     if scheme not in PROTOCOLS:
@@ -34,8 +36,6 @@ def parse_url(key: str, text: str) -> str | None:
         likely = f"{scheme}://{rest.lstrip('/')}"
         raise UsageError(f"{key}: {text!r} is no URL, did you mean {likely!r}?")
     bucket, *segments = rest.rstrip("/").split("/")
-    if "@" in bucket:
-        raise UsageError(f"{key}: a URL carries no credentials; set them in the environment, as in AWS_ACCESS_KEY_ID")
     if not re.fullmatch(_BUCKET, bucket):
         raise UsageError(f"{key}: {text!r}: {bucket!r} is no name of a bucket; write {scheme}://bucket/prefix")
     if not segments:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from pipeline import cluster, command, engine, manifest, output
 from pipeline.attempt import Failure
 from pipeline.commit import Record, Reject
 from pipeline.content import Content, geometry_of, resolve
-from pipeline.errors import PipelineError, UsageError, one_line
+from pipeline.errors import PipelineError, UsageError, one_line, redacted
 from pipeline.events import STDERR, Events, rounded
 from pipeline.job import Job
 from pipeline.lock import LostLock
@@ -25,6 +26,7 @@ from pipeline.shapes import shapes_of
 from pipeline.sources import open_source
 from pipeline.sources.index import Source, SourceIndex
 from pipeline.store import BUILD, Store, open_store
+from pipeline.watch import Watch
 from pipeline.work import STAGES, Progress, ShardTask
 
 # A source of which more than half of the first images is unreadable is the wrong source.
@@ -40,7 +42,7 @@ class Outcome:
         images: source images that went through this run; 0 where everything was in place.
         working: seconds from the first shard's begin to the last one's commit.
         seconds: worked, by stage, over all workers.
-        retries: shards that were tried again.
+        retried: how often each shard was tried again.
     """
 
     manifest: dict[str, Any]
@@ -48,7 +50,7 @@ class Outcome:
     shards: int = 0
     working: float = 0.0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    retries: int = 0
+    retried: Counter[str] = field(default_factory=Counter)
 
 
 def plan_job(job: Job) -> tuple[Source, Plan]:
@@ -123,11 +125,15 @@ def _build(job: Job, source: Source, plan: Plan, store: Store, run: str) -> Outc
     tasks = shard_tasks(store, source, plan, job.recheck, run)
     output.log_run(store, _log(run, "started", workers=job.workers, shards=len(tasks)))
     outcome = Outcome({})
-    if tasks:
-        _run(job, plan, tasks, outcome, store)
-    outcome.manifest = output.finish(store, plan, run, job.recheck)
-    took = {"working": round(outcome.working, 3), "seconds": rounded(outcome.seconds)}
-    output.log_run(store, _log(run, "finished", images=outcome.images, retries=outcome.retries, **took))
+    try:
+        if tasks:
+            _run(job, plan, tasks, outcome, store)
+        outcome.manifest = output.finish(store, plan, run, job.recheck)
+    finally:
+        did = {"images": outcome.images, "retries": outcome.retried.total(), "retried": outcome.retried}
+        took = {"working": round(outcome.working, 3), "seconds": rounded(outcome.seconds)}
+        with contextlib.suppress(OSError):  # a log is no part of what is promised
+            output.log_run(store, _log(run, "finished" if outcome.manifest else "ended early", **did, **took))
     return outcome
 
 
@@ -181,10 +187,14 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
         events.shard(task, progress, pace, line.elapsed)
         _check_rejects(in_place + outcome.images, rejects)
 
+    def say(event: str, message: str, **fields: Any) -> None:
+        command.tell(message)
+        events.emit(event, message=message, **fields)
+
     def retry(task: ShardTask, failure: Failure) -> None:
-        outcome.retries += 1
+        outcome.retried[task.shard.name] += 1
         command.tell(f"trying again: {one_line(failure.message)}")
-        events.emit("retry", shard=task.shard.name, message=failure.message)
+        events.emit("retry", shard=task.shard.name, message=one_line(failure.message))
 
     def report(progress: Progress) -> None:
         pace.working(progress.images + len(progress.rejects), progress.seconds)
@@ -197,11 +207,11 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
         events.emit("started", out=str(job.out), images=pace.images, shards=pace.shards, workers=workers)
 
     try:
-        engine.run(tasks, workers, done, retry, report, ready, job.address)
+        engine.run(tasks, workers, done, retry, report, ready, Watch(job.stall, say), job.address)
     except engine.ShardError as error:
         if error.details:
             with contextlib.suppress(LostLock):
-                store.put(f"{BUILD}/error.txt", error.details.encode(), tasks[0].run)
+                store.put(f"{BUILD}/error.txt", redacted(error.details).encode(), tasks[0].run)
             raise PipelineError(f"{error}; a fault of this program, its traceback is in {BUILD}/error.txt") from None
         raise
     finally:

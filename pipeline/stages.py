@@ -86,7 +86,10 @@ def _read(task: ShardTask, progress: Progress) -> Iterator[list[tuple[Entry, byt
     size = max(1, _BATCH_PIXELS // (task.shape[0] * task.shape[1])) if task.shape else 1
     for start in range(0, len(task.entries), size):
         with progress.timed("read"):
-            batch = [(entry, task.source.read(entry)) for entry in task.entries[start : start + size]]
+            batch = []
+            for entry in task.entries[start : start + size]:
+                progress.at(entry.name)
+                batch.append((entry, task.source.read(entry)))
             for _, content in batch:
                 progress.take(content)
         yield batch
@@ -98,6 +101,7 @@ def _decode(task: ShardTask, batches: Iterable[list[tuple[Entry, bytes]]], progr
     for raw in batches:
         with progress.timed("decode"):
             for entry, content in raw:
+                progress.at(entry.name)
                 picture = _picture(task, entry, content, position, progress)
                 if picture is not None:
                     progress.converted.update([picture.converted] if picture.converted else [])
@@ -121,6 +125,8 @@ def _empty(task: ShardTask) -> Batch:
 def _picture(task: ShardTask, entry: Entry, content: bytes, position: int, progress: Progress) -> Picture | None:
     """The image as it is going to be cut, or None where it is a reject."""
     try:
+        if entry.index in task.killers:
+            raise Undecodable(task.killers[entry.index])
         picture = task.source.decode(content)
         picture = picture._replace(pixels=task.geometry.apply(picture.pixels))
     except Undecodable as error:

@@ -95,8 +95,12 @@ class LocalStore:
             raise PipelineError(f"--out {self.root} is a file; name a folder")
 
     def make_root(self) -> None:
-        """Make the folder in which the lock lies."""
+        """Make the folder in which the lock lies, for good: what is synced below is lost with the name of its folder."""
+        above = next(folder for folder in self.root.absolute().parents if folder.exists())
         (self.root / BUILD).mkdir(parents=True, exist_ok=True)
+        for folder in _between(above, self.root.absolute()):
+            with contextlib.suppress(PermissionError):  # a folder of others, which was there before
+                _sync(folder)
 
     def lock(self, run: str) -> AbstractContextManager[object]:
         """The output's ownership by this run, for as long as the block lasts. Raises PipelineError: another owns it."""
@@ -173,7 +177,7 @@ class LocalStore:
     def make_folders(self, names: Sequence[str]) -> None:
         for name in [_SCRATCH, *names]:
             (self.root / name).mkdir(parents=True, exist_ok=True)
-        for directory in {(self.root / name).parent for name in names} | {self.root}:
+        for directory in {folder for name in [_SCRATCH, *names] for folder in _between(self.root, self.root / name)}:
             _sync(directory)
 
     def delete(self, name: str) -> None:
@@ -196,6 +200,11 @@ class LocalStore:
         """Add a line to a log of the output. Logs are no part of what is promised."""
         with (self.root / name).open("ab") as file:
             file.write(line)
+
+
+def _between(above: Path, path: Path) -> list[Path]:
+    """The folders above ``path``, up to ``above``: those in which a new folder's name, and its parents', stand."""
+    return [folder for folder in path.parents if folder.is_relative_to(above)]
 
 
 def _sync(path: Path) -> None:

@@ -12,7 +12,7 @@ from pipeline.location import copy_command
 from pipeline.manifest import REJECTS
 from pipeline.progress import duration, shares
 from pipeline.run import Outcome
-from pipeline.store import open_store
+from pipeline.store import BUILD, open_store
 
 _SHOWN = 5
 
@@ -26,8 +26,12 @@ def text(job: Job, outcome: Outcome) -> str:
         rate = outcome.images / max(outcome.working, 1e-9)
         lines.append(
             f"built {outcome.shards} shards from {outcome.images:,} images in {duration(outcome.working)} "
-            f"({rate:,.0f} images/s; {shares(outcome.seconds)}), {outcome.retries} retries"
+            f"({rate:,.0f} images/s; {shares(outcome.seconds)}), {outcome.retried.total()} retries"
         )
+        if outcome.retried:
+            names = list(outcome.retried)
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            lines.append(f"tried again: {', '.join(names[:_SHOWN])}{more}; {BUILD}/runs.jsonl says how often")
     else:
         lines.append("everything was in place already; nothing was built")
     rejected = sum(split["rejects"] for split in manifest["splits"].values())
@@ -58,7 +62,7 @@ def event(job: Job, outcome: Outcome) -> dict[str, Any]:
         "images_built": outcome.images,
         "seconds": round(outcome.working, 3),
         "worked": rounded(outcome.seconds),
-        "retries": outcome.retries,
+        "retries": outcome.retried.total(),
         "next": _next(job),
     }
 

@@ -33,7 +33,7 @@ def build_shard(
 
     Args:
         overlap: wraps each stage's iterator.
-        report: called after every batch.
+        report: called at the beginning and after every batch, with the same object.
 
     Raises:
         OSError: reading or writing failed; worth another try unless the disk is full.
@@ -50,6 +50,7 @@ def build_shard(
         scratch[name] = store.scratch(task.run)
         return scratch[name]
 
+    report(progress)
     try:
         tars.update({v: ShardWriter(scratch_for(name), v.form) for v, name in task.tars.items()})
         arrays.update(_row_writers(task, scratch_for))

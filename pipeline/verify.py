@@ -3,11 +3,18 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import command
 from pipeline.command import Parser
-from pipeline.errors import FAILED, one_line
+from pipeline.errors import FAILED, UsageError, one_line
 from pipeline.location import local_output
+
+if TYPE_CHECKING:
+    from pipeline.proof.faults import Faults
+
+# Where what is proven is kept, in the output.
+KEPT = Path(".build", "proof", "parts")
 
 
 def _parser() -> Parser:
@@ -33,32 +40,102 @@ def _parser() -> Parser:
     parser.add_argument(
         "--workers", metavar="N", type=command.whole("--workers"), help="processes (default: all cores)"
     )
+    parser.add_argument("--quick", action="store_true", help="only that every file is there with its size, in seconds")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write what was found as a report, '-' for stdout")
+    parser.add_argument(
+        "--check",
+        metavar="REPORT",
+        type=Path,
+        help="whether a report is unaltered and of this output; reads nothing else",
+    )
+    parser.add_argument(
+        "--progress",
+        metavar="FILE",
+        type=Path,
+        help="keeps what is proven until all is (default OUT/.build/proof/parts)",
+    )
+    parser.add_argument("--fresh", action="store_true", help="believe nothing that an interrupted run has proven")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    return command.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing is proven")
+    with command.stopped_by_sigterm():
+        return command.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing is proven")
 
 
 def _main(options: argparse.Namespace) -> int:
-    from pipeline.proof import summary
-    from pipeline.proof.prove import Origin, prove
+    if options.check:
+        return _check(options)
+    if options.quick:
+        return _quick(options)
+    return _prove(options)
 
-    terminal = sys.stderr.isatty()
+
+def _prove(options: argparse.Namespace) -> int:
+    from pipeline.proof import report, summary
+    from pipeline.proof.prove import Keeping, Origin, prove
+
+    terminal, proven = sys.stderr.isatty(), 0
 
     def progress(done: int, parts: int) -> None:
+        nonlocal proven
+        proven = done
         if terminal:
             end = "\r\x1b[K" if done == parts else ""
             command.tell(f"\r\x1b[Kproven {done} of {parts} parts{end}", end="")
 
     source = Origin(options.source, options.allow_unverified, options.label_key, options.classes)
-    proof = prove(options.out, source, options.sample, options.workers, progress)
-    if proof.total.faults.count:
-        command.tell(_safe(summary.faults(proof)))
+    keeping = Keeping(options.progress or options.out / KEPT, options.fresh)
+    try:
+        proof = prove(options.out, source, options.sample, options.workers, progress, keeping)
+    except KeyboardInterrupt:
+        if proven and keeping.path and keeping.path.is_file():
+            command.tell(f"stopped; {proven} parts are proven, and the same command goes on from there")
+            return FAILED
+        raise
+    if options.json:
+        _write(options.json, report.to_bytes(report.of_proof(proof, options.sample)))
+    return _told(proof.total.faults, summary.proven(proof), options)
+
+
+def _quick(options: argparse.Namespace) -> int:
+    from pipeline.proof import quick, report, summary
+
+    if options.source or options.progress or options.fresh:
+        raise UsageError("--quick reads no file, so --source, --progress and --fresh do not go with it")
+    seen = quick.look(options.out)
+    if options.json:
+        _write(options.json, report.to_bytes(report.of_look(seen)))
+    return _told(seen.faults, summary.looked(seen), options)
+
+
+def _told(faults: "Faults", right: str, options: argparse.Namespace) -> int:
+    from pipeline.proof import summary
+
+    if faults.count:
+        command.tell(_safe(summary.faults(faults)))
         return FAILED
-    print(_safe(summary.proven(proof)), flush=True)
+    if str(options.json) != "-":
+        print(_safe(right), flush=True)
     return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from pipeline.proof import report
+
+    found = report.check(options.check, options.out)
+    right = found["verdict"] != report.FAULTY
+    told = "no fault" if right else f"{found['faults_in_all']:,} faults"
+    print(_safe(f"{options.check} is unaltered and of this output; a {found['mode']} verify found {told}"), flush=True)
+    return 0 if right else FAILED
+
+
+def _write(path: Path, content: bytes) -> None:
+    if str(path) == "-":
+        print(content.decode(), end="", flush=True)
+    else:
+        path.write_bytes(content)
 
 
 def _safe(text: str) -> str:

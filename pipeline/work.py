@@ -4,8 +4,9 @@ import contextlib
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pipeline.commit import Record, Reject
 from pipeline.factors import Factors
@@ -29,6 +30,7 @@ class ShardTask:
         factors: of the output, if it keeps any.
         kept: the record of the variants that are in place already, if any.
         run: the run that owns the output.
+        killers: entries that kill whoever decodes them, by index, with the reason that their rejects carry.
     """
 
     shard: Shard
@@ -45,6 +47,7 @@ class ShardTask:
     source: Source
     root: Location
     run: str
+    killers: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def new_factors(self) -> Factors | None:
@@ -52,10 +55,19 @@ class ShardTask:
         return None if self.kept and self.kept.factors else self.factors
 
 
+class Step(NamedTuple):
+    """What is being done now: the stage, the entry that it is done to (empty for a batch), and since when, by the
+    monotonic clock."""
+
+    stage: str
+    entry: str
+    since: float
+
+
 @dataclass
 class Progress:
     """What a shard in work reports: seconds by stage, and so far images, their pixels, those converted,
-    rejects, and a digest of the bytes that were read."""
+    rejects, a digest of the bytes that were read, and the step that it is at."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     images: int = 0
@@ -63,13 +75,19 @@ class Progress:
     converted: Counter[str] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)
     source: bytes = bytes(32)
+    now: Step = field(default_factory=lambda: Step("start", "", time.monotonic()))
 
     def take(self, content: bytes) -> None:
         """Note an entry's bytes in ``source``: SHA-256 of its value so far and of theirs."""
         self.source = hashlib.sha256(self.source + hashlib.sha256(content).digest()).digest()
 
+    def at(self, entry: str) -> None:
+        """The present stage begins with an entry."""
+        self.now = Step(self.now.stage, entry, time.monotonic())
+
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
+        self.now = Step(stage, "", time.monotonic())
         start = time.perf_counter()
         yield
         self.seconds[stage] += time.perf_counter() - start

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pipeline import compiled, pixelwise
+from pipeline import compiled, jit, pixelwise
 
 # NumPy by another name: it goes the way of every other namespace.
 GENERIC: Any = SimpleNamespace(**{name: getattr(np, name) for name in dir(np) if not name.startswith("_")})
@@ -79,7 +79,7 @@ def test_without_a_folder_for_what_is_compiled_each_process_compiles(monkeypatch
         return real(*functions, **options)
 
     monkeypatch.setattr(numba, "njit", nowhere)
-    fresh = compiled.compiled(compiled._low)
+    fresh = jit.compiled(compiled._low)
     stored = np.zeros(3, np.uint8)
     assert fresh(np.array([-1, 7, 300], np.int16), stored) == 2
     assert stored.tolist() == [0, 7, 255]

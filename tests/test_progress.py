@@ -96,6 +96,9 @@ EVENTS = {
         *("out", "variants", "splits", "bytes", "shards_built", "images_built", "seconds", "worked", "retries", "next"),
     },
     "retry": {"shard", "message"},
+    "stalled": {"message", "shards"},
+    "waiting": {"message", "seconds"},
+    "moving": {"message", "shards"},
     "failed": {"status", "message"},
     "message": {"text"},
 }

@@ -1,8 +1,9 @@
 """Faults: what does not hold, as lines that name a file and, where it can be told, a sample."""
 
+from collections import Counter
 from typing import NamedTuple
 
-# Faults that are kept for printing; beyond these only their number is.
+# Faults that are printed, and those of one file that are kept; beyond these only their number is.
 KEPT = 20
 
 
@@ -17,24 +18,31 @@ class Fault(NamedTuple):
 
 
 class Faults:
-    """Collects faults; keeps the first ``KEPT`` and counts all, so that a wholly wrong output stays small."""
+    """Collects faults; keeps the first ``KEPT`` of each file and counts all, so that a wholly wrong output stays small."""
 
     def __init__(self) -> None:
-        self.first: list[Fault] = []
+        self.kept: list[Fault] = []
         self.count = 0
+        self._of: Counter[str] = Counter()
 
     def add(self, file: str, text: str) -> None:
-        if self.count < KEPT:
-            self.first.append(Fault(file, text))
+        self._keep(Fault(file, text))
         self.count += 1
 
     def extend(self, other: "Faults") -> None:
-        self.first = (self.first + other.first)[:KEPT]
+        for fault in other.kept:
+            self._keep(fault)
         self.count += other.count
 
-    def names(self, file: str) -> bool:
-        """Whether a fault of this file has been kept."""
-        return any(fault.file == file for fault in self.first)
+    @property
+    def first(self) -> list[Fault]:
+        """The first ``KEPT`` of all."""
+        return self.kept[:KEPT]
+
+    def _keep(self, fault: Fault) -> None:
+        self._of[fault.file] += 1
+        if self._of[fault.file] <= KEPT:
+            self.kept.append(fault)
 
 
 def shown(text: object, most: int = 200) -> str:

@@ -1,24 +1,31 @@
-"""A whole output: opens the source, spreads the work over processes, and sums up what they find."""
+"""A whole output: opens the source, divides it into parts, and sums up what is found of them."""
 
 import os
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Set
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pipeline import runtime
 from pipeline.errors import PipelineError, UsageError
-from pipeline.proof import moments
+from pipeline.proof import moments, spectra
 from pipeline.proof.faults import Faults, shown
-from pipeline.proof.files import check_files, check_strays
-from pipeline.proof.manifest import NAME, Manifest, ShardSet, compare_clients, index_file, load, read_raw
+from pipeline.proof.files import check_strays, digest_of
+from pipeline.proof.kept import Kept, Stamps, part_of
+from pipeline.proof.manifest import (
+    NAME,
+    REJECTS,
+    Manifest,
+    ShardSet,
+    compare_clients,
+    index_file,
+    load,
+    read_raw,
+    samples_file,
+)
+from pipeline.proof.part import Part, Result, Work
+from pipeline.proof.pool import Claims, results
 from pipeline.proof.samples import Listing, read_listings
 from pipeline.proof.sampling import spread
-from pipeline.proof.shard import Result, ShardProof, Work
 from pipeline.sources import DATASETS, open_source
 from pipeline.sources.index import Entry, Source, SourceIndex
 
@@ -37,12 +44,15 @@ class Proof:
         sourced: images, labels and names were held against the source.
         known: there were images to recompute from, the source's or the full ones.
         total: over all shards and files; its ``faults`` are empty where the output is as it should be.
+        kept: of all ``parts``, those that an earlier run has proven.
     """
 
     manifest: Manifest
     sourced: bool
     known: bool
     total: Result
+    kept: int
+    parts: int
 
 
 class Origin(NamedTuple):
@@ -54,13 +64,29 @@ class Origin(NamedTuple):
     classes: Path | None = None
 
 
-def prove(out: Path, origin: Origin, sample: int, workers: int | None, progress: Progress) -> Proof:
+class Keeping(NamedTuple):
+    """Where what has been proven is kept for the next run: a file, or None; ``fresh`` believes nothing of it."""
+
+    path: Path | None = None
+    fresh: bool = False
+
+
+def prove(
+    out: Path,
+    origin: Origin,
+    sample: int,
+    workers: int | None,
+    progress: Progress,
+    keeping: Keeping = Keeping(),  # noqa: B008  # immutable
+    only: Set[str] | None = None,
+) -> Proof:
     """Prove a finished output.
 
     Args:
         sample: images that are recomputed.
         workers: processes; None for one per core.
         progress: called with parts done and parts in all.
+        only: prove nothing but the parts that these files belong to.
 
     Raises:
         PipelineError: there is no finished output, its manifest cannot be understood, or the source cannot be opened.
@@ -73,19 +99,67 @@ def prove(out: Path, origin: Origin, sample: int, workers: int | None, progress:
     known = index is not None or manifest.full is not None
     rejects = {split: listing.rejects for split, listing in listings.items()}
     chosen = spread(manifest, rejects, sample) if known else {}
-    work: list[Work | list[str]] = [*_other_files(manifest)]
+    work: list[Part] = [*_other_files(manifest)]
     for shard in manifest.shards:
         work.append(_work(shard, listings[shard.split], chosen.get((shard.split, shard.number), []), index))
-    results: dict[int, Result] = {}
-    for place, result in _results(_Claims(manifest, source), work, workers or len(os.sched_getaffinity(0))):
-        results[place] = result
-        progress(len(results), len(work))
-    for place in sorted(results):  # in the output's order, whichever was done first
-        total.add(results[place])
+    if only is not None:
+        work = [part for part in work if not only.isdisjoint(_files(manifest, part))]
+    found, kept = _prove_all(manifest, source, work, workers, progress, keeping)
+    for result in found:
+        total.add(result)
     compare_clients(out, total.faults)
-    if not total.faults.count:  # else some pixels are not those that the manifest speaks of
+    if only is None and not total.faults.count:  # else some pixels are not those that the manifest speaks of
         moments.compare(manifest, read_raw(out), total.moments, total.faults)
-    return Proof(manifest, index is not None, known, total)
+    kept.finish(proven=only is None and not total.faults.count)
+    return Proof(manifest, index is not None, known, total, kept.used, len(work))
+
+
+def _prove_all(
+    manifest: Manifest,
+    source: Source | None,
+    work: list[Part],
+    workers: int | None,
+    progress: Progress,
+    keeping: Keeping,
+) -> tuple[list[Result], Kept]:
+    """The results of all parts in the output's order, whichever was done first."""
+    kept = Kept(keeping.path, keeping.fresh, manifest)
+    stamps, digest = Stamps(manifest), digest_of(manifest.root / NAME)
+    names = [
+        part_of([digest, source is not None, _claims_of(part)], stamps.of(_files(manifest, part))) for part in work
+    ]
+    found = {place: result for place, name in enumerate(names) if (result := kept.get(name)) is not None}
+    rest = [place for place in range(len(work)) if place not in found]
+    progress(len(found), len(work))
+    of = results(Claims(manifest, source), [work[place] for place in rest], workers or len(os.sched_getaffinity(0)))
+    for i, result in of:
+        found[rest[i]] = result
+        kept.add(names[rest[i]], result)
+        progress(len(found), len(work))
+    return [found[place] for place in sorted(found)], kept
+
+
+def _claims_of(part: Part) -> list[Any]:
+    """What a part's proof depends on beside its files and the manifest."""
+    if isinstance(part, list):
+        return []
+    return [
+        part.shard.split,
+        part.shard.number,
+        part.listed,
+        part.offset,
+        sorted(part.rejects),
+        sorted(part.recomputed),
+    ]
+
+
+def _files(manifest: Manifest, part: Part) -> list[str]:
+    """The files that a part's proof looks at."""
+    if isinstance(part, list):
+        return part
+    tars = part.shard.tars.values()
+    lists = [samples_file(part.shard.split), REJECTS]
+    return [*tars, *map(index_file, tars), *lists, *spectra.files_of(manifest, part.shard)]
 
 
 def _open_source(manifest: Manifest, origin: Origin, faults: Faults) -> tuple[Source | None, SourceIndex | None]:
@@ -124,64 +198,3 @@ def _other_files(manifest: Manifest) -> list[list[str]]:
     tars = {tar for shard in manifest.shards for tar in shard.tars.values()}
     others = sorted(manifest.files.keys() - tars - {index_file(tar) for tar in tars})
     return [others[start : start + _FILES_AT_ONCE] for start in range(0, len(others), _FILES_AT_ONCE)]
-
-
-class _Claims:
-    """What every process knows: the manifest, its files by their hash, and the source."""
-
-    def __init__(self, manifest: Manifest, source: Source | None) -> None:
-        self.manifest, self.source = manifest, source
-        self.owners: Mapping[str, str] = {claim.sha256: name for name, claim in manifest.files.items()}
-
-    def prove(self, part: Work | list[str]) -> Result:
-        """Prove a part. Whatever goes wrong in it is a fault: nothing counts as proven that was not looked at."""
-        result = Result()
-        name = part[0] if isinstance(part, list) else next(iter(part.shard.tars.values()))
-        try:
-            if isinstance(part, Work):
-                return ShardProof(self.manifest, self.owners, part, self.source).run()
-            result.faults, result.bytes = check_files(self.manifest, part, self.owners)
-        except OSError as error:
-            result.faults.add(name, f"cannot be read: {error.strerror or shown(error)}")
-        except Exception as error:  # hostile content has found a way that we do not know
-            result.faults.add(name, f"cannot be proven: {type(error).__name__}: {shown(error)}")
-        return result
-
-
-def _results(claims: _Claims, work: list[Work | list[str]], workers: int) -> Iterator[tuple[int, Result]]:
-    """Every part's result with its place, as they are done."""
-    if workers == 1 or len(work) == 1:
-        runtime.prepare()
-        for place, part in enumerate(work):
-            yield place, claims.prove(part)
-        return
-    pool = ProcessPoolExecutor(min(workers, len(work)), get_context("spawn"), _start, (claims,))
-    try:
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGINT}
-        )  # workers start with it blocked: Ctrl-C ends them silently
-        try:
-            places = {pool.submit(_prove, part): place for place, part in enumerate(work)}
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        for future in as_completed(places):
-            yield places[future], future.result()
-    except BrokenProcessPool:
-        raise PipelineError("a worker died, most likely for want of memory; try fewer --workers") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_claims: _Claims
-
-
-def _start(claims: _Claims) -> None:
-    global _claims  # a pool hands its workers their state no other way
-    _claims = claims
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    runtime.prepare()
-
-
-def _prove(part: Work | list[str]) -> Result:
-    return _claims.prove(part)

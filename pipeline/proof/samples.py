@@ -182,7 +182,7 @@ def _lines(file: Any) -> Iterator[bytes]:
 
 def _object(line: bytes, number: int) -> dict[str, Any]:
     try:
-        raw = json.loads(line)
+        raw = json.loads(line.decode())  # of bytes, it would look for UTF-16 first
     except (ValueError, RecursionError):
         raw = None
     if not isinstance(raw, dict):

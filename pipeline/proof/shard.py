@@ -8,81 +8,27 @@ from itertools import islice
 
 import numpy as np
 
-from pipeline.errors import Undecodable
 from pipeline.proof import spectra
-from pipeline.proof.faults import Faults, shown
+from pipeline.proof.faults import shown
 from pipeline.proof.files import ABSENT, EDITED, INTACT, TORN, open_regular, state_of
 from pipeline.proof.image import BadImage, decode, size_of
 from pipeline.proof.manifest import (
-    FACTORS,
-    FACTORS_ALLOWED,
     NAME,
     SPECTRA,
     Manifest,
-    ShardSet,
     Variant,
     index_file,
     samples_file,
 )
-from pipeline.proof.moments import Moments, moments_of
-from pipeline.proof.pixels import Batch, BatchProof
-from pipeline.proof.reference import Counts, wrong_factors
+from pipeline.proof.moments import moments_of
+from pipeline.proof.part import Result, Work
+from pipeline.proof.pixels import Batch
+from pipeline.proof.recompute import Recomputer
 from pipeline.proof.samples import BadLine, Sample, read_samples
 from pipeline.proof.walk import Found, walk
-from pipeline.sources.index import Entry, Source
+from pipeline.sources.index import Source
 
 _BATCH_PIXELS = 1 << 17  # of all images of a batch in one variant
-
-
-@dataclass(frozen=True)
-class Work:
-    """One shard's proof, as it travels to a worker.
-
-    Attributes:
-        offset: where its lines begin in the samples file; None where that cannot be used: only files are checked.
-        rejects: its output positions that have no sample.
-        listed: the samples file is the one that the manifest claims.
-        recomputed: the output positions that are recomputed, with their entries in the source where it is at hand.
-    """
-
-    shard: ShardSet
-    offset: int | None
-    rejects: frozenset[int]
-    listed: bool
-    recomputed: Mapping[int, Entry | None]
-
-
-@dataclass
-class Result:
-    """What was found of a shard.
-
-    Attributes:
-        bytes: of the files that are as claimed.
-        samples: that it must hold.
-        fitted, paired: pairs of low and high held against the image, and against the other ranks only.
-        recomputed: images; ``counts`` is of these.
-        moments: of every variant and split.
-    """
-
-    faults: Faults = field(default_factory=Faults)
-    bytes: int = 0
-    samples: int = 0
-    fitted: int = 0
-    paired: int = 0
-    recomputed: int = 0
-    counts: Counts = field(default_factory=Counts)
-    moments: dict[tuple[Variant, str], Moments] = field(default_factory=dict)
-
-    def add(self, other: "Result") -> None:
-        self.faults.extend(other.faults)
-        self.bytes += other.bytes
-        self.samples += other.samples
-        self.fitted += other.fitted
-        self.paired += other.paired
-        self.recomputed += other.recomputed
-        self.counts = self.counts.plus(other.counts)
-        for of, more in other.moments.items():
-            self.moments[of] = self.moments[of].plus(more) if of in self.moments else more
 
 
 @dataclass
@@ -175,6 +121,7 @@ class ShardProof:
     def _prove_samples(self, expected: list[Sample], rows: np.ndarray | None) -> None:
         shape = self._manifest.shape
         size = max(1, _BATCH_PIXELS // (shape[0] * shape[1])) if shape else 1
+        recomputer = Recomputer(self._manifest, self._work, rows, self._source, self._suspects, self._say, self._faults)
         with contextlib.ExitStack() as stack:
             walks: dict[Variant, Iterator[Found | None]] = {}
             for variant, tar in self._tars.items():
@@ -191,7 +138,7 @@ class ShardProof:
                 batch = Batch(samples, shape or self._shape_of(some), {}, {})
                 for variant, found in some.items():
                     batch.pixels[variant], batch.valid[variant] = self._decode(variant, batch, found)
-                self._prove_batch(batch, rows)
+                self._prove_batch(batch, recomputer)
             for walked in walks.values():
                 next(walked, None)  # it says now what is wrong with the rest
 
@@ -219,54 +166,16 @@ class ShardProof:
                 self._say(variant, f"{sample.key}.{variant.form}: {error}")
         return np.stack(images), valid
 
-    def _prove_batch(self, batch: Batch, rows: np.ndarray | None) -> None:
+    def _prove_batch(self, batch: Batch, recomputer: Recomputer) -> None:
         for variant, pixels in batch.pixels.items():
             more = Result(moments={(variant, self._shard.split): moments_of(pixels[batch.valid[variant]])})
             self._result.add(more)
-        originals = {}
-        for sample in batch.samples:
-            entry = self._work.recomputed.get(sample.position)
-            if entry is not None and (original := self._original(sample, entry, batch.shape)) is not None:
-                originals[sample.position] = original
-        proof = BatchProof(self._manifest, batch, originals, self._suspects, self._say)
-        proven = proof.run(self._work.recomputed.keys())
+        compared = recomputer.prove(batch)
         result = self._result
-        result.fitted += proven.fitted
-        result.paired += proven.paired
-        result.recomputed += len(proven.values)
-        result.counts = result.counts.plus(proven.counts)
-        for i, values in proven.values.items():
-            sample = batch.samples[i]
-            if rows is not None and (problem := spectra.compare_row(rows[sample.position - self._shard.start], values)):
-                self._faults.add(f"{SPECTRA}/{self._shard.split}", f"{sample.key}: row {sample.position}: {problem}")
-            if problem := self._wrong_factors(sample.position, proof.image(i)):
-                self._faults.add(f"{FACTORS}/{self._shard.split}", f"{sample.key}: row {sample.position}: {problem}")
-
-    def _original(self, sample: Sample, entry: Entry, shape: tuple[int, int]) -> np.ndarray | None:
-        """The source's image, uint8 (h, w, 3), of the size that the variants have."""
-        assert self._source is not None
-        try:
-            pixels = self._source.decode(self._source.read(entry)).pixels
-        except (OSError, Undecodable) as error:
-            self._faults.add(
-                samples_file(self._shard.split), f"{sample.key}: not readable in the source: {shown(error)}"
-            )
-            return None
-        image = self._manifest.geometry.apply(pixels).transpose(1, 2, 0)
-        if image.shape != (*shape, 3):
-            self._faults.add(samples_file(self._shard.split), f"{sample.key}: of another size in the source")
-            return None
-        return image
-
-    def _wrong_factors(self, position: int, image: np.ndarray) -> str:
-        claim = self._manifest.factors
-        if claim is None:
-            return ""
-        try:
-            row = spectra.factors_row(self._manifest, claim, self._shard.split, position)
-        except spectra.SpectraError as error:
-            return str(error)
-        return wrong_factors(image, row, FACTORS_ALLOWED[claim.dtype])
+        result.fitted += compared.fitted
+        result.paired += compared.paired
+        result.recomputed += len(compared.values)
+        result.counts = result.counts.plus(compared.counts)
 
     def _suspects(self, variants: list[Variant]) -> list[Variant]:
         return [variant for variant in variants if self._tars[variant].state != INTACT]

@@ -48,6 +48,24 @@ def factors_row(manifest: Manifest, claim: Factors, split: str, position: int) -
     }
 
 
+def files_of(manifest: Manifest, shard: ShardSet) -> list[str]:
+    """The files that hold a shard's rows, as far as the manifest claims them, and their arrays' descriptions."""
+    arrays: dict[str, tuple[int, ...]] = {f"{SPECTRA}/{shard.split}": (4, 3, manifest.side)}
+    if manifest.factors and manifest.shape:
+        rank, dtype = manifest.factors
+        for name, side in {"u": (manifest.shape[0], rank), "s": (rank,), "v": (manifest.shape[1], rank)}.items():
+            item = np.dtype("float32" if name == "s" else dtype).itemsize
+            arrays[f"{FACTORS}/{shard.split}/{name}"] = (item, 3, *side)
+    files = []
+    for path, row in arrays.items():
+        ending = ".0" * (len(row) - 1)
+        first = manifest.files.get(f"{path}/c.0{ending}")
+        rows = max(1, first.size // math.prod(row)) if first else manifest.samples_per_shard
+        files += [f"{path}/c.{n}{ending}" for n in range(shard.start // rows, -(-shard.stop // rows))]
+        files.append(f"{path}/zarr.json")
+    return [name for name in files if name in manifest.files]
+
+
 def _read(store: Path, path: str, wanted: tuple[int, ...], dtype: str, which: int | slice) -> np.ndarray:
     """Rows of an array, which must be as wanted."""
     try:

@@ -1,7 +1,8 @@
 """What a proof says when it is done."""
 
-from pipeline.proof.faults import KEPT, counted
+from pipeline.proof.faults import KEPT, Faults, counted
 from pipeline.proof.prove import Proof
+from pipeline.proof.quick import Look
 
 
 def proven(proof: Proof) -> str:
@@ -16,6 +17,10 @@ def proven(proof: Proof) -> str:
         f"  {counted(total.samples, 'sample')} ({splits}), {counted(rejects, 'reject')}, in each of {variants}: "
         "present, in order, labelled, decoded",
     ]
+    if proof.kept:
+        lines.append(
+            f"  {proof.kept:,} of {counted(proof.parts, 'part')} proven by an earlier run, and unchanged since"
+        )
     if total.fitted:
         lines.append(f"  low and high add up to the image: {counted(total.fitted, 'pair')}")
     if total.paired:
@@ -42,8 +47,18 @@ def _recomputed(proof: Proof) -> str:
     )
 
 
-def faults(proof: Proof) -> str:
+def looked(seen: Look) -> str:
+    """What a quick look at an output without a fault has seen, and what it has not."""
+    lines = [
+        f"{seen.manifest.root} has the files that its manifest names:",
+        f"  {counted(len(seen.manifest.files), 'file')}, {seen.bytes:,} bytes: there, with their sizes",
+    ]
+    if seen.records:
+        lines.append(f"  {counted(seen.records, 'shard record')} of the build: of one mind with the manifest")
+    return "\n".join([*lines, "  not proven: what is in them; that takes a run without --quick"])
+
+
+def faults(found: Faults) -> str:
     """The first faults, a line each, and how many more there are."""
-    found = proof.total.faults
     more = [f"and {counted(found.count - KEPT, 'more fault')}"] if found.count > KEPT else []
     return "\n".join([*map(str, found.first), *more])

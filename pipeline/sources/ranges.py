@@ -1,7 +1,19 @@
 """Bytes of files: whole small ones, and ranges of a few big ones, in microseconds, since descriptors stay open."""
 
+import errno
 import os
+import stat
 from functools import lru_cache
+from pathlib import Path
+
+
+def open_regular(path: str | Path) -> int:
+    """A descriptor of a regular file. Raises OSError, also for a pipe or a device, of which a read may never end."""
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return number
 
 
 class _Descriptor:
@@ -9,7 +21,7 @@ class _Descriptor:
 
     def __init__(self, path: str) -> None:
         self.number = -1
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.number = open_regular(path)
 
     def __del__(self) -> None:
         if self.number >= 0:
@@ -40,7 +52,7 @@ def read_range(path: str, offset: int, size: int) -> bytes:
 
 def read_file(path: str, size: int, most: int | None = None) -> bytes:
     """A whole file, or its first ``most`` bytes. Raises OSError, also where a whole one no longer has ``size`` bytes."""
-    with open(path, "rb", buffering=0) as file:
+    with open(open_regular(path), "rb", buffering=0) as file:
         if most is not None:
             return file.read(most) or b""
         raw = file.readall()

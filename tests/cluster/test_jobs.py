@@ -43,6 +43,15 @@ def test_a_job_cuts_at_the_ranks_of_its_name(stem: str, ranks: tuple[int, ...]) 
     assert {variant.name for variant in job.variants} == {f"{c}{k}" for k in ranks for c in ("rank", "highrank")}
 
 
+@pytest.mark.parametrize(
+    "file", [*FILES, JOBS / "slurm.sh", ROOT / "docker" / "Dockerfile"], ids=lambda file: file.name
+)
+def test_ray_reports_nothing_to_its_makers_where_we_start_it(file: Path) -> None:
+    """Not even that it is not to report, which ``RAY_USAGE_STATS_ENABLED=0`` alone makes a head do."""
+    text = file.read_text()
+    assert text.count("RAY_USAGE_STATS_ENABLED=0") == text.count("RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9") == 1
+
+
 def test_the_slurm_script_is_a_shell_script() -> None:
     subprocess.run(["bash", "-n", str(JOBS / "slurm.sh")], check=True)
 

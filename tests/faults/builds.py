@@ -12,10 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
+
+from tests.faults.processes import Process, parent, session
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0  # seconds; a wait that lasts longer is a failure
@@ -38,12 +40,6 @@ class Ended(NamedTuple):
     out: str
     err: str
     seconds: float
-
-
-class Process(NamedTuple):
-    pid: int
-    state: str
-    title: str
 
 
 class Build:
@@ -88,11 +84,19 @@ class Build:
 
     def processes(self) -> list[Process]:
         """Every living process of the build's session; Ray's stay in it when their parents are gone."""
-        return [process for process in _session(self.pid) if process.state not in "ZX"]
+        return [process for process in session(self.pid) if process.state not in "ZX"]
 
     def workers(self) -> list[int]:
         """Ray's workers that have a shard in work."""
         return [process.pid for process in self.processes() if process.title.startswith("ray::attempt")]
+
+    def raylet(self) -> int:
+        """Ray's server of this node."""
+        return self.process("raylet/raylet ")
+
+    def process(self, title: str) -> int:
+        """The one whose command line holds this text."""
+        return next(process.pid for process in self.processes() if title in process.title)
 
     def some_worker(self, chance: random.Random) -> int:
         """One of those that have a shard in work, as soon as there are any."""
@@ -135,10 +139,10 @@ class Build:
         """
         self.wait_for(lambda: any(map(writes, self.workers())))
         orphan = next(filter(writes, self.workers()))
-        server = _parent(orphan)
+        server = parent(orphan)
         self.send(signal.SIGKILL)
         self.end()
-        while _parent(orphan) == server:
+        while parent(orphan) == server:
             time.sleep(0.001)
         os.kill(orphan, signal.SIGSTOP)
         while self._state(orphan) not in ("T", ""):
@@ -237,7 +241,10 @@ def assert_manifest_holds(out: Path) -> None:
     manifest = out / "manifest.json"
     if not manifest.exists():
         return
-    listed = json.loads(manifest.read_bytes())["files"]
+    try:
+        listed = json.loads(manifest.read_bytes())["files"]
+    except ValueError:
+        raise AssertionError("the manifest is cut off") from None
     found = hashes(out)
     wrong = [name for name, file in listed.items() if found.get(name) != file["sha256"]]
     assert not wrong, f"the manifest lists {wrong}, which are missing or wrong"
@@ -258,27 +265,6 @@ def one_line(ended: Ended) -> str:
     assert last.startswith("error: "), ended.err
     assert (ended.status, ended.out) == (1, "")
     return last.removeprefix("error: ")
-
-
-def open_files(pid: int) -> list[str]:
-    """Paths of the files that a process has open; none where it has ended."""
-    try:
-        return [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
-    except OSError:
-        return []
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def _session(leader: int) -> Iterator[Process]:
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError):
-                state, _, _, session = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[:4]
-                if int(session) == leader:
-                    yield Process(int(name), state, Path(f"/proc/{name}/cmdline").read_text().replace("\0", " "))
 
 
 def _heed_interrupts() -> None:

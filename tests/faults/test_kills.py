@@ -2,13 +2,16 @@
 
 import os
 import random
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.faults.builds import JOB, SHARDS, Build, assert_undisturbed, committed, completes, one_line
+from tests.faults.builds import JOB, ROOT, SHARDS, Build, assert_undisturbed, committed, completes, one_line
 
 pytestmark = pytest.mark.fault
 
@@ -75,3 +78,20 @@ def test_worker_that_dies_again_and_again_ends_the_build(out: Path) -> None:
     assert ended.err.count("trying again: ") == 2
     assert one_line(ended) == "shard test-000000: its worker died (WorkerCrashedError) (tried 3 times)"
     completes(*job, "--workers", 0, out=out)
+
+
+@pytest.mark.parametrize(
+    ("builds", "kills", "ray"), [(3, 15, 0), pytest.param(100, 500, 4, marks=[pytest.mark.full, pytest.mark.ray])]
+)
+def test_many_kills(builds: int, kills: int, ray: int) -> None:
+    """Spread over many builds, with a histogram of where they fell."""
+    options = ["--builds", str(builds), "--kills", str(kills), "--ray", str(ray)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.kills", *options], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    print(f"\n{done.stdout}")
+    fell = re.search(r"^(\d+) SIGKILLs between the first and the last commit of (\d+) builds", done.stdout, re.M)
+    assert fell
+    assert int(fell[1]) >= kills
+    assert int(fell[2]) == builds

@@ -27,10 +27,10 @@ from tests.faults.builds import (
     completes,
     hashes,
     one_line,
-    open_files,
     run,
     scratch,
 )
+from tests.faults.processes import open_files
 
 pytestmark = pytest.mark.fault
 

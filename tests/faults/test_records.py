@@ -2,12 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.sealed import seal, unseal
 from pipeline.store import BUILD
 from tests.faults.builds import Files, hashes, scratch
 from tests.faults.failing_disk import FailingDisk
@@ -18,10 +19,9 @@ TINY = ("--dataset", "sample", "--splits", "train", "--samples-per-shard", "4", 
 FIRST, SECOND = "train-000000.json", "train-000001.json"
 
 
-@pytest.fixture(scope="module")
-def disk() -> Iterator[FailingDisk]:
-    with FailingDisk() as disk:
-        yield disk
+@pytest.fixture
+def disk(disks: list[FailingDisk]) -> FailingDisk:
+    return disks[0]
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def finished(disk: FailingDisk, out: Path) -> Files:
 
 def edited(edit: Callable[[Any], object]) -> Callable[[bytes, bytes], bytes]:
     def change(first: bytes, second: bytes) -> bytes:
-        record = json.loads(first)
-        edit(record.get("record", record))
-        return json.dumps(record).encode()
+        record = unseal(first)
+        edit(record)
+        return seal(record)
 
     return change
 
@@ -75,6 +75,7 @@ EDITS: dict[str, Callable[[Any], object]] = {
     "a name as long as a book": lambda r: low(r)["tar"].__setitem__(0, "a" * 100_000),
     "short statistics": lambda r: low(r).update(statistics=[1, 2]),
     "no statistics": lambda r: low(r).pop("statistics"),
+    "text in place of a record": lambda r: r.update(variants={"rank3": "text"}),
 }
 RECORDS = BYTES | {name: edited(edit) for name, edit in EDITS.items()}
 
@@ -101,7 +102,7 @@ def test_wrong_hash_in_a_record_is_found_by_recheck(finished: Files, disk: Faili
     record = out / BUILD / "records" / FIRST
     content = record.read_bytes()
     tar = "sample-rank3/sample-rank3-train-000000.tar"
-    record.write_bytes(content.replace(finished[tar].encode(), b"0" * 64))
+    record.write_bytes(seal(json.loads(json.dumps(unseal(content)).replace(finished[tar], "0" * 64))))
     assert record.read_bytes() != content
     assert disk.build(*TINY, "--recheck", out=out)[:2] == (0, "")
     assert hashes(out) == finished

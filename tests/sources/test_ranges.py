@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.sources.ranges import _descriptor, read_range
+from pipeline.sources.ranges import _descriptor, read_file, read_range
 
 
 @pytest.fixture
@@ -72,3 +72,15 @@ def test_a_read_costs_microseconds(file):
     for _ in range(10_000):
         read_range(file, 100, 3072)
     assert (time.perf_counter() - started) / 10_000 < 100e-6  # 2 or 3 on an idle machine
+
+
+@pytest.mark.parametrize("read", [lambda path: read_range(path, 0, 1), lambda path: read_file(path, 1)])
+def test_a_pipe_in_an_images_place_is_an_os_error_and_no_endless_wait(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="is no regular file"):
+        read(str(tmp_path / "pipe"))
+
+
+def test_a_device_is_an_os_error():
+    with pytest.raises(OSError, match="is no regular file"):
+        read_file("/dev/zero", 1)

@@ -34,6 +34,7 @@ class S3Server:
         boto3: Any = importlib.import_module("boto3")  # not there without the test extra
         self._server = subprocess.Popen(
             [sys.executable, __file__],
+            env=os.environ | {"S3_UPLOAD_PART_MIN_SIZE": "1024"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -88,6 +89,13 @@ class S3Server:
     def names(self, url: str) -> list[str]:
         """Names of everything below a URL."""
         return sorted(self._found(url))
+
+    def copy(self, url: str, to: str) -> None:
+        """Everything below a URL to another one in the same bucket."""
+        bucket, _, prefix = to.removeprefix("s3://").partition("/")
+        for name, each in self._found(url).items():
+            source = {"Bucket": bucket, "Key": each["Key"]}
+            self.client.copy_object(Bucket=bucket, Key=f"{prefix}/{name}", CopySource=source)
 
     def uploads(self, url: str) -> list[str]:
         """Keys below a URL whose upload was begun and not completed."""

@@ -60,9 +60,19 @@ def test_a_url_that_cannot_be_meant_is_told(text: str, line: str) -> None:
     assert str(caught.value).startswith(line)
 
 
-def test_credentials_in_a_url_are_refused_and_not_repeated() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://AKIA:hush@bucket/out",
+        "s3://AKIA:hush/more@bucket/out",
+        "s3:AKIA:hush@bucket/out",
+        "https://AKIA:hush@bucket/out",
+        "https://hush@bucket/out",
+    ],
+)
+def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(UsageError, match="carries no credentials") as caught:
-        Job.parse({"ranks": "3", "out": "s3://AKIA:hush@bucket/out"})
+        Job.parse({"ranks": "3", "out": url})
     assert "hush" not in str(caught.value)
 
 

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from tests.faults.builds import Build, Ended, one_line, open_files, run, undisturbed
+from tests.faults.builds import Build, Ended, one_line, run, undisturbed
+from tests.faults.processes import open_files
 from tests.store.conftest import BUCKET
 from tests.store.s3_server import S3Server
 

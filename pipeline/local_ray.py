@@ -1,0 +1,116 @@
+"""A Ray of our own on this machine, silent, without a dashboard, usage statistics or traces in the home folder."""
+
+import contextlib
+import functools
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from pipeline import cluster, runtime
+from pipeline.board import attempt_and_tell
+from pipeline.cluster import Pool
+from pipeline.cuts import rehearse
+from pipeline.errors import PipelineError
+
+_OBJECT_STORE = 80 * 2**20  # bytes; only records pass through it
+
+
+@functools.cache
+def _token() -> str:
+    """A secret of this process: without one Ray leaves ~/.ray/auth_token behind, which later clusters then ask for."""
+    return os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
+
+
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until Ray has started: it takes them for itself meanwhile, and dies of them untidily."""
+    came: list[int] = []
+    stops = (signal.SIGINT, signal.SIGTERM)
+    before = {stop: signal.signal(stop, lambda number, _: came.append(number)) for stop in stops}
+    try:
+        yield
+    except SystemExit as error:  # Ray's own handler, once it has set it
+        came.append(int(error.code or 0))
+    finally:
+        for stop, handler in before.items():
+            signal.signal(stop, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _start_errors() -> Iterator[None]:
+    """Ray fails to start in many ways: its own exceptions, sockets with long paths, arguments that are no UTF-8."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise PipelineError(f"Ray could not start ({reason}); --workers 0 builds without it") from None
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Ray starts as on macOS, on the loopback interface, and without the process that asks the cloud which one it is (for
+    statistics, also where these are off), which takes a second as well."""
+    from ray._private import node, ray_constants
+
+    constants, head = cast(Any, ray_constants), cast(Any, node.Node)
+    before = constants.ENABLE_RAY_CLUSTER, head.start_api_server
+    constants.ENABLE_RAY_CLUSTER, head.start_api_server = False, lambda *_, **__: None
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER, head.start_api_server = before
+
+
+@contextlib.contextmanager
+def start(workers: int) -> Iterator[Pool]:
+    """Start it with so many workers, which stand ready; it ends with the block. Raises PipelineError."""
+    package_root = str(Path(__file__).resolve().parent.parent)
+    settings = {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": _token(),
+        "PYTHONPATH": os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")])),
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        ray = cluster.import_ray()
+        with _signals_later(), _start_errors(), _alone():
+            ray.init(
+                address="local",
+                num_cpus=workers,
+                num_gpus=0,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE,
+            )
+        try:
+            warm = ray.remote(num_cpus=1)(_warm_up)
+            ray.get([warm.remote() for _ in range(workers)])
+            # Retries are ours, so that they are bounded per shard, counted and told.
+            yield Pool(ray, ray.remote(num_cpus=1, max_retries=0)(attempt_and_tell).remote, lambda: workers)
+        finally:
+            ray.shutdown()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _warm_up() -> None:
+    """Load what a worker needs, and stay long enough that the next one of these gets a worker of its own."""
+    runtime.prepare()
+    rehearse()
+    time.sleep(0.2)

@@ -1,0 +1,64 @@
+"""The parts that an output is proven in, and what is found of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pipeline.proof.faults import Faults
+from pipeline.proof.manifest import ShardSet, Variant
+from pipeline.proof.moments import Moments
+from pipeline.proof.reference import Counts
+from pipeline.sources.index import Entry
+
+
+@dataclass(frozen=True)
+class Work:
+    """One shard's proof, as it travels to a worker.
+
+    Attributes:
+        offset: where its lines begin in the samples file; None where that cannot be used: only files are checked.
+        rejects: its output positions that have no sample.
+        listed: the samples file is the one that the manifest claims.
+        recomputed: the output positions that are recomputed, with their entries in the source where it is at hand.
+    """
+
+    shard: ShardSet
+    offset: int | None
+    rejects: frozenset[int]
+    listed: bool
+    recomputed: Mapping[int, Entry | None]
+
+
+Part = Work | list[str]  # a shard, or names of files that are no part of one
+
+
+@dataclass
+class Result:
+    """What was found of a shard.
+
+    Attributes:
+        bytes: of the files that are as claimed.
+        samples: that it must hold.
+        fitted, paired: pairs of low and high held against the image, and against the other ranks only.
+        recomputed: images; ``counts`` is of these.
+        moments: of every variant and split.
+    """
+
+    faults: Faults = field(default_factory=Faults)
+    bytes: int = 0
+    samples: int = 0
+    fitted: int = 0
+    paired: int = 0
+    recomputed: int = 0
+    counts: Counts = field(default_factory=Counts)
+    moments: dict[tuple[Variant, str], Moments] = field(default_factory=dict)
+
+    def add(self, other: "Result") -> None:
+        self.faults.extend(other.faults)
+        self.bytes += other.bytes
+        self.samples += other.samples
+        self.fitted += other.fitted
+        self.paired += other.paired
+        self.recomputed += other.recomputed
+        self.counts = self.counts.plus(other.counts)
+        for of, more in other.moments.items():
+            self.moments[of] = self.moments[of].plus(more) if of in self.moments else more

@@ -1,0 +1,79 @@
+"""The parts of an output, spread over processes."""
+
+import signal
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+
+from pipeline import runtime
+from pipeline.errors import PipelineError
+from pipeline.proof.faults import shown
+from pipeline.proof.files import check_files
+from pipeline.proof.manifest import Manifest
+from pipeline.proof.part import Part, Result, Work
+from pipeline.proof.screen import screen
+from pipeline.proof.shard import ShardProof
+from pipeline.sources.index import Source
+
+
+class Claims:
+    """What every process knows: the manifest, its files by their hash, and the source."""
+
+    def __init__(self, manifest: Manifest, source: Source | None) -> None:
+        self.manifest, self.source = manifest, source
+        self.owners: Mapping[str, str] = {claim.sha256: name for name, claim in manifest.files.items()}
+
+    def prove(self, part: Part) -> Result:
+        """Prove a part. Whatever goes wrong in it is a fault: nothing counts as proven that was not looked at."""
+        result = Result()
+        name = part[0] if isinstance(part, list) else next(iter(part.shard.tars.values()))
+        try:
+            if isinstance(part, Work):
+                found = screen(self.manifest, part, self.source)
+                return found or ShardProof(self.manifest, self.owners, part, self.source).run()
+            result.faults, result.bytes = check_files(self.manifest, part, self.owners)
+        except OSError as error:
+            result.faults.add(name, f"cannot be read: {error.strerror or shown(error)}")
+        except Exception as error:  # hostile content has found a way that we do not know
+            result.faults.add(name, f"cannot be proven: {type(error).__name__}: {shown(error)}")
+        return result
+
+
+def results(claims: Claims, work: list[Part], workers: int) -> Iterator[tuple[int, Result]]:
+    """Every part's result with its place, as they are done."""
+    if workers == 1 or len(work) <= 1:
+        runtime.prepare()
+        for place, part in enumerate(work):
+            yield place, claims.prove(part)
+        return
+    pool = ProcessPoolExecutor(min(workers, len(work)), get_context("spawn"), _start, (claims,))
+    try:
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT}
+        )  # workers start with it blocked: Ctrl-C ends them silently
+        try:
+            places = {pool.submit(_prove, part): place for place, part in enumerate(work)}
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for future in as_completed(places):
+            yield places[future], future.result()
+    except BrokenProcessPool:
+        raise PipelineError("a worker died, most likely for want of memory; try fewer --workers") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_claims: Claims
+
+
+def _start(claims: Claims) -> None:
+    global _claims  # a pool hands its workers their state no other way
+    _claims = claims
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    runtime.prepare()
+
+
+def _prove(part: Part) -> Result:
+    return _claims.prove(part)

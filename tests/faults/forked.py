@@ -1,0 +1,131 @@
+"""Builds in forks of a process that has loaded everything once: they begin within milliseconds.
+
+That process is this one, or a server: a module whose ``serve`` answers each line of JSON with another.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, NoReturn
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+Prepare = Callable[[], Callable[[], object] | None]
+
+
+class Done(NamedTuple):
+    """How a fork ended: its exit status (-9 where SIGKILL ended it), and what it wrote."""
+
+    status: int
+    err: str
+
+
+class Forked:
+    """``python -m pipeline.build`` in a process of its own, without Ray; call ``warm_up`` once before.
+
+    Args:
+        arguments: of the command; ``--workers 0`` and ``--quiet`` are added.
+        out: the output's folder.
+        prepare: called in the new process before the build; what it returns, if anything, is called after it.
+    """
+
+    def __init__(self, arguments: Sequence[str], out: Path | str, prepare: Prepare = lambda: None) -> None:
+        self._err = tempfile.TemporaryFile()  # noqa: SIM115  closed by ``end``
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._build([*arguments, "--workers", "0", "--out", str(out), "--quiet"], prepare)
+        self._status: int | None = None
+
+    def alive(self) -> bool:
+        if self._status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._status = os.waitstatus_to_exitcode(status)
+        return self._status is None
+
+    def kill(self) -> None:
+        if self.alive():
+            os.kill(self.pid, signal.SIGKILL)
+
+    def end(self) -> Done:
+        """Wait for the end."""
+        if self._status is None:
+            self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        with self._err:
+            self._err.seek(0)
+            return Done(self._status, self._err.read().decode())
+
+    def _build(self, arguments: list[str], prepare: Prepare) -> NoReturn:
+        from pipeline.build import main
+
+        os.dup2(self._err.fileno(), 1)
+        os.dup2(self._err.fileno(), 2)
+        status = -1
+        try:
+            after = prepare()
+            status = main(arguments)
+            if after:
+                after()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+
+class Server:
+    """A server as a context manager, and its client.
+
+    Args:
+        module: of the server.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __enter__(self) -> Any:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", self._module], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        if kind is not None:
+            self._process.kill()
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+    def ask(self, **request: object) -> Any:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+
+def serve(answer: Callable[..., object]) -> None:
+    """Answer until the client has gone."""
+    warm_up()
+    for line in sys.stdin:
+        print(json.dumps(answer(**json.loads(line))), flush=True)
+
+
+def warm_up() -> None:
+    """Load all modules and the photographs of the sample into this process."""
+    from pipeline.build import main
+
+    with tempfile.TemporaryDirectory() as folder:
+        job = "--dataset sample --ranks 3 --limit 2 --workers 0 --exact --factors --quiet --out"
+        assert main([*job.split(), f"{folder}/out"]) == 0

@@ -1,0 +1,57 @@
+"""Faults of the program that only a crash shows: what the tests of crashes must find."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pipeline import manifest, store
+from pipeline.commit import RECORDS
+from pipeline.store import LocalStore
+
+
+def _unsynced_files() -> None:
+    _sync_only(Path.is_dir)
+
+
+def _unsynced_folders() -> None:
+    _sync_only(Path.is_file)
+
+
+def _sync_only(which: Callable[[Path], bool]) -> None:
+    real = store._sync
+    store._sync = lambda path: real(path) if which(path) else None
+
+
+def _record_first() -> None:
+    """Published before the files that it names."""
+    real, waiting = LocalStore.publish, dict[str, Path]()
+
+    def publish(self: LocalStore, files: Mapping[str, Path], run: str) -> None:
+        if any(name.endswith(".tar") for name in files):
+            waiting.update(files)
+            return
+        real(self, files, run)
+        if waiting and next(iter(files)).startswith(RECORDS):
+            real(self, waiting, run)
+            waiting.clear()
+
+    LocalStore.publish = publish  # type: ignore[method-assign]
+
+
+def _manifest_stays() -> None:
+    """While what it lists is replaced."""
+    real = LocalStore.delete
+
+    def delete(self: LocalStore, name: str) -> None:
+        if name != manifest.NAME:
+            real(self, name)
+
+    LocalStore.delete = delete  # type: ignore[method-assign]
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    "": lambda: None,
+    "files are not synced": _unsynced_files,
+    "folders are not synced": _unsynced_folders,
+    "a record before its files": _record_first,
+    "the manifest is not removed first": _manifest_stays,
+}

@@ -1,0 +1,34 @@
+"""Processes of this machine, as the kernel tells of them."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Process(NamedTuple):
+    pid: int
+    state: str
+    title: str
+
+
+def open_files(pid: int) -> list[str]:
+    """Paths of the files that a process has open; none where it has ended."""
+    try:
+        return [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return []
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def session(leader: int) -> Iterator[Process]:
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                state, _, _, session = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[:4]
+                if int(session) == leader:
+                    yield Process(int(name), state, Path(f"/proc/{name}/cmdline").read_text().replace("\0", " "))

@@ -1,0 +1,76 @@
+"""Promise: processes that are frozen, asked to end or killed, of ours or of Ray's, cost time at most."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.builds import (
+    JOB,
+    SHARDS,
+    Build,
+    assert_nothing_partial,
+    assert_undisturbed,
+    committed,
+    completes,
+    one_line,
+    scratch,
+)
+
+pytestmark = [pytest.mark.fault, pytest.mark.ray]
+
+
+@pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.full)])
+def test_frozen_for_a_while(times: int, out: Path) -> None:
+    """Driver, worker and raylet in turn, at random moments: SIGSTOP, and SIGCONT later."""
+    chance = random.Random(times)
+    with Build(*JOB, "--workers", 2, out=out) as build:
+        for number in range(times):
+            build.wait_for_commits(1 + (SHARDS - 30) * number // times)
+            victims = [build.pid, build.some_worker(chance), build.raylet()]
+            frozen = victims[number % 3]
+            os.kill(frozen, signal.SIGSTOP)
+            time.sleep(chance.uniform(0, 1.0))
+            os.kill(frozen, signal.SIGCONT)
+        assert build.end()[:3] == (0, "", "")
+    assert_undisturbed(*JOB, out=out)
+
+
+def test_worker_that_is_asked_to_end(out: Path) -> None:
+    """As by a batch system that reclaims a node: its shard is built again."""
+    with Build(*JOB, "--workers", 2, out=out) as build:
+        build.wait_for_commits(10)
+        os.kill(build.some_worker(random.Random(0)), signal.SIGTERM)
+        ended = build.end()
+    assert (ended.status, ended.out) == (0, "")
+    assert all(line.startswith("trying again: ") for line in ended.err.splitlines()), ended.err
+    assert_undisturbed(*JOB, out=out)
+
+
+def test_raylet_killed(out: Path) -> None:
+    """Without it no shard can be given out: one line, not one for each shard that is left."""
+    with Build(*JOB, "--workers", 2, out=out) as build:
+        build.wait_for_commits(10)
+        os.kill(build.raylet(), signal.SIGKILL)
+        ended = build.end()
+    assert committed(out) < SHARDS
+    told = "Ray has stopped on this machine (its raylet died); the same command goes on from what is committed"
+    assert one_line(ended) == told
+    assert ended.err.count("\n") <= 3
+    assert_nothing_partial(out, *JOB)
+    assert scratch(out) == []
+    completes(*JOB, "--workers", 0, out=out)
+
+
+@pytest.mark.full
+def test_the_table_of_ray_killed(out: Path) -> None:
+    """Its server of the whole cluster (GCS): the workers that are there go on without it."""
+    with Build(*JOB, "--workers", 2, out=out) as build:
+        build.wait_for_commits(10)
+        os.kill(build.process("gcs_server"), signal.SIGKILL)
+        ended = build.end()
+    assert ended[:3] == (0, "", "") or one_line(ended)
+    completes(*JOB, "--workers", 0, out=out)

@@ -1,0 +1,143 @@
+"""Promise: an image that kills its worker is found, rejected and reported, and everything else is built."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline import isolate
+from pipeline.errors import PipelineError
+from pipeline.job import Job
+from pipeline.run import plan_job, shard_tasks
+from pipeline.store import LocalStore
+from pipeline.work import Progress, ShardTask
+from tests.conftest import contents
+from tests.faults.builds import Ended, run
+
+pytestmark = pytest.mark.fault
+
+SHARDS = ("--order", "source", "--samples-per-shard", 8)
+
+
+def job(folder: Path) -> tuple[object, ...]:
+    return ("--dataset", "folder", "--data-dir", folder, "--ranks", "2,5", *SHARDS)
+
+
+def rejects(out: Path) -> dict[str, str]:
+    lines = (out / "rejects.jsonl").read_text().splitlines()
+    return {reject["name"]: reject["reason"] for reject in map(json.loads, lines)}
+
+
+def without_reasons(out: Path) -> dict[str, bytes]:
+    """All published files but the rejects, of which the manifest is to have forgotten size and hash."""
+    files = contents(out)
+    manifest = json.loads(files["manifest.json"])
+    assert files.pop("rejects.jsonl")
+    del manifest["files"]["rejects.jsonl"]
+    return files | {"manifest.json": json.dumps(manifest).encode()}
+
+
+def assert_as_if_undecodable(folder: Path, out: Path, names: list[str]) -> None:
+    """The same bytes as from images of as many bytes that are none, in a process that nothing kills."""
+    for name in names:
+        path = folder / name
+        path.write_bytes(bytes(path.stat().st_size))
+    other = out.parent / "undecodable"
+    ended = run(*job(folder), "--workers", 0, out=other)
+    assert ended.status == 3, ended
+    assert without_reasons(other) == without_reasons(out)
+
+
+def assert_told(ended: Ended, count: int) -> None:
+    *before, last = ended.err.splitlines()
+    assert all(line.startswith("trying again: ") for line in before), ended.err
+    assert "looking for an image that kills it" in ended.err
+    assert last.startswith(f"{count} image{'s were' if count > 1 else ' was'} rejected (")
+    assert ended.status == 3
+
+
+@pytest.mark.ray
+def test_images_that_kill_their_workers_are_rejected_and_the_rest_is_built(
+    trapped: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Two in one shard, one by a signal and one by an exit; the other shard has none."""
+    folder, out = trapped(a02="SEGFAULT", a05="EXIT"), tmp_path / "out"
+    ended = run(*job(folder), "--workers", 2, out=out)
+    assert_told(ended, 2)
+    assert rejects(out) == {
+        "a/02.png": "kills its worker (SIGSEGV)",
+        "a/05.png": "kills its worker (exit status 7)",
+    }
+    runs = [json.loads(line) for line in (out / ".build" / "runs.jsonl").read_text().splitlines()]
+    assert runs[-1]["event"] == "finished"
+    assert runs[-1]["retried"] == {"train-000000": 2}
+    assert runs[-1]["retries"] == 2
+    assert_as_if_undecodable(folder, out, ["a/02.png", "a/05.png"])
+    assert run(*job(folder), "--workers", 0, out=out).status == 3  # tried again, and found undecodable now
+    assert len(set(rejects(out).values())) == 1
+
+
+@pytest.fixture
+def task(trapped: Callable[..., Path], tmp_path: Path) -> Callable[..., ShardTask]:
+    """The only shard of a job over images with deeds."""
+
+    def make(**deeds: str) -> ShardTask:
+        options = {"dataset": "folder", "data-dir": str(trapped(**deeds)), "ranks": "2", "order": "source"}
+        described = Job.parse(options | {"out": str(tmp_path / "out")})
+        source, plan = plan_job(described)
+        (only,) = shard_tasks(LocalStore(tmp_path / "out"), source, plan, False, "run")
+        return only
+
+    return make
+
+
+def test_a_killer_is_found_in_about_two_trials_a_halving(
+    task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = []
+    real = isolate._Expendable.survives
+
+    def survives(self: isolate._Expendable, start: int, stop: int) -> bool:
+        trials.append((start, stop))
+        return real(self, start, stop)
+
+    monkeypatch.setattr(isolate._Expendable, "survives", survives)
+    progress = Progress()
+    assert isolate.killers(task(b03="SEGFAULT"), progress) == {11: "kills its worker (SIGSEGV)"}
+    assert len(trials) <= 1 + 2 * 4 + 2
+    assert progress.now.stage == "trial"
+
+
+def test_a_shard_without_a_killer_loses_no_image(task: Callable[..., ShardTask]) -> None:
+    """Somebody from outside has killed its workers."""
+    assert isolate.killers(task(), Progress()) == {}
+
+
+def test_a_process_that_dies_of_nothing_blames_no_image(
+    task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolate._Expendable, "survives", lambda self, start, stop: False)
+    assert isolate.killers(task(), Progress()) == {}
+
+
+def test_a_death_by_chance_blames_no_image(task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody kills the first processes down to a single image, and then no more."""
+    lives = iter([False] * 5)
+    monkeypatch.setattr(isolate._Expendable, "survives", lambda self, start, stop: next(lives, True))
+    assert isolate.killers(task(), Progress()) == {}
+
+
+def test_too_many_killers_are_not_the_images_fault(
+    task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolate._Expendable, "survives", lambda self, start, stop: start == stop)
+    with pytest.raises(PipelineError, match="more than 8 of its images kill their worker, b/00.png among them"):
+        isolate.killers(task(), Progress())
+
+
+def test_without_workers_the_death_is_the_users_to_see(trapped: Callable[..., Path], tmp_path: Path) -> None:
+    """There is no process to sacrifice; what is committed stays."""
+    ended = run(*job(trapped(b03="SEGFAULT")), "--workers", 0, out=tmp_path / "out")
+    assert ended.status == -11
+    assert (tmp_path / "out" / ".build" / "records" / "train-000000.json").exists()

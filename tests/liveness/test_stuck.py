@@ -1,0 +1,93 @@
+"""Promise: a build that stands still says who waits for what, with or without workers, and ends well when it goes on."""
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.builds import Build, Ended, assert_undisturbed
+
+pytestmark = pytest.mark.fault
+
+
+def plain(folder: Path) -> tuple[object, ...]:
+    return ("--dataset", "folder", "--data-dir", folder, "--ranks", 2, "--order", "source", "--samples-per-shard", 8)
+
+
+def job(folder: Path, log: Path) -> tuple[object, ...]:
+    return (*plain(folder), "--stall", 1, "--log-json", log)
+
+
+def events(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def stalls(log: Path) -> list[dict[str, Any]]:
+    return [shard for event in events(log) if event["event"] == "stalled" for shard in event["shards"]]
+
+
+def assert_went_on(ended: Ended, log: Path, *words: str) -> None:
+    """It told so to people and machines."""
+    assert (ended.status, ended.out) == (0, ""), ended
+    assert all(line.startswith(("no progress: shard ", "goes on: shard ")) for line in ended.err.splitlines()), ended
+    for word in words:
+        assert word in ended.err
+    assert ended.err.splitlines()[-1].startswith("goes on: shard ")
+    assert "moving" in [event["event"] for event in events(log)]
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=[pytest.mark.ray, pytest.mark.full])])
+def test_a_stuck_image_is_named(workers: int, trapped: Callable[..., Path], release: Path, tmp_path: Path) -> None:
+    folder, log, out = trapped(b03="STUCK"), tmp_path / "log", tmp_path / "out"
+    with Build(*job(folder, log), "--workers", workers, out=out) as build:
+        build.wait_for(lambda: len(stalls(log)) >= 2, pause=0.05)
+        pids = {build.pid} if workers == 0 else set(build.workers())
+        release.touch()
+        ended = build.end()
+    assert_went_on(ended, log, "shard train-000001: decode of b/03.png for ")
+    first, second = stalls(log)[:2]
+    assert first["pid"] in pids
+    expected = {"shard": "train-000001", "stage": "decode", "entry": "b/03.png", "node": socket.gethostname()}
+    for one in (first, second):
+        assert one | expected == one
+        assert not one["silent"]
+    assert 1 <= first["seconds"] < 2 * first["seconds"] <= second["seconds"]
+    assert_undisturbed(*plain(folder), out=out)
+
+
+@pytest.mark.ray
+def test_workers_that_can_say_nothing_are_named_with_their_last_word(
+    trapped: Callable[..., Path], release: Path, tmp_path: Path
+) -> None:
+    """One is stopped, one is in code that keeps the interpreter to itself."""
+    folder, log, out = trapped(a01="STUCK", b03="DEAF"), tmp_path / "log", tmp_path / "out"
+
+    def silent() -> set[str]:
+        return {shard["shard"] for shard in stalls(log) if shard["silent"]}
+
+    with Build(*job(folder, log), "--workers", 2, out=out) as build:
+        build.wait_for(lambda: any(one["entry"] == "a/01.png" for one in stalls(log)), pause=0.05)
+        stopped = next(one["pid"] for one in stalls(log) if one["entry"] == "a/01.png")
+        os.kill(stopped, signal.SIGSTOP)
+        build.wait_for(lambda: silent() == {"train-000000", "train-000001"}, pause=0.05)
+        os.kill(stopped, signal.SIGCONT)
+        release.touch()
+        ended = build.end()
+    assert_went_on(ended, log, "which says nothing any more: it or its machine is stopped, or cut off")
+    assert {one["entry"] for one in stalls(log) if one["silent"]} >= {"a/01.png"}
+
+
+def test_nothing_is_said_with_stall_0(trapped: Callable[..., Path], release: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with Build(*job(trapped(b03="STUCK"), log), "--stall", 0, "--workers", 0, out=tmp_path / "out") as build:
+        build.wait_for(lambda: any(event["event"] == "shard" for event in events(log)), pause=0.05)
+        time.sleep(1.5)
+        release.touch()
+        ended = build.end()
+    assert (ended.status, ended.err) == (0, "")

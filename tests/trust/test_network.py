@@ -1,0 +1,59 @@
+"""Promise: no command uses a network that it was not told to use."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.trust.conftest import Run
+
+SMALL = ("--dataset", "sample", "--ranks", 3, "--limit", 20, "--out", "out")
+
+
+def test_commands_ask_for_no_address_beyond_this_machine(run: Run) -> None:
+    for command in (
+        ("pipeline.build", "--help"),
+        ("pipeline.build", *SMALL, "--dry-run"),
+        ("pipeline.build", *SMALL, "--workers", 0),
+        ("pipeline.verify", "out"),
+        ("pipeline.report", "out"),
+        ("pipeline.export", "out", "--variant", "rank3", "--to", "arrays"),
+    ):
+        ran = run(*command)
+        assert (ran.status, ran.addresses) == (0, []), ran
+
+
+def test_the_watch_on_addresses_sees_them(run: Run, folder: Path) -> None:
+    (folder / "calls.py").write_text(
+        "import socket\ntry:\n    socket.create_connection(('192.0.2.1', 9), 0.01)\nexcept OSError:\n    pass\n"
+    )
+    assert any("192.0.2.1" in line for line in run("calls").addresses)
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_ray_s_processes_connect_to_this_machine_alone(run: Run, folder: Path) -> None:
+    """All of them, as the kernel sees it: Ray is mostly not Python."""
+    trace = folder / "trace"
+    through = ("strace", "-f", "-qq", "-e", "trace=connect,bind,sendto", "-e", "signal=none", "-o", str(trace))
+    ran = run("pipeline.build", *SMALL, "--workers", 1, through=through)
+    assert (ran.status, ran.addresses) == (0, []), ran
+    found = re.findall(
+        r'^\d+ +(connect|bind|sendto).*inet_(?:addr|pton)\((?:AF_INET6, )?"([^"]+)"', trace.read_text(), re.M
+    )
+    assert {call for call, _ in found} >= {"connect", "bind"}
+    outside = {
+        place for call, place in found if not place.removeprefix("::ffff:").startswith("127.") and place != "::1"
+    }
+    assert outside == set()
+
+
+@pytest.mark.ray
+def test_ray_runs_no_process_for_statistics(run: Run, folder: Path) -> None:
+    ran = run("pipeline.build", *SMALL, "--workers", 1)
+    assert ran.status == 0, ran
+    (session,) = {path.resolve() for path in (folder.parent / "ray").glob("session_*") if path.name != "session_latest"}
+    logs = {path.name for path in (session / "logs").iterdir()}
+    assert "raylet.out" in logs
+    assert not [name for name in logs if name.startswith("dashboard") and "agent" not in name]
