@@ -166,7 +166,9 @@ def _result(ray: Any, reference: Any, task: ShardTask) -> Progress | Failure:
     except ray.exceptions.NodeDiedError:
         return NodeLost(f"shard {task.shard.name}: its node went down", again=True)
     except ray.exceptions.LocalRayletDiedError:  # of no shard: every later one would say so, slowly, three times
-        return Failure("Ray has stopped on this machine (its raylet died); the same command goes on from what is committed")
+        return Failure(
+            "Ray has stopped on this machine (its raylet died); the same command goes on from what is committed"
+        )
     except ray.exceptions.WorkerCrashedError as error:
         return WorkerDied(f"shard {task.shard.name}: its worker died ({type(error).__name__})", again=True)
     except ray.exceptions.RayError as error:

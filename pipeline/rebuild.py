@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import engine, manifest, metadata, output, png, run, spectra
+from pipeline import command, engine, manifest, metadata, output, png, run, spectra
 from pipeline.commit import Record, Reject
 from pipeline.errors import PipelineError, Undecodable, one_line
 from pipeline.factors import Factors
@@ -23,6 +23,7 @@ from pipeline.progress import ProgressLine
 from pipeline.sources.index import Source
 from pipeline.store import BUILD, LocalStore
 from pipeline.variants import Variant
+from pipeline.watch import Watch
 from pipeline.work import ShardTask
 
 # The folder beside, in ``.build``: what a run that was killed has left there, the next one removes.
@@ -178,7 +179,8 @@ class _Repair:
                 line.show()
 
             try:
-                engine.run(tasks, workers, done, lambda *_: None, lambda _: None, line.start)
+                watch = Watch(self._job.stall, lambda event, message, **_: command.tell(one_line(message)))
+                engine.run(tasks, workers, done, lambda *_: None, lambda _: None, line.start, watch)
             finally:
                 line.close()
 

@@ -22,7 +22,7 @@ def kept(plane: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """A plane without the Fourier coefficients outside of a centred mask."""
     spectrum = np.fft.fft2(plane)
     assert mask.shape == spectrum.shape
-    return np.fft.ifft2(spectrum * np.fft.ifftshift(mask))  # type: ignore[no-any-return]
+    return np.fft.ifft2(spectrum * np.fft.ifftshift(mask))
 
 
 def frequencies(size: int) -> np.ndarray:
