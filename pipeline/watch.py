@@ -84,9 +84,9 @@ class Watch:
     def ended(self, shard: str, built: bool = True) -> None:
         """A shard is built; or its worker has failed, which others tell."""
         with self._lock:
-            told = self._shards.pop(shard).told
+            known = self._shards.pop(shard, None)  # of a try that failed at once there is none
             self._nobody = time.monotonic()
-        if told and built:
+        if known and known.told and built:
             self._moving([shard])
 
     @contextlib.contextmanager

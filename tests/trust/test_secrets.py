@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.trust.conftest import NAME, SECRET, Run
 
-WORKERS = [0, pytest.param(1, marks=pytest.mark.ray)]
+WORKERS = [0, pytest.param(1, marks=[pytest.mark.ray, pytest.mark.full])]
 
 
 @pytest.fixture
