@@ -72,7 +72,7 @@ def _alone() -> Iterator[None]:
 
 @contextlib.contextmanager
 def start(workers: int, device: Device = CPU) -> Iterator[Pool]:
-    """Start it with so many workers, which stand ready, and the device's cards; it ends with the block. Raises PipelineError."""
+    """Start it with so many workers, which stand ready, and the cards; it ends with the block. Raises PipelineError."""
     gpus = device.cards_here()
     package_root = str(Path(__file__).resolve().parent.parent)
     settings = {
