@@ -28,3 +28,12 @@ def png(data: bytes) -> bytes:
         chunks[end : end + 4] = struct.pack(">I", zlib.crc32(chunks[at + 4 : end]))
         at = end + 4
     return bytes(chunks)
+
+
+def images(data: bytes) -> bytes:
+    """The CRC-32 of every PNG file that begins at a block of a tar."""
+    repaired = bytearray(data)
+    for at in range(_BLOCK, len(data), _BLOCK):
+        if data[at : at + 4] == b"\x89PNG":
+            repaired[at:] = png(bytes(repaired[at:]))
+    return bytes(repaired)

@@ -1,34 +1,61 @@
-"""A shard as ``verify`` walks through it."""
+"""A shard as ``verify`` reads it, fast and slowly: what the fast way takes, the slow one must take for the same."""
 
 import contextlib
 import io
 from collections.abc import Iterator
 
+import numpy as np
+
+from pipeline.proof.faults import Faults
 from pipeline.proof.image import BadImage, decode
-from pipeline.proof.samples import Sample
+from pipeline.proof.manifest import load
+from pipeline.proof.png_batch import PngReader, names_of
+from pipeline.proof.samples import Sample, read_listings, read_samples
+from pipeline.proof.stream import HashedStream
 from pipeline.proof.tar import TarError, members
 from pipeline.proof.walk import walk
 from tests.fuzz import repair
-from tests.fuzz.place import output
+from tests.fuzz.place import folder, output
 
 ALLOWED = (TarError,)
 JSON = False
-_EXPECTED = [Sample(number, f"train-{number:08d}", number, number % 2, "") for number in range(8)]
+_SHAPE = (4, 4)
+_samples: list[Sample] = []
 
 
 def seeds() -> Iterator[bytes]:
-    yield from (path.read_bytes() for path in sorted(output().glob("folder-*/*-000001.tar")))
+    manifest = load(output(), Faults())
+    listing, shard = read_listings(manifest, None, Faults())["train"], manifest.shards[1]
+    expected = read_samples(output() / "samples/train.jsonl", listing.offsets[1], "train", shard.start, shard.stop)
+    _samples[:] = [sample for sample in expected if sample.position not in listing.rejects]
+    tars = [path.read_bytes() for path in sorted(output().glob("folder-*/*-000001.tar"))]
+    assert any(_fast(tar) is not None for tar in tars)  # compiles it, too
+    yield from tars
+
+
+def _fast(content: bytes) -> np.ndarray | None:
+    (folder() / "fast.tar").write_bytes(content)
+    stream = HashedStream(folder() / "fast.tar")
+    try:
+        pixels = np.zeros((len(_samples), _SHAPE[0], 3 * _SHAPE[1]), np.uint8)
+        reader = PngReader(stream, _SHAPE)
+        return pixels if reader.read(_samples, names_of(_samples), pixels) and reader.at_end() else None
+    finally:
+        stream.close()
 
 
 def parse(data: bytes) -> None:
-    content = repair.tar(data)
-    said: list[str] = []
+    content = repair.images(repair.tar(data))
+    taken = _fast(content)
     for form in ("png", "npy"):
-        found = list(walk(io.BytesIO(content), _EXPECTED, (4, 4), form, said.append))
-        assert len(found) == len(_EXPECTED)
+        said: list[str] = []
+        found = list(walk(io.BytesIO(content), _samples, _SHAPE, form, said.append))
+        assert len(found) == len(_samples) and all("\n" not in line for line in said)
+        images = []
         for one in found:
             with contextlib.suppress(BadImage):
-                decode(one.image if one else b"", (4, 4), form)
-    assert all("\n" not in line for line in said)
+                images.append(decode(one.image if one else b"", _SHAPE, form))
+        if form == "png" and taken is not None:
+            assert said == [] and np.array_equal(np.stack(images).reshape(taken.shape), taken)
     for member in members(io.BytesIO(content), 1 << 20):
         assert member.offset + len(member.data) <= len(content)

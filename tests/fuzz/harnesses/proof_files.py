@@ -1,0 +1,54 @@
+"""What else ``verify`` reads: records (``--quick``), its own reports, and what an interrupted proof has kept."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+
+from pipeline.errors import PipelineError
+from pipeline.proof import report
+from pipeline.proof.faults import Faults
+from pipeline.proof.kept import Kept
+from pipeline.proof.manifest import load
+from pipeline.proof.quick import Look, _check_records
+from tests.fuzz.place import folder, output, replaced
+
+ALLOWED = (PipelineError,)
+JSON = True
+_RECORD = ".build/records/train-000000.json"
+
+
+def seeds() -> Iterator[bytes]:
+    yield (output() / _RECORD).read_bytes()
+    moments = [["rank1", "train", 64, [1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]]
+    kept = {
+        "bytes": 1,
+        "samples": 4,
+        "fitted": 4,
+        "paired": 0,
+        "recomputed": 1,
+        "counts": [0, 0, 0, 0],
+        "moments": moments,
+    }
+    yield json.dumps([1, "part", kept]).encode()
+    yield json.dumps({"kind": report.KIND, "format": report.FORMAT, "manifest_sha256": "", "faults": []}).encode()
+
+
+def parse(data: bytes) -> None:
+    manifest = load(output(), Faults())
+    seen = Look(manifest)
+    with replaced(_RECORD, data):
+        _check_records(seen)
+    assert seen.records <= 2 and all("\n" not in str(fault) for fault in seen.faults.first)
+    (folder() / "kept").write_bytes(hashlib.sha256(data).hexdigest().encode() + b" " + data + b"\n")
+    kept = Kept(folder() / "kept", False, manifest)
+    kept.get("part")
+    kept.finish(proven=True)
+    (folder() / "report.json").write_bytes(data)
+    with contextlib.suppress(PipelineError):
+        report.read(folder() / "report.json")
+    with contextlib.suppress(ValueError, RecursionError, AttributeError):  # the same with a digest of what it says
+        document = json.loads(data)
+        document["sha256"] = report._digest({key: value for key, value in document.items() if key != "sha256"})
+        (folder() / "report.json").write_text(json.dumps(document))
+    report.check(folder() / "report.json", output())
