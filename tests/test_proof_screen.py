@@ -126,7 +126,7 @@ def test_any_bytes_end_without_a_sample(content: bytes, at: int) -> None:
     texts, spans, few = np.full((1, 10), 49, np.uint8), np.empty((1, loops.SPAN), np.int64), np.zeros(33, np.uint8)
     at = min(at, len(content))
     found, _ = loops.samples(
-        buffer, at, len(content), names, names, texts, np.array([1]), few, few[:12], 1 << 20, spans
+        buffer, at, len(content), 0, names, names, texts, np.array([1]), few, few[:12], 1 << 20, spans
     )
     assert found in (-1, 0)
 

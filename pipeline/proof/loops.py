@@ -73,6 +73,7 @@ def _samples(
     buffer: Any,
     at: int,
     end: int,
+    first: int,
     images: Any,
     labels: Any,
     texts: Any,
@@ -86,7 +87,8 @@ def _samples(
 
     Args:
         buffer: uint8, of the tar.
-        at, end: where the first sample begins, and how far the buffer is filled.
+        at, end: where the next sample begins, and how far the buffer is filled.
+        first: which of the samples that is.
         images, labels: uint8 (n, ``NAME``): the members' names, filled up with zeros.
         texts, digits: uint8 (n, 10) and int64 (n,): what the labels must say, and its length.
         head, tail: uint8: how a PNG file of the wanted size begins, and its end chunk.
@@ -94,10 +96,10 @@ def _samples(
         spans: int64 (n, ``SPAN``), filled: places in the buffer, bytes, and the checksum that the file tells.
 
     Returns:
-        how many samples lie whole in the buffer, and where the next one begins; -1 in place of the number where
+        how many samples have been gone through, and where the next one begins; -1 in place of the number where
         something is not as it should be.
     """
-    for done in range(len(images)):
+    for done in range(first, len(images)):
         if at + BLOCK > end:
             return done, at
         size = member(buffer, at, images[done])

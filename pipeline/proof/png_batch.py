@@ -12,6 +12,7 @@ from pipeline.proof.image import largest
 from pipeline.proof.samples import Sample
 from pipeline.proof.stream import HashedStream
 
+_PLACES = [loops.START, loops.LABEL, loops.DATA]
 _DIGITS = 10  # of a label: ``MAX_LABEL`` has as many
 
 
@@ -74,13 +75,18 @@ class PngReader:
         """
         stream, count = self._stream, len(samples)
         spans = np.empty((count, loops.SPAN), np.int64)
-        while True:  # from the first one again, as reading on moves the bytes
-            ends = stream.at, stream.end
-            found, at = loops.samples(stream.buffer, *ends, *names, self._head, self._tail, self._most, spans)
+        found, at = 0, stream.at
+        while True:
+            found, at = loops.samples(
+                stream.buffer, at, stream.end, found, *names, self._head, self._tail, self._most, spans
+            )
             if found in (-1, count):
                 break
+            moved = stream.at
             if not stream.more():
                 return False
+            at -= moved
+            spans[:found, _PLACES] -= moved
         stream.at = at
         self._spans = spans
         self._places.append(spans[:, : loops.DATA] + (stream.offset, 0, stream.offset))

@@ -47,7 +47,9 @@ def results(claims: Claims, work: list[Part], workers: int) -> Iterator[tuple[in
         for place, part in enumerate(work):
             yield place, claims.prove(part)
         return
-    pool = ProcessPoolExecutor(min(workers, len(work)), get_context("spawn"), _start, (claims,))
+    context = get_context("forkserver")  # clean processes, as spawned ones are, but what is slow to load is loaded once
+    context.set_forkserver_preload(["pipeline.proof.preload"])
+    pool = ProcessPoolExecutor(min(workers, len(work)), context, _start, (claims,))
     try:
         signal.pthread_sigmask(
             signal.SIG_BLOCK, {signal.SIGINT}
