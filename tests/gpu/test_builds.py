@@ -30,7 +30,7 @@ def on_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
         monkeypatch.setattr(run, "Device", partial(Device, namespace=fake.__name__))
         return run.build(
             Job.parse(
-                {**JOB, **options, "workers": workers, "quiet": True, "device": "cuda", "out": str(tmp_path / out)}
+                {**JOB, "device": "cuda", **options, "workers": workers, "quiet": True, "out": str(tmp_path / out)}
             )
         )
 
@@ -120,6 +120,5 @@ def test_a_card_that_does_not_work_is_told(
     monkeypatch.setattr(fake.cuda.runtime, "getDeviceProperties", broken)
     with pytest.raises(PipelineError, match="^--device cuda: 0 of 1 cards can be used: .*uncorrectable ECC error$"):
         on_cards("out", 0)
-    monkeypatch.setattr(run, "Device", lambda *_: Device("auto", None, fake.__name__))
-    assert on_cards("out", 0, limit=4).images == 8
+    assert on_cards("out", 0, device="auto", limit=4).images == 8
     assert "1 card cannot be used: CUDARuntimeError: cudaErrorECC" in capsys.readouterr().err
