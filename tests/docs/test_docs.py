@@ -109,10 +109,10 @@ def test_commands_that_need_data_have_known_options(line: str, monkeypatch: pyte
     words = shlex.split(line.partition("#")[0])
     if words[:3] == ["python", "-m", "pipeline.build"]:
         Job.parse(_options(words[3:]))
-    elif words[2].startswith(("pipeline.study.", "pipeline.verify", "pipeline.repair")):
-        importlib.import_module(words[2])._parser().parse(words[3:])
     elif words[0] == "make":
         assert run_make_exists(words[1])
+    elif words[2].startswith(("pipeline.study.", "pipeline.verify", "pipeline.repair")):
+        importlib.import_module(words[2])._parser().parse(words[3:])
     else:
         pytest.fail(f"nobody checks this: {line}")
 
