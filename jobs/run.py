@@ -56,8 +56,8 @@ def submit(config: Path, flags: list[str]) -> int:
         there = Job.parse(cluster["metadata"]["job"])
     except PipelineError as error:
         fail(f"config {config}: {error}", error.status)
-    except ValueError as error:  # 2026-99-99 is a date to Ray
-        fail(f"config {config} is not valid YAML to Ray: {error}", 2)
+    except (ValueError, yaml.YAMLError) as error:  # 2026-99-99 is a date to Ray, and = a tag
+        fail(f"config {config} is not valid YAML to Ray: {' '.join(str(error).split())}", 2)
     if not isinstance(cluster.get("provider"), dict):
         fail(f"config {config} has no section provider, by which Ray knows the cluster", 2)
     if here != there:

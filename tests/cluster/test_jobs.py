@@ -116,7 +116,38 @@ def test_a_digest_tells_a_stale_copy_from_a_repeated_job(head: Head) -> None:
 def test_a_head_without_a_job_says_so(head: Head) -> None:
     ran = head.run()
     assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
-    assert "holds no job" in ran.stderr
+    assert "holds no job (No such file or directory)" in ran.stderr
+
+
+def test_a_heads_job_that_is_none_is_one_line(head: Head) -> None:
+    for content in ("[]", "{", '{"metadata": []}', "null"):
+        (head.home / "ray_bootstrap_config.yaml").write_text(content)
+        ran = head.run()
+        assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
+        assert "holds no job (damaged, or of another kind)" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (None, "No such file or directory"),
+        ("metadata: {job: {ranks: 3}}", "has no section provider"),
+        ("metadata: {job: {ranks: 0}}", "ranks: 0 is too small"),
+        ("metadata: {job: {dataset: sample}}", "ranks: none given"),
+        ("metadata: {job: {ranks: 3}}\nmore: 2026-99-99", "is not valid YAML to Ray"),
+        ("metadata: {job: {ranks: 3}}\nmore: =", "is not valid YAML to Ray"),
+    ],
+)
+def test_a_job_file_that_cannot_be_submitted_is_named_once(
+    content: str | None, line: str, head: Head, tmp_path: Path
+) -> None:
+    path = tmp_path / "job.yaml"
+    if content is not None:
+        path.write_text(content)
+    ran = head.run(str(path))
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
+    assert ran.stderr.startswith(f"error: config {path}") and ran.stderr.count(str(path)) == 1
+    assert line in ran.stderr
 
 
 @pytest.mark.parametrize(
