@@ -12,6 +12,7 @@ from PIL import Image, PngImagePlugin
 from pipeline.variants import OFFSET
 
 MAX_PIXELS = 1 << 26  # of an image: bounds what a hostile output can make us decode
+_DEFLATE = 1032  # bytes that one of a PNG file can stand for at most
 _HEAD = 128  # bytes of an npy header of this dtype and number of dimensions, padding included
 
 
@@ -28,6 +29,8 @@ def decode_png(content: bytes, shape: tuple[int, int] | None) -> Image.Image:
         image = PngImagePlugin.PngImageFile(io.BytesIO(content))
         if image.mode != "RGB" or not _expected((image.height, image.width), shape):
             raise ValueError(f"it is {image.height} x {image.width} {image.mode}")
+        if 3 * image.height * image.width > _DEFLATE * len(content):
+            raise ValueError(f"it is {image.height} x {image.width} in {len(content):,} bytes")
         image.load()
     except ValueError:
         raise

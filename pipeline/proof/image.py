@@ -13,6 +13,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB = (8, 2, 0, 0, 0)  # bit depth, colour type, compression, filter and interlace methods
 _CHUNKS = (b"IDAT", b"IEND")
 _SLACK = 1 << 16
+_DEFLATE = 1032  # bytes that one of a deflate stream can stand for at most
 
 
 class BadImage(Exception):
@@ -36,6 +37,8 @@ def size_of(content: bytes, form: str) -> tuple[int, int]:
         width, height = struct.unpack_from(">II", content, 16)
     if not 0 < height * width <= MAX_PIXELS:
         raise BadImage(f"{height} x {width} pixels")
+    if form == "png" and 3 * height * width > _DEFLATE * len(content):
+        raise BadImage(f"{height} x {width} pixels in {len(content):,} bytes")
     return height, width
 
 

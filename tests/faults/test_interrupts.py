@@ -31,22 +31,23 @@ def stop(build: Build, how: signal.Signals, starting: bool = False) -> None:
     """Send the signal; the build must end, and all its processes, as promised.
 
     Args:
-        starting: Ray starts at the moment. It tells of a SIGTERM by itself then, and cannot be kept from it.
+        starting: Ray starts at the moment, which is waited for, however busy the machine. It tells of a SIGTERM by itself
+            then, and cannot be kept from it.
     """
     if how is signal.SIGINT:
         build.press_ctrl_c()
     else:
         build.send(how)
-    must_stop(build, starting and how is signal.SIGTERM)
+    must_stop(build, starting and how is signal.SIGTERM, within=3 * SECONDS if starting else SECONDS)
 
 
-def must_stop(build: Build, noisy: bool = False) -> None:
+def must_stop(build: Build, noisy: bool = False, within: float = SECONDS) -> None:
     start = time.monotonic()
-    ended = build.end(within=SECONDS)
+    ended = build.end(within)
     told = re.sub(r"(?m)^(\*\*\* SIGTERM|PC: @|    @|\[.*logging\.cc).*\n", "", ended.err) if noisy else ended.err
     assert (ended.status, ended.out, told) == (1, "", STOPPED), ended.err
     while build.processes():
-        assert time.monotonic() - start < SECONDS, f"still there: {build.processes()}"
+        assert time.monotonic() - start < within, f"still there: {build.processes()}"
         time.sleep(0.02)
     if (build.out / ".build" / "tmp").exists():
         assert scratch(build.out) == []
