@@ -174,7 +174,7 @@ def test_a_png_file_of_fewer_bytes_than_its_pixels_need_is_not_decoded(height, w
         for kind, content in chunks
     )
     for call in (lambda: size_of(raw, "png"), lambda: decode(raw, (height, width), "png")):
-        with pytest.raises(BadImage, match="too few"):
+        with pytest.raises(BadImage, match="pixels in"):
             call()
     with pytest.raises(ValueError, match="it is"):
         decode_png(raw, None)
