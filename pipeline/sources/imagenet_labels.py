@@ -21,7 +21,6 @@ _META = "data/meta.mat"
 _LARGEST = 16 << 20  # bytes of a file here; the largest official one has 5 million
 _UNPACKED = 4 * _LARGEST  # bytes of the devkit
 _MOST = 100_000  # labels: twice as many as there are images
-_PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)  # without sparse files, whose few bytes may stand for any number
 
 
 T = TypeVar("T")
@@ -76,8 +75,10 @@ def _archive(path: Path) -> dict[str, str]:
             raise PipelineError(f"{path} unpacks to far more than the official devkit: get it again")
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
             for member in tar:
+                if not member.isreg() or member.issparse():  # whose few bytes may stand for any number
+                    continue
                 for name in (_TRUTH, _META):
-                    if member.type in _PLAIN and member.name.removeprefix("./") in (name, f"{DEVKIT}/{name}"):
+                    if member.name.removeprefix("./") in (name, f"{DEVKIT}/{name}"):
                         source = tar.extractfile(member)
                         members[name] = source.read() if source else b""
     except (OSError, EOFError, ValueError, OverflowError, zlib.error, tarfile.TarError) as error:

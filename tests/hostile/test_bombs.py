@@ -5,6 +5,7 @@ import io
 import struct
 import subprocess
 import sys
+import tarfile
 import zlib
 
 import pytest
@@ -132,11 +133,23 @@ def sparse_devkit() -> bytes:
     return gzip.compress(bytes(blocks))
 
 
+def sparse_pax_devkit() -> bytes:
+    """The same in a pax header, which leaves the member's type that of a plain file."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in ("ILSVRC2012_validation_ground_truth.txt", "meta.mat"):
+            member = tarfile.TarInfo(f"ILSVRC2012_devkit_t12/data/{name}")
+            member.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(63 << 30)}
+            tar.addfile(member)
+    return gzip.compress(buffer.getvalue())
+
+
 @pytest.mark.parametrize(
     ("file", "content", "line"),
     [
         ("ILSVRC2012_devkit_t12.tar.gz", gzip.compress(bytes(400 << 20)), "unpacks to far more"),
         ("ILSVRC2012_devkit_t12.tar.gz", sparse_devkit(), "lacks data/"),
+        ("ILSVRC2012_devkit_t12.tar.gz", sparse_pax_devkit(), "lacks data/"),
         ("imagenet_2012_validation_synset_labels.txt", b"a\n" * (7 << 20), "more than 100,000 lines"),
         ("LOC_val_solution.csv", b"ImageId,PredictionString\n" + b"\n" * (14 << 20), "more than 100,000 lines"),
         ("LOC_val_solution.csv", b"," * (15 << 20), "does not begin with the line"),
