@@ -582,14 +582,14 @@ def test_an_unfinished_output_is_one_clear_line(out: Path, faults: Lines) -> Non
 def test_a_damaged_manifest_is_one_clear_line(out: Path, faults: Lines, content: bytes) -> None:
     (out / "manifest.json").write_bytes(content)
     (line,) = faults(out)
-    assert line.startswith("error: manifest.json")
+    assert line.startswith(f"error: {out / 'manifest.json'}")
 
 
 def test_a_truncated_manifest_is_one_clear_line(out: Path, faults: Lines) -> None:
     path = out / "manifest.json"
     os.truncate(path, path.stat().st_size // 2)
     (line,) = faults(out)
-    assert line.startswith("error: manifest.json is damaged, it is no JSON")
+    assert line.startswith(f"error: {out / 'manifest.json'} is damaged, it is no JSON")
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../secret", "a//b", "./a", "", "a\nb", "a\\b", "."])
@@ -598,7 +598,7 @@ def test_names_outside_the_output_are_refused(out: Path, faults: Lines, name: st
     manifest["files"][name] = {"bytes": 1, "sha256": "0" * 64}
     write_manifest(out, manifest)
     (line,) = faults(out)
-    assert line.startswith("error: manifest.json is damaged: it names ")
+    assert line.startswith(f"error: {out / 'manifest.json'} is damaged: it names ")
     assert "no place in the output" in line
 
 

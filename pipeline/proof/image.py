@@ -37,9 +37,15 @@ def size_of(content: bytes, form: str) -> tuple[int, int]:
         width, height = struct.unpack_from(">II", content, 16)
     if not 0 < height * width <= MAX_PIXELS:
         raise BadImage(f"{height} x {width} pixels")
-    if form == "png" and 3 * height * width > _DEFLATE * len(content):
-        raise BadImage(f"{height} x {width} pixels in {len(content):,} bytes")
+    if form == "png":
+        _check_enough(content, height, width)
     return height, width
+
+
+def _check_enough(content: bytes, height: int, width: int) -> None:
+    """Refuse a PNG file that cannot hold so many pixels, before room is made for them."""
+    if 3 * height * width > _DEFLATE * len(content):
+        raise BadImage(f"{height} x {width} pixels in {len(content):,} bytes")
 
 
 def decode(content: bytes, shape: tuple[int, int], form: str) -> np.ndarray:
@@ -130,5 +136,6 @@ def _check_header(content: bytes, kind: bytes, length: int, shape: tuple[int, in
     width, height, *rest = struct.unpack_from(">IIBBBBB", content, 16)
     if (height, width) != shape:
         raise BadImage(f"{height} x {width} pixels, not {shape[0]} x {shape[1]}")
+    _check_enough(content, height, width)
     if tuple(rest) != _RGB:
         raise BadImage("not an 8-bit RGB image")

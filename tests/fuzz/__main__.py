@@ -59,7 +59,9 @@ def fuzz(name: str, seconds: float, findings: Path) -> Figures:
             covering += _last(r"stat::new_units_added:\s+(\d+)", told)
             if status:
                 (findings / f"ended-{status}-{int(left)}.txt").write_text(told[-10_000:])
-    return Figures(executions, covering, [str(path) for path in sorted(findings.glob("*")) if path.name != "log.txt"])
+    return Figures(
+        executions, covering, [str(path) for path in sorted(findings.glob("*.txt")) if path.name != "log.txt"]
+    )
 
 
 def _last(pattern: str, text: str) -> int:

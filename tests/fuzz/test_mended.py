@@ -12,6 +12,7 @@ import torch
 from pipeline import commit, content, lock, object_lock, output
 from pipeline.data import RankDataset, RankView
 from pipeline.data.output import open_output
+from pipeline.data.pixels import decode_png
 from pipeline.errors import PipelineError
 from pipeline.job import Job
 from pipeline.proof.faults import Faults
@@ -162,6 +163,21 @@ def test_an_array_of_negative_sides_is_no_image(shape):
         size_of(raw, "npy")
     with pytest.raises(BadImage):
         decode(raw, shape[:2], "npy")
+
+
+@pytest.mark.parametrize(("height", "width"), [(7_995_397, 7), (8000, 8000)])
+def test_a_png_file_of_fewer_bytes_than_its_pixels_need_is_not_decoded(height, width):
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(500))), (b"IEND", b"")]
+    raw = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+    for call in (lambda: size_of(raw, "png"), lambda: decode(raw, (height, width), "png")):
+        with pytest.raises(BadImage, match="pixels in"):
+            call()
+    with pytest.raises(ValueError, match="it is"):
+        decode_png(raw, None)
 
 
 def test_a_mean_that_is_no_number_is_told(tmp_path: Path):
