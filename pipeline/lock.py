@@ -21,6 +21,7 @@ from typing import Any
 from pipeline.errors import PipelineError
 
 HEARTBEAT = 5.0  # seconds
+FRESH = "lock-"  # what a lock is called until it is whole
 _PATIENCE = 60.0  # seconds to wait for a publish that is going on
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -56,6 +57,8 @@ class BuildLock:
             with _writers(self._folder, fcntl.LOCK_EX):
                 if _owner(self._folder) != before:  # on yet another host, somebody was quicker
                     raise PipelineError(f"another run is building this output ({_describe(self._folder)}); wait for it")
+                for left in self._folder.glob(f"{FRESH}*"):  # by runs that were killed in the midst of a heartbeat
+                    left.unlink(missing_ok=True)
                 self._beat()
         except BaseException:
             os.close(self._driver)
@@ -90,7 +93,7 @@ class BuildLock:
     def _beat(self) -> None:
         self._beats += 1
         owner = {"run": self._run, "host": socket.gethostname(), "pid": os.getpid(), "beats": self._beats}
-        fresh = self._folder / f"lock-{self._run}"
+        fresh = self._folder / f"{FRESH}{self._run}"
         try:
             fresh.write_text(json.dumps(owner))
             fresh.replace(self._folder / "lock")

@@ -15,6 +15,7 @@ from pipeline.commit import Record
 from pipeline.content import Content, grow
 from pipeline.errors import PipelineError
 from pipeline.location import Location
+from pipeline.lock import FRESH
 from pipeline.plan import Plan, Shard, folder, tar_name
 from pipeline.rows import RowArray
 from pipeline.sources.index import SourceIndex
@@ -35,7 +36,7 @@ def check_place(store: Store, out: Location) -> None:
         PipelineError: as ``store.check`` does, or it holds files of somebody else's.
     """
     store.check()
-    here, inside = set(store.names("")), set(store.names(BUILD))
+    here, inside = set(store.names("")), {name for name in store.names(BUILD) if not name.startswith(FRESH)}
     begun = here == {BUILD} and inside <= _BEGUN | store.traces
     if here and not begun and not inside >= store.traces and not _is_manifest(store.read(manifest.NAME)):
         raise PipelineError(f"--out {out} holds files that no build has written; name an empty or a new folder")

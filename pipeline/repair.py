@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace) -> int:
     from pipeline.proof import manifest, report
+    from pipeline.proof.claims import NAME
     from pipeline.proof.faults import Faults
     from pipeline.proof.prove import EMBEDDED
     from pipeline.rebuild import job_of, repair
@@ -56,9 +57,9 @@ def _main(options: argparse.Namespace) -> int:
         if options.report
         else [(fault.file, fault.text) for fault in _proven(options, None)]
     )
-    wrong = [text for file, text in [*damage.kept, *faults] if file == manifest.NAME]
+    wrong = [text for file, text in [*damage.kept, *faults] if file == NAME]
     if wrong:
-        raise PipelineError(f"{manifest.NAME}, by which a repair goes, is at fault: {wrong[0]}; build the output anew")
+        raise PipelineError(f"{NAME}, by which a repair goes, is at fault: {wrong[0]}; build the output anew")
     named = {file for file, _ in faults}
     files = named & claims.files.keys()
     left = {file: text for file, text in faults if file not in files and not any(f.startswith(file) for f in files)}

@@ -20,9 +20,10 @@ from PIL import Image
 
 from pipeline import build as build_command
 from pipeline.proof import loops
+from pipeline.proof.claims import Manifest
 from pipeline.proof.faults import Faults
 from pipeline.proof.law import Bounds
-from pipeline.proof.manifest import Manifest, load
+from pipeline.proof.manifest import load
 from pipeline.proof.part import Result, Work
 from pipeline.proof.prove import _work
 from pipeline.proof.samples import read_listings

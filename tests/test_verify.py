@@ -23,8 +23,8 @@ from PIL import Image
 
 from pipeline import build as build_command
 from pipeline import verify
+from pipeline.proof.claims import Variant
 from pipeline.proof.law import Bounds
-from pipeline.proof.manifest import Variant
 from pipeline.proof.reference import compare
 from pipeline.proof.tar import TarError, members
 from tests.conftest import Result, smooth

@@ -153,7 +153,7 @@ def test_large_chunks_of_half_floats_are_proven(tmp_path: Path, capsys: pytest.C
     """A chunk of float16 between 32 and 64 MB; values that fit are written without the SVD of large images."""
     from pipeline.factors import Factors
     from pipeline.proof import spectra
-    from pipeline.proof.manifest import Factors as Claim
+    from pipeline.proof.claims import Factors as Claim
 
     arrays = Factors(100, "float16").arrays("train", (224, 224), 1000)
     assert 32 << 20 < arrays["u"].chunk_rows * arrays["u"].row_bytes <= 64 << 20

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.proof.claims import FileClaim, Manifest
 from pipeline.proof.faults import Faults, shown
-from pipeline.proof.manifest import FileClaim, Manifest
 
 INTACT, EDITED, TORN, ABSENT = "intact", "edited", "torn", "absent"
 

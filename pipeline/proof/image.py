@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 from PIL import PngImagePlugin
 
-from pipeline.proof.manifest import MAX_PIXELS
+from pipeline.proof.claims import MAX_PIXELS
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB = (8, 2, 0, 0, 0)  # bit depth, colour type, compression, filter and interlace methods

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from pipeline import __version__
-from pipeline.proof.manifest import Manifest
+from pipeline.proof.claims import Manifest
 from pipeline.proof.moments import Moments
 from pipeline.proof.part import Result
 from pipeline.proof.reference import Counts

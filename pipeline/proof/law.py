@@ -5,7 +5,7 @@ Where neither is clipped, low + high - 128 = X exactly; where one is, it still b
 
 import numpy as np
 
-from pipeline.proof.manifest import OFFSET
+from pipeline.proof.claims import OFFSET
 
 
 class Bounds:

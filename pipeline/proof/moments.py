@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.proof.claims import NAME, Manifest, Variant
 from pipeline.proof.faults import Faults
-from pipeline.proof.manifest import NAME, Manifest, Variant
 
 # Of pixels in [0, 1]: whole grey levels add up exactly, float32 ones nearly.
 _ALLOWED = {"png": 1e-9, "npy": 1e-5}

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pipeline.proof.claims import ShardSet, Variant
 from pipeline.proof.faults import Faults
-from pipeline.proof.manifest import ShardSet, Variant
 from pipeline.proof.moments import Moments
 from pipeline.proof.reference import Counts
 from pipeline.sources.index import Entry

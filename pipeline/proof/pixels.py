@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.proof.claims import OFFSET, Manifest, Variant
 from pipeline.proof.law import Bounds
-from pipeline.proof.manifest import OFFSET, Manifest, Variant
 from pipeline.proof.reference import CHANNELS, Counts, compare
 from pipeline.proof.samples import Sample
 

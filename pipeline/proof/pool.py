@@ -8,9 +8,9 @@ from multiprocessing import get_context
 
 from pipeline import runtime
 from pipeline.errors import PipelineError
+from pipeline.proof.claims import Manifest
 from pipeline.proof.faults import shown
 from pipeline.proof.files import check_files
-from pipeline.proof.manifest import Manifest
 from pipeline.proof.part import Part, Result, Work
 from pipeline.proof.screen import screen
 from pipeline.proof.shard import ShardProof

@@ -8,20 +8,11 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.proof import moments, spectra
+from pipeline.proof.claims import NAME, REJECTS, Manifest, ShardSet, index_file, samples_file
 from pipeline.proof.faults import Faults, shown
 from pipeline.proof.files import check_strays, digest_of
 from pipeline.proof.kept import Kept, Stamps, part_of
-from pipeline.proof.manifest import (
-    NAME,
-    REJECTS,
-    Manifest,
-    ShardSet,
-    compare_clients,
-    index_file,
-    load,
-    read_raw,
-    samples_file,
-)
+from pipeline.proof.manifest import compare_clients, load, read_raw
 from pipeline.proof.part import Part, Result, Work
 from pipeline.proof.pool import Claims, results
 from pipeline.proof.samples import Listing, read_listings

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.proof.claims import NAME, FileClaim, Manifest
 from pipeline.proof.faults import Faults, shown
 from pipeline.proof.files import check_strays, open_regular
-from pipeline.proof.manifest import NAME, FileClaim, Manifest, compare_clients, load
+from pipeline.proof.manifest import compare_clients, load
 
 RECORDS = ".build/records"
 _MAX_RECORD = 1 << 26  # bytes

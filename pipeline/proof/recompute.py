@@ -6,8 +6,8 @@ import numpy as np
 
 from pipeline.errors import Undecodable
 from pipeline.proof import spectra
+from pipeline.proof.claims import FACTORS, FACTORS_ALLOWED, SPECTRA, Manifest, Variant, samples_file
 from pipeline.proof.faults import Faults, shown
-from pipeline.proof.manifest import FACTORS, FACTORS_ALLOWED, SPECTRA, Manifest, Variant, samples_file
 from pipeline.proof.part import Work
 from pipeline.proof.pixels import Batch, BatchProof, Compared
 from pipeline.proof.reference import wrong_factors

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.proof.manifest import OFFSET, Variant
+from pipeline.proof.claims import OFFSET, Variant
 
 TIE = 1e-5  # grey levels
 GAP = 1e-9  # of sigma_1

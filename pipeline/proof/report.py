@@ -13,9 +13,9 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.errors import PipelineError
+from pipeline.proof.claims import NAME, Manifest, index_file
 from pipeline.proof.faults import Fault, Faults, shown
 from pipeline.proof.files import digest_of, open_regular
-from pipeline.proof.manifest import NAME, Manifest, index_file
 from pipeline.proof.prove import Proof
 from pipeline.proof.quick import Look
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.proof.claims import REJECTS, Manifest, samples_file
 from pipeline.proof.faults import Faults, counted, shown
 from pipeline.proof.files import digest_of, open_regular
-from pipeline.proof.manifest import REJECTS, Manifest, samples_file
 from pipeline.sources.index import SourceIndex
 
 MAX_LINE = 1 << 16  # bytes

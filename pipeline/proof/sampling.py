@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 
-from pipeline.proof.manifest import Manifest, ShardSet
+from pipeline.proof.claims import Manifest, ShardSet
 
 
 def spread(manifest: Manifest, rejects: Mapping[str, frozenset[int]], count: int) -> dict[tuple[str, int], list[int]]:

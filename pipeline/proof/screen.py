@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.proof import loops, spectra
+from pipeline.proof.claims import Manifest, Variant, index_file, samples_file
 from pipeline.proof.files import open_regular
 from pipeline.proof.image import BadImage, decode
-from pipeline.proof.manifest import Manifest, Variant, index_file, samples_file
 from pipeline.proof.moments import Moments
 from pipeline.proof.part import Result, Work
 from pipeline.proof.pixels import Batch

@@ -9,17 +9,10 @@ from itertools import islice
 import numpy as np
 
 from pipeline.proof import spectra
+from pipeline.proof.claims import NAME, SPECTRA, Manifest, Variant, index_file, samples_file
 from pipeline.proof.faults import shown
 from pipeline.proof.files import ABSENT, EDITED, INTACT, TORN, open_regular, state_of
 from pipeline.proof.image import BadImage, decode, size_of
-from pipeline.proof.manifest import (
-    NAME,
-    SPECTRA,
-    Manifest,
-    Variant,
-    index_file,
-    samples_file,
-)
 from pipeline.proof.moments import moments_of
 from pipeline.proof.part import Result, Work
 from pipeline.proof.pixels import Batch

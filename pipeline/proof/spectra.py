@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.proof.claims import FACTORS, SPECTRA, Factors, Manifest, ShardSet
 from pipeline.proof.faults import Faults, shown
-from pipeline.proof.manifest import FACTORS, SPECTRA, Factors, Manifest, ShardSet
 from pipeline.proof.reference import CHANNELS
 from pipeline.proof.samples import Sample
 

@@ -4,7 +4,6 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,17 +27,18 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Every image file that is opened from now on; the test puts in ``at_read`` what happens then."""
     opened: list[str] = []
+    open_regular = ranges.open_regular
 
-    def noting(path: Any, *more: Any, **options: Any) -> Any:
+    def noting(path: str | Path) -> int:
         opened.append(os.fspath(path))
         at_read(len(opened), opened[-1])
-        return open(path, *more, **options)
+        return open_regular(path)
 
     def at_read(number: int, path: str) -> None:
         for happens in list(HAPPENINGS):
             happens(number, path)
 
-    monkeypatch.setattr(ranges, "open", noting, raising=False)
+    monkeypatch.setattr(ranges, "open_regular", noting)
     yield opened
     HAPPENINGS.clear()
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from pipeline.errors import PipelineError
+from pipeline.proof.claims import NAME
 from pipeline.proof.faults import Faults
 from pipeline.proof.files import check_files, check_strays
-from pipeline.proof.manifest import NAME, compare_clients, load
+from pipeline.proof.manifest import compare_clients, load
 from pipeline.proof.samples import read_listings
 from tests.fuzz.place import output, replaced
 
