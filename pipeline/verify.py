@@ -73,6 +73,10 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def _prove(options: argparse.Namespace) -> int:
+    from pipeline.proof import forks
+
+    if options.workers != 1 and (options.out / "manifest.json").is_file():
+        forks.warm()  # before all that the next lines load
     from pipeline.proof import report, summary
     from pipeline.proof.prove import Keeping, Origin, prove
 

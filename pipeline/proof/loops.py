@@ -17,6 +17,7 @@ _TAIL = 16  # behind them: the checksum of that chunk, and the end chunk
 # What ``samples`` gives of each, in this order.
 START, SIZE, LABEL, DATA, LENGTH, CHECKSUM = range(6)  # of the image file, the label's text, and the deflated pixels
 SPAN = 6
+_MAGIC = np.frombuffer(b"ustar\x0000", np.uint8)  # with its version
 # Rows whose squared grey levels add up in 32 bits.
 _ROWS = 1 << 16
 
@@ -35,10 +36,11 @@ def _octal(buffer: Any, at: int, digits: int) -> Any:
 octal = compiled(_octal)
 
 
-def _zeros(buffer: Any, start: int, stop: int) -> bool:
-    some = 0
-    for i in range(start, stop):
-        some |= buffer[i]
+def _zeros(buffer: Any, start: int, stop: int) -> Any:
+    some = np.uint8(0)
+    part = buffer[start:stop]
+    for i in range(part.size):
+        some |= part[i]
     return some == 0
 
 
@@ -47,23 +49,22 @@ zeros = compiled(_zeros)
 
 def _member(buffer: Any, at: int, name: Any) -> Any:
     """Bytes of the plain file of that name whose USTAR header begins at ``at``; -1 where there is no such header."""
-    total = np.int64(0)
-    for i in range(at, at + BLOCK):
-        total += buffer[i]
-    for i in range(at + 148, at + 156):  # the checksum counts as spaces
-        total += 32 - np.int64(buffer[i])
-    if octal(buffer, at + 148, 6) != total or buffer[at + 154] != 0 or buffer[at + 155] != 32:
+    header, total = buffer[at : at + BLOCK], np.uint32(0)
+    for i in range(BLOCK):
+        total += header[i]
+    for i in range(148, 156):  # the checksum counts as spaces
+        total += np.uint32(32) - header[i]
+    if octal(header, 148, 6) != total or header[154] != 0 or header[155] != 32:
         return -1
-    other = 0
+    other = np.uint8(0)
     for i in range(NAME):
-        other |= buffer[at + i] ^ name[i]
-    magic = (117, 115, 116, 97, 114, 0, 48, 48)  # ustar, version 00
-    for i in range(8):
-        other |= buffer[at + 257 + i] ^ magic[i]
-    other |= (buffer[at + 156] ^ 48) | buffer[at + 135]  # a file, its size ended by NUL
-    if other or not zeros(buffer, at + 345, at + 500):
+        other |= header[i] ^ name[i]
+    for i in range(_MAGIC.size):
+        other |= header[257 + i] ^ _MAGIC[i]
+    file, size_ends = header[156] == 48, header[135] == 0
+    if other != 0 or not file or not size_ends or not zeros(header, 345, 500):
         return -1
-    return octal(buffer, at + 124, 11)
+    return octal(header, 124, 11)
 
 
 member = compiled(_member)

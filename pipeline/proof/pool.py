@@ -4,16 +4,14 @@ import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 
 from pipeline import runtime
 from pipeline.errors import PipelineError
+from pipeline.proof import forks
 from pipeline.proof.claims import Manifest
 from pipeline.proof.faults import shown
 from pipeline.proof.files import check_files
 from pipeline.proof.part import Part, Result, Work
-from pipeline.proof.screen import screen
-from pipeline.proof.shard import ShardProof
 from pipeline.sources.index import Source
 
 
@@ -26,6 +24,9 @@ class Claims:
 
     def prove(self, part: Part) -> Result:
         """Prove a part. Whatever goes wrong in it is a fault: nothing counts as proven that was not looked at."""
+        from pipeline.proof.screen import screen  # slow to load, and the process that hands out the parts needs neither
+        from pipeline.proof.shard import ShardProof
+
         result = Result()
         name = part[0] if isinstance(part, list) else next(iter(part.shard.tars.values()))
         try:
@@ -47,17 +48,11 @@ def results(claims: Claims, work: list[Part], workers: int) -> Iterator[tuple[in
         for place, part in enumerate(work):
             yield place, claims.prove(part)
         return
-    context = get_context("forkserver")  # clean processes, as spawned ones are, but what is slow to load is loaded once
-    context.set_forkserver_preload(["pipeline.proof.preload"])
-    pool = ProcessPoolExecutor(min(workers, len(work)), context, _start, (claims,))
+    forks.warm()
+    pool = ProcessPoolExecutor(min(workers, len(work)), forks.CONTEXT, _start, (claims,))
     try:
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGINT}
-        )  # workers start with it blocked: Ctrl-C ends them silently
-        try:
+        with forks.without_interrupts():
             places = {pool.submit(_prove, part): place for place, part in enumerate(work)}
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         for future in as_completed(places):
             yield places[future], future.result()
     except BrokenProcessPool:

@@ -3,7 +3,7 @@
 import numpy as np
 import zarr  # noqa: F401
 
-from pipeline.proof import loops, pool  # noqa: F401
+from pipeline.proof import loops, pool, screen, shard  # noqa: F401
 
 _FLAT, _BATCH, _SUMS = np.zeros(3, np.uint8), np.zeros((1, 1, 4), np.uint8), np.zeros(3, np.uint64)
 _NAMES, _SPANS = np.zeros((0, loops.NAME), np.uint8), np.zeros((0, loops.SPAN), np.int64)

@@ -36,7 +36,7 @@ class Story(NamedTuple):
         disk, last = FileSystem(self.found, self.place), len(self.operations)
         for number, operation in enumerate(self.operations, 1):
             disk.do(operation)
-            if (number - first) % every == 0 or number == last:
+            if (number - first) % every == 0 or (number == last and not first):
                 yield number, disk.after(how, random.Random(f"{number} {every}"))
 
 
