@@ -4,11 +4,11 @@ import argparse
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline import command
 from pipeline.command import Parser
-from pipeline.errors import FAILED, REJECTS, PipelineError
+from pipeline.errors import FAILED, REJECTS, PipelineError, UsageError
 
 if TYPE_CHECKING:
     from pipeline.job import Job
@@ -96,17 +96,23 @@ def _parser() -> Parser:
     return parser
 
 
-def _options(arguments: list[str] | None) -> dict[str, Any]:
-    """The job's options by flag name: the file's, overridden by the flags."""
+def parse_job(arguments: list[str] | None) -> "Job":
+    """The job of the command line: the options of its file, overridden by its flags. Raises UsageError."""
+    from pipeline.job import Job
+
     given = {
         key.replace("_", "-"): value for key, value in vars(_parser().parse(arguments)).items() if value is not None
     }
     config = given.pop("config", None)
     if config is None:
-        return given
+        return Job.parse(given)
     from pipeline.job_file import read_job_file
 
-    return read_job_file(Path(config), overridden=given) | given
+    options = read_job_file(Path(config), overridden=given) | given
+    try:
+        return Job.parse(options)
+    except UsageError as error:
+        raise UsageError(f"{error} (config {config} and the flags together)") from None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -120,17 +126,11 @@ def _run(arguments: list[str] | None, stopped: str) -> int:
     with contextlib.ExitStack() as until_told:
 
         def build() -> int:
-            job = _job(_options(arguments))
+            job = parse_job(arguments)
             until_told.enter_context(command.stderr_for_machines(job.log_json == "-"))
             return _main(job)
 
         return command.run(build, stopped)
-
-
-def _job(options: dict[str, Any]) -> "Job":
-    from pipeline.job import Job
-
-    return Job.parse(options)
 
 
 def _main(job: "Job") -> int:

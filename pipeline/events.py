@@ -41,6 +41,11 @@ class Events:
         else:
             self._append(f"{line}\n")
 
+    def say(self, event: str, message: str, **fields: Any) -> None:
+        """Tell people as well. Raises PipelineError as the constructor."""
+        command.tell(message)
+        self.emit(event, message=message, **fields)
+
     def shard(self, task: ShardTask, progress: Progress, pace: Pace, elapsed: float) -> None:
         """A shard is committed, after ``elapsed`` seconds of the build."""
         left = pace.left(elapsed)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import command, engine, manifest, metadata, output, png, run, spectra
+from pipeline import command, engine, isolate, manifest, metadata, output, png, run, spectra
 from pipeline.commit import Record, Reject
 from pipeline.errors import PipelineError, Undecodable, one_line
 from pipeline.factors import Factors
@@ -20,11 +20,12 @@ from pipeline.job import Job
 from pipeline.pace import Pace
 from pipeline.plan import Plan, Shard, tar_name
 from pipeline.progress import ProgressLine
-from pipeline.sources.index import Source
+from pipeline.sources.index import Entry, Source
 from pipeline.store import BUILD, LocalStore
+from pipeline.tasks import shard_task, shard_tasks
 from pipeline.variants import Variant
 from pipeline.watch import Watch
-from pipeline.work import ShardTask
+from pipeline.work import Progress, ShardTask
 
 # The folder beside, in ``.build``: what a run that was killed has left there, the next one removes.
 _SIDE = f"{BUILD}/repair"
@@ -147,17 +148,25 @@ class _Repair:
         return made
 
     def _rejects(self, source: Source, plan: Plan, shard: Shard) -> tuple[Reject, ...]:
-        """What cannot be decoded of a shard that lacks samples."""
-        variant = next(iter(self._told["variants"].values()))
-        if variant["splits"][shard.split]["shards"][shard.number]["samples"] == shard.stop - shard.start:
+        """What of a shard kills whoever takes it up, or cannot be decoded."""
+        if not self._lacks(shard):
             return ()
+        killers = self._killers(shard_task(self._store, source, plan, shard, None, self._run))
         rejects = []
         for position, entry in enumerate(plan.entries(shard), shard.start):
-            try:
-                plan.content.geometry.apply(source.decode(source.read(entry)).pixels)
-            except Undecodable as error:
-                rejects.append(Reject(shard.split, entry.index, position, entry.name, entry.size, str(error)))
+            reason = killers.get(entry.index) or _undecodable(plan, source, entry)
+            if reason:
+                rejects.append(Reject(shard.split, entry.index, position, entry.name, entry.size, reason))
         return tuple(rejects)
+
+    def _lacks(self, shard: Shard) -> bool:
+        """Whether some of its images were rejected."""
+        variant = next(iter(self._told["variants"].values()))
+        samples = variant["splits"][shard.split]["shards"][shard.number]["samples"]
+        return bool(samples < shard.stop - shard.start)
+
+    def _killers(self, task: ShardTask) -> dict[int, str]:
+        return isolate.killers(replace(task, tars={}), Progress()) if self._lacks(task.shard) else {}
 
     def _rebuild(self, source: Source, plan: Plan) -> None:
         """Run the tasks of the shards that have files to repair, and move these files into place, shard by shard."""
@@ -165,8 +174,8 @@ class _Repair:
         side.make_root()
         with side.lock(self._run):
             output.prepare(side, plan.content, self._run)
-            tasks = [self._task(plan, task) for task in run.shard_tasks(side, source, plan, False, self._run)]
-            tasks = [task for task in tasks if self._wanted(plan, task)]
+            tasks = [self._task(plan, task) for task in shard_tasks(side, source, plan, False, self._run)]
+            tasks = [replace(task, killers=self._killers(task)) for task in tasks if self._wanted(plan, task)]
             if not tasks:
                 return
             workers = self._job.workers if self._job.workers is not None else _workers(len(tasks))
@@ -203,6 +212,15 @@ class _Repair:
         fit = [name for name in names if self._claimed(name, side.size(name) or 0, side.sha256(name))]
         self._store.make_folders(_folders(fit))
         self._store.publish({name: side.root / name for name in fit}, self._run)
+
+
+def _undecodable(plan: Plan, source: Source, entry: Entry) -> str:
+    """Why an image cannot be decoded; empty where it can."""
+    try:
+        plan.content.geometry.apply(source.decode(source.read(entry)).pixels)
+    except Undecodable as error:
+        return str(error)
+    return ""
 
 
 def _workers(tasks: int) -> int:

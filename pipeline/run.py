@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline import cluster, command, engine, manifest, output
 from pipeline.attempt import Failure
-from pipeline.commit import Record, Reject
+from pipeline.commit import Reject
 from pipeline.content import Content, geometry_of, resolve
 from pipeline.device import Device
 from pipeline.errors import PipelineError, UsageError, one_line, redacted
@@ -21,13 +21,14 @@ from pipeline.events import STDERR, Events, rounded
 from pipeline.job import Job
 from pipeline.lock import LostLock
 from pipeline.pace import Pace
-from pipeline.plan import Plan, Shard, make_plan, tar_name
+from pipeline.plan import Plan, make_plan
 from pipeline.progress import ProgressLine
 from pipeline.shapes import shapes_of
 from pipeline.sources import open_source
 from pipeline.sources.index import Source, SourceIndex
 from pipeline.store import BUILD, Store, open_store
-from pipeline.watch import Watch
+from pipeline.tasks import shard_tasks
+from pipeline.watch import Watch, lasting
 from pipeline.work import STAGES, Progress, ShardTask
 
 # A source of which more than half of the first images is unreadable is the wrong source.
@@ -106,7 +107,9 @@ def build(job: Job) -> Outcome:
     job = replace(job, address=None if job.workers == 0 else cluster.find(job.address))
     if not job.address:
         Device(job.device, job.gpus).cards_here()  # a card that is not to be had is told before anything else
-    source, plan = plan_job(job)
+    events = Events(job.log_json)
+    with lasting(job.stall, f"going through the images of {job.data_dir or job.dataset}", events.say):
+        source, plan = plan_job(job)
     _make_root(job)
     run = uuid.uuid4().hex[:12]
     root = job.out.resolve() if isinstance(job.out, Path) else job.out  # workers have another working directory
@@ -120,20 +123,22 @@ def build(job: Job) -> Outcome:
             output.wipe(store, content)
         output.prepare(store, plan.content, run)
         try:
-            return _build(job, source, plan, store, run)
+            return _build(job, source, plan, store, run, events)
         finally:
             with contextlib.suppress(OSError):
                 store.clear_scratch()  # of workers that were stopped
 
 
-def _build(job: Job, source: Source, plan: Plan, store: Store, run: str) -> Outcome:
-    tasks = shard_tasks(store, source, plan, job.recheck, run)
+def _build(job: Job, source: Source, plan: Plan, store: Store, run: str, events: Events) -> Outcome:
+    with lasting(job.stall, f"looking through what is in {job.out}", events.say):
+        tasks = shard_tasks(store, source, plan, job.recheck, run)
     output.log_run(store, _log(run, "started", workers=job.workers, shards=len(tasks)))
     outcome = Outcome({})
     try:
         if tasks:
-            _run(job, plan, tasks, outcome, store)
-        outcome.manifest = output.finish(store, plan, run, job.recheck)
+            _run(job, plan, tasks, outcome, store, events)
+        with lasting(job.stall, f"writing the lists and the manifest of {job.out}", events.say):
+            outcome.manifest = output.finish(store, plan, run, job.recheck)
     finally:
         did = {"images": outcome.images, "retries": outcome.retried.total(), "retried": outcome.retried}
         did["repaired"] = outcome.repaired
@@ -143,42 +148,12 @@ def _build(job: Job, source: Source, plan: Plan, store: Store, run: str) -> Outc
     return outcome
 
 
-def shard_tasks(store: Store, source: Source, plan: Plan, recheck: bool, run: str) -> list[ShardTask]:
-    """A task for every shard of which something is missing."""
-    found = output.survey(store, plan, recheck)
-    return [
-        _task(store, source, plan, shard, found.get(shard), run)
-        for shard in plan.shards
-        if not output.complete(plan, found.get(shard))
-    ]
-
-
-def _task(store: Store, source: Source, plan: Plan, shard: Shard, kept: Record | None, run: str) -> ShardTask:
-    content = plan.content
-    return ShardTask(
-        shard=shard,
-        identity=plan.identity(shard),
-        entries=plan.entries(shard),
-        geometry=content.geometry,
-        shape=content.shape,
-        side=content.side,
-        samples_per_shard=content.samples_per_shard,
-        tars={variant: tar_name(content, variant, shard) for variant in output.missing(plan, kept)},
-        every={variant: tar_name(content, variant, shard) for variant in content.variants},
-        factors=content.factors,
-        kept=kept,
-        source=source,
-        root=store.location,
-        run=run,
-    )
-
-
-def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: Store) -> None:
+def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: Store, events: Events) -> None:
     workers = (os.cpu_count() or 1) if job.workers is None and not job.address else job.workers
     workers = None if workers is None else min(len(tasks), workers)
     pace = Pace([len(task.entries) for task in tasks], workers)
     in_place = sum(len(positions) for positions in plan.positions.values()) - pace.images
-    line, events = ProgressLine(pace, silent(job)), Events(job.log_json)
+    line = ProgressLine(pace, silent(job))
     rejects: list[Reject] = []
 
     def done(task: ShardTask, progress: Progress) -> None:
@@ -193,10 +168,6 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
         line.show()
         events.shard(task, progress, pace, line.elapsed)
         _check_rejects(in_place + outcome.images, rejects)
-
-    def say(event: str, message: str, **fields: Any) -> None:
-        command.tell(message)
-        events.emit(event, message=message, **fields)
 
     def retry(task: ShardTask, failure: Failure) -> None:
         outcome.retried[task.shard.name] += 1
@@ -215,7 +186,7 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
         events.emit("started", out=str(job.out), **counts, device=computes_on)
 
     try:
-        device, watch = Device(job.device, job.gpus), Watch(job.stall, say)
+        device, watch = Device(job.device, job.gpus), Watch(job.stall, events.say)
         engine.run(tasks, workers, done, retry, report, ready, watch, job.address, device)
     except engine.ShardError as error:
         if error.details:

@@ -160,6 +160,31 @@ class Watch:
         self._say("stalled", line, shards=fields)
 
 
+@contextlib.contextmanager
+def lasting(stall: float, what: str, say: Say) -> Iterator[None]:
+    """Tell of work that nothing but its end is known of: that it lasts, after ``stall`` seconds, after twice as many, and
+    so on; 0 for never. ``what`` is done, as in ``going through the images of data``; ``say`` as ``Watch`` takes it."""
+    if not stall:
+        yield
+        return
+    begun, stop = time.monotonic(), threading.Event()
+
+    def watch() -> None:
+        after = stall
+        while not stop.wait(max(0.0, begun + after - time.monotonic())):
+            with contextlib.suppress(PipelineError):
+                say("lasting", one_line(f"still {what}, for {duration(after)} so far"), seconds=round(after, 1))
+            after *= 2
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(1.0)
+
+
 def _listed(texts: list[str]) -> str:
     more = len(texts) - _SHOWN
     return "; ".join(texts[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")

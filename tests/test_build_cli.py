@@ -433,6 +433,8 @@ def test_a_wrong_value_in_a_job_file_is_told_as_from_a_flag(refused: Refused, he
     assert refused("--config", "job.yaml").startswith("ranks: 32 is too large for 32 x 32 images")
     (here / "job.yaml").write_text(JOB.replace("[3]", "3,,5"))
     assert refused("--config", "job.yaml").startswith("config job.yaml: ranks: '3,,5' has an empty")
+    Path("job.yaml").write_text("metadata: {job: {factors: true, radii: 4}}")
+    assert refused("--config", "job.yaml").endswith("(config job.yaml and the flags together)")
 
 
 def test_help_answers_at_once_and_without_heavy_imports() -> None:

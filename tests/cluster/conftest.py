@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.liveness.conftest import release, trapped  # noqa: F401  # fixtures
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

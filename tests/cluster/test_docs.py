@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.build import _options
-from pipeline.job import Job
+from pipeline.build import parse_job
 from tests.cluster.conftest import ROOT
 
 COMMANDS = [
@@ -36,7 +35,7 @@ def test_a_command_names_files_that_exist_and_flags_that_are_known(
     if words[1:2] == ["jobs/run.py"]:
         flags = ["--config", *words[2:]]
     if flags is not None:
-        Job.parse(_options(flags))
+        parse_job(flags)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.verify import main
 from tests.cluster.conftest import Nodes, children
 from tests.faults.builds import Build, assert_undisturbed, committed, one_line, run
 
@@ -32,6 +33,20 @@ def test_three_nodes_write_the_bytes_of_one_process(nodes: Start, tmp_path: Path
     ended = run(*JOB, "--address", cluster.address, out=tmp_path / "out")
     assert (ended.status, ended.err) == (0, ""), ended
     assert_undisturbed(*JOB, out=tmp_path / "out")
+
+
+def test_an_image_that_kills_its_workers_on_the_nodes_is_found(
+    trapped: Callable[..., Path], nodes: Start, tmp_path: Path
+) -> None:
+    folder, out = trapped(b03="SEGFAULT"), tmp_path / "out"
+    job = ("--dataset", "folder", "--data-dir", folder, "--ranks", 2, "--order", "source", "--samples-per-shard", 8)
+    ended = run(*job, "--address", nodes(2).address, out=out)
+    assert ended.status == 3, ended
+    (reject,) = [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]
+    assert (reject["name"], reject["reason"]) == ("b/03.png", "kills its worker (SIGSEGV)")
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["splits"]["train"]["rejects"] == 1
+    assert main([str(out), "--source", str(folder), "--workers", "1"]) == 0
 
 
 @pytest.mark.full

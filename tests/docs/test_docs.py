@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 import pipeline.__main__
-from pipeline.build import _options
-from pipeline.job import Job
+from pipeline.build import parse_job
 from tests.docs.conftest import DOCUMENTS, ROOT, blocks, commands
 
 # Their blocks run here, in the order of the document.
@@ -108,7 +107,7 @@ def test_commands_that_need_data_have_known_options(line: str, monkeypatch: pyte
     monkeypatch.chdir(ROOT)
     words = shlex.split(line.partition("#")[0])
     if words[:3] == ["python", "-m", "pipeline.build"]:
-        Job.parse(_options(words[3:]))
+        parse_job(words[3:])
     elif words[0] == "make":
         assert run_make_exists(words[1])
     elif words[2].startswith(("pipeline.study.", "pipeline.verify", "pipeline.repair")):

@@ -1,4 +1,4 @@
-"""Promise: an image that kills its worker is found, rejected and reported, and everything else is built."""
+"""Promise: an image that kills its worker is found, rejected and reported, and everything else is built, and repaired."""
 
 import json
 from collections.abc import Callable
@@ -9,8 +9,10 @@ import pytest
 from pipeline import isolate
 from pipeline.errors import PipelineError
 from pipeline.job import Job
-from pipeline.run import plan_job, shard_tasks
+from pipeline.repair import main as repair
+from pipeline.run import plan_job
 from pipeline.store import LocalStore
+from pipeline.tasks import shard_tasks
 from pipeline.work import Progress, ShardTask
 from tests.conftest import contents
 from tests.faults.builds import Ended, run
@@ -73,6 +75,11 @@ def test_images_that_kill_their_workers_are_rejected_and_the_rest_is_built(
     assert runs[-1]["event"] == "finished"
     assert runs[-1]["retried"] == {"train-000000": 2}
     assert runs[-1]["retries"] == 2
+    before, tar = contents(out), out / "folder-rank2" / "folder-rank2-train-000000.tar"
+    (out / "rejects.jsonl").unlink()
+    tar.write_bytes(bytes(tar.stat().st_size))
+    assert repair([str(out), "--source", str(folder)]) == 0
+    assert contents(out) == before
     assert_as_if_undecodable(folder, out, ["a/02.png", "a/05.png"])
     assert run(*job(folder), "--workers", 0, out=out).status == 3  # tried again, and found undecodable now
     assert len(set(rejects(out).values())) == 1

@@ -7,10 +7,12 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from pipeline import build, output, run
 from tests.faults.builds import Build, Ended, assert_undisturbed
 
 pytestmark = pytest.mark.fault
@@ -91,3 +93,36 @@ def test_nothing_is_said_with_stall_0(trapped: Callable[..., Path], release: Pat
         release.touch()
         ended = build.end()
     assert (ended.status, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "told"),
+    [
+        (run, "plan_job", "going through the images of "),
+        (run, "shard_tasks", "looking through what is in "),
+        (output, "finish", "writing the lists and the manifest of "),
+    ],
+)
+def test_what_stands_still_before_and_after_the_shards_is_named(
+    module: ModuleType,
+    name: str,
+    told: str,
+    pictures: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log, step = tmp_path / "log", getattr(module, name)
+
+    def stuck(*arguments: object) -> object:
+        time.sleep(3.3)
+        return step(*arguments)
+
+    monkeypatch.setattr(module, name, stuck)
+    flags = [str(word) for word in (*job(pictures(each=8), log), "--workers", 0, "--quiet", "--out", tmp_path / "out")]
+    assert build.main(flags) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"still {told}") and first.endswith(", for 1 s so far")
+    assert second.startswith(f"still {told}") and second.endswith(", for 2 s so far")
+    seconds = [event["seconds"] for event in events(log) if event["event"] == "lasting"]
+    assert seconds == [1, 2]
