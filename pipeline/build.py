@@ -98,11 +98,11 @@ def _parser() -> Parser:
 
 def parse_job(arguments: list[str] | None) -> "Job":
     """The job of the command line: the options of its file, overridden by its flags. Raises UsageError."""
-    from pipeline.job import Job
-
     given = {
         key.replace("_", "-"): value for key, value in vars(_parser().parse(arguments)).items() if value is not None
     }
+    from pipeline.job import Job  # after --help, which answers without NumPy
+
     config = given.pop("config", None)
     if config is None:
         return Job.parse(given)

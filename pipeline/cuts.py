@@ -127,17 +127,17 @@ def _fine_moments(stored: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple
     Each plane's sum becomes a whole number by itself, so that the total does not depend on batches.
     """
     planes = stored.reshape(*stored.shape[:2], -1).astype(xp.float64) * 255
-    sums = (xp.rint(array.sum(axis=2) / FINE).astype(xp.int64).sum(axis=0) for array in (planes, planes * planes))
-    first, second = (tuple(int(value) for value in array) for array in sums)
-    return first, second
+    totals = [xp.rint(array.sum(axis=2) / FINE).astype(xp.int64).sum(axis=0) for array in (planes, planes * planes)]
+    first, second = svd.to_host(xp.stack(totals)).tolist()
+    return tuple(first), tuple(second)
 
 
 def _moments(stored: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Per-channel sum and sum of squares of uint8 (n, c, h, w) pixels."""
     count, channels, height, width = stored.shape
-    found = pixelwise.moments(stored.reshape(-1, height, width), xp)
-    first, second = (tuple(int(v) for v in sums.reshape(count, channels).sum(axis=0)) for sums in found)
-    return first, second
+    found = xp.stack(pixelwise.moments(stored.reshape(-1, height, width), xp))
+    first, second = svd.to_host(found.reshape(2, count, channels).sum(axis=1)).tolist()
+    return tuple(first), tuple(second)
 
 
 def rehearse() -> None:

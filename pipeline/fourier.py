@@ -33,12 +33,11 @@ def lowpass(planes: Array, radius: int, xp: ModuleType = np) -> Truncation:
     left, right, disc = (xp.asarray(array) for array in (columns, rows, u[:, None] ** 2 + v**2 <= radius**2))
     kept = left @ ((left.T @ planes @ right) * disc) @ right.T
     rounded, margin = pixelwise.round_planes(kept, xp)
-    near = np.flatnonzero(to_host(margin < TIE))
     for plane in np.flatnonzero(to_host(margin < EXACT_TIE)):
         halves = xp.rint(2 * kept[plane]) / 2
         kept[plane] = xp.where(xp.abs(kept[plane] - halves) < EXACT_TIE, halves, kept[plane])
         rounded[plane] = xp.rint(kept[plane])
-    return Truncation(kept, rounded, sum(pixelwise.ties(kept[p], rounded[p], TIE, xp) for p in near), 0, 0, 0)
+    return Truncation(kept, rounded, int(pixelwise.ties(kept, rounded, margin, TIE, xp)), 0, 0, 0)
 
 
 @functools.lru_cache(maxsize=64)

@@ -23,11 +23,12 @@ def round_planes(planes: Array, xp: ModuleType = np) -> tuple[Array, Array]:
     return levels.astype(xp.int16), 0.5 - xp.abs(planes - levels).max(axis=(1, 2))
 
 
-def ties(plane: Array, rounded: Array, band: float, xp: ModuleType = np) -> int:
-    """How many of a plane's pixels lie within ``band`` of a rounding tie."""
+def ties(planes: Array, rounded: Array, margins: Array, band: float, xp: ModuleType = np) -> Array:
+    """int64 (): how many pixels of ``round_planes``'s arrays lie within ``band`` of a rounding tie; not waited for."""
     if xp is np:
-        return int(compiled.ties(plane.reshape(-1), rounded.reshape(-1), band))
-    return int(xp.count_nonzero(0.5 - xp.abs(plane - rounded) < band))
+        near = np.flatnonzero(margins < band)  # planes without any are most
+        return np.int64(sum(compiled.ties(planes[p].reshape(-1), rounded[p].reshape(-1), band) for p in near))
+    return xp.count_nonzero(0.5 - xp.abs(planes - rounded) < band)
 
 
 def low(rounded: Array, xp: ModuleType = np) -> tuple[Array, int]:

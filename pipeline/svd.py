@@ -160,9 +160,10 @@ def truncate(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> Trunc
         cut[plane] = xp.asarray(exact)
         one = slice(plane, plane + 1)
         rounded[one], margin[one] = pixelwise.round_planes(cut[one], xp)
-    near = np.flatnonzero(to_host(margin < TIE))
-    ties = sum(pixelwise.ties(cut[plane], rounded[plane], TIE, xp) for plane in near)
-    return Truncation(cut, rounded, ties, int(degenerate.sum()), int((following == 0).sum()), len(recomputed))
+    ties = pixelwise.ties(cut, rounded, margin, TIE, xp)
+    counts = xp.stack([ties, degenerate.sum(), (following == 0).sum()])
+    near, unclear, complete = to_host(counts).tolist()  # a card is waited for once
+    return Truncation(cut, rounded, near, unclear, complete, len(recomputed))
 
 
 def untouched(decomposed: Decomposition, xp: ModuleType = np) -> Truncation:

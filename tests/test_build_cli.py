@@ -437,18 +437,15 @@ def test_a_wrong_value_in_a_job_file_is_told_as_from_a_flag(refused: Refused, he
     assert refused("--config", "job.yaml").endswith("(config job.yaml and the flags together)")
 
 
-def test_help_answers_at_once_and_without_heavy_imports() -> None:
+def test_help_answers_without_heavy_imports() -> None:
     code = (
         "import sys\nfrom pipeline.build import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as end:\n    print('status', end.code)\n"
         "print('heavy:', sorted({'numpy', 'yaml', 'PIL', 'ray', 'torch', 'zarr'} & set(sys.modules)))"
     )
-    started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    took = time.perf_counter() - started
     assert done.stdout.startswith("usage: python -m pipeline.build ")
     assert done.stdout.endswith("status 0\nheavy: []\n")
-    assert took < 1.5  # half a second on an idle machine
 
 
 def test_the_module_runs_as_a_command_and_ends_with_its_status(tmp_path: Path) -> None:

@@ -36,9 +36,9 @@ def test_rounding(data: st.DataObject) -> None:
         assert rounded.dtype == np.int16
         assert margins.tolist() == [min(0.5 - abs(value - round(value)) for value in plane.flat) for plane in planes]
         for band in (1e-9, 1e-5, 0.1):
-            found = pixelwise.ties(planes[0], rounded[0], band)
-            assert found == pixelwise.ties(planes[0], rounded[0], band, GENERIC)
-            assert found == sum(0.5 - abs(value - round(value)) < band for value in planes[0].flat)
+            found = pixelwise.ties(planes, rounded, margins, band)
+            assert found == pixelwise.ties(planes, rounded, margins, band, GENERIC)
+            assert found == sum(0.5 - abs(value - round(value)) < band for value in planes.flat)
 
 
 @settings(max_examples=100, deadline=None)

@@ -18,6 +18,7 @@ Outputs = dict[Variant | str, np.ndarray]  # where each cut and each array of ro
 # What is alive at once of a plane, in float64 arrays of its size: planes, Gram, vectors, scaled, a cut, the guards' and a
 # solver's workspace. A guess that errs to the safe side; running out of memory corrects it.
 _ARRAYS = 24
+_NO_MEMORY = ("ALLOC_FAILED", "MemoryAllocation", "OUT_OF_MEMORY")  # in the names of the errors
 _SHARE = 0.25  # of the card's free memory that one of several threads takes at once
 
 
@@ -49,12 +50,14 @@ class Card:
         start = repaired = 0
         while start < len(pixels):
             stop = start + max(1, self._room() // max(1, pixels[0].size))
+            part = {key: array[start:stop] for key, array in out.items()}
             try:
-                part = {key: array[start:stop] for key, array in out.items()}
                 found, wrong = self._compute(pixels[start:stop], recipe, part)
             except MemoryError:
                 if stop - start == 1 or len(pixels) == 1:
                     raise
+                found = None  # halved below, where the error no longer keeps the arrays of the try
+            if found is None:
                 self._halve(min(stop, len(pixels)) - start, pixels[0].size)
                 continue
             statistics = {variant: statistics[variant] + one if start else one for variant, one in found.items()}
@@ -63,7 +66,7 @@ class Card:
 
     def _compute(self, pixels: np.ndarray, recipe: Recipe, out: Outputs) -> tuple[dict[Variant, Statistics], int]:
         xp = self._xp
-        with self._stream() as stream:
+        with _memory_errors(), self._stream() as stream:
             on_card = xp.empty(pixels.shape, xp.uint8)
             on_card.set(np.ascontiguousarray(pixels), stream)
             cuts, rows, repaired = compute(on_card, recipe, xp)
@@ -94,6 +97,17 @@ class Card:
         self._xp.get_default_memory_pool().free_all_blocks()
 
 
+@contextlib.contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Want of memory that CuPy's own allocator does not meet: cuBLAS's, cuSOLVER's, the driver's."""
+    try:
+        yield
+    except RuntimeError as error:
+        if any(word in str(error) for word in _NO_MEMORY):
+            raise MemoryError(str(error)) from None
+        raise
+
+
 def describe(xp: ModuleType) -> str:
     """The card and what drives it, in words, when it has cut images with each solver. Raises PipelineError if it cannot."""
     try:
@@ -101,6 +115,6 @@ def describe(xp: ModuleType) -> str:
         for side in (8, 48):
             pixels = xp.arange(side * side).astype(xp.uint8).reshape(1, 1, side, side)
             compute(pixels, Recipe(variants((1,), ("low", "high")), side), xp)
-    except (ImportError, RuntimeError, MemoryError) as error:
+    except Exception as error:  # ImportError, CUDA's errors, CuPy's compiler's: each is a reason not to take this card
         raise PipelineError(f"{' '.join(f'{type(error).__name__}: {error}'.split())[:300]}") from None
     return f"{name}, {xp.__name__} {xp.__version__}"

@@ -62,10 +62,11 @@ def leading(gram: Array, count: int, xp: ModuleType, solver: Solver | None = Non
             ascending, columns = xp.full((len(gram[part]), n), xp.nan), xp.full((len(gram[part]), n, n), xp.nan)
         values[part], vectors[part] = ascending[:, ::-1], columns[:, :, ::-1][:, :, :wanted]
     failed = np.flatnonzero((~guards.sound(gram, values, vectors, xp)).get())
-    for plane in failed:
-        ascending, columns = np.linalg.eigh(gram[plane].get())
-        values[plane] = xp.asarray(ascending[::-1].copy())
-        vectors[plane] = xp.asarray(columns[:, ::-1][:, :wanted].copy())
+    if len(failed):
+        on_card = xp.asarray(failed)
+        ascending, columns = np.linalg.eigh(gram[on_card].get())
+        values[on_card] = xp.asarray(ascending[:, ::-1].copy())
+        vectors[on_card] = xp.asarray(columns[:, :, ::-1][:, :, :wanted].copy())
     return values, vectors, len(failed)
 
 

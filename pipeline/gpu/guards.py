@@ -8,9 +8,11 @@ import numpy as np
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 EPS = float(np.finfo(np.float64).eps)
-# Roundings of the largest eigenvalue: in |G v - lambda v| (LAPACK's eigh leaves up to 5 at 32 to 256 pixels), and for
-# each row in the trace, which is the energy of the plane (LAPACK: up to 8 in all).
-RESIDUAL = 16
+# Roundings of the largest eigenvalue in |G v - lambda v|, or as many as there are rows: LAPACK's eigh leaves up to 6;
+# Jacobi's method up to 30 at 32 rows and 46 at 64, for cuts that are as near to the true ones (docs/gpus.md).
+RESIDUAL = 64
+# The same for each row in the trace, which is the energy of the plane (LAPACK: up to 8 in all).
+ENERGY = 16
 # Grey levels by which vectors that are not orthonormal may move a subpixel of a cut (LAPACK: up to 6e-11).
 SKEW = 1e-8
 
@@ -32,4 +34,4 @@ def sound(gram: Array, values: Array, vectors: Array, xp: ModuleType) -> Array:
     energy = xp.abs(values.sum(axis=1) - xp.trace(gram, axis1=1, axis2=2))
     ordered = (values[:, :-1] >= values[:, 1:]).all(axis=1)
     # What is NaN or infinite is at most nothing, so that it fails as well.
-    return ordered & (residual <= RESIDUAL * rounding) & (skew <= SKEW) & (energy <= RESIDUAL * n * rounding)
+    return ordered & (residual <= max(RESIDUAL, n) * rounding) & (skew <= SKEW) & (energy <= ENERGY * n * rounding)

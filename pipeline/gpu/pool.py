@@ -16,7 +16,8 @@ from pipeline.work import Progress, ShardTask
 
 Servers = dict[str, list[Any]]  # actors, by the id of their node
 
-_START = 180.0  # seconds for CuPy and CUDA to load, also on a busy network disk
+_START = 600.0  # seconds for CuPy and CUDA to load, and to compile, also on a busy network disk
+_LOOKS = "looks"  # Ray's group of calls that do not wait behind orders
 _RESTARTS = 4  # of a server whose card fails
 
 
@@ -38,13 +39,15 @@ def start(ray: Any, cards: Mapping[str, int], namespace: str) -> Started:
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
-    actor = ray.remote(num_cpus=0, num_gpus=1, max_concurrency=THREADS, max_restarts=_RESTARTS)(Server)
+    actor = ray.remote(
+        num_cpus=0, num_gpus=1, max_concurrency=THREADS, max_restarts=_RESTARTS, concurrency_groups={_LOOKS: 1}
+    )(Server)
     started = Started({}, [], [])
     asked = {}
     for node, count in cards.items():
         for _ in range(count):
             server = actor.options(scheduling_strategy=On(node, soft=False)).remote(namespace)
-            asked[server.ready.remote()] = (node, server)
+            asked[server.ready.options(concurrency_group=_LOOKS).remote()] = (node, server)
     deadline = time.monotonic() + _START
     for answer, (node, server) in asked.items():
         try:
@@ -84,13 +87,13 @@ def _alive(ray: Any, actors: list[Any]) -> bool:
     for actor in actors:
         while True:
             try:
-                ray.get(actor.ready.remote(), timeout=_START)
+                actor.ready.options(concurrency_group=_LOOKS).remote().future().result(_START)
                 break
             except ray.exceptions.ActorUnavailableError:
                 if time.monotonic() > deadline:
                     return False
                 time.sleep(0.5)
-            except ray.exceptions.RayError:
+            except (TimeoutError, ray.exceptions.RayError):
                 return False
     return True
 
@@ -109,7 +112,7 @@ def _client(ray: Any, actors: list[Any]) -> Client:
 
             def wait() -> Answer:
                 try:
-                    answer: Answer = ray.get(reference)
+                    answer: Answer = reference.future().result()  # ray.get would lend this task's core to another
                     return answer
                 except ray.exceptions.RayActorError as error:
                     raise CardLost(f"the process of its card died ({type(error).__name__})") from None

@@ -13,13 +13,15 @@ import numpy as np
 
 from pipeline import device, runtime
 from pipeline.cuts import Statistics
+from pipeline.errors import PipelineError
 from pipeline.gpu.card import Card, describe
 from pipeline.gpu.slots import Order, attach, views
 from pipeline.variants import Variant
 
 # Orders in work at once, each on its own thread and stream: one is copied in and one out while one is computed.
 THREADS = 3
-_SLOTS = 96  # that are kept mapped and pinned; a process has a few
+_SLOTS = max(96, 4 * (os.cpu_count() or 1))  # that are kept mapped and pinned; a process has two or three
+_ALL_SHOWN = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
 _LAST_WORDS = 0.5  # seconds for the answer to leave before the process ends
 
 
@@ -59,6 +61,10 @@ class Server:
         Raises:
             PipelineError: it cannot compute: CUDA's libraries are missing or too old, say.
         """
+        if os.environ.get(_ALL_SHOWN, "0") not in ("", "0"):
+            raise PipelineError(
+                f"{_ALL_SHOWN} is set, with which every process takes the first card; start Ray without it"
+            )
         while self._lost:
             time.sleep(_LAST_WORDS)
         self._described = self._described or describe(self._xp)

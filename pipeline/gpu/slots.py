@@ -5,6 +5,7 @@ A slot has no name in the file system and goes with the process that made it, wh
 
 import mmap
 import os
+import secrets
 from math import prod
 from typing import Any, NamedTuple
 
@@ -63,9 +64,7 @@ def _padded(size: int) -> int:
 
 
 class Slot:
-    """Memory of this process. ``number`` tells it from others that had the same descriptor before."""
-
-    _made = 0
+    """Memory of this process. ``number`` tells it from others that had the same descriptor, or process number, before."""
 
     def __init__(self, size: int) -> None:
         self.size = size + -size % _GRAIN
@@ -76,8 +75,7 @@ class Slot:
         except BaseException:
             os.close(self._descriptor)
             raise
-        Slot._made += 1
-        self.number = Slot._made
+        self.number = secrets.randbits(62)
 
     def order(self, shape: tuple[int, ...], recipe: Recipe) -> Order:
         return Order(os.getpid(), self._descriptor, self.number, self.size, shape, recipe)

@@ -1,6 +1,8 @@
 """``cusolverDnXsyevBatched`` by ctypes: CuPy ships no binding of it, libcusolver exports it (cuSOLVER 11.7.1 and later)."""
 
 import ctypes
+import itertools
+import os
 import threading
 from types import ModuleType
 from typing import Any
@@ -30,9 +32,10 @@ _SIGNATURES = {
 
 def load() -> ctypes.CDLL:
     """libcusolver with its signatures. Raises PipelineError where it is missing or too old."""
-    for name in _LIBRARIES:
+    # Rather the one that CuPy has loaded than another version beside it.
+    for name, mode in itertools.product(_LIBRARIES, (os.RTLD_NOLOAD, 0)):
         try:
-            library = ctypes.CDLL(name)
+            library = ctypes.CDLL(name, ctypes.DEFAULT_MODE | mode)
             break
         except OSError:
             continue
@@ -97,7 +100,8 @@ class XsyevBatched:
         planes, n, _ = matrices.shape
         rows = matrices.copy()  # comes to hold the vectors; cuSOLVER's columns are rows to us
         values, info = xp.empty((planes, n)), xp.empty(planes, xp.int32)
-        _check(library.cusolverDnSetStream(self._handle, xp.cuda.get_current_stream().ptr))
+        stream = xp.cuda.get_current_stream()
+        _check(library.cusolverDnSetStream(self._handle, stream.ptr))
         given = (
             self._handle,
             self._params,
@@ -120,8 +124,9 @@ class XsyevBatched:
         host = np.zeros(max(on_host.value, 1), np.uint8)
         room = (work.data.ptr, on_card.value, host.ctypes.data, on_host.value)
         _check(library.cusolverDnXsyevBatched(*given, *room, info.data.ptr, planes))
-        values[info != 0] = xp.nan
-        return values, rows.swapaxes(1, 2)
+        if on_host.value:
+            stream.synchronize()  # ``host`` goes with this call
+        return xp.where(info[:, None] != 0, xp.nan, values), rows.swapaxes(1, 2)
 
 
 def _check(status: int) -> None:

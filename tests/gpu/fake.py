@@ -146,14 +146,14 @@ def _of_numpy(name: str) -> Any:
         for one in arguments:
             if isinstance(one, np.ndarray) and one.ndim:
                 raise TypeError(f"Unsupported type {type(one)}")
-        given = [[_host(part) for part in one] if isinstance(one, list) else _host(one) for one in arguments]
+        given = [[_host(part) for part in one] if isinstance(one, (list, tuple)) else _host(one) for one in arguments]
         return _card(getattr(np, name)(*given, **{key: _host(value) for key, value in options.items()}))
 
     return function
 
 
-_SHARED = """abs arange ascontiguousarray clip concatenate count_nonzero empty eye full maximum rint sqrt trace where zeros
-zeros_like"""
+_SHARED = """abs arange ascontiguousarray clip concatenate count_nonzero empty eye full maximum rint sqrt stack trace where
+zeros zeros_like"""
 for _name in _SHARED.split():
     globals()[_name] = _of_numpy(_name)
 

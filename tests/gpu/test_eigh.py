@@ -197,13 +197,13 @@ class Library:
 def test_a_cusolver_that_is_too_old_is_refused(
     version: tuple[int, int, int], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library(version))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name, mode: Library(version))
     with pytest.raises(PipelineError, match=text):
         xsyev.load()
 
 
 def test_a_cusolver_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nowhere(name: str) -> Any:
+    def nowhere(name: str, mode: int) -> Any:
         raise OSError(name)
 
     monkeypatch.setattr(ctypes, "CDLL", nowhere)
