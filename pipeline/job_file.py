@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from pipeline.errors import UsageError, nearest
-from pipeline.job import OPTIONS
+from pipeline.options import OPTIONS
 
 _MOST = 1 << 17  # bytes: a hundred times the largest of jobs/, and the parser takes seconds for more
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline.errors import WRONG_USAGE, PipelineError, UsageError, nearest
-from pipeline.job import OPTIONS, Job
+from pipeline.job import Job
 from pipeline.job_file import read_job_file
+from pipeline.options import OPTIONS
 from pipeline.variants import Variant
 
 
