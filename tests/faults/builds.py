@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -128,27 +128,24 @@ class Build:
     def wait_for_commits(self, count: int) -> None:
         self.wait_for(lambda: committed(self.out) >= count)
 
-    def orphan_in_mid_shard(self, writes: Callable[[int], bool]) -> int:
-        """Kills the driver, and stops a worker that outlives it while it writes a shard.
+    def stop_orphan(self, writes: Callable[[int], bool]) -> int | None:
+        """Kill the driver, and stop a worker that outlives it; gives that, if it was in the midst of writing a shard.
 
         In this order: a worker that is stopped already is ended by the kernel together with Ray's server (SIGHUP to
         orphaned process groups).
-
-        Args:
-            writes: whether a process, given by its number, is writing a shard.
         """
         self.wait_for(lambda: any(map(writes, self.workers())))
         orphan = next(filter(writes, self.workers()))
         server = parent(orphan)
         self.send(signal.SIGKILL)
         self.end()
-        while parent(orphan) == server:
-            time.sleep(0.001)
-        os.kill(orphan, signal.SIGSTOP)
-        while self._state(orphan) not in ("T", ""):
-            time.sleep(0.001)
-        assert writes(orphan)
-        return orphan
+        with contextlib.suppress(OSError):  # it is gone
+            while parent(orphan) == server:
+                time.sleep(0.001)
+            os.kill(orphan, signal.SIGSTOP)
+            while self._state(orphan) not in ("T", ""):
+                time.sleep(0.001)
+        return orphan if self._state(orphan) and writes(orphan) else None
 
     def wake(self, orphan: int) -> None:
         """Lets a stopped worker go on, which has to end, as it has no driver."""
@@ -178,6 +175,22 @@ class Build:
                     os.kill(process.pid, signal.SIGKILL)
             time.sleep(0.02)
         self._process.wait()
+
+
+@contextlib.contextmanager
+def orphaned(start: Callable[[], Build], writes: Callable[[int], bool]) -> Iterator[tuple[Build, int]]:
+    """A build whose driver is dead, and a worker of it that was stopped while it wrote a shard.
+
+    Args:
+        start: the build, begun anew where the worker had just ended its shard, or itself.
+        writes: whether a process, given by its number, is writing a shard.
+    """
+    for _ in range(10):
+        with start() as build:
+            if orphan := build.stop_orphan(writes):
+                yield build, orphan
+                return
+    raise AssertionError("no worker was in the midst of a shard when it was stopped")
 
 
 def run(*arguments: object, out: Path, prelude: str = "") -> Ended:

@@ -27,6 +27,7 @@ from tests.faults.builds import (
     completes,
     hashes,
     one_line,
+    orphaned,
     run,
     scratch,
 )
@@ -47,8 +48,7 @@ def writes_scratch(out: Path) -> Callable[[int], bool]:
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.full)])
 def test_orphaned_worker_publishes_nothing(workers: int, out: Path) -> None:
     """Its driver is killed, the next run finishes the output, and only then it wakes up and goes on."""
-    with Build(*LARGE, "--workers", 2, out=out) as build:
-        orphan = build.orphan_in_mid_shard(writes_scratch(out))
+    with orphaned(lambda: Build(*LARGE, "--workers", 2, out=out), writes_scratch(out)) as (build, orphan):
         completes(*LARGE, "--workers", workers, out=out)
         before = hashes(out), stamps(out)
         build.wake(orphan)

@@ -1,5 +1,6 @@
 """Promise: whatever is killed, whenever, the same command ends with the bytes of an undisturbed build."""
 
+import functools
 import os
 import random
 import signal
@@ -9,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.faults.builds import Build, Ended, one_line, run, undisturbed
+from tests.faults.builds import Build, Ended, one_line, orphaned, run, undisturbed
 from tests.faults.processes import open_files
 from tests.store.conftest import BUCKET
 from tests.store.s3_server import S3Server
@@ -135,8 +136,8 @@ def test_ctrl_c_releases_the_output(url: str, server: S3Server) -> None:
 @pytest.mark.full
 def test_an_orphaned_worker_publishes_nothing(url: str, server: S3Server, scratches: Path) -> None:
     """Its driver is killed, the next run finishes the output, and only then it wakes up and goes on."""
-    with building(*LARGE, "--workers", 2, url=url) as build:
-        orphan = build.orphan_in_mid_shard(lambda pid: writes(pid, scratches))
+    start = functools.partial(building, *LARGE, "--workers", 2, url=url)
+    with orphaned(start, lambda pid: writes(pid, scratches)) as (build, orphan):
         assert built(*LARGE, "--workers", 0, url=url)[:3:2] == (0, "")
         assert_undisturbed(server, url, LARGE)
         before, names = server.objects(url), server.names(url)
