@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import command
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import PipelineError
 from pipeline.pace import Pace
+from pipeline.target import check
 from pipeline.work import Progress, ShardTask
 
 STDERR = "-"
-_LONGEST = 1 << 16  # bytes of a line
+_FIRST = b'{"event": "'
 
 
 class Events:
@@ -28,7 +29,7 @@ class Events:
     def __init__(self, target: str | None = None) -> None:
         self._target = target
         if target not in (None, STDERR):
-            self._check()
+            check("--log-json", Path(target), _FIRST, "holds no events", empty=True)
             self._append("")
 
     def emit(self, event: str, **fields: Any) -> None:
@@ -61,21 +62,6 @@ class Events:
             seconds_left=None if left is None else round(left, 1),
             bounds=pace.bounds(),
         )
-
-    def _check(self) -> None:
-        """Whatever else is there is somebody's, such as the manifest or an image."""
-        assert self._target is not None
-        try:
-            with Path(self._target).open("rb") as file:
-                first = file.readline(_LONGEST)
-        except OSError:
-            return  # there is none yet, or writing says why not
-        try:
-            known = not first or "event" in json.loads(first)
-        except (ValueError, TypeError, RecursionError):
-            known = False
-        if not known:
-            raise UsageError(f"--log-json {self._target} is there already and holds no events: name another file")
 
     def _append(self, text: str) -> None:
         assert self._target is not None

@@ -9,12 +9,10 @@ from pipeline import command
 from pipeline.command import Parser
 from pipeline.errors import FAILED, UsageError, one_line
 from pipeline.location import local_output
+from pipeline.target import check
 
 if TYPE_CHECKING:
     from pipeline.proof.faults import Faults
-
-# Where what is proven is kept, in the output.
-KEPT = Path(".build", "proof", "parts")
 
 
 def _parser() -> Parser:
@@ -77,7 +75,7 @@ def _prove(options: argparse.Namespace) -> int:
 
     if options.workers != 1 and (options.out / "manifest.json").is_file():
         forks.warm()  # before all that the next lines load
-    from pipeline.proof import report, summary
+    from pipeline.proof import kept, report, summary
     from pipeline.proof.prove import Keeping, Origin, prove
 
     terminal, proven = sys.stderr.isatty(), 0
@@ -90,7 +88,9 @@ def _prove(options: argparse.Namespace) -> int:
             command.tell(f"\r\x1b[Kproven {done} of {parts} parts{end}", end="")
 
     source = Origin(options.source, options.allow_unverified, options.label_key, options.classes)
-    keeping = Keeping(options.progress or options.out / KEPT, options.fresh)
+    path = kept.named(options.progress) if options.progress else kept.in_output(options.out)
+    keeping = Keeping(path, options.fresh)
+    _check_report(options.json)
     try:
         proof = prove(options.out, source, options.sample, options.workers, progress, keeping)
     except KeyboardInterrupt:
@@ -108,6 +108,7 @@ def _quick(options: argparse.Namespace) -> int:
 
     if options.source or options.progress or options.fresh:
         raise UsageError("--quick reads no file, so --source, --progress and --fresh do not go with it")
+    _check_report(options.json)
     seen = quick.look(options.out)
     if options.json:
         _write(options.json, report.to_bytes(report.of_look(seen)))
@@ -133,6 +134,13 @@ def _check(options: argparse.Namespace) -> int:
     told = "no fault" if right else f"{found['faults_in_all']:,} faults"
     print(_safe(f"{options.check} is unaltered and of this output; a {found['mode']} verify found {told}"), flush=True)
     return 0 if right else FAILED
+
+
+def _check_report(path: Path | None) -> None:
+    from pipeline.proof import report
+
+    if path and str(path) != "-":
+        check("--json", path, report.FIRST, "is no report of verify")
 
 
 def _write(path: Path, content: bytes) -> None:

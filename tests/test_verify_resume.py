@@ -180,7 +180,7 @@ def test_what_travels_with_a_copy_is_not_believed(
         lambda text: text[: len(text) // 2],
         lambda text: text.replace('"samples": 8', '"samples": 9'),
         lambda text: "\0" * 5000 + "\n" + text[10:],
-        lambda text: _signed('[1, "x", {"bytes": -1}]') + _signed("[1]") + _signed("[" * 99_000) + _signed('{"a": 1}'),
+        lambda text: _signed('[2, "x", {"bytes": -1}]') + _signed("[1]") + _signed("[" * 99_000) + _signed('{"a": 1}'),
     ],
 )
 def test_a_torn_or_forged_list_at_worst_costs_time(
@@ -189,7 +189,8 @@ def test_a_torn_or_forged_list_at_worst_costs_time(
     whole = run(out)
     stop(6)
     run(out)
-    (out / KEPT).write_text(damage((out / KEPT).read_text()))
+    first, kept = (out / KEPT).read_text().split("\n", 1)
+    (out / KEPT).write_text(f"{first}\n{damage(kept)}")
     result = run(out)
     assert (result.status, result.err) == (0, "")
     assert [line for line in result.out.splitlines() if "earlier" not in line] == whole.out.splitlines()
@@ -327,3 +328,87 @@ def test_a_report_shows_what_was_proven_and_any_edit(out: Path, run: Verify, tmp
 def test_wrong_usage_is_one_line(out: Path, run: Verify, arguments: list[str]) -> None:
     result = run(out, *arguments)
     assert (result.status, result.out, result.err.count("\n")) == (2, "", 1)
+
+
+# Files of others
+
+
+FILES = ["rejects.jsonl", "manifest.json", TAR, "sample-rank3/README.md"]
+
+
+@pytest.mark.parametrize("option", ["--progress", "--json"])
+@pytest.mark.parametrize("more", [[], ["--fresh"]])
+def test_no_file_of_another_is_written_over(out: Path, run: Verify, option: str, more: list[str]) -> None:
+    assert (out / "rejects.jsonl").read_bytes() == b""
+    before = contents(out)
+    for name in FILES:
+        result = run(out, option, out / name, *more)
+        assert (result.status, result.out) == (2, "")
+        assert result.err.startswith(f"error: {option} {out / name} is there already and ")
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("option", ["--progress", "--json"])
+def test_a_file_that_cannot_be_written_is_told_before_work(
+    out: Path, run: Verify, looked_at: list[int], option: str, tmp_path: Path
+) -> None:
+    assert "there is no folder" in run(out, option, tmp_path / "no" / "file").err
+    assert "is a folder" in run(out, option, tmp_path).err
+    assert looked_at == []
+
+
+def test_a_pipe_keeps_nothing(out: Path, run: Verify, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    result = run(out, "--progress", tmp_path / "pipe")
+    assert (result.status, result.err) == (
+        2,
+        f"error: --progress {tmp_path / 'pipe'} is no regular file: name another file\n",
+    )
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_report_takes_the_place_of_an_earlier_one(out: Path, run: Verify, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert run(out, "--quick", "--json", tmp_path / "report.json").status == 0
+    (tmp_path / "report.json").write_bytes(b'{\n "kin')  # of a full disk
+    assert run(out, "--json", tmp_path / "report.json").status == 0
+    assert run(out, "--check", tmp_path / "report.json").status == 0
+
+
+def _link(path: Path, theirs: Path) -> None:
+    path.symlink_to(theirs / "file")
+
+
+def _link_above(path: Path, theirs: Path) -> None:
+    path.parent.rmdir()
+    path.parent.symlink_to(theirs, target_is_directory=True)
+
+
+def _another(path: Path, theirs: Path) -> None:
+    path.write_bytes((theirs / "file").read_bytes())
+
+
+def _hard_link(path: Path, theirs: Path) -> None:
+    path.hardlink_to(theirs / "file")
+
+
+def _pipe(path: Path, theirs: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("lay", [_link, _link_above, _another, _hard_link, _pipe])
+def test_what_a_stranger_has_laid_into_an_output_harms_nothing(
+    out: Path, run: Verify, lay: Callable[[Path, Path], None], tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for one in ("file", "parts"):
+        (theirs / one).write_text("a day's work\n")
+    (out / KEPT).parent.mkdir(parents=True)
+    lay(out / KEPT, theirs)
+    for more in ([], ["--fresh"]):
+        result = run(out, *more)
+        assert (result.status, result.err) == (0, "")
+    assert {path.name: path.read_text() for path in theirs.iterdir()} == dict.fromkeys(
+        ("file", "parts"), "a day's work\n"
+    )

@@ -15,17 +15,38 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from pipeline import __version__
+from pipeline import __version__, target
+from pipeline.errors import UsageError
 from pipeline.proof.claims import Manifest
 from pipeline.proof.moments import Moments
 from pipeline.proof.part import Result
 from pipeline.proof.reference import Counts
 
 # Of what is kept, and of what a part's proof proves: with either changed, everything is proven again.
-_FORMAT = 1
+_FORMAT = 2
+_FIRST = b"rank-shards: parts that verify has proven\n"
+_IN_OUTPUT = Path(".build", "proof", "parts")
 _MAX_LINE = 1 << 20  # characters
-_FOLDERS = ("proof", ".build")
 _SUMS = ("bytes", "samples", "fitted", "paired", "recomputed")
+
+
+def named(path: Path) -> Path:
+    """The user's own choice of where to keep it. Raises PipelineError where it cannot be, or another's file is."""
+    target.check("--progress", path, _FIRST, "holds no parts that verify has proven")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"--progress {path} is no regular file: name another file")
+    return path
+
+
+def in_output(out: Path) -> Path | None:
+    """Where it is kept by default; None where something else lies there: a stranger may have made the output."""
+    path = out / _IN_OUTPUT
+    try:
+        if any(place.is_symlink() for place in (path, *path.parents[:2])):
+            return None
+        return path if not path.exists() or (path.is_file() and target.begins(path, _FIRST)) else None
+    except OSError:
+        return None
 
 
 class Stamps:
@@ -85,15 +106,17 @@ class Kept:
         if proven and self.path is not None:
             with contextlib.suppress(OSError):
                 self.path.unlink()
-                for folder in self.path.parents:
-                    if folder.name not in _FOLDERS:
-                        break
+                for folder in self.path.parents[:2] if self.path.match(str(_IN_OUTPUT)) else ():
                     folder.rmdir()  # where nothing else is in it
 
     def _open(self, path: Path, fresh: bool) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w" if fresh else "a", encoding="ascii")
+            torn = path.exists() and path.stat().st_size < len(_FIRST)
+            self._file = path.open("w" if fresh or torn else "a", encoding="ascii")
+            if self._file.tell() == 0:
+                self._file.write(_FIRST.decode())
+                self._file.flush()
         except OSError:
             self.path = None
 

@@ -20,6 +20,8 @@ from pipeline.proof.prove import Proof
 from pipeline.proof.quick import Look
 
 KIND = "rank-shards proof"
+# What the file of every report begins with.
+FIRST = b'{\n "kind": "rank-shards proof",\n'
 FORMAT = 1
 _MAX_BYTES = 1 << 29
 PROVEN, AGREED, FAULTY = "proven", "sizes agree", "faulty"  # in full, by a quick look, neither

@@ -10,6 +10,7 @@ from pipeline import command
 from pipeline.command import Parser
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.location import local_output
+from pipeline.target import check
 
 NAME = "report.html"
 _DOCTYPE = b"<!doctype html>"
@@ -58,7 +59,10 @@ def _main(options: argparse.Namespace) -> int:
 
     target = options.out or options.output / NAME
     if options.out:
-        _check_target(options.out)
+        target = target.resolve()  # of a link it is the file that is replaced
+        check("--out", target, _DOCTYPE, "is no report")
+        if target.exists() and not target.is_file():
+            raise UsageError(f"--out {options.out} is no regular file: name another file")
     if options.png and options.png.exists() and not options.png.is_dir():
         raise UsageError(f"--png {options.png} is a file: name a folder")
     report = make(options.output, options.split, options.sample)
@@ -67,21 +71,6 @@ def _main(options: argparse.Namespace) -> int:
     if options.png:
         print(one_line(f"{options.png}: {', '.join(paper.write(report, options.png))}"))
     return 0
-
-
-def _check_target(target: Path) -> None:
-    """Refuse to write over anything but an earlier report, the files of an output above all."""
-    if not target.parent.is_dir():
-        raise PipelineError(f"--out {target}: there is no folder {target.parent}")
-    if not target.exists():
-        return
-    try:
-        with target.open("rb") as file:
-            known = file.read(len(_DOCTYPE)).lower() == _DOCTYPE
-    except OSError as error:
-        raise PipelineError(f"--out {target}: {error.strerror}; name another file with --out FILE") from None
-    if not known:
-        raise UsageError(f"--out {target} is there already and is no report: name another file")
 
 
 def _write(target: Path, content: bytes) -> None:

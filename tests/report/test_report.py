@@ -1,6 +1,7 @@
 """Promises of the report that need no browser: its figures, what it does without parts of an output, its mistakes."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -265,6 +266,8 @@ def test_mistakes_are_one_line(cifar: Path, tmp_path: Path, capsys: pytest.Captu
     assert "empty" in refused(capsys, cifar, "--png", "", status=2)
     for name in ("manifest.json", "rejects.jsonl", "README.md"):  # what proves the output
         assert "is no report" in refused(capsys, cifar, "--out", cifar / name, status=2)
+    os.mkfifo(tmp_path / "pipe")
+    assert "is no regular file" in refused(capsys, cifar, "--out", tmp_path / "pipe", status=2)
     assert not (tmp_path / "r.html").exists()
     assert contents(cifar) == before
 

@@ -1,0 +1,40 @@
+"""A file that an option names to be written: nothing but what the option itself has written is written over."""
+
+import os
+from pathlib import Path
+
+from pipeline.errors import PipelineError, UsageError
+
+
+def check(option: str, path: Path, first: bytes, otherwise: str, empty: bool = False) -> None:
+    """Refuse what lies at ``path`` where it is another's, an output's own files above all; best before any work.
+
+    Pipes and devices are never read; whether they can be written to is for the caller to know.
+
+    Args:
+        first: the bytes that every such file begins with.
+        otherwise: of a file that does not, such as "is no report".
+        empty: a file without content is taken; an output's list of rejects may be one.
+
+    Raises:
+        UsageError: the file is another's.
+        PipelineError: there is no such folder, or the file cannot be read or written.
+    """
+    if not path.parent.is_dir():
+        raise PipelineError(f"{option} {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UsageError(f"{option} {path} is a folder: name a file")
+    try:
+        known = not path.is_file() or (begins(path, first) and (empty or path.stat().st_size > 0))
+    except OSError as error:
+        raise PipelineError(f"{option} {path}: {error.strerror}; name another file") from None
+    if not known:
+        raise UsageError(f"{option} {path} is there already and {otherwise}: name another file")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PipelineError(f"{option} {path}: no permission to write it; name another file")
+
+
+def begins(path: Path, first: bytes) -> bool:
+    """Whether a file begins with ``first``, or ends, empty or torn, before it could. Raises OSError."""
+    with path.open("rb") as file:
+        return first.startswith(file.read(len(first)))
