@@ -19,7 +19,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from pipeline import build as build_command
-from pipeline.proof import loops
+from pipeline.proof import law_loops, libdeflate, png_loops, tar_loops
 from pipeline.proof.claims import Manifest
 from pipeline.proof.faults import Faults
 from pipeline.proof.law import Bounds
@@ -56,17 +56,68 @@ def test_rows_of_every_filter_are_what_pillow_makes_of_them(height: int, width: 
     lines = np.random.default_rng(seed).integers(0, 256, (2, height, 1 + 3 * width), dtype=np.uint8)
     lines[:, :, 0] = data.draw(arrays(np.uint8, (2, height), elements=st.integers(0, 4)))
     pixels = np.empty((2, height, 3 * width), np.uint8)
-    assert loops.unfilter(lines, pixels)
-    for image, found in zip(lines, pixels, strict=True):
+    for i, (image, found) in enumerate(zip(lines, pixels, strict=True)):
+        assert png_loops.unfilter(image.reshape(-1), width, pixels.reshape(-1), i * found.size)
         assert (np.asarray(Image.open(io.BytesIO(png(image)))).reshape(height, -1) == found).all()
 
 
 @settings(deadline=None)  # the first call compiles
 @given(st.integers(5, 255))
 def test_an_unknown_filter_is_not_taken(kind: int) -> None:
-    lines = np.zeros((1, 2, 7), np.uint8)
-    lines[0, 1, 0] = kind
-    assert not loops.unfilter(lines, np.empty((1, 2, 6), np.uint8))
+    lines = np.zeros((2, 7), np.uint8)
+    lines[1, 0] = kind
+    assert not png_loops.unfilter(lines.reshape(-1), 2, np.empty(12, np.uint8), 0)
+
+
+def spans_of(data: bytes, checksum: int) -> np.ndarray:
+    """The one image whose deflated rows, behind the chunk's kind, are all of the buffer."""
+    spans = np.zeros((1, tar_loops.SPAN), np.int64)
+    spans[0, [tar_loops.DATA, tar_loops.LENGTH, tar_loops.CHECKSUM]] = 4, len(data), checksum
+    return spans
+
+
+def unpacked(data: bytes, checksum: int | None = None) -> np.ndarray | None:
+    """What ``decode`` makes of 2 x 2 pixels deflated to ``data``."""
+    chunk, pixels = b"IDAT" + data, np.zeros((1, 2, 6), np.uint8)
+    spans = spans_of(data, zlib.crc32(chunk) if checksum is None else checksum)
+    functions = libdeflate.UNPACK, libdeflate.CRC32, libdeflate.decompressor()
+    buffer, lines = np.frombuffer(chunk, np.uint8), np.empty(14, np.uint8)
+    return pixels if png_loops.decode(buffer, spans, *functions, lines, pixels) else None
+
+
+@settings(deadline=None)  # the first call compiles
+@given(arrays(np.uint8, (2, 6)), st.integers(0, 9))
+def test_deflated_rows_are_unpacked(pixels: np.ndarray, level: int) -> None:
+    assert libdeflate.FOUND
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in pixels), level)
+    found = unpacked(data)
+    assert found is not None and (found[0] == pixels).all()
+    assert unpacked(data, zlib.crc32(data)) is None
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"x", zlib.compress(bytes(13)), zlib.compress(bytes(15)), zlib.compress(bytes(14))[:-1], bytes(60)]
+)
+def test_other_than_just_the_rows_is_not_taken(data: bytes) -> None:
+    assert unpacked(data) is None
+
+
+@settings(deadline=None)  # the first call compiles
+@given(
+    st.integers(0, 1 << 60),
+    st.integers(0, 1 << 20),
+    st.integers(0, 1 << 20),
+    st.integers(0, 1 << 31),
+    st.integers(1, 96),
+)
+def test_lines_of_an_index_are_what_dali_reads(offset: int, image: int, size: int, label: int, length: int) -> None:
+    key, digits = "k" * length, len(str(label))
+    names = [np.frombuffer(f"{key}.{end}".encode().ljust(100, b"\0"), np.uint8)[None] for end in ("png", "cls")]
+    spans, lines = np.zeros((1, tar_loops.SPAN), np.int64), np.zeros(tar_loops.LINE, np.uint8)
+    spans[0, [tar_loops.START, tar_loops.SIZE, tar_loops.LABEL]] = image, size, image + 512
+    end = tar_loops.index(spans, offset, *names, np.array([digits]), lines)
+    said = f"png {offset + image} {size} {key}.png cls {offset + image + 512} {digits} {key}.cls\n"
+    assert lines[:end].tobytes().decode() == said
 
 
 def test_the_law_of_a_known_image_holds_just_where_it_is_written_to() -> None:
@@ -75,7 +126,7 @@ def test_the_law_of_a_known_image_holds_just_where_it_is_written_to() -> None:
     for image, low, high in every:
         x, a, b = (np.full((1, 1, 1, 1), value, np.uint8) for value in (image, low, high))
         valid = np.array([True])
-        assert loops.add_up(x.ravel(), a.ravel(), b.ravel()) != Bounds(x, valid).broken(a, b, valid).any()
+        assert law_loops.add_up(x.ravel(), a.ravel(), b.ravel()) != Bounds(x, valid).broken(a, b, valid).any()
 
 
 @settings(deadline=None)  # the first call compiles
@@ -86,7 +137,7 @@ def test_the_law_of_an_unknown_image_holds_just_where_it_is_written_to(parts: np
     least, most = np.zeros(6, np.int16), np.full(6, 255, np.int16)
     for low, high in (parts[:2], parts[2:]):
         broken = bounds.broken(low.reshape(1, 1, 2, 3), high.reshape(1, 1, 2, 3), ~nobody).any()
-        assert loops.narrow(least, most, low, high) != broken
+        assert law_loops.narrow(least, most, low, high) != broken
         if broken:
             return
 
@@ -98,14 +149,14 @@ def test_a_band_holds_just_where_it_is_the_difference_of_its_ends() -> None:
             clipped = {more, less} & {0, 255}
             for band in range(256):
                 right = bool(clipped) or band == min(max(more - less + 128, 0), 255)
-                assert loops.differ(*(np.array([value], np.uint8) for value in (band, more, less))) == right
+                assert law_loops.differ(*(np.array([value], np.uint8) for value in (band, more, less))) == right
 
 
 @settings(deadline=None)  # the first call compiles
 @given(arrays(np.uint8, st.tuples(st.integers(0, 40), st.sampled_from([3, 6, 96]))))
 def test_sums_are_those_of_whole_numbers(rows: np.ndarray) -> None:
     sums, squares = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
-    loops.moments(rows, sums, squares)
+    law_loops.moments(rows, sums, squares)
     levels = rows.reshape(-1, 3).astype(object)
     assert [sums.tolist(), squares.tolist()] == [
         levels.sum(axis=0).tolist() or [0] * 3,
@@ -115,7 +166,7 @@ def test_sums_are_those_of_whole_numbers(rows: np.ndarray) -> None:
 
 def test_sums_of_more_rows_than_add_up_in_32_bits() -> None:
     sums, squares = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
-    loops.moments(np.full((200_000, 3), 255, np.uint8), sums, squares)
+    law_loops.moments(np.full((200_000, 3), 255, np.uint8), sums, squares)
     assert squares.tolist() == [200_000 * 255**2] * 3
 
 
@@ -123,10 +174,10 @@ def test_sums_of_more_rows_than_add_up_in_32_bits() -> None:
 @given(st.binary(min_size=1, max_size=4000), st.integers(0, 600))
 def test_any_bytes_end_without_a_sample(content: bytes, at: int) -> None:
     buffer = np.frombuffer(content, np.uint8)
-    names = np.full((1, loops.NAME), 65, np.uint8)
-    texts, spans, few = np.full((1, 10), 49, np.uint8), np.empty((1, loops.SPAN), np.int64), np.zeros(33, np.uint8)
+    names = np.full((1, tar_loops.NAME), 65, np.uint8)
+    texts, spans, few = np.full((1, 10), 49, np.uint8), np.empty((1, tar_loops.SPAN), np.int64), np.zeros(33, np.uint8)
     at = min(at, len(content))
-    found, _ = loops.samples(
+    found, _ = tar_loops.samples(
         buffer, at, len(content), 0, names, names, texts, np.array([1]), few, few[:12], 1 << 20, spans
     )
     assert found in (-1, 0)
@@ -183,6 +234,15 @@ def test_both_ways_find_the_same(built: Path) -> None:
         assert fast.moments[of].pixels == moments.pixels
         assert np.allclose(fast.moments[of].sums, moments.sums, rtol=1e-12)
         assert np.allclose(fast.moments[of].squares, moments.squares, rtol=1e-12)
+
+
+def test_without_libdeflate_s_functions_all_is_left_to_the_slow_way(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, work = parts(built)
+    monkeypatch.setattr(libdeflate, "FOUND", False)
+    assert screen(manifest, work(), None) is None
+    assert slowly(manifest, work()).faults.count == 0
 
 
 def test_whatever_is_flipped_is_left_to_the_slow_way(built: Path, tmp_path: Path) -> None:

@@ -3,14 +3,20 @@
 import numpy as np
 import zarr  # noqa: F401
 
-from pipeline.proof import loops, pool, screen, shard  # noqa: F401
+from pipeline.proof import law_loops, libdeflate, png_loops, pool, screen, shard, tar_loops  # noqa: F401
 
-_FLAT, _BATCH, _SUMS = np.zeros(3, np.uint8), np.zeros((1, 1, 4), np.uint8), np.zeros(3, np.uint64)
-_NAMES, _SPANS = np.zeros((0, loops.NAME), np.uint8), np.zeros((0, loops.SPAN), np.int64)
+_FLAT, _ROWS, _SUMS = np.zeros(3, np.uint8), np.zeros((1, 1, 3), np.uint8), np.zeros(3, np.uint64)
+_NAMES, _SPANS, _DIGITS = (
+    np.zeros((0, tar_loops.NAME), np.uint8),
+    np.zeros((0, tar_loops.SPAN), np.int64),
+    _SUMS[:0].view(int),
+)
 
-loops.samples(_FLAT, 0, 0, 0, _NAMES, _NAMES, _NAMES, np.zeros(0, np.int64), _FLAT, _FLAT, 0, _SPANS)
-loops.unfilter(_BATCH, _BATCH[:, :, 1:].copy())
-loops.moments(_FLAT.reshape(1, 3), _SUMS, _SUMS)
-loops.add_up(_FLAT, _FLAT, _FLAT)
-loops.narrow(np.zeros(3, np.int16), np.zeros(3, np.int16), _FLAT, _FLAT)
-loops.differ(_FLAT, _FLAT, _FLAT)
+tar_loops.samples(_FLAT, 0, 0, 0, _NAMES, _NAMES, _NAMES, _DIGITS, _FLAT, _FLAT, 0, _SPANS)
+tar_loops.index(_SPANS, 0, _NAMES, _NAMES, _DIGITS, _FLAT)
+if libdeflate.FOUND:
+    png_loops.decode(_FLAT, _SPANS, libdeflate.UNPACK, libdeflate.CRC32, libdeflate.decompressor(), _FLAT, _ROWS)
+law_loops.moments(_FLAT.reshape(1, 3), _SUMS, _SUMS)
+law_loops.add_up(_FLAT, _FLAT, _FLAT)
+law_loops.narrow(np.zeros(3, np.int16), np.zeros(3, np.int16), _FLAT, _FLAT)
+law_loops.differ(_FLAT, _FLAT, _FLAT)

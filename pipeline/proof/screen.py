@@ -9,17 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.proof import loops, spectra
+from pipeline.proof import law_loops, libdeflate, spectra
 from pipeline.proof.claims import Manifest, Variant, index_file, samples_file
 from pipeline.proof.files import open_regular
 from pipeline.proof.image import BadImage, decode
 from pipeline.proof.moments import Moments
 from pipeline.proof.part import Result, Work
 from pipeline.proof.pixels import Batch
-from pipeline.proof.png_batch import PngReader, index_endings, names_of
+from pipeline.proof.png_batch import PngReader, names_of
 from pipeline.proof.recompute import Recomputer
 from pipeline.proof.samples import BadLine, Sample, read_samples
 from pipeline.proof.stream import HashedStream
+from pipeline.proof.tar_loops import NAME
 from pipeline.sources.index import Source
 
 _BATCH_PIXELS = 1 << 17  # of all images of a batch in one variant
@@ -44,7 +45,7 @@ class _Tar:
 def screen(manifest: Manifest, work: Work, source: Source | None) -> Result | None:
     """What ``ShardProof`` finds of a shard without a fault; None where there may be one, or it has other images than
     PNG files of one size."""
-    if manifest.shape is None or any(variant.form != "png" for variant in manifest.variants):
+    if manifest.shape is None or any(variant.form != "png" for variant in manifest.variants) or not libdeflate.FOUND:
         return None
     with contextlib.ExitStack() as stack:
         try:
@@ -75,9 +76,8 @@ class _Screen:
         for start in range(0, len(self._samples), size):
             self._batch(tars, self._samples[start : start + size])
             _sure(not result.faults.count)
-        endings = index_endings(self._samples)
         for variant, tar in tars.items():
-            self._finish(tar, endings)
+            self._finish(tar)
             pixels = len(self._samples) * height * width
             found = Moments(pixels, tar.sums / 255, tar.squares / 255**2)
             result.moments[variant, self._work.shard.split] = found
@@ -92,7 +92,7 @@ class _Screen:
         every = read_samples(path, work.offset or 0, shard.split, shard.start, shard.stop)
         samples = [sample for sample in every if sample.position not in work.rejects]
         _sure(all(count == len(samples) for count in shard.samples.values()))
-        _sure(all(len(sample.key) <= loops.NAME - 4 for sample in samples))
+        _sure(all(len(sample.key) <= NAME - 4 for sample in samples))
         return samples
 
     def _open(self, variant: Variant, size: int) -> _Tar:
@@ -110,15 +110,15 @@ class _Screen:
         names, count = names_of(samples), len(samples)
         for tar in tars.values():
             _sure(tar.reader.read(samples, names, tar.pixels[:count]))
-            loops.moments(tar.pixels[:count].reshape(-1, 3 * self._shape[1]), tar.sums, tar.squares)
+            law_loops.moments(tar.pixels[:count].reshape(-1, 3 * self._shape[1]), tar.sums, tar.squares)
         flat = {variant: tar.pixels[:count].reshape(-1) for variant, tar in tars.items()}
         if self._full is not None:
-            _sure(all(loops.add_up(flat[self._full], flat[low], flat[high]) for low, high in self._pairs))
+            _sure(all(law_loops.add_up(flat[self._full], flat[low], flat[high]) for low, high in self._pairs))
         elif self._pairs:
             size = flat[self._pairs[0][0]].size
             least, most = np.zeros(size, np.int16), np.full(size, 255, np.int16)
-            _sure(all(loops.narrow(least, most, flat[low], flat[high]) for low, high in self._pairs))
-        _sure(all(loops.differ(flat[band], flat[more], flat[less]) for band, more, less in self._bands))
+            _sure(all(law_loops.narrow(least, most, flat[low], flat[high]) for low, high in self._pairs))
+        _sure(all(law_loops.differ(flat[band], flat[more], flat[less]) for band, more, less in self._bands))
         fitted = self._recompute(tars, samples)
         pairs = len(self._pairs) * count
         fitted = pairs if self._full is not None else fitted
@@ -141,11 +141,11 @@ class _Screen:
         self._result.counts = self._result.counts.plus(compared.counts)
         return compared.fitted
 
-    def _finish(self, tar: _Tar, endings: list[tuple[str, str]]) -> None:
+    def _finish(self, tar: _Tar) -> None:
         """The end of the tar, its hash, and its DALI index."""
         claims, index = self._manifest.files, index_file(tar.name)
         _sure(tar.reader.at_end() and tar.stream.digest() == claims[tar.name].sha256)
-        lines, claim = tar.reader.index(endings), claims.get(index)
+        lines, claim = tar.reader.index(), claims.get(index)
         _sure(claim is not None and claim == (len(lines), hashlib.sha256(lines).hexdigest()))
         with open_regular(self._manifest.root / index) as file:
             _sure(file.read(len(lines) + 1) == lines)

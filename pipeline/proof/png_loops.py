@@ -1,0 +1,87 @@
+"""The loops of a proof over PNG images, compiled by numba: unpacked, and their filters undone.
+
+Written from the specification (PNG, W3C third edition), independently of what wrote the output. They only say whether
+all is as it should be; what is wrong, and where, is for ``image`` to tell.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.jit import compiled
+from pipeline.proof.tar_loops import CHECKSUM, DATA, LENGTH
+
+# Places in arrays are unsigned: one that can be negative costs a comparison each time.
+_1, _2, _3, _BYTE = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(255)
+
+
+def _unfilter(lines: Any, width: int, pixels: Any, start: int) -> bool:
+    """PNG's filters undone (section 9). False where a row has an unknown one.
+
+    Args:
+        lines: uint8 (h (1 + 3 w),): of each row the filter, and its bytes.
+        pixels: uint8, of which h 3 w are filled from ``start`` on.
+    """
+    row, zero = _3 * np.uint64(width), np.uint64(0)
+    above: Any = np.zeros(3 * width, np.uint8)
+    up, out = zero, np.uint64(start)
+    for at in range(zero, np.uint64(lines.size), row + _1):
+        kind, line = lines[at], at + _1
+        red, green, blue = zero, zero, zero
+        if kind == 0:
+            for i in range(row):
+                pixels[out + i] = lines[line + i]
+        elif kind == 1:
+            for i in range(row):
+                pixels[out + i] = lines[line + i] + (pixels[out + i - _3] if i >= _3 else np.uint8(0))
+        elif kind == 2:
+            for i in range(row):
+                pixels[out + i] = lines[line + i] + above[up + i]
+        elif kind == 3:
+            for i in range(zero, row, _3):
+                red = (np.uint64(lines[line + i]) + ((red + np.uint64(above[up + i])) >> _1)) & _BYTE
+                green = (np.uint64(lines[line + i + _1]) + ((green + np.uint64(above[up + i + _1])) >> _1)) & _BYTE
+                blue = (np.uint64(lines[line + i + _2]) + ((blue + np.uint64(above[up + i + _2])) >> _1)) & _BYTE
+                pixels[out + i], pixels[out + i + _1], pixels[out + i + _2] = red, green, blue
+        elif kind == 4:
+            for i in range(row):
+                left: Any = np.int64(pixels[out + i - _3]) if i >= _3 else 0
+                corner: Any = np.int64(above[up + i - _3]) if i >= _3 else 0
+                over: Any = np.int64(above[up + i])
+                by_left, by_up, by_corner = abs(over - corner), abs(left - corner), abs(left + over - 2 * corner)
+                nearest = left if by_left <= by_up and by_left <= by_corner else over if by_up <= by_corner else corner
+                pixels[out + i] = np.uint8(lines[line + i] + nearest)
+        else:
+            return False
+        above, up, out = pixels, out, out + row
+    return True
+
+
+unfilter = compiled(_unfilter)
+
+
+def _decode(buffer: Any, spans: Any, unpack: Any, crc32: Any, decompressor: int, lines: Any, pixels: Any) -> bool:
+    """Images of one size; False where one of them is not what its checksums, its rows or its filters should be.
+
+    Args:
+        buffer: uint8, of the tar.
+        spans: int64 (n, ``SPAN``), as ``tar_loops.samples`` fills it.
+        unpack, crc32, decompressor: of ``libdeflate``.
+        lines: uint8 (h (1 + 3 w),), to work in.
+        pixels: uint8 (n, h, 3 w), filled.
+    """
+    _, height, row = pixels.shape
+    flat, tar, unpacked = pixels.reshape(-1), buffer.ctypes.data, lines.ctypes.data
+    for i in range(len(spans)):
+        data, length = tar + np.uint64(spans[i, DATA]), np.uint64(spans[i, LENGTH])
+        kind = np.uint64(4)  # bytes before the data, which the checksum covers as well
+        if crc32(np.uint32(0), data - kind, length + kind) != spans[i, CHECKSUM]:
+            return False
+        if unpack(np.uint64(decompressor), data, length, unpacked, np.uint64(lines.size), np.uint64(0)) != 0:
+            return False
+        if not unfilter(lines, row // 3, flat, i * height * row):
+            return False
+    return True
+
+
+decode = compiled(_decode)
