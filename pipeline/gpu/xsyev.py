@@ -33,7 +33,7 @@ _SIGNATURES = {
 def load() -> ctypes.CDLL:
     """libcusolver with its signatures. Raises PipelineError where it is missing or too old."""
     # Rather the one that CuPy has loaded than another version beside it.
-    for name, mode in itertools.product(_LIBRARIES, (os.RTLD_NOLOAD, 0)):
+    for mode, name in itertools.product((os.RTLD_NOLOAD, 0), _LIBRARIES):
         try:
             library = ctypes.CDLL(name, ctypes.DEFAULT_MODE | mode)
             break

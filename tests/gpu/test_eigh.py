@@ -1,6 +1,7 @@
 """Eigenvectors of a card are proved before they are used, and LAPACK's taken where the proof fails."""
 
 import ctypes
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,21 @@ def test_a_cusolver_that_is_too_old_is_refused(
     monkeypatch.setattr(ctypes, "CDLL", lambda name, mode: Library(version))
     with pytest.raises(PipelineError, match=text):
         xsyev.load()
+
+
+def test_the_cusolver_that_is_loaded_comes_before_a_newer_one_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CuPy of CUDA 12 has loaded the former; the toolkit of CUDA 13 beside it lies where the loader looks."""
+    taken = []
+
+    def found(name: str, mode: int) -> Library:
+        if mode & os.RTLD_NOLOAD and name.endswith("12"):
+            raise OSError(name)
+        taken.append(name)
+        return Library((11, 7, 5))
+
+    monkeypatch.setattr(ctypes, "CDLL", found)
+    xsyev.load()
+    assert taken == ["libcusolver.so.11"]
 
 
 def test_a_cusolver_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
