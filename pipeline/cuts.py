@@ -81,7 +81,7 @@ def cut(
         for variant in (v for v in wanted if v.radius == radius):
             cuts[variant] = _stored(variant, pixels, kept, None, xp)
     if Variant("full") in wanted:
-        sums, squares = _moments(pixels, xp)
+        sums, squares, _ = _moments(pixels, 0, xp)
         cuts[Variant("full")] = Cut(pixels, Statistics(sums=sums, squares=squares))
     return {variant: cuts[variant] for variant in wanted}
 
@@ -103,8 +103,8 @@ def _stored(variant: Variant, pixels: Array, kept: svd.Truncation, below: svd.Tr
         stored, clipped = pixelwise.difference(pixels, rounded, OFFSET, xp)
     else:
         stored, clipped = pixelwise.low(rounded, xp)
-    sums, squares = _moments(stored, xp)
-    return Cut(stored, replace(counted, clipped=clipped, sums=sums, squares=squares))
+    sums, squares, changed = _moments(stored, clipped, xp)
+    return Cut(stored, replace(counted, clipped=changed, sums=sums, squares=squares))
 
 
 def join(channels: list[dict[Variant, Cut]]) -> dict[Variant, Cut]:
@@ -132,12 +132,12 @@ def _fine_moments(stored: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple
     return tuple(first), tuple(second)
 
 
-def _moments(stored: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Per-channel sum and sum of squares of uint8 (n, c, h, w) pixels."""
+def _moments(stored: Array, clipped: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Per-channel sum and sum of squares of uint8 (n, c, h, w) pixels, and ``clipped``: a card is waited for once."""
     count, channels, height, width = stored.shape
-    found = xp.stack(pixelwise.moments(stored.reshape(-1, height, width), xp))
-    first, second = svd.to_host(found.reshape(2, count, channels).sum(axis=1)).tolist()
-    return tuple(first), tuple(second)
+    found = xp.stack(pixelwise.moments(stored.reshape(-1, height, width), xp)).reshape(2, count, channels).sum(axis=1)
+    numbers = svd.to_host(xp.concatenate([found.reshape(-1), xp.asarray(clipped).reshape(1)])).tolist()
+    return tuple(numbers[:channels]), tuple(numbers[channels:-1]), numbers[-1]
 
 
 def rehearse() -> None:

@@ -32,12 +32,12 @@ def lowpass(planes: Array, radius: int, xp: ModuleType = np) -> Truncation:
     (columns, u), (rows, v) = _basis(height, radius), _basis(width, radius)
     left, right, disc = (xp.asarray(array) for array in (columns, rows, u[:, None] ** 2 + v**2 <= radius**2))
     kept = left @ ((left.T @ planes @ right) * disc) @ right.T
-    rounded, margin = pixelwise.round_planes(kept, xp)
+    rounded, margin, near = pixelwise.round_planes(kept, TIE, xp)
     for plane in np.flatnonzero(to_host(margin < EXACT_TIE)):
         halves = xp.rint(2 * kept[plane]) / 2
         kept[plane] = xp.where(xp.abs(kept[plane] - halves) < EXACT_TIE, halves, kept[plane])
         rounded[plane] = xp.rint(kept[plane])
-    return Truncation(kept, rounded, int(pixelwise.ties(kept, rounded, margin, TIE, xp)), 0, 0, 0)
+    return Truncation(kept, rounded, int(near.sum()), 0, 0, 0)
 
 
 @functools.lru_cache(maxsize=64)

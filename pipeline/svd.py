@@ -104,10 +104,8 @@ def decompose(pixels: Array, count: int | None = None, xp: ModuleType = np) -> D
         left, values, right = xp.linalg.svd(planes, full_matrices=False)
         vectors = right.swapaxes(1, 2) if width <= height else left
     across = planes if width <= height else planes.swapaxes(1, 2)
-    scaled = xp.empty((*across.shape[:2], vectors.shape[2]))
-    for start in range(0, vectors.shape[2], eigen.BLOCK):
-        block = slice(start, start + eigen.BLOCK)
-        scaled[:, :, block] = across @ vectors[:, :, block]
+    blocks = [across @ vectors[:, :, at : at + eigen.BLOCK] for at in range(0, vectors.shape[2], eigen.BLOCK)]
+    scaled = blocks[0] if len(blocks) == 1 else xp.concatenate(blocks, axis=2)
     return Decomposition(planes, values, vectors, scaled, repaired)
 
 
@@ -152,18 +150,17 @@ def truncate(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> Trunc
 
     first, last, following = values[:, 0], values[:, rank - 1], values[:, rank]
     degenerate = last - following <= GAP * first
-    rounded, margin = pixelwise.round_planes(cut, xp)
+    rounded, margin, near = pixelwise.round_planes(cut, TIE, xp)
     doubtful = _doubtful(first, last, following) | (margin < EXACT_TIE)
     recomputed = np.flatnonzero(to_host(doubtful))
     for plane in recomputed:
         exact, degenerate[plane] = _lapack(to_host(planes[plane]), rank)
         cut[plane] = xp.asarray(exact)
         one = slice(plane, plane + 1)
-        rounded[one], margin[one] = pixelwise.round_planes(cut[one], xp)
-    ties = pixelwise.ties(cut, rounded, margin, TIE, xp)
-    counts = xp.stack([ties, degenerate.sum(), (following == 0).sum()])
-    near, unclear, complete = to_host(counts).tolist()  # a card is waited for once
-    return Truncation(cut, rounded, near, unclear, complete, len(recomputed))
+        rounded[one], _, near[one] = pixelwise.round_planes(cut[one], TIE, xp)
+    counts = xp.stack([near.sum(), degenerate.sum(), (following == 0).sum()])
+    ties, unclear, complete = to_host(counts).tolist()  # a card is waited for once
+    return Truncation(cut, rounded, ties, unclear, complete, len(recomputed))
 
 
 def untouched(decomposed: Decomposition, xp: ModuleType = np) -> Truncation:

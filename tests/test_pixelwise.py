@@ -29,16 +29,16 @@ def test_rounding(data: st.DataObject) -> None:
     shape = data.draw(SHAPES)
     levels = data.draw(arrays.arrays(np.float64, shape, elements=st.floats(-31000, 31000)))
     halves = np.floor(levels) + 0.5  # the ties, which go to the even number
-    for planes in (levels, halves):
-        rounded, margins = pixelwise.round_planes(planes)
-        same((rounded, margins), pixelwise.round_planes(planes, GENERIC))
-        np.testing.assert_array_equal(rounded, np.rint(planes))
-        assert rounded.dtype == np.int16
-        assert margins.tolist() == [min(0.5 - abs(value - round(value)) for value in plane.flat) for plane in planes]
+    edges = np.round(levels) + 0.5 - np.array([1e-5, 1e-5 + 2**-54, 1e-5 - 2**-54])[levels.astype(int) % 3]
+    for planes in (levels, halves, edges):
         for band in (1e-9, 1e-5, 0.1):
-            found = pixelwise.ties(planes, rounded, margins, band)
-            assert found == pixelwise.ties(planes, rounded, margins, band, GENERIC)
-            assert found == sum(0.5 - abs(value - round(value)) < band for value in planes.flat)
+            rounded, margins, near = pixelwise.round_planes(planes, band)
+            same((rounded, margins, near), pixelwise.round_planes(planes, band, GENERIC))
+            np.testing.assert_array_equal(rounded, np.rint(planes))
+            assert rounded.dtype == np.int16
+            distances = [[0.5 - abs(value - round(value)) for value in plane.flat] for plane in planes]
+            assert margins.tolist() == list(map(min, distances))
+            assert near.tolist() == [sum(distance < band for distance in plane) for plane in distances]
 
 
 @settings(max_examples=100, deadline=None)

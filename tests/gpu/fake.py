@@ -22,7 +22,8 @@ from pipeline.gpu import xsyev
 __name__ = "tests.gpu.fake"
 __version__ = "0 (fake)"
 
-float64, float32, int16, int32, int64, uint8 = np.float64, np.float32, np.int16, np.int32, np.int64, np.uint8
+float64, float32, int16, int32, int64 = np.float64, np.float32, np.int16, np.int32, np.int64
+uint8, uint16 = np.uint8, np.uint16
 nan = np.nan
 ROOM = 1 << 40  # bytes that are free on the card
 MOST: list[int] = []  # where set: the most bytes of pixels that a batch may have, or memory runs out
@@ -152,8 +153,8 @@ def _of_numpy(name: str) -> Any:
     return function
 
 
-_SHARED = """abs arange ascontiguousarray clip concatenate count_nonzero empty eye full maximum rint sqrt stack trace where
-zeros zeros_like"""
+_SHARED = """abs arange ascontiguousarray clip concatenate count_nonzero empty eye full maximum multiply rint sqrt stack
+subtract trace where zeros zeros_like"""
 for _name in _SHARED.split():
     globals()[_name] = _of_numpy(_name)
 
