@@ -58,8 +58,13 @@ class Client:
         return wait
 
     def _take(self, size: int) -> Slot:
-        slot = self._free.pop() if self._free else None
-        return slot if slot and slot.size >= size else Slot(size)
+        """The smallest that will do; else a new one, in place of one that is too small."""
+        self._free.sort(key=lambda slot: slot.size)
+        fitting = next((i for i, slot in enumerate(self._free) if slot.size >= size), None)
+        if fitting is None:
+            del self._free[:1]
+            return Slot(size)
+        return self._free.pop(fitting)
 
 
 def _computed(pixels: np.ndarray, out: Outputs, statistics: dict[Variant, Statistics], recipe: Recipe) -> Computed:
@@ -71,10 +76,14 @@ def place(begin: Callable[[np.ndarray, Recipe], Callable[[], Computed]], task: S
     """Where a shard is worked on whose planes are computed by ``begin``."""
     if not task.shape:
         return Place(begin, ahead, _MOST_PIXELS // _PARTS)
-    height, width = task.shape
-    images = _MOST_BYTES // bytes_of((1, 3, height, width), task.recipe(tuple(task.tars)))
-    pixels = height * width * max(1, min(images, len(task.entries) // _PARTS))
-    return Place(begin, ahead, min(_MOST_PIXELS, pixels))
+    images = order_of(task.shape, len(task.entries), task.recipe(tuple(task.tars)))
+    return Place(begin, ahead, task.shape[0] * task.shape[1] * images)
+
+
+def order_of(shape: tuple[int, int], images: int, recipe: Recipe) -> int:
+    """How many images an order of a shard of ``images`` has."""
+    fitting = _MOST_BYTES // bytes_of((1, 3, *shape), recipe)
+    return max(1, min(fitting, images // _PARTS, _MOST_PIXELS // (shape[0] * shape[1])))
 
 
 def ahead(stage: Iterable[T], /) -> Iterable[T]:

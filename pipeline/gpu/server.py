@@ -91,6 +91,18 @@ class Server:
             threading.Timer(_LAST_WORDS, os._exit, (1,)).start()
             return Answer(lost=self._lost)
 
+    def close(self) -> None:
+        """Let all slots go, when no order is in work. The end of the process does as well."""
+        while self._slots:
+            self._forget()
+
+    def _forget(self) -> None:
+        """The slot unused for longest. CUDA has to let go of memory first: it would take what comes to lie at the same
+        address for the old."""
+        _, oldest = self._slots.popitem(last=False)
+        with contextlib.suppress(self._xp.cuda.runtime.CUDARuntimeError):
+            self._xp.cuda.runtime.hostUnregister(_address(oldest))
+
     def _mapped(self, order: Order) -> mmap:
         """The order's slot, pinned, so that the card copies straight from it and into it."""
         key, cuda = (order.pid, order.number), self._xp.cuda.runtime
@@ -101,9 +113,7 @@ class Server:
                     cuda.hostRegister(_address(self._slots[key]), order.size, 0)
             self._slots.move_to_end(key)
             if len(self._slots) > _SLOTS:  # of processes that are gone, or unused for longest: no thread is at it
-                _, oldest = self._slots.popitem(last=False)
-                with contextlib.suppress(cuda.CUDARuntimeError):
-                    cuda.hostUnregister(_address(oldest))
+                self._forget()
             return self._slots[key]
 
 

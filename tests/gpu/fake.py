@@ -26,6 +26,7 @@ float64, float32, int16, int32, int64 = np.float64, np.float32, np.int16, np.int
 uint8, uint16 = np.uint8, np.uint16
 nan = np.nan
 ROOM = 1 << 40  # bytes that are free on the card
+PINNED: dict[int, int] = {}  # bytes by address; CUDA does not notice when memory goes that it has pinned
 MOST: list[int] = []  # where set: the most bytes of pixels that a batch may have, or memory runs out
 
 
@@ -206,8 +207,15 @@ class Stream:
         _alive()
 
 
-def _pinned(address: int, *_: int) -> None:
-    raise CUDARuntimeError("cudaErrorNotSupported")
+def _pin(address: int, size: int, _: int) -> None:
+    if any(address < start + length and start < address + size for start, length in PINNED.items()):
+        raise CUDARuntimeError("cudaErrorHostMemoryAlreadyRegistered")
+    PINNED[address] = size
+
+
+def _let_go(address: int) -> None:
+    if PINNED.pop(address, None) is None:
+        raise CUDARuntimeError("cudaErrorHostMemoryNotRegistered")
 
 
 cuda = types.SimpleNamespace(
@@ -215,8 +223,8 @@ cuda = types.SimpleNamespace(
     runtime=types.SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
         memGetInfo=lambda: (ROOM, ROOM),
-        hostRegister=_pinned,
-        hostUnregister=_pinned,
+        hostRegister=_pin,
+        hostUnregister=_let_go,
         getDeviceProperties=lambda _: {"name": b"Fake"},
         deviceSynchronize=lambda: None,
     ),

@@ -94,6 +94,24 @@ def test_orders_in_shared_memory_have_the_bytes_of_a_core(pixels: np.ndarray) ->
     same(one(), compute(pixels[:2], RECIPE))
 
 
+def test_orders_of_every_size_find_slots_that_hold_them(pixels: np.ndarray) -> None:
+    numbers = []
+    one = Server("tests.gpu.fake")
+
+    def send(order: Any) -> Any:
+        numbers.append(order.number)
+        return lambda: one.compute(order)
+
+    ours, large = client.Client(send), np.zeros((300, 3, 24, 24), np.uint8)
+    waiting = [ours.begin(large, RECIPE), ours.begin(pixels, RECIPE)]
+    for wait in waiting:
+        wait()
+    for some in (pixels, large, large, pixels):
+        ours.begin(some, RECIPE)()
+    first, second, *again = numbers
+    assert again == [second, first, first, second]
+
+
 def test_a_slot_whose_order_was_given_up_is_not_used_again(pixels: np.ndarray) -> None:
     numbers = []
 
@@ -137,7 +155,24 @@ def test_a_slot_is_shared_while_its_owner_has_it(pixels: np.ndarray) -> None:
 
 def test_the_oldest_slots_are_let_go(pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_SLOTS", 2)
+    monkeypatch.setattr(fake, "PINNED", {})
     one = Server("tests.gpu.fake")
     for _ in range(5):  # a client's first order takes a new slot
         same(ordered(one).begin(pixels, RECIPE)(), compute(pixels, RECIPE))
+        assert set(fake.PINNED) == {server._address(memory) for memory in one._slots.values()}
     assert len(one._slots) == 2
+    one.close()
+    assert not fake.PINNED
+
+
+def test_memory_that_cannot_be_pinned_is_copied_all_the_same(
+    pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: int) -> None:
+        raise fake.CUDARuntimeError("cudaErrorNotSupported")
+
+    monkeypatch.setattr(fake.cuda.runtime, "hostRegister", refused)
+    monkeypatch.setattr(fake.cuda.runtime, "hostUnregister", refused)
+    one = Server("tests.gpu.fake")
+    same(ordered(one).begin(pixels, RECIPE)(), compute(pixels, RECIPE))
+    one.close()
