@@ -1,27 +1,33 @@
 """``python -m bench.gpu``: the decomposition on a card, and whole builds with it. JSON lines, as they are measured.
 
-Per size: each eigensolver, the whole stage from pixels to bytes, and beside them CuPy's and torch's own SVD; every one on
-photographs, with its error against float64 LAPACK. Then a build of 224-pixel images on the card, the same with nothing
-computed between decoding and encoding, and what the card and the cores did meanwhile.
+Per size: each eigensolver, the whole stage from pixels to bytes with it, orders through a server, from shared memory and
+back, and beside them CuPy's and torch's own SVD; every one on photographs, the stages held against float64 LAPACK. Then a
+build of 224-pixel images on the card, the same with nothing computed between decoding and encoding, and what the card and
+the cores did meanwhile.
 """
 
 import argparse
+import contextlib
 import importlib
 import json
+import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from bench import gpu_build, inputs
 from pipeline import svd
 from pipeline.compute import Computed, Recipe, compute
-from pipeline.gpu import eigh, guards
+from pipeline.gpu import client, eigh, guards, server, xsyev
+from pipeline.gpu.slots import Slot, bytes_of, views
 from pipeline.variants import Variant, variants
 
 # Planes at once, and ranks, at each side.
@@ -33,7 +39,8 @@ SIZES = {
     256: (384, (50,)),
 }
 _SLOW = 48  # planes for solvers that take them one by one
-_CHECKED = 48  # planes that are held against LAPACK
+_CHECKED = 1 << 22  # pixels that are held against LAPACK
+_ORDERS, _SHARD = 4, 1000  # that each thread of a server takes, and images of the shards that they are of
 _FLOOR = (
     67e12  # double-precision operations a second of an H100 or H200 (its data sheet), and 9 n^3 of them for a matrix
 )
@@ -47,7 +54,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="of a build; default: all cores")
     options = parser.parse_args()
     xp = importlib.import_module("tests.gpu.fake" if options.fake else "cupy")
-    tell(what="card", name=xp.cuda.runtime.getDeviceProperties(0)["name"].decode(), version=xp.__version__)
+    tell(what="card", name=xp.cuda.runtime.getDeviceProperties(0)["name"].decode(), **_versions(xp))
     for side in map(int, filter(None, options.sizes.split(","))):
         count, ranks = SIZES[side]
         measure(side, 60 if options.fake else count, ranks, xp, 0.1 if options.fake else 2.0)
@@ -62,6 +69,17 @@ def tell(**fields: Any) -> None:
     print(json.dumps(fields), flush=True)
 
 
+def _versions(xp: ModuleType) -> dict[str, Any]:
+    """Of what the figures come from."""
+    found = {xp.__name__: xp.__version__, "numpy": np.__version__, "cores": os.cpu_count()}
+    if xp.__name__ == "cupy":
+        cuda = xp.cuda.runtime
+        found |= {"driver": cuda.driverGetVersion(), "cusolver": xsyev.version(xsyev.XsyevBatched(xp).library)}
+    with contextlib.suppress(ImportError):
+        found["torch"] = importlib.import_module("torch").__version__
+    return found
+
+
 def measure(side: int, count: int, ranks: tuple[int, ...], xp: ModuleType, seconds: float) -> None:
     """Tell every candidate's rate, error and distance to the floor at one size, each timed for some seconds."""
     host = photographs(side, count)
@@ -69,17 +87,42 @@ def measure(side: int, count: int, ranks: tuple[int, ...], xp: ModuleType, secon
     gram = svd._gram(planes, planes.astype(xp.float64), xp)
     floor = _FLOOR / (9 * side**3)
     one = partial(_one, side, floor, xp, seconds)
+    recipe = Recipe(variants(ranks, ("low", "high")), side)
+    stage = partial(compute, planes.reshape(-1, 3, side, side), recipe, xp)
     for name, solver in eigh.SOLVERS.items():
         one(name, count, partial(solver, gram, xp), partial(_proof, gram, solver, xp))
         one(f"guarded {name}", count, partial(eigh.leading, gram, max(ranks), xp, solver))
-    recipe = Recipe(variants(ranks, ("low", "high")), side)
-    stage = partial(compute, planes.reshape(-1, 3, side, side), recipe, xp)
-    one(f"stage, ranks {ranks}", count, stage, partial(wrong_bytes, host, recipe, stage))
+        with patch.object(eigh, "choose", lambda _, chosen=solver: chosen):
+            one(f"stage with {name}, ranks {ranks}", count, stage, partial(wrong_bytes, host, recipe, stage))
+    with _orders(host.reshape(-1, 3, side, side), recipe, xp) as (orders, ordered):
+        one(f"server, ranks {ranks}", ordered, orders)
     few = planes if side <= 32 else planes[:_SLOW]
     exact = few.astype(xp.float64)
     one("xp.linalg.svd", len(few), lambda: xp.linalg.svd(exact, full_matrices=False))
     one("torch.linalg.svd", len(few), partial(_torch, "svd", exact))
     one("torch.linalg.eigh", count, partial(_torch, "eigh", gram))
+
+
+@contextlib.contextmanager
+def _orders(images: np.ndarray, recipe: Recipe, xp: ModuleType) -> Iterator[tuple[Callable[[], None], int]]:
+    """What has a server compute orders of a build's size on all its threads, and how many planes these hold."""
+    every = server.THREADS * _ORDERS
+    _, channels, height, width = images.shape
+    size = min(len(images), client.order_of((height, width), _SHARD, recipe))
+    shape = (size, channels, height, width)
+    slots = [Slot(bytes_of(shape, recipe)) for _ in range(every)]
+    for i, slot in enumerate(slots):
+        views(slot.memory, shape, recipe)[0][...] = np.roll(images, -i * size, axis=0)[:size]
+    one = server.Server(xp.__name__)
+
+    def run() -> None:
+        for answer in threads.map(one.compute, [slot.order(shape, recipe) for slot in slots]):
+            if answer.lost or not answer.fits:
+                raise RuntimeError(answer.lost or "out of memory")
+
+    with ThreadPoolExecutor(server.THREADS) as threads:
+        yield run, every * size * channels
+    one.close()
 
 
 def _one(
@@ -125,21 +168,22 @@ def _proof(gram: Any, solver: eigh.Solver, xp: ModuleType) -> dict[str, Any]:
     """How many roundings of the largest eigenvalue the residuals are, and matrices that the guards refuse."""
     ascending, columns = solver(gram, xp)
     values, vectors = ascending[:, ::-1], columns[:, :, ::-1]
-    residual = xp.abs(gram @ vectors - vectors * values[:, None, :]).max(axis=(1, 2)) / (guards.EPS * values[:, 0])
+    rounding = guards.EPS * xp.maximum(values[:, 0], 1.0)  # black planes have none
+    residual = xp.abs(gram @ vectors - vectors * values[:, None, :]).max(axis=(1, 2)) / rounding
     refused = len(gram) - int(guards.sound(gram, values, vectors, xp).sum())
     return {"residual_roundings": round(float(residual.max()), 2), "refused": refused}
 
 
 def wrong_bytes(host: np.ndarray, recipe: Recipe, stage: Callable[[], Computed]) -> dict[str, Any]:
     """Bytes of low-rank images that are not LAPACK's, at a rounding tie and elsewhere, where the cut is unique."""
-    some, found = host[:_CHECKED], stage()
+    some, found = host[: max(1, _CHECKED // host[0].size)], stage()
     left, values, right = np.linalg.svd(some.astype(np.float64), full_matrices=False)
     wrong = ties = 0
     for rank in sorted({variant.rank for variant in recipe.wanted}):
         cut = (left[:, :, :rank] * values[:, None, :rank]) @ right[:, :rank]
         near = 0.5 - np.abs(cut - np.rint(cut)) < svd.TIE
         unique = (values[:, rank - 1] - values[:, rank] > svd.GAP * values[:, 0])[:, None, None]
-        stored = found.cuts[Variant("low", rank)].pixels.get().reshape(-1, *some.shape[1:])[:_CHECKED]
+        stored = found.cuts[Variant("low", rank)].pixels.get().reshape(-1, *some.shape[1:])[: len(some)]
         differ = (stored != np.clip(np.rint(cut), 0, 255)) & unique
         wrong, ties = wrong + int((differ & ~near).sum()), ties + int((differ & near).sum())
     recomputed = sum(cut.statistics.recomputed for variant, cut in found.cuts.items() if variant.component == "low")

@@ -16,8 +16,8 @@ import numpy as np
 from bench import inputs
 from pipeline import local_ray, run
 from pipeline.attempt import Failure, attempt
-from pipeline.compute import Computed, Recipe
-from pipeline.cuts import Cut, Statistics
+from pipeline.compute import Computed, Recipe, compute
+from pipeline.cuts import Cut
 from pipeline.device import Device
 from pipeline.gpu.client import place
 from pipeline.job import Job
@@ -80,13 +80,22 @@ def _linked(distinct: Path, out: Path, images: int) -> Path:
 
 
 def _without(_: Any, task: ShardTask) -> Progress | Failure:
-    """One try at a shard whose every cut is the image itself."""
+    """One try at a shard whose every image has the cuts of the first that this process saw: encoding them takes as long."""
 
     def begin(pixels: np.ndarray, recipe: Recipe, /) -> Callable[[], Computed]:
-        rows = {"spectra": np.zeros((*pixels.shape[:2], recipe.side), np.float32)}
-        return lambda: Computed({variant: Cut(pixels, Statistics()) for variant in recipe.wanted}, rows)
+        if recipe not in _first:
+            _first[recipe] = compute(pixels[:1], recipe)
+        one = _first[recipe]
+        cuts = {
+            variant: Cut(np.repeat(cut.pixels, len(pixels), 0), cut.statistics) for variant, cut in one.cuts.items()
+        }
+        rows = {name: np.repeat(row, len(pixels), 0) for name, row in one.rows.items()}
+        return lambda: Computed(cuts, rows)
 
     return attempt(task, place=place(begin, task))
+
+
+_first: dict[Recipe, Computed] = {}
 
 
 class Watch:
@@ -104,13 +113,15 @@ class Watch:
         self._thread.join()
 
     def seen(self, seconds: float) -> dict[str, Any]:
-        """Of the last ``seconds``: means, and how memory grew from the first third of them to the last."""
-        last = np.array(self._samples[-max(3, int(seconds)) :])
-        if len(last) < 3:
+        """Of the ``seconds`` in which the cores did most: means, and how memory grew from the first third to the last."""
+        every, count = np.array(self._samples), max(3, int(seconds))
+        if len(every) < count:
             return {}
-        busy, cores, card, host = last.mean(axis=0)
-        third = len(last) // 3
-        grown = last[-third:, 2:].mean(axis=0) - last[:third, 2:].mean(axis=0)
+        done = np.convolve(every[:, 1], np.ones(count), "valid")
+        among = every[done.argmax() :][:count]
+        busy, cores, card, host = among.mean(axis=0)
+        third = len(among) // 3
+        grown = among[-third:, 2:].mean(axis=0) - among[:third, 2:].mean(axis=0)
         shares = {"gpu_busy": round(busy / 100, 3), "cores_busy": round(cores, 3)}
         return shares | {
             "gpu_mb": round(card),

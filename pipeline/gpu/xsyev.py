@@ -89,14 +89,14 @@ class XsyevBatched:
         # CuPy finds and loads libcusolver wherever pip or conda have put it; by its name it is then had from memory
         from cupyx import cusolver as _  # noqa: F401
 
-        self._xp, self._library = xp, load()
+        self._xp, self.library = xp, load()
         self._handle, self._params = _pointer(), _pointer()
-        _check(self._library.cusolverDnCreate(ctypes.byref(self._handle)))
-        _check(self._library.cusolverDnCreateParams(ctypes.byref(self._params)))
+        _check(self.library.cusolverDnCreate(ctypes.byref(self._handle)))
+        _check(self.library.cusolverDnCreateParams(ctypes.byref(self._params)))
 
     def __call__(self, matrices: Array) -> tuple[Array, Array]:
         """float64 (p, n, n) to values (p, n) and vectors (p, n, n) as columns; NaN for those that did not converge."""
-        xp, library = self._xp, self._library
+        xp, library = self._xp, self.library
         planes, n, _ = matrices.shape
         rows = matrices.copy()  # comes to hold the vectors; cuSOLVER's columns are rows to us
         values, info = xp.empty((planes, n)), xp.empty(planes, xp.int32)
