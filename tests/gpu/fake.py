@@ -59,9 +59,8 @@ class Array(NDArrayOperatorsMixin):
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **options: Any) -> Any:
-        for one in inputs:
-            if isinstance(one, np.ndarray) and one.ndim:
-                raise TypeError(f"Unsupported type {type(one)}")
+        assert method == "__call__" and set(options) <= {"dtype", "casting"}, "CuPy's ufuncs take no more"
+        _ours(inputs)
         if out:
             options["out"] = tuple(_host(one) for one in out)
             getattr(ufunc, method)(*map(_host, inputs), **options)
@@ -73,7 +72,7 @@ class Array(NDArrayOperatorsMixin):
             return getattr(self._host, name)
         if name in _METHODS:
             return lambda *a, **o: _card(
-                getattr(self._host, name)(*map(_host, a), **{k: _host(v) for k, v in o.items()})
+                getattr(self._host, name)(*map(_host, a), **{k: _host(v) for k, v in _options(o).items()})
             )
         raise AttributeError(name)
 
@@ -145,13 +144,25 @@ def _index(index: Any) -> Any:
 
 def _of_numpy(name: str) -> Any:
     def function(*arguments: Any, **options: Any) -> Any:
-        for one in arguments:
-            if isinstance(one, np.ndarray) and one.ndim:
-                raise TypeError(f"Unsupported type {type(one)}")
+        _ours(arguments)
         given = [[_host(part) for part in one] if isinstance(one, (list, tuple)) else _host(one) for one in arguments]
-        return _card(getattr(np, name)(*given, **{key: _host(value) for key, value in options.items()}))
+        return _card(getattr(np, name)(*given, **{key: _host(value) for key, value in _options(options).items()}))
 
     return function
+
+
+def _ours(arguments: Any) -> None:
+    """TypeError where one is NumPy's array, or holds one."""
+    for one in arguments:
+        if isinstance(one, (list, tuple)):
+            _ours(one)
+        elif isinstance(one, np.ndarray) and one.ndim:
+            raise TypeError(f"Unsupported type {type(one)}")
+
+
+def _options(given: dict[str, Any]) -> dict[str, Any]:
+    assert not given.keys() & {"where", "initial"}, "CuPy's reductions have none"
+    return given
 
 
 _SHARED = """abs arange ascontiguousarray clip concatenate count_nonzero empty eye full maximum multiply rint sqrt stack
