@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ import numpy as np
 from bench import gpu_build, inputs
 from pipeline import svd
 from pipeline.compute import Computed, Recipe, compute
+from pipeline.errors import PipelineError
 from pipeline.gpu import client, eigh, guards, server, xsyev
 from pipeline.gpu.slots import Slot, bytes_of, views
 from pipeline.variants import Variant, variants
@@ -73,8 +75,9 @@ def _versions(xp: ModuleType) -> dict[str, Any]:
     """Of what the figures come from."""
     found = {xp.__name__: xp.__version__, "numpy": np.__version__, "cores": os.cpu_count()}
     if xp.__name__ == "cupy":
-        cuda = xp.cuda.runtime
-        found |= {"driver": cuda.driverGetVersion(), "cusolver": xsyev.version(xsyev.XsyevBatched(xp).library)}
+        found["driver"] = xp.cuda.runtime.driverGetVersion()
+        with contextlib.suppress(PipelineError):  # its candidate says so
+            found["cusolver"] = xsyev.version(xsyev.XsyevBatched(xp).library)
     with contextlib.suppress(ImportError):
         found["torch"] = importlib.import_module("torch").__version__
     return found
@@ -116,11 +119,12 @@ def _orders(images: np.ndarray, recipe: Recipe, xp: ModuleType) -> Iterator[tupl
     one = server.Server(xp.__name__)
 
     def run() -> None:
-        for answer in threads.map(one.compute, [slot.order(shape, recipe) for slot in slots]):
-            if answer.lost or not answer.fits:
-                raise RuntimeError(answer.lost or "out of memory")
+        with patch.object(threading, "Timer"):  # by which a server ends its process when its card fails
+            for answer in pool.map(one.compute, [slot.order(shape, recipe) for slot in slots]):
+                if answer.lost or not answer.fits:
+                    raise RuntimeError(answer.lost or "out of memory")
 
-    with ThreadPoolExecutor(server.THREADS) as threads:
+    with ThreadPoolExecutor(server.THREADS) as pool:
         yield run, every * size * channels
     one.close()
 
