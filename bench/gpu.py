@@ -92,7 +92,7 @@ def measure(side: int, count: int, ranks: tuple[int, ...], xp: ModuleType, secon
     one = partial(_one, side, floor, xp, seconds)
     recipe = Recipe(variants(ranks, ("low", "high")), side)
     stage = partial(compute, planes.reshape(-1, 3, side, side), recipe, xp)
-    for name, solver in eigh.SOLVERS.items():
+    for name, solver in eigh.able(side).items():
         one(name, count, partial(solver, gram, xp), partial(_proof, gram, solver, xp))
         one(f"guarded {name}", count, partial(eigh.leading, gram, max(ranks), xp, solver))
         with patch.object(eigh, "choose", lambda _, chosen=solver: chosen):

@@ -17,7 +17,7 @@ Solver = Callable[[Array, ModuleType], tuple[Array, Array]]
 
 # Matrices/s that ``python -m bench.gpu`` measured, one entry for a card, a size and a solver.
 _MEASURED = Path(__file__).with_name("measured.json")
-_SMALL = 32  # sides up to which syevj is taken where nothing has been measured: cuSOLVER batches these since long ago
+_SMALL = 32  # sides up to which syevj is taken where nothing has been measured, and that jacobi is made for
 _MOST_BYTES = 2**31 - 1  # of one call's matrices, and with _MOST the cap that JAX puts on it
 _MOST = 32_768
 
@@ -35,7 +35,19 @@ def xsyev(gram: Array, xp: ModuleType) -> tuple[Array, Array]:
     return solver(xp)(gram)
 
 
-SOLVERS: dict[str, Solver] = {"syevj": syevj, "xsyev": xsyev}
+def jacobi(gram: Array, xp: ModuleType) -> tuple[Array, Array]:
+    """This project's kernel, for up to 32 rows: values (p, n) ascending, and vectors as columns."""
+    from pipeline.gpu.jacobi import solve
+
+    return solve(gram, xp)
+
+
+SOLVERS: dict[str, Solver] = {"syevj": syevj, "xsyev": xsyev, "jacobi": jacobi}
+
+
+def able(n: int) -> dict[str, Solver]:
+    """Those that take matrices of n rows."""
+    return {name: solver for name, solver in SOLVERS.items() if n <= _SMALL or solver is not jacobi}
 
 
 def leading(gram: Array, count: int, xp: ModuleType, solver: Solver | None = None) -> tuple[Array, Array, int]:
@@ -73,7 +85,7 @@ def leading(gram: Array, count: int, xp: ModuleType, solver: Solver | None = Non
 @functools.cache
 def choose(n: int) -> Solver:
     """The solver that was fastest at the measured size nearest to n; without measurements, what is thought best."""
-    measured = json.loads(_MEASURED.read_text())
+    measured = [one for one in json.loads(_MEASURED.read_text()) if one["solver"] in able(n)]
     if not measured:
         return syevj if n <= _SMALL else xsyev
     nearest = min((one["n"] for one in measured), key=lambda size: abs(size - n))

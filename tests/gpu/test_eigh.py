@@ -169,6 +169,11 @@ def test_the_solver_is_the_fastest_measured_at_the_nearest_size(
     measured.write_text("[]")
     eigh.choose.cache_clear()
     assert [eigh.choose(n) for n in (32, 33)] == [eigh.syevj, eigh.xsyev]
+    measured.write_text(
+        '[{"n": 32, "solver": "jacobi", "matrices_per_s": 9}, {"n": 32, "solver": "xsyev", "matrices_per_s": 5}]'
+    )
+    eigh.choose.cache_clear()
+    assert [eigh.choose(n) for n in (8, 32, 33)] == [eigh.jacobi, eigh.jacobi, eigh.xsyev]
     eigh.choose.cache_clear()
 
 
