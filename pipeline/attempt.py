@@ -30,6 +30,11 @@ class Failure:
     details: str = ""
 
 
+@dataclass(frozen=True)
+class WorkerDied(Failure):
+    """The process that had the shard in work is gone, or had too little memory for it."""
+
+
 def attempt(
     task: ShardTask, report: Callable[[Progress], None] = lambda progress: None, place: Place = HERE
 ) -> Progress | Failure:
@@ -51,7 +56,7 @@ def attempt(
     except PipelineError as error:
         return Failure(str(error))
     except MemoryError:
-        return Failure(f"shard {task.shard.name}: out of memory; try fewer --workers")
+        return WorkerDied(f"shard {task.shard.name}: out of memory; try fewer --workers", again=True)
     except Exception as error:  # a fault of ours must end as one line as well, with its traceback kept
         return Failure(
             f"shard {task.shard.name}: unexpected {type(error).__name__}: {error}", details=traceback.format_exc()

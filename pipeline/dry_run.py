@@ -10,7 +10,7 @@ import numpy as np
 from pipeline import output
 from pipeline.commit import Record
 from pipeline.device import Device
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, one_line
 from pipeline.gpu import cards
 from pipeline.job import Job
 from pipeline.plan import Plan, Shard
@@ -34,7 +34,9 @@ def describe(job: Job) -> str:
     """
     source, plan = plan_job(job)
     found = {} if job.overwrite else output.survey(open_store(job.out), plan, recheck=False)
-    lines = [f"{job.out}: {', '.join(variant.name for variant in plan.content.variants)}; order {plan.content.order}"]
+    lines = [
+        f"{one_line(job.out)}: {', '.join(variant.name for variant in plan.content.variants)}; order {plan.content.order}"
+    ]
     for split, positions in plan.positions.items():
         shards = sum(shard.split == split for shard in plan.shards)
         lines.append(f"  {split}: {len(positions):,} images, {shards} shards per variant")

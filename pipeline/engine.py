@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline import cluster, isolate, local_ray
-from pipeline.attempt import ATTEMPTS, Failure, attempt
+from pipeline.attempt import ATTEMPTS, Failure, WorkerDied, attempt
 from pipeline.board import Board
 from pipeline.cluster import Pool
 from pipeline.compute import Place
@@ -28,6 +28,7 @@ _LOOK = 2.0  # seconds between looks at how large the cluster is
 
 Done = Callable[[ShardTask, Progress], None]
 Retry = Callable[[ShardTask, Failure], None]
+Tries = Counter[tuple[Shard, type[Failure]]]  # of each shard, by what became of them
 
 
 class ShardError(PipelineError):
@@ -41,11 +42,6 @@ class ShardError(PipelineError):
 @dataclass(frozen=True)
 class NodeLost(Failure):
     """The node that had the shard in work is gone."""
-
-
-@dataclass(frozen=True)
-class WorkerDied(Failure):
-    """The process that had the shard in work is gone."""
 
 
 def run(
@@ -98,22 +94,42 @@ def _run_here(
         watch.given(task.shard.name, progress)
         report(progress)
 
-    for tries in range(1, ATTEMPTS + 1):
+    tries: Tries = Counter()
+    while True:
         result = attempt(task, follow, place)
         watch.ended(task.shard.name, isinstance(result, Progress))
         if isinstance(result, Progress):
             return done(task, result)
-        _again_or_raise(task, result, tries, retry)
-        time.sleep(tries)
+        if _suspected(task, result, tries, retry):
+            task = _without_killers(task, tries, watch)
+        time.sleep(tries.total())
 
 
-def _again_or_raise(task: ShardTask, failure: Failure, tries: int, retry: Retry) -> None:
+def _suspected(task: ShardTask, failure: Failure, tries: Tries, retry: Retry) -> bool:
+    """Whether a shard that is to be tried again may have an image that kills. Raises ShardError where it is not tried."""
+    tries[task.shard, type(failure)] += 1
+    count = tries[task.shard, type(failure)]
+    suspected = isinstance(failure, WorkerDied) and count == _DEATHS
+    if suspected:
+        failure = replace(failure, message=f"{failure.message}; looking for an image that kills it")
     if not failure.again:
         raise ShardError(failure.message, failure.details)
     most = _NODES if isinstance(failure, NodeLost) else ATTEMPTS
-    if tries >= most:
+    if count >= most:
         raise ShardError(f"{failure.message} (tried {most} times)")
     retry(task, failure)
+    return suspected
+
+
+def _without_killers(task: ShardTask, tries: Tries, watch: Watch) -> ShardTask:
+    """The shard without the images that kill; where there are none, it was chance, or somebody from outside."""
+    progress = Progress()
+    watch.given(task.shard.name, progress)
+    found = isolate.killers(task, progress)
+    watch.ended(task.shard.name, built=False)
+    if found:
+        del tries[task.shard, WorkerDied]
+    return replace(task, killers={**task.killers, **found})
 
 
 def _run_on_ray(
@@ -121,7 +137,7 @@ def _run_on_ray(
 ) -> None:
     waiting = deque(tasks)
     suspects: deque[ShardTask] = deque()  # built when nothing else is in work that could be what kills their workers
-    tries: Counter[tuple[Shard, type[Failure]]] = Counter()  # of each shard, by what became of them
+    tries: Tries = Counter()
     running: dict[Any, ShardTask] = {}
     board = Board(pool.ray, tasks[0].run, pool.takes)
     ready(pool.computes_on)
@@ -133,11 +149,7 @@ def _run_on_ray(
                 watch.given(task.shard.name)
                 running[pool.submit(task)] = task
             if not running:
-                task = suspects.popleft()
-                found = _killers(task, watch)
-                if found:  # else it was chance, or somebody from outside: one more try
-                    del tries[task.shard, WorkerDied]
-                waiting.append(replace(task, killers={**task.killers, **found}))
+                waiting.append(_without_killers(suspects.popleft(), tries, watch))
                 continue
             finished, _ = pool.ray.wait(list(running), timeout=_LOOK)
             for reference in finished:
@@ -148,20 +160,7 @@ def _run_on_ray(
                 if isinstance(result, Progress):
                     done(task, result)
                     continue
-                tries[task.shard, type(result)] += 1
-                suspected = isinstance(result, WorkerDied) and tries[task.shard, WorkerDied] == _DEATHS
-                if suspected:
-                    result = replace(result, message=f"{result.message}; looking for an image that kills it")
-                _again_or_raise(task, result, tries[task.shard, type(result)], retry)
-                (suspects if suspected else waiting).append(task)
-
-
-def _killers(task: ShardTask, watch: Watch) -> dict[int, str]:
-    progress = Progress()
-    watch.given(task.shard.name, progress)
-    found = isolate.killers(task, progress)
-    watch.ended(task.shard.name, built=False)
-    return found
+                (suspects if _suspected(task, result, tries, retry) else waiting).append(task)
 
 
 def _result(ray: Any, reference: Any, task: ShardTask) -> Progress | Failure:

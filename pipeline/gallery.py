@@ -1,9 +1,13 @@
 """Sheets of labelled pictures, drawn as one image: what ``show``, reports and the README put side by side."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from pipeline.target import MARK
 
 SMALL = 64  # pixels; up to here a picture is shown with its pixels as squares
 _INK, _PAPER = "#1a1a1a", "white"
@@ -60,6 +64,13 @@ def draw(sheet: Sheet, side: int) -> Image.Image:
                 image.paste(picture, (x, y + (height - gap - picture.height) // 2))
         y += height
     return image
+
+
+def save(image: Image.Image, path: Path, dpi: float | None = None) -> None:
+    """As a PNG file that says what has made it. Raises OSError."""
+    text = PngInfo()
+    text.add_text("Software", MARK)
+    image.save(path, "PNG", pnginfo=text, **({"dpi": (dpi, dpi)} if dpi else {}))
 
 
 def fitted(pixels: np.ndarray, side: int) -> Image.Image:

@@ -19,6 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.work import Progress, ShardTask, Step
 
 MOST = 8  # killers of a shard; more are hardly the images' fault
+_NO_MEMORY = 70  # exit status of a process that had too little memory
 
 
 def killers(task: ShardTask, progress: Progress) -> dict[int, str]:
@@ -87,6 +88,8 @@ class _Expendable:
             pass
         status = process.wait()
         self.died = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        if status == _NO_MEMORY:
+            self.died = "out of memory"
         self._end()
         return False
 
@@ -126,9 +129,13 @@ def main() -> None:
     for line in sys.stdin.buffer:
         start, stop = map(int, line.split())
         part = replace(task, entries=task.entries[start:stop])
-        with contextlib.suppress(Exception):  # whatever is no death is the build's to tell
+        try:
             for _ in encode_batches(part, tuple(task.tars), Progress()):
                 pass
+        except MemoryError:
+            os._exit(_NO_MEMORY)
+        except Exception:  # whatever is no death is the build's to tell
+            pass
         os.write(answers, b"lives\n")
 
 

@@ -4,7 +4,6 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from pipeline.cuts import cut
 from pipeline.errors import PipelineError, Undecodable, UsageError, one_line
 from pipeline.gallery import Row, Sheet, Tile, draw
 from pipeline.geometry import MAX_SIDE, Geometry
-from pipeline.sources.images import decode_image
+from pipeline.sources.images import decode_image, read_image
 from pipeline.variants import Variant
 
 RANKS = (1, 5, 10, 20, 50)
@@ -105,7 +104,7 @@ def _pixels(image: Any) -> np.ndarray:
     """uint8 (3, h, w)."""
     if isinstance(image, str | os.PathLike):
         try:
-            return decode_image(Path(image).read_bytes()).pixels
+            return decode_image(read_image(image)).pixels
         except Undecodable as error:
             raise PipelineError(f"{one_line(image)}: {error}") from None
         except OSError as error:

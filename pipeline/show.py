@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline import command
 from pipeline.command import Parser
 from pipeline.errors import PipelineError, UsageError, one_line
+from pipeline.target import check_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -72,13 +73,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
-    from pipeline.gallery import Row, Sheet, draw
+    from pipeline.gallery import Row, Sheet, draw, save
     from pipeline.ranked import columns, rank_image
 
     rows: list[Row] = []
     pictures = _pictures(options.path, options.limit)
     if options.out and options.out.exists() and any(options.out.samefile(path) for path in pictures if path.exists()):
         raise UsageError(f"--out {options.out} is one of the pictures: name another file")
+    if options.out:
+        check_picture("--out", options.out)
     for path in pictures:
         try:
             rows += rank_image(path, options.ranks, options.reduce).rows(path.name)
@@ -92,7 +95,7 @@ def _main(options: argparse.Namespace) -> int:
     if options.out is None:
         _window(image, str(options.path))
         return 0
-    image.save(options.out)
+    save(image, options.out)
     print(one_line(f"{options.out}: {image.width} x {image.height} pixels"))
     return 0
 

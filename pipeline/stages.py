@@ -16,6 +16,7 @@ from pipeline.cuts import Cut, Statistics, join
 from pipeline.errors import PipelineError, Undecodable
 from pipeline.plan import key
 from pipeline.shards import Heads, heads
+from pipeline.sources.images import MAX_BYTES, too_large
 from pipeline.sources.index import Entry, Picture
 from pipeline.variants import Variant
 from pipeline.work import Progress, ShardTask
@@ -81,7 +82,7 @@ def _read(task: ShardTask, progress: Progress, batch_pixels: int) -> Iterator[li
             batch = []
             for entry in task.entries[start : start + size]:
                 progress.at(entry.name)
-                batch.append((entry, task.source.read(entry)))
+                batch.append((entry, task.source.read(entry) if entry.size <= MAX_BYTES else b""))
             for _, content in batch:
                 progress.take(content)
         yield batch
@@ -121,6 +122,8 @@ def _picture(task: ShardTask, entry: Entry, content: bytes, position: int, progr
     try:
         if entry.index in task.killers:
             raise Undecodable(task.killers[entry.index])
+        if entry.size > MAX_BYTES:
+            raise too_large(entry.size)
         picture = task.source.decode(content)
         picture = picture._replace(pixels=task.geometry.apply(picture.pixels))
     except Undecodable as error:

@@ -34,6 +34,27 @@ def check(option: str, path: Path, first: bytes, otherwise: str, empty: bool = F
         raise PipelineError(f"{option} {path}: no permission to write it; name another file")
 
 
+MARK = "rank-shards"  # the text "Software" of every PNG file that is written
+_MARKED = b"tEXtSoftware\0" + MARK.encode()
+
+
+def check_picture(option: str, path: Path) -> None:
+    """Refuse a picture that this program has not made. Raises UsageError, or PipelineError where it cannot be read."""
+    try:
+        known = not path.exists() or (path.is_file() and _begins_marked(path))
+    except OSError as error:
+        raise PipelineError(f"{option} {path}: {error.strerror}; name another one") from None
+    if not known:
+        raise UsageError(
+            f"{option} {path} is there already and no picture that this program has made: name another one"
+        )
+
+
+def _begins_marked(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _MARKED in file.read(256)
+
+
 def begins(path: Path, first: bytes) -> bool:
     """Whether a file begins with ``first``, or ends, empty or torn, before it could. Raises OSError."""
     with path.open("rb") as file:

@@ -66,6 +66,8 @@ def _main(options: argparse.Namespace) -> int:
     if options.png and options.png.exists() and not options.png.is_dir():
         raise UsageError(f"--png {options.png} is a file: name a folder")
     report = make(options.output, options.split, options.sample)
+    if options.png:
+        paper.check(report, options.png)
     _write(target, page.render(report).encode("utf-8", "backslashreplace"))
     print(one_line(f"{target}: {target.stat().st_size / 1e6:,.1f} MB; open it in a browser"))
     if options.png:

@@ -3,12 +3,19 @@
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.gallery import draw
+from pipeline.gallery import Sheet, draw, save
 from pipeline.report.make import Report
 from pipeline.report.palette import PAPER
+from pipeline.target import MARK, check_picture
 
 _DPI = 300
 _TILE = 256  # pixels of each picture of a sheet: eight for one of CIFAR's
+
+
+def check(report: Report, folder: Path) -> None:
+    """Refuse pictures in the folder that no report has made. Raises UsageError."""
+    for name in [*_sheets(report), *report.plots]:
+        check_picture("--png", folder / f"{name}.png")
 
 
 def write(report: Report, folder: Path) -> list[str]:
@@ -17,13 +24,17 @@ def write(report: Report, folder: Path) -> list[str]:
     Raises:
         PipelineError: a file cannot be written.
     """
-    sheets = {"contact-sheet": report.sheet} | {f"figure-{n}": sheet for n, sheet in report.figures.items()}
+    sheets = _sheets(report)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, sheet in sheets.items():
-            draw(sheet, _TILE).save(folder / f"{name}.png", dpi=(_DPI, _DPI))
+            save(draw(sheet, _TILE), folder / f"{name}.png", _DPI)
         for name, plot in report.plots.items():
-            plot.save(PAPER, folder / f"{name}.png", dpi=_DPI, facecolor="white", metadata={"Software": None})
+            plot.save(PAPER, folder / f"{name}.png", dpi=_DPI, facecolor="white", metadata={"Software": MARK})
     except OSError as error:
         raise PipelineError(f"--png {error.filename or folder}: {error.strerror}") from None
     return [f"{name}.png" for name in [*sheets, *report.plots]]
+
+
+def _sheets(report: Report) -> dict[str, Sheet]:
+    return {"contact-sheet": report.sheet} | {f"figure-{n}": sheet for n, sheet in report.figures.items()}

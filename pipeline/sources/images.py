@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import warnings
 
 import numpy as np
@@ -10,9 +11,11 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin 
 from pipeline.errors import Undecodable
 from pipeline.geometry import MAX_SIDE
 from pipeline.sources.index import Picture
+from pipeline.sources.ranges import open_regular
 
 # Pillow's modes that are not RGB, in words.
 _MODES = {"1": "grey", "L": "grey", "LA": "alpha", "P": "palette", "PA": "alpha", "RGBA": "alpha", "RGBX": "alpha"}
+MAX_BYTES = 1 << 30  # of a file: more than any takes that is small enough to be decoded
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # never EPS and the like, which run programs
 
 # Once per process and not around each call: ``warnings.catch_warnings`` is not safe in threads.
@@ -49,6 +52,20 @@ def _converted(image: Image.Image) -> str:
     if any(";16" in str(tile) for tile in getattr(image, "tile", ())):
         return "16-bit"
     return "" if image.mode == "RGB" else _MODES.get(image.mode, image.mode)
+
+
+def read_image(path: str | os.PathLike[str]) -> bytes:
+    """An image file whole. Raises OSError, and Undecodable where it is larger than any image."""
+    with open(open_regular(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise too_large(size)
+        return file.read()
+
+
+def too_large(size: int) -> Undecodable:
+    """Of a file of so many bytes."""
+    return Undecodable(f"too large: {size:,} bytes, at most {MAX_BYTES:,}")
 
 
 def header_size(raw: bytes) -> tuple[int, int]:

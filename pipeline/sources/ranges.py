@@ -4,10 +4,9 @@ import errno
 import os
 import stat
 from functools import lru_cache
-from pathlib import Path
 
 
-def open_regular(path: str | Path) -> int:
+def open_regular(path: str | os.PathLike[str]) -> int:
     """A descriptor of a regular file. Raises OSError, also for a pipe or a device, of which a read may never end."""
     number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(number).st_mode):

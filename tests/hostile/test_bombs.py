@@ -11,6 +11,8 @@ import zlib
 import pytest
 from PIL import Image
 
+from pipeline import rank_image
+from pipeline.errors import PipelineError
 from tests.sources.make_imagenet import tar_bytes
 
 SIDE = 60_000
@@ -106,6 +108,24 @@ def test_images_of_sixty_thousand_pixels_a_side_are_rejects_and_take_no_memory(t
     missing = [name for name in BOMBS if name not in rejects]
     assert set(missing) <= {"text.png", "profile.png"}  # whose pixels are harmless
     assert peaks["bombs"] - peaks["plain"] < MOST
+
+
+def test_an_image_file_of_gigabytes_is_a_reject_that_is_not_read(tmp_path):
+    folder = tmp_path / "data" / "class"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(saved("PNG"))
+    with open(folder / "1.png", "r+b") as file:
+        file.truncate(60 << 30)
+    options = ["--dataset", "folder", "--data-dir", tmp_path / "data", "--out", tmp_path / "out"]
+    command = [sys.executable, "-c", BUILD, *map(str, options), "--ranks", "2", "--workers", "0", "--quiet"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
+    status, peak = map(int, ran.stdout.split())
+    assert (status, peak < 1 << 30) == (3, True)
+    (reject,) = (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()
+    assert '"class/1.png"' in reject and '"too large: 64,424,509,440 bytes, at most 1,073,741,824"' in reject
+    with pytest.raises(PipelineError, match="1.png: too large"):
+        rank_image(folder / "1.png", 2)
 
 
 def limited(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:

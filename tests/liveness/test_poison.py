@@ -85,6 +85,20 @@ def test_images_that_kill_their_workers_are_rejected_and_the_rest_is_built(
     assert len(set(rejects(out).values())) == 1
 
 
+@pytest.mark.ray
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_for_which_memory_does_not_suffice_are_rejected_and_the_rest_is_built(
+    trapped: Callable[..., Path], tmp_path: Path, workers: int
+) -> None:
+    """Nothing dies, with or without workers: who runs out of memory says so."""
+    folder, out = trapped(a03="MEMORY", b06="MEMORY"), tmp_path / "out"
+    ended = run(*job(folder), "--workers", workers, out=out)
+    assert_told(ended, 2)
+    assert "out of memory" in ended.err
+    assert rejects(out) == dict.fromkeys(["a/03.png", "b/06.png"], "kills its worker (out of memory)")
+    assert_as_if_undecodable(folder, out, ["a/03.png", "b/06.png"])
+
+
 @pytest.fixture
 def task(trapped: Callable[..., Path], tmp_path: Path) -> Callable[..., ShardTask]:
     """The only shard of a job over images with deeds."""

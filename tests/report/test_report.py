@@ -264,6 +264,10 @@ def test_mistakes_are_one_line(cifar: Path, tmp_path: Path, capsys: pytest.Captu
     before = contents(cifar)
     assert "is a file" in refused(capsys, cifar, "--out", tmp_path / "r.html", "--png", tmp_path / "file", status=2)
     assert "empty" in refused(capsys, cifar, "--png", "", status=2)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "spectrum.png").write_bytes(b"my own")
+    said = refused(capsys, cifar, "--out", tmp_path / "r.html", "--png", tmp_path / "mine", status=2)
+    assert "spectrum.png is there already" in said and not (tmp_path / "r.html").exists()
     for name in ("manifest.json", "rejects.jsonl", "README.md"):  # what proves the output
         assert "is no report" in refused(capsys, cifar, "--out", cifar / name, status=2)
     os.mkfifo(tmp_path / "pipe")

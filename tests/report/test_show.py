@@ -1,5 +1,6 @@
 """Promises of ``python -m pipeline.show`` and of ``rank_image``."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -184,6 +185,26 @@ def test_a_picture_is_not_written_over(picture: Path, capsys: pytest.CaptureFixt
     assert show([str(picture), "--ranks", "2", "--out", str(picture)]) == 2
     assert "is one of the pictures" in capsys.readouterr().err
     assert picture.read_bytes() == before
+
+
+def test_a_file_of_another_is_not_written_over_and_an_own_one_is(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dog = tmp_path / "dog.png"
+    for content in (picture.read_bytes(), b"no picture", b""):
+        dog.write_bytes(content)
+        assert show([str(picture), "--ranks", "2", "--out", str(dog)]) == 2
+        assert "is there already and no picture that this program has made" in capsys.readouterr().err
+        assert dog.read_bytes() == content
+    dog.unlink()
+    for ranks in ("2", "3"):
+        assert show([str(picture), "--ranks", ranks, "--out", str(dog)]) == 0
+
+
+def test_a_pipe_is_no_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    assert show([str(tmp_path / "pipe.png"), "--ranks", "2", "--out", str(tmp_path / "out.png")]) == 1
+    assert "pipe.png: is no regular file" in capsys.readouterr().err
 
 
 def test_bad_pictures_of_a_folder_are_left_out(
