@@ -20,8 +20,11 @@ def measure(scratch: Path, cifar: Path | None, rounds: int, scale: int) -> None:
     cases = {
         "32 x 32, ranks 3,5,10,20, low, high, full": f"--dataset cifar10 --data-dir {small} --allow-unverified "
         f"--ranks 3,5,10,20 --limit {50_000 // scale}",
-        "224 x 224, rank 50, low, high, full": f"--dataset folder --data-dir {large} --resize 256 --crop 224 "
-        f"--ranks 50 --samples-per-shard {500 // scale}",
+        **{
+            f"224 x 224, ranks {ranks}, low, high, full": f"--dataset folder --data-dir {large} --resize 256 --crop 224 "
+            f"--ranks {ranks} --samples-per-shard {500 // scale}"
+            for ranks in ("50", "30,40,50,100")
+        },
     }
     for name, options in cases.items():
         print(f"\n{name}: build and verify, whole commands ({rounds} rounds in turn, medians)")
