@@ -14,7 +14,8 @@ from tests.fuzz import harness, mutate
 _MORE = {"images": ("PIL",), "job_file": ("yaml",), "weights": ("torch._weights_only_unpickler",)}
 
 # numba cannot compile what has been instrumented.
-_COMPILED = ["pipeline.compiled", "pipeline.tridiagonal", "pipeline.proof.loops"]
+_LOOPS = [f"pipeline.proof.{part}_loops" for part in ("law", "png", "tar")]
+_COMPILED = ["pipeline.compiled", "pipeline.tridiagonal", *_LOOPS]
 
 
 def main(name: str, corpus: str, findings: Path, seconds: str) -> None:
