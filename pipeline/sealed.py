@@ -1,7 +1,4 @@
-"""JSON with its own checksum: a document in which a bit has fallen over, or that was edited, is not believed.
-
-Documents without one, of older versions, are read as they are.
-"""
+"""JSON with its own checksum: a document in which a bit has fallen over, or that was edited, is not believed."""
 
 import hashlib
 import json
@@ -16,14 +13,14 @@ def seal(document: Mapping[str, Any], indent: int | None = None) -> bytes:
     return json.dumps({**document, _SEAL: _digest(document)}, indent=indent).encode()
 
 
-def unseal(data: bytes) -> Any:
-    """What ``seal`` was given. Raises ValueError where the checksum is of something else."""
+def unseal(data: bytes) -> dict[str, Any]:
+    """What ``seal`` was given. Raises ValueError where there is no checksum, or it is of something else."""
     try:
         document = json.loads(data)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if isinstance(document, dict) and _SEAL in document and document.pop(_SEAL) != _digest(document):
-        raise ValueError("the checksum is of something else")
+    if not isinstance(document, dict) or document.pop(_SEAL, None) != _digest(document):
+        raise ValueError("the checksum is missing, or of something else")
     return document
 
 

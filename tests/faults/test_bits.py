@@ -71,14 +71,21 @@ def test_every_file_of_a_build_is_damaged(
     print(f"\n{len(names)} files, {times} times {damage.__name__}: {refused} refused, all others ended right")
 
 
-def test_documents_without_a_checksum_are_of_an_older_version(disks: list[FailingDisk], out: Path) -> None:
-    """Their output is kept as it is."""
+def test_documents_without_a_checksum_are_as_good_as_none(disks: list[FailingDisk], out: Path) -> None:
+    """A record's shard is built again, a description is refused."""
     assert disks[0].build(*COMMAND, out=out)[:2] == (0, "")
-    for path in [out / BUILD / "job.json", *(out / BUILD / "records").iterdir()]:
+    whole = hashes(out)
+    for path in (out / BUILD / "records").iterdir():
         path.write_text(json.dumps(unseal(path.read_bytes())))
     before = {path: path.stat().st_ino for path in out.rglob("*.tar")}
     assert disks[0].build(*COMMAND, out=out)[:2] == (0, "")
-    assert {path: path.stat().st_ino for path in out.rglob("*.tar")} == before
+    after = {path: path.stat().st_ino for path in out.rglob("*.tar")}
+    assert hashes(out) == whole and not before.items() & after.items()
+    state = out / BUILD / "job.json"
+    state.write_text(json.dumps(unseal(state.read_bytes())))
+    assert disks[0].build(*COMMAND, out=out)[:2] == (1, DAMAGED)
+    assert disks[0].build(*COMMAND, "--overwrite", out=out)[:2] == (0, "")
+    assert hashes(out) == whole
 
 
 def test_a_seal_is_of_what_a_document_says() -> None:
@@ -89,3 +96,6 @@ def test_a_seal_is_of_what_a_document_says() -> None:
             unseal(seal(document).replace(b'"a": [1', edited))
     with pytest.raises(ValueError, match="deeply"):
         unseal(b"[" * 100_000)
+    for other in (b"[]", b"1", b"{}", b'{"a": 1}', b'{"a": 1, "checksum": null}'):
+        with pytest.raises(ValueError, match="missing"):
+            unseal(other)

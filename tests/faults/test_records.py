@@ -40,6 +40,19 @@ def edited(edit: Callable[[Any], object]) -> Callable[[bytes, bytes], bytes]:
     return change
 
 
+def by_hand(keep: bool) -> Callable[[bytes, bytes], bytes]:
+    """A count that nothing contradicts, edited by somebody who keeps the checksum, or takes it away."""
+
+    def change(first: bytes, second: bytes) -> bytes:
+        record = json.loads(first)
+        low(record)["statistics"]["clipped"] = 10**15
+        if not keep:
+            del record["checksum"]
+        return json.dumps(record).encode()
+
+    return change
+
+
 def low(record: Any) -> Any:
     return record["variants"]["rank3"]
 
@@ -52,6 +65,8 @@ BYTES: dict[str, Callable[[bytes, bytes], bytes]] = {
     "a list": lambda first, second: b"[]",
     "nested without end": lambda first, second: b"[" * 100_000,
     "not UTF-8": lambda first, second: b"\xff" + first,
+    "another count": by_hand(keep=True),
+    "another count and no checksum": by_hand(keep=False),
     "another shard's": lambda first, second: second,
 }
 EDITS: dict[str, Callable[[Any], object]] = {

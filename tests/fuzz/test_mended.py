@@ -20,6 +20,7 @@ from pipeline.proof.image import BadImage, decode, size_of
 from pipeline.proof.manifest import load
 from pipeline.report.facts import collect
 from pipeline.run import plan_job
+from pipeline.sealed import seal
 from pipeline.sources.imagenet_meta import read_synsets
 from pipeline.store import open_store
 from pipeline.study import checkpoint
@@ -38,14 +39,14 @@ def plan():
 
 
 def edited(name: str, *path: str | int, value: object) -> bytes:
-    """A JSON file of the output with one value replaced, and without the checksum that older versions did not write."""
+    """A JSON file of the output with one value replaced, and the checksum of that."""
     document = json.loads((place.output() / name).read_bytes())
     document.pop("checksum", None)
     inside = document
     for key in path[:-1]:
         inside = inside[key]
     inside[path[-1]] = value
-    return json.dumps(document).encode()
+    return seal(document)
 
 
 def test_what_is_nested_too_deeply_is_no_lock_no_output_and_no_description(tmp_path, plan):
@@ -61,9 +62,11 @@ def test_what_is_nested_too_deeply_is_no_lock_no_output_and_no_description(tmp_p
             return DEEP
 
     assert object_lock.last_claim(Bucket()).owner == {}
-    assert not output._is_manifest(DEEP)
     with pytest.raises(PipelineError, match="description .build/job.json is damaged"):
         content.grow(DEEP, plan.content, plan.index)
+    (tmp_path / "manifest.json").write_bytes(DEEP)
+    with pytest.raises(PipelineError, match="files that no build has written"):
+        output.check_place(open_store(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize(
