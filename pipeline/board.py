@@ -19,6 +19,7 @@ from pipeline.work import Progress, ShardTask
 EVERY = 2.0  # seconds between two words of a worker
 _SPACE = b"rank-shards"
 _TIMEOUT = 10.0  # seconds for the driver's question
+_IMPATIENCE = 2.0  # seconds for what may as well not be done
 
 
 class Beat(NamedTuple):
@@ -117,5 +118,6 @@ class Board:
 
     def forget(self, shard: str) -> None:
         """A shard's worker has ended: what it said is of no more use."""
-        with contextlib.suppress(Exception):
-            self._store._internal_kv_del(_key(self._run, shard), namespace=_SPACE)
+        with contextlib.suppress(Exception):  # without a bound it would wait for a dead server without end
+            client = self._store.internal_kv_get_gcs_client()  # type: ignore[no-untyped-call]
+            client.internal_kv_del(_key(self._run, shard), False, _SPACE, _IMPATIENCE)

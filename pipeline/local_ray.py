@@ -103,7 +103,7 @@ def start(workers: int, device: Device = CPU) -> Iterator[Pool]:
             servers, computes_on = cards.on_ray(ray, device, {ray.get_runtime_context().get_node_id(): gpus})
             # Retries are ours, so that they are bounded per shard, counted and told.
             work = ray.remote(num_cpus=1, max_retries=0)(attempt_on_cards)
-            yield Pool(ray, functools.partial(work.remote, servers), lambda: workers, computes_on=computes_on)
+            yield Pool(ray, functools.partial(work.remote, servers), lambda: _living(workers), computes_on=computes_on)
         finally:
             ray.shutdown()
     finally:
@@ -112,6 +112,19 @@ def start(workers: int, device: Device = CPU) -> Iterator[Pool]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _living(workers: int) -> int:
+    """The number of workers; PipelineError where Ray's server (GCS) has died: no shard is given out any more, and after a
+    minute Ray would end this process in words of its own."""
+    from ray._private import worker
+
+    node = cast(Any, worker)._global_node
+    if any(kind == "gcs_server" for kind, _ in node.dead_processes()):
+        raise PipelineError(
+            "Ray has stopped on this machine (its GCS died); the same command goes on from what is committed"
+        )
+    return workers
 
 
 def _warm_up() -> None:
