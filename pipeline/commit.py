@@ -15,6 +15,7 @@ from pipeline.store import BUILD, FileProof, Reading
 
 RECORDS = f"{BUILD}/records"
 _LARGEST = 1 << 63  # what NumPy takes
+_MOST, _MOST_EACH = 1 << 24, 1 << 13  # bytes of a record: its variants, and the name and reason of each reject
 
 
 class Reject(NamedTuple):
@@ -104,23 +105,28 @@ def record_name(shard: Shard) -> str:
     return f"{RECORDS}/{shard.name}.json"
 
 
-def all_rejects(store: Reading) -> list[Reject]:
+def _most(entries: int) -> int:
+    """Bytes above which no record of so many entries can be."""
+    return _MOST + entries * _MOST_EACH
+
+
+def all_rejects(store: Reading, samples_per_shard: int) -> list[Reject]:
     """Every reject of every readable record, whatever its identity."""
     rejects: list[Reject] = []
     for name in store.names(RECORDS):
         with contextlib.suppress(ValueError):
-            rejects += Record.from_json(store.read(f"{RECORDS}/{name}") or b"").rejects
+            rejects += Record.from_json(store.read(f"{RECORDS}/{name}", _most(samples_per_shard)) or b"").rejects
     return rejects
 
 
 def load(store: Reading, shard: Shard, identity: str) -> Record | None:
-    """The shard's record; None where there is none, or it is damaged, or of another identity."""
-    data = store.read(record_name(shard))
+    """The shard's record; None where there is none, or it is damaged, too large, or of another identity."""
+    entries = shard.stop - shard.start
     try:
+        data = store.read(record_name(shard), _most(entries))
         record = Record.from_json(data) if data is not None else None
     except ValueError:
         return None
-    entries = shard.stop - shard.start
     if record is None or record.identity != identity or record.samples + len(record.rejects) != entries:
         return None
     return record

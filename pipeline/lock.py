@@ -18,10 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline import regular
 from pipeline.errors import PipelineError
 
 HEARTBEAT = 5.0  # seconds
 FRESH = "lock-"  # what a lock is called until it is whole
+LARGEST = 1 << 16  # bytes of a lock
 _PATIENCE = 60.0  # seconds to wait for a publish that is going on
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -46,7 +48,7 @@ class BuildLock:
         self._stop = threading.Event()
 
     def __enter__(self) -> "BuildLock":
-        self._driver = os.open(self._folder / "driver", os.O_RDWR | os.O_CREAT, 0o644)
+        self._driver = regular.open_regular(self._folder / "driver", os.O_RDWR | os.O_CREAT)
         if not _flock(self._driver, fcntl.LOCK_EX):
             os.close(self._driver)
             raise PipelineError(
@@ -70,7 +72,7 @@ class BuildLock:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, PipelineError):
             if _owner(self._folder).get("run") == self._run:
                 (self._folder / "lock").unlink()
         os.close(self._driver)
@@ -95,7 +97,7 @@ class BuildLock:
         owner = {"run": self._run, "host": socket.gethostname(), "pid": os.getpid(), "beats": self._beats}
         fresh = self._folder / f"{FRESH}{self._run}"
         try:
-            fresh.write_text(json.dumps(owner))
+            regular.write(fresh, json.dumps(owner).encode())
             fresh.replace(self._folder / "lock")
         finally:
             fresh.unlink(missing_ok=True)
@@ -103,7 +105,7 @@ class BuildLock:
     def _keep_beating(self) -> None:
         while not self._stop.wait(HEARTBEAT):
             # A full disk must not end the build from here; what another run has taken over is never taken back.
-            with contextlib.suppress(OSError, LostLock), publishing(self._folder, self._run):
+            with contextlib.suppress(OSError, LostLock, PipelineError), publishing(self._folder, self._run):
                 self._beat()
 
 
@@ -122,7 +124,7 @@ def publishing(folder: Path, run: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _writers(folder: Path, how: int) -> Iterator[None]:
-    descriptor = os.open(folder / "writers", os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = regular.open_regular(folder / "writers", os.O_RDWR | os.O_CREAT)
     try:
         deadline = time.monotonic() + _PATIENCE
         while not _flock(descriptor, how):
@@ -148,7 +150,7 @@ def _flock(descriptor: int, how: int) -> bool:
 
 def _owner(folder: Path) -> dict[str, Any]:
     try:
-        owner = json.loads((folder / "lock").read_text())
+        owner = json.loads(regular.read(folder / "lock", LARGEST))
     except (OSError, ValueError, RecursionError):
         return {}
     return owner if isinstance(owner, dict) else {}

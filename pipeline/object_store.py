@@ -16,6 +16,7 @@ from pipeline import scratch
 from pipeline.bucket import Bucket
 from pipeline.errors import PipelineError
 from pipeline.object_lock import ObjectLock, check_owner
+from pipeline.regular import MOST
 
 _FILES_AT_ONCE = 4  # uploads: with parts of 8 MB, four each, at most 128 MB of memory
 _READS_AT_ONCE = 32
@@ -52,6 +53,9 @@ class ObjectStore:
         except OSError as error:
             raise PipelineError(f"--out {self.url}: {error.strerror or error}") from None
 
+    def check_inside(self) -> None:
+        """Nothing: objects are neither links nor pipes."""
+
     def make_root(self) -> None:
         """Nothing: prefixes need not be made."""
 
@@ -81,12 +85,15 @@ class ObjectStore:
         check_owner(self._bucket, run)
         _together(_FILES_AT_ONCE, lambda file: self._bucket.write(file[0], file[1]), contents.items())
 
-    def read(self, name: str) -> bytes | None:
-        """The file's bytes, or None where there is none."""
+    def read(self, name: str, most: int = MOST) -> bytes | None:
+        """The file's bytes, or None where there is none. Raises ValueError where there are more than ``most``."""
         try:
-            return self._bucket.read(name)
+            content = self._bucket.read(name)
         except FileNotFoundError:
             return None
+        if len(content) > most:
+            raise _too_large(name, most)
+        return content
 
     def names(self, folder: str) -> list[str]:
         """Names in a folder of the output, sorted; none where there is no such folder."""
@@ -142,12 +149,19 @@ class Snapshot:
     sizes: Mapping[str, int]
     _read: dict[str, bytes | None] = field(default_factory=dict)
 
-    def read(self, name: str) -> bytes | None:
-        """The file's bytes, or None where there is none. Its whole folder is read with it, so ask for small files."""
+    def read(self, name: str, most: int = MOST) -> bytes | None:
+        """The file's bytes, or None where there is none. Its whole folder is read with it, so ask for small files.
+
+        Raises:
+            ValueError: there are more than ``most``.
+        """
         if name not in self.sizes:
             return None
+        if self.sizes[name] > most:
+            raise _too_large(name, most)
         if name not in self._read:
-            folder = [other for other in self.sizes if other.rpartition("/")[0] == name.rpartition("/")[0]]
+            beside = [other for other in self.sizes if other.rpartition("/")[0] == name.rpartition("/")[0]]
+            folder = [other for other in beside if self.sizes[other] <= most]
             self._read.update(zip(folder, _together(_READS_AT_ONCE, self.store.read, folder), strict=True))
         return self._read[name]
 
@@ -162,6 +176,10 @@ class Snapshot:
 
     def sha256(self, name: str) -> str:
         return self.store.sha256(name)
+
+
+def _too_large(name: str, most: int) -> ValueError:
+    return ValueError(f"{name} has more than {most:,} bytes")
 
 
 def _together(count: int, do: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:

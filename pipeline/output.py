@@ -27,25 +27,27 @@ RUNS = f"{BUILD}/runs.jsonl"
 SAMPLES = "samples"
 # What a build may have left in .build, beside the store's own traces, when it was killed before anything else.
 _BEGUN = {"lock", "tmp", "records"}
+_LARGEST_STATE = 1 << 20  # bytes
 
 
 def check_place(store: Store, out: Location) -> None:
     """Refuse a place that cannot be reached, or that holds something else than an output.
 
     Raises:
-        PipelineError: as ``store.check`` does, or it holds files of somebody else's.
+        PipelineError: as ``store.check`` and ``store.check_inside`` do, or it holds files of somebody else's.
     """
     store.check()
     here, inside = set(store.names("")), {name for name in store.names(BUILD) if not name.startswith(FRESH)}
     begun = here == {BUILD} and inside <= _BEGUN | store.traces
-    if here and not begun and not inside >= store.traces and not _is_manifest(store.read(manifest.NAME)):
+    if here and not begun and not inside >= store.traces and not _has_manifest(store):
         raise PipelineError(f"--out {out} holds files that no build has written; name an empty or a new folder")
+    store.check_inside()
 
 
-def _is_manifest(data: bytes | None) -> bool:
+def _has_manifest(store: Store) -> bool:
     try:
-        return {"format", "numerics", "variants", "files"} <= set(json.loads(data or b"{}"))
-    except (ValueError, TypeError, RecursionError):
+        return {"format", "numerics", "variants", "files"} <= set(json.loads(store.read(manifest.NAME) or b"{}"))
+    except (ValueError, TypeError, RecursionError, MemoryError):
         return False
 
 
@@ -57,11 +59,11 @@ def merged(store: Store, wanted: Content, index: SourceIndex, overwrite: bool) -
     Raises:
         PipelineError: what is there is of another job.
     """
-    state = store.read(STATE)
     if overwrite:
         return wanted
     if not store.names(commit.RECORDS) and store.size(manifest.NAME) is None:
         return wanted  # nothing was ever committed here
+    state = _state(store)
     if state is None:
         if store.size(manifest.NAME) is not None:
             raise PipelineError(f"the output is finished, but its {STATE} is gone; --overwrite builds it anew")
@@ -69,10 +71,20 @@ def merged(store: Store, wanted: Content, index: SourceIndex, overwrite: bool) -
     try:
         return grow(state, wanted, index)
     except PipelineError:
-        before = index.fingerprint({(r.split, r.index): r.size for r in commit.all_rejects(store.snapshot())})
+        before = index.fingerprint(
+            {(r.split, r.index): r.size for r in commit.all_rejects(store.snapshot(), wanted.samples_per_shard)}
+        )
         if before == wanted.fingerprint:
             raise
         return replace(grow(state, replace(wanted, fingerprint=before), index), fingerprint=wanted.fingerprint)
+
+
+def _state(store: Reading) -> bytes | None:
+    """The output's description; what is too large to be one is damaged."""
+    try:
+        return store.read(STATE, _LARGEST_STATE)
+    except ValueError:
+        return b""
 
 
 def wipe(store: Store, content: Content) -> None:
@@ -83,8 +95,8 @@ def wipe(store: Store, content: Content) -> None:
     """
     names = {content.name}
     for document in (manifest.NAME, STATE):
-        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
-            described = json.loads(store.read(document) or b"{}")
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError, MemoryError):
+            described = json.loads((_state(store) if document == STATE else store.read(document)) or b"{}")
             names.add(str(described["name"] if document == manifest.NAME else described["fixed"]["name"]))
     store.delete(manifest.NAME)
     store.delete(commit.RECORDS)
@@ -182,7 +194,8 @@ def finish(store: Store, plan: Plan, run: str, recheck: bool) -> dict[str, Any]:
     files |= {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in small.items()}
     described["files"] = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in sorted(files.items())}
     final = json.dumps(described, indent=1).encode() + b"\n"
-    unchanged = store.read(manifest.NAME) == final and all(now.size(name) == size for name, (size, _) in files.items())
+    unchanged = now.size(manifest.NAME) == len(final) and store.read(manifest.NAME) == final
+    unchanged = unchanged and all(now.size(name) == size for name, (size, _) in files.items())
     if unchanged and not recheck:
         return described
     store.delete(manifest.NAME)

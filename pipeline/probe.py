@@ -16,6 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline import regular
+from pipeline.errors import PipelineError
+from pipeline.lock import LARGEST
+
 # What an output's bytes come from, and what this package cannot do without.
 LIBRARIES = ("numpy", "pillow", "zlib-ng", "deflate", "zarr", "numcodecs")
 _PATIENCE = 5.0  # seconds: a network file system shows a new file late
@@ -107,8 +111,8 @@ def _other_output(expected: Expected) -> str:
 def _run(lock: Path) -> object:
     try:
         os.listdir(lock.parent)  # makes NFS look again
-        owner = json.loads(lock.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        owner = json.loads(regular.read(lock, LARGEST))
+    except (OSError, ValueError, RecursionError, PipelineError):
         return None
     return owner.get("run") if isinstance(owner, dict) else None
 
@@ -118,7 +122,7 @@ def _cannot_write(expected: Expected) -> str:
         return ""
     scratch = expected.lock.parent / "tmp" / f"{expected.run}-probe-{os.getpid()}-{socket.gethostname()}"
     try:
-        scratch.write_bytes(b"")
+        regular.write(scratch, b"")
         scratch.unlink()
     except OSError as error:
         return f"cannot write to the output: {scratch}: {error.strerror}"

@@ -4,6 +4,7 @@ The build's own tasks write them into a folder beside; a file takes its place on
 Nothing else of the output is touched, and the manifest stays where it is.
 """
 
+import contextlib
 import hashlib
 import os
 import uuid
@@ -21,14 +22,13 @@ from pipeline.pace import Pace
 from pipeline.plan import Plan, Shard, tar_name
 from pipeline.progress import ProgressLine
 from pipeline.sources.index import Entry, Source
-from pipeline.store import BUILD, LocalStore
+from pipeline.store import BUILD, SCRATCH, LocalStore
 from pipeline.tasks import shard_task, shard_tasks
 from pipeline.variants import Variant
 from pipeline.watch import Watch
 from pipeline.work import Progress, ShardTask
 
-# The folder beside, in ``.build``: what a run that was killed has left there, the next one removes.
-_SIDE = f"{BUILD}/repair"
+_SIDE = f"{SCRATCH}/repair"  # the folder beside
 
 
 @dataclass
@@ -56,11 +56,17 @@ def repair(out: Path, told: dict[str, Any], files: Set[str], job: Job) -> Repair
     with store.lock(name):
         store.make_folders([])
         store.clear_scratch()
-        store.delete(_SIDE)
         try:
             return _Repair(store, name, told, files, replace(job, out=store.root / _SIDE)).run()
         finally:
-            store.delete(_SIDE)
+            store.clear_scratch()
+
+
+def tidy(out: Path) -> None:
+    """Remove what a repair or a build that was killed has left, its lock too, unless another run owns the output."""
+    store = LocalStore(out.resolve())
+    if store.names(SCRATCH) or store.size(f"{BUILD}/lock") is not None:
+        with contextlib.suppress(OSError, PipelineError), store.lock(uuid.uuid4().hex[:12]):
             store.clear_scratch()
 
 

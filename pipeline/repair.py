@@ -48,8 +48,10 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.proof.claims import NAME
     from pipeline.proof.faults import Faults
     from pipeline.proof.prove import EMBEDDED
-    from pipeline.rebuild import job_of, repair
+    from pipeline.rebuild import job_of, repair, tidy
+    from pipeline.store import LocalStore
 
+    LocalStore(options.out).check_inside()
     damage = Faults()
     claims = manifest.load(options.out, damage)
     faults = (
@@ -74,6 +76,8 @@ def _main(options: argparse.Namespace) -> int:
             left[name] = "made anew it has another SHA-256 than the manifest claims; it was left as it is"
         for fault in _proven(options, frozenset(files)):
             left.setdefault(fault.file, fault.text)
+    else:
+        tidy(options.out)
     for name, text in left.items():
         command.tell(one_line(f"left: {name}: {text}"))
     if not files and not left:

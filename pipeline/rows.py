@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline import regular
 from pipeline.store import FileProof
 
 MAX_CHUNK = 64 * 2**20  # bytes
@@ -94,7 +95,7 @@ class RowWriter:
     def _write(self, row: Any) -> None:
         rows = self._array.chunk_rows
         if self._at % rows == 0:
-            self._file = self._scratch_for(self._array.chunk(self._at)).open("wb")
+            self._file = regular.create(self._scratch_for(self._array.chunk(self._at)))
             self._digest = hashlib.sha256()
         self._file.write(row)
         self._digest.update(row)

@@ -8,6 +8,8 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline import regular
+
 BLOCK = 512
 _END = bytes(2 * BLOCK)
 # A header but for name, size and checksum: mode, uid, gid; mtime; type '0', link name, magic, version, no owner names.
@@ -73,13 +75,13 @@ class ShardWriter:
     """Writes one shard as a stream; memory does not grow with it but for the index.
 
     Args:
-        path: where to write; the caller publishes the finished file, or removes it.
+        path: of a new file; the caller publishes the finished file, or removes it.
         form: suffix of the image members.
     """
 
     def __init__(self, path: Path, form: str = "png") -> None:
         self.form = form
-        self._file = path.open("wb", buffering=0)
+        self._file = regular.create(path, buffering=0)
         self._digest = hashlib.sha256()
         self._index: list[str] = []
         self._offset = 0

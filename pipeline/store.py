@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
+from pipeline import regular
 from pipeline.errors import PipelineError
 from pipeline.location import Location
 from pipeline.lock import BuildLock, publishing
 
 BUILD = ".build"
-_SCRATCH = f"{BUILD}/tmp"
+SCRATCH = f"{BUILD}/tmp"  # nothing in it outlives the run that has written it
 _SYNCS = 16  # at once
 
 
@@ -36,7 +37,7 @@ class FileProof(NamedTuple):
 class Reading(Protocol):
     """What can be asked of a store, or of a snapshot of it."""
 
-    def read(self, name: str) -> bytes | None: ...
+    def read(self, name: str, most: int = regular.MOST) -> bytes | None: ...
     def names(self, folder: str) -> list[str]: ...
     def size(self, name: str) -> int | None: ...
     def sha256(self, name: str) -> str: ...
@@ -54,6 +55,7 @@ class Store(Reading, Protocol):
     @property
     def location(self) -> Location: ...
     def check(self) -> None: ...
+    def check_inside(self) -> None: ...
     def make_root(self) -> None: ...
     def lock(self, run: str) -> AbstractContextManager[object]: ...
     def scratch(self, run: str) -> Path: ...
@@ -93,11 +95,19 @@ class LocalStore:
         """Raises PipelineError where there is something else than a folder."""
         if self.root.exists() and not self.root.is_dir():
             raise PipelineError(f"--out {self.root} is a file; name a folder")
+        if self.root.is_symlink() and not self.root.exists():
+            raise PipelineError(
+                f"--out {self.root} is a link to {self.root.readlink()}, where nothing is; make that folder"
+            )
+
+    def check_inside(self) -> None:
+        """Raises PipelineError where a link, a pipe or a device lies anywhere in the output; none is ever followed."""
+        regular.check_below(self.root)
 
     def make_root(self) -> None:
         """Make the folder in which the lock lies, for good: what is synced below is lost with the name of its folder."""
         above = next(folder for folder in self.root.absolute().parents if folder.exists())
-        (self.root / BUILD).mkdir(parents=True, exist_ok=True)
+        self._make(BUILD)
         for folder in _between(above, self.root.absolute()):
             with contextlib.suppress(OSError):  # a folder of others, or on another kind of file system
                 _sync(folder)
@@ -107,8 +117,8 @@ class LocalStore:
         return BuildLock(self.root / BUILD, run)
 
     def scratch(self, run: str) -> Path:
-        """A fresh path for a file of this run, on the output's file system."""
-        return self.root / _SCRATCH / f"{run}-{uuid.uuid4().hex}"
+        """A fresh path for a file of this run, to be made by ``regular.create``, on the output's file system."""
+        return self.root / SCRATCH / f"{run}-{uuid.uuid4().hex}"
 
     def publish(self, files: Mapping[str, Path], run: str) -> None:
         """Make finished scratch files visible under their names: fsync, rename, fsync of their directories.
@@ -120,8 +130,11 @@ class LocalStore:
         with ThreadPoolExecutor(_SYNCS) as pool:  # together: a journal commits once for many
             list(pool.map(_sync, files.values()))
         with publishing(self.root / BUILD, run):
+            for name in files:
+                regular.check(self.root / name)
             for name, path in files.items():
-                path.replace(self.root / name)
+                with regular.placing(self.root / name):
+                    path.replace(self.root / name)
             for directory in {(self.root / name).parent for name in files}:
                 _sync(directory)
 
@@ -134,16 +147,16 @@ class LocalStore:
         files = {name: self.scratch(run) for name in contents}
         try:
             for name, path in files.items():
-                path.write_bytes(contents[name])
+                regular.write(path, contents[name])
             self.publish(files, run)
         finally:
             for path in files.values():
                 path.unlink(missing_ok=True)
 
-    def read(self, name: str) -> bytes | None:
-        """The file's bytes, or None where there is none."""
+    def read(self, name: str, most: int = regular.MOST) -> bytes | None:
+        """The file's bytes, or None where there is none. Raises ValueError where there are more than ``most``."""
         try:
-            return (self.root / name).read_bytes()
+            return regular.read(self.root / name, most)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -160,7 +173,7 @@ class LocalStore:
         return path.stat().st_size if path.is_file() else None
 
     def sha256(self, name: str) -> str:
-        with (self.root / name).open("rb") as file:
+        with open(self.root / name, "rb", opener=regular.open_regular) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def snapshot(self) -> Reading:
@@ -175,31 +188,55 @@ class LocalStore:
         return shutil.disk_usage(place).free
 
     def make_folders(self, names: Sequence[str]) -> None:
-        for name in [_SCRATCH, *names]:
-            (self.root / name).mkdir(parents=True, exist_ok=True)
-        for directory in {folder for name in [_SCRATCH, *names] for folder in _between(self.root, self.root / name)}:
+        for name in [SCRATCH, *names]:
+            self._make(name)
+        for directory in {folder for name in [SCRATCH, *names] for folder in _between(self.root, self.root / name)}:
             _sync(directory)
 
     def delete(self, name: str) -> None:
         """Remove a file or a whole folder; its absence is no error."""
         path = self.root / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
         if path.parent.is_dir():
             _sync(path.parent)
 
     def clear_scratch(self) -> None:
         """Remove what dead runs left behind. A worker that still writes there finds out when it publishes."""
-        with contextlib.suppress(FileNotFoundError):
-            for path in (self.root / _SCRATCH).iterdir():
-                path.unlink(missing_ok=True)
+        folder = self.root / SCRATCH
+        if folder.is_symlink():
+            regular.check(folder)
+        for name in self.names(SCRATCH):
+            _remove(folder / name)
 
     def append(self, name: str, line: bytes) -> None:
         """Add a line to a log of the output. Logs are no part of what is promised."""
-        with (self.root / name).open("ab") as file:
+        with open(self.root / name, "ab", opener=regular.open_regular) as file:
             file.write(line)
+
+    def _make(self, name: str) -> None:
+        """A folder of the output, and those above it."""
+        path = self.root / name
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            for folder in (*reversed(_between(self.root, path)), path):
+                if os.path.lexists(folder) and not folder.is_dir():
+                    raise PipelineError(
+                        f"{folder} is a file where a folder belongs; move it away, and the same command goes on"
+                    ) from None
+            raise
+        except OSError as error:
+            with regular.placing(Path(error.filename or path)):
+                raise
+
+
+def _remove(path: Path) -> None:
+    """A file, or a folder with all that it holds; a link, but not what it leads to."""
+    with regular.placing(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _between(above: Path, path: Path) -> list[Path]:

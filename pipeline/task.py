@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline import spectra
+from pipeline import regular, spectra
 from pipeline.commit import Record, VariantProof, record_name
 from pipeline.compute import HERE, Place
 from pipeline.cuts import Statistics
@@ -124,7 +124,7 @@ def _record(
 
 
 def _write(name: str, data: bytes, path: Path) -> FileProof:
-    path.write_bytes(data)
+    regular.write(path, data)
     return FileProof(name, len(data), hashlib.sha256(data).hexdigest())
 
 

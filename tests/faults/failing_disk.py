@@ -46,6 +46,10 @@ class FailingDisk(Server):
         """A build in one process, on which ``fault`` falls at its operation number ``at``, counted from 1."""
         return Result(*self.ask(arguments=[*map(str, arguments)], out=str(out), fault=fault, at=at))
 
+    def repair(self, out: Path, fault: str = NOTHING, at: int = 0) -> Result:
+        """The same for a repair."""
+        return Result(*self.ask(arguments=[], out=str(out), fault=fault, at=at, command="repair"))
+
     def trace(self, *arguments: object, out: Path, mutant: str = "") -> tuple[Result, list[Operation]]:
         """An undisturbed build, and its operations in the folder that holds ``out``; by a mutant of the program if told."""
         with tempfile.NamedTemporaryFile() as file:
@@ -103,7 +107,13 @@ class _Recorder:
 
 
 def _answer(
-    arguments: list[str], out: str, fault: str = NOTHING, at: int = 0, trace: str = "", mutant: str = ""
+    arguments: list[str],
+    out: str,
+    fault: str = NOTHING,
+    at: int = 0,
+    trace: str = "",
+    mutant: str = "",
+    command: str = "build",
 ) -> Result:
     with tempfile.TemporaryFile() as count:
         number = count.fileno()
@@ -121,7 +131,7 @@ def _answer(
             recorder.install()
             return recorder.save
 
-        done = Forked(arguments, out, prepare).end()
+        done = Forked(arguments, out, prepare, command).end()
         count.seek(0)
         return Result(done.status, done.err, int(count.read() or 0))
 

@@ -3,6 +3,7 @@
 That process is this one, or a server: a module whose ``serve`` answers each line of JSON with another.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -29,19 +30,23 @@ class Done(NamedTuple):
 
 
 class Forked:
-    """``python -m pipeline.build`` in a process of its own, without Ray; call ``warm_up`` once before.
+    """A command in a process of its own, without Ray; call ``warm_up`` once before.
 
     Args:
-        arguments: of the command; ``--workers 0`` and ``--quiet`` are added.
+        arguments: of the command; ``--workers 0``, and ``--quiet`` of a build, are added.
         out: the output's folder.
-        prepare: called in the new process before the build; what it returns, if anything, is called after it.
+        prepare: called in the new process before the command; what it returns, if anything, is called after it.
+        command: ``build`` or ``repair``.
     """
 
-    def __init__(self, arguments: Sequence[str], out: Path | str, prepare: Prepare = lambda: None) -> None:
+    def __init__(
+        self, arguments: Sequence[str], out: Path | str, prepare: Prepare = lambda: None, command: str = "build"
+    ) -> None:
         self._err = tempfile.TemporaryFile()  # noqa: SIM115  closed by ``end``
         self.pid = os.fork()
         if self.pid == 0:
-            self._build([*arguments, "--workers", "0", "--out", str(out), "--quiet"], prepare)
+            named = [str(out)] if command == "repair" else ["--out", str(out), "--quiet"]
+            self._run(command, [*arguments, "--workers", "0", *named], prepare)
         self._status: int | None = None
 
     def alive(self) -> bool:
@@ -63,9 +68,8 @@ class Forked:
             self._err.seek(0)
             return Done(self._status, self._err.read().decode())
 
-    def _build(self, arguments: list[str], prepare: Prepare) -> NoReturn:
-        from pipeline.build import main
-
+    def _run(self, command: str, arguments: list[str], prepare: Prepare) -> NoReturn:
+        main = importlib.import_module(f"pipeline.{command}").main
         os.dup2(self._err.fileno(), 1)
         os.dup2(self._err.fileno(), 2)
         status = -1

@@ -77,9 +77,10 @@ def test_a_fault_of_the_program_keeps_secrets_to_itself(run: Run, folder: Path, 
     assert "hush" not in (folder / "log.jsonl").read_text()
 
 
-def test_modes_are_those_that_the_user_wants(run: Run, folder: Path) -> None:
-    """A group's folder stays the group's, and nothing is for all the world to write."""
-    before = os.umask(0o027)
+@pytest.mark.parametrize("umask", [0o027, 0o000])
+def test_modes_are_those_that_the_user_wants(umask: int, run: Run, folder: Path) -> None:
+    """A group's folder stays the group's, and nothing is for more of the world to write than was asked for."""
+    before = os.umask(umask)
     try:
         (folder / "shared").mkdir()
         (folder / "shared").chmod(0o2770)
@@ -92,5 +93,5 @@ def test_modes_are_those_that_the_user_wants(run: Run, folder: Path) -> None:
     modes = {path.relative_to(out).as_posix(): path.stat().st_mode for path in [out, *out.rglob("*")]}
     files = {name: oct(stat.S_IMODE(mode)) for name, mode in modes.items() if stat.S_ISREG(mode)}
     folders = {name: oct(stat.S_IMODE(mode)) for name, mode in modes.items() if stat.S_ISDIR(mode)}
-    assert set(files.values()) == {"0o640"}, files
-    assert set(folders.values()) == {"0o2750"}, folders
+    assert set(files.values()) == {oct(0o666 & ~umask)}, files
+    assert set(folders.values()) == {oct(0o2777 & ~umask)}, folders

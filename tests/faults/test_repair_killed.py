@@ -1,0 +1,37 @@
+"""Promise: a repair that is killed loses nothing, and one that ends well after it leaves nothing of either."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.builds import assert_manifest_holds, hashes, scratch
+from tests.faults.cases import CASES, fresh_copy
+from tests.faults.failing_disk import DIED, KILL, FailingDisk
+
+pytestmark = pytest.mark.fault
+
+COMMAND = CASES["exact cuts and factors"].command
+DAMAGED = ("sample-rank3/sample-rank3-train-000001.tar", "spectra.zarr/train/c.0.0.0", "README.md")
+
+
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.full)])
+def test_a_repair_is_killed_at_any_operation(step: int, disks: list[FailingDisk], place: Path) -> None:
+    found = place / "found"
+    found.mkdir()
+    assert disks[0].build(*COMMAND, out=found / "out")[:2] == (0, "")
+    whole = hashes(found / "out")
+    for name in DAMAGED:
+        content = (found / "out" / name).read_bytes()
+        (found / "out" / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    status, err, operations = disks[0].repair(fresh_copy(found, place / "now"))
+    assert status == 0, err
+    assert operations > 40
+    last = range(operations - 12, operations + 1)  # what it removes in the end, when nothing is wrong any more
+    for at in sorted({*range(1, operations + 1, step), *last}):
+        out = fresh_copy(found, place / "now")
+        assert disks[0].repair(out, KILL, at).status == DIED, at
+        result = disks[0].repair(out)
+        assert result.status == 0, (at, result)
+        assert hashes(out) == whole, at
+        assert_manifest_holds(out)
+        assert scratch(out) == [], at
