@@ -22,6 +22,7 @@ from pipeline import build as build_command
 from pipeline.proof import law_loops, libdeflate, png_loops, tar_loops
 from pipeline.proof.claims import Manifest
 from pipeline.proof.faults import Faults
+from pipeline.proof.files import owners_of
 from pipeline.proof.law import Bounds
 from pipeline.proof.manifest import load
 from pipeline.proof.part import Result, Work
@@ -220,7 +221,7 @@ def parts(out: Path) -> tuple[Manifest, Callable[[], Work]]:
 
 
 def slowly(manifest: Manifest, work: Work) -> Result:
-    return ShardProof(manifest, {claim.sha256: name for name, claim in manifest.files.items()}, work, None).run()
+    return ShardProof(manifest, owners_of(manifest), work, None).run()
 
 
 def test_both_ways_find_the_same(built: Path) -> None:

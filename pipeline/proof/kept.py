@@ -56,7 +56,7 @@ class Stamps:
         self._of: dict[str, list[int]] = {}
         for name in manifest.files:
             with contextlib.suppress(OSError):
-                found = os.stat(manifest.root / name)
+                found = os.lstat(manifest.root / name)
                 self._of[name] = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev]
 
     def of(self, names: Iterable[str]) -> list[tuple[str, list[int]]]:

@@ -72,6 +72,10 @@ def read_raw(root: Path) -> dict[str, Any]:
             raise PipelineError(
                 f"{root} {'is a file, not the folder of an output' if root.exists() else 'does not exist'}"
             )
+        if path.is_symlink():
+            raise PipelineError(
+                f"{path} is a link: an output holds its own files, copy it with cp -rL and prove the copy"
+            )
         if not path.is_file():
             raise PipelineError(
                 f"{root} has no {NAME}: it is no output, or an unfinished one; build it to its end first"

@@ -1,7 +1,7 @@
 """The parts of an output, spread over processes."""
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
@@ -10,7 +10,7 @@ from pipeline.errors import PipelineError
 from pipeline.proof import forks
 from pipeline.proof.claims import Manifest
 from pipeline.proof.faults import shown
-from pipeline.proof.files import check_files
+from pipeline.proof.files import check_files, owners_of, why
 from pipeline.proof.part import Part, Result, Work
 from pipeline.sources.index import Source
 
@@ -20,7 +20,7 @@ class Claims:
 
     def __init__(self, manifest: Manifest, source: Source | None) -> None:
         self.manifest, self.source = manifest, source
-        self.owners: Mapping[str, str] = {claim.sha256: name for name, claim in manifest.files.items()}
+        self.owners = owners_of(manifest)
 
     def prove(self, part: Part) -> Result:
         """Prove a part. Whatever goes wrong in it is a fault: nothing counts as proven that was not looked at."""
@@ -35,7 +35,7 @@ class Claims:
                 return found or ShardProof(self.manifest, self.owners, part, self.source).run()
             result.faults, result.bytes = check_files(self.manifest, part, self.owners)
         except OSError as error:
-            result.faults.add(name, f"cannot be read: {error.strerror or shown(error)}")
+            result.faults.add(name, why(error))
         except Exception as error:  # hostile content has found a way that we do not know
             result.faults.add(name, f"cannot be proven: {type(error).__name__}: {shown(error)}")
         return result

@@ -10,7 +10,7 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.proof import moments, spectra
 from pipeline.proof.claims import NAME, REJECTS, Manifest, ShardSet, index_file, samples_file
 from pipeline.proof.faults import Faults, shown
-from pipeline.proof.files import check_strays, digest_of
+from pipeline.proof.files import check_links, check_strays, digest_of
 from pipeline.proof.kept import Kept, Stamps, part_of
 from pipeline.proof.manifest import compare_clients, load, read_raw
 from pipeline.proof.part import Part, Result, Work
@@ -86,6 +86,7 @@ def prove(
     manifest = load(out, total.faults)
     source, index = _open_source(manifest, origin, total.faults)
     check_strays(manifest, total.faults)
+    check_links(manifest, total.faults)
     listings = read_listings(manifest, index, total.faults)
     known = index is not None or manifest.full is not None
     rejects = {split: listing.rejects for split, listing in listings.items()}

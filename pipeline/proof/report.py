@@ -15,9 +15,10 @@ from pipeline import __version__
 from pipeline.errors import PipelineError
 from pipeline.proof.claims import NAME, Manifest, index_file
 from pipeline.proof.faults import Fault, Faults, shown
-from pipeline.proof.files import digest_of, open_regular
+from pipeline.proof.files import digest_of
 from pipeline.proof.prove import Proof
 from pipeline.proof.quick import Look
+from pipeline.bounded import read_regular
 
 KIND = "rank-shards proof"
 # What the file of every report begins with.
@@ -125,9 +126,7 @@ def read(path: Path) -> dict[str, Any]:
         PipelineError: it is none, or it was edited.
     """
     try:
-        with open_regular(path) as file:
-            data = file.read(_MAX_BYTES + 1)
-        report = json.loads(data) if len(data) <= _MAX_BYTES else None
+        report = json.loads(read_regular(path, _MAX_BYTES))
     except OSError as error:
         raise PipelineError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError):

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.proof import law_loops, libdeflate, spectra
 from pipeline.proof.claims import Manifest, Variant, index_file, samples_file
-from pipeline.proof.files import open_regular
+from pipeline.proof.files import open_own
 from pipeline.proof.image import BadImage, decode
 from pipeline.proof.moments import Moments
 from pipeline.proof.part import Result, Work
@@ -21,6 +21,7 @@ from pipeline.proof.recompute import Recomputer
 from pipeline.proof.samples import BadLine, Sample, read_samples
 from pipeline.proof.stream import HashedStream
 from pipeline.proof.tar_loops import NAME
+from pipeline.proof.zarr_rows import BadRows
 from pipeline.sources.index import Source
 
 _BATCH_PIXELS = 1 << 17  # of all images of a batch in one variant
@@ -50,7 +51,7 @@ def screen(manifest: Manifest, work: Work, source: Source | None) -> Result | No
     with contextlib.ExitStack() as stack:
         try:
             return _Screen(manifest, work, source, stack).run()
-        except (Doubt, OSError, BadLine, BadImage, spectra.SpectraError):
+        except (Doubt, OSError, BadLine, BadImage, BadRows):
             return None
 
 
@@ -64,7 +65,7 @@ class _Screen:
         spectra.check_rows(manifest, rows, work.shard, self._samples, self._result.faults)
         faults = self._result.faults
         self._recomputer = Recomputer(
-            manifest, work, rows, source, lambda _: [], lambda v, text: faults.add(v.name, text), faults
+            manifest, work, rows, source, lambda _: [], lambda v, text: faults.add(v.name, text), faults, _doubt
         )
         self._pairs, self._bands, self._full = manifest.pairs(), manifest.bands(), manifest.full
 
@@ -147,9 +148,13 @@ class _Screen:
         _sure(tar.reader.at_end() and tar.stream.digest() == claims[tar.name].sha256)
         lines, claim = tar.reader.index(), claims.get(index)
         _sure(claim is not None and claim == (len(lines), hashlib.sha256(lines).hexdigest()))
-        with open_regular(self._manifest.root / index) as file:
+        with open_own(self._manifest.root / index) as file:
             _sure(file.read(len(lines) + 1) == lines)
         self._result.bytes += claims[tar.name].size + len(lines)
+
+
+def _doubt(_: BadRows) -> None:
+    raise Doubt
 
 
 def _sure(holds: bool) -> None:
