@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import command
 from pipeline.command import Parser
@@ -38,6 +38,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--workers", metavar="N", type=command.whole("--workers"), help="processes (default: all cores)"
     )
+    command.stall(parser)
     parser.add_argument("--quick", action="store_true", help="only that every file is there with its size, in seconds")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write what was found as a report, '-' for stdout")
     parser.add_argument(
@@ -76,6 +77,7 @@ def _prove(options: argparse.Namespace) -> int:
     if options.workers != 1 and (options.out / "manifest.json").is_file():
         forks.warm()  # before all that the next lines load
     from pipeline.proof import kept, report, summary
+    from pipeline.proof.liveness import Alarm
     from pipeline.proof.prove import Keeping, Origin, prove
 
     terminal, proven = sys.stderr.isatty(), 0
@@ -87,12 +89,17 @@ def _prove(options: argparse.Namespace) -> int:
             end = "\r\x1b[K" if done == parts else ""
             command.tell(f"\r\x1b[Kproven {done} of {parts} parts{end}", end="")
 
+    def say(event: str, message: str, **_: Any) -> None:
+        command.tell(("\r\x1b[K" if terminal else "") + one_line(message))
+
     source = Origin(options.source, options.allow_unverified, options.label_key, options.classes)
     path = kept.named(options.progress) if options.progress else kept.in_output(options.out)
     keeping = Keeping(path, options.fresh)
     _check_report(options.json)
     try:
-        proof = prove(options.out, source, options.sample, options.workers, progress, keeping)
+        proof = prove(
+            options.out, source, options.sample, options.workers, progress, keeping, alarm=Alarm(options.stall, say)
+        )
     except KeyboardInterrupt:
         if proven and keeping.path and keeping.path.is_file():
             command.tell(f"stopped; {proven} parts are proven, and the same command goes on from there")
