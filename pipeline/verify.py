@@ -9,7 +9,6 @@ from pipeline import command
 from pipeline.command import Parser
 from pipeline.errors import FAILED, UsageError, one_line
 from pipeline.location import local_output
-from pipeline.target import check
 
 if TYPE_CHECKING:
     from pipeline.proof.faults import Faults
@@ -79,6 +78,7 @@ def _prove(options: argparse.Namespace) -> int:
     from pipeline.proof import kept, report, summary
     from pipeline.proof.liveness import Alarm
     from pipeline.proof.prove import Keeping, Origin, prove
+    from pipeline.proof.report_file import ReportFile
 
     terminal, proven = sys.stderr.isatty(), 0
 
@@ -89,16 +89,14 @@ def _prove(options: argparse.Namespace) -> int:
             end = "\r\x1b[K" if done == parts else ""
             command.tell(f"\r\x1b[Kproven {done} of {parts} parts{end}", end="")
 
-    def say(event: str, message: str, **_: Any) -> None:
-        command.tell(("\r\x1b[K" if terminal else "") + one_line(message))
-
     source = Origin(options.source, options.allow_unverified, options.label_key, options.classes)
     path = kept.named(options.progress) if options.progress else kept.in_output(options.out)
     keeping = Keeping(path, options.fresh)
-    _check_report(options.json)
+    if options.json:
+        ReportFile(options.json).clear()
     try:
         proof = prove(
-            options.out, source, options.sample, options.workers, progress, keeping, alarm=Alarm(options.stall, say)
+            options.out, source, options.sample, options.workers, progress, keeping, alarm=Alarm(options.stall, _say)
         )
     except KeyboardInterrupt:
         if proven and keeping.path and keeping.path.is_file():
@@ -106,20 +104,29 @@ def _prove(options: argparse.Namespace) -> int:
             return FAILED
         raise
     if options.json:
-        _write(options.json, report.to_bytes(report.of_proof(proof, options.sample)))
+        ReportFile(options.json).write(report.to_bytes(report.of_proof(proof, options.sample)))
     return _told(proof.total.faults, summary.proven(proof), options)
 
 
 def _quick(options: argparse.Namespace) -> int:
+    from pipeline.lasting import lasting
     from pipeline.proof import quick, report, summary
+    from pipeline.proof.report_file import ReportFile
 
     if options.source or options.progress or options.fresh:
         raise UsageError("--quick reads no file, so --source, --progress and --fresh do not go with it")
-    _check_report(options.json)
-    seen = quick.look(options.out)
     if options.json:
-        _write(options.json, report.to_bytes(report.of_look(seen)))
+        ReportFile(options.json).clear()
+    with lasting(options.stall, f"looking through the files of {options.out}", _say):
+        seen = quick.look(options.out)
+    if options.json:
+        ReportFile(options.json).write(report.to_bytes(report.of_look(seen)))
     return _told(seen.faults, summary.looked(seen), options)
+
+
+def _say(event: str, message: str, **_: Any) -> None:
+    """What ``--stall`` tells, on a terminal in place of the line that says how far it is."""
+    command.tell(("\r\x1b[K" if sys.stderr.isatty() else "") + one_line(message))
 
 
 def _told(faults: "Faults", right: str, options: argparse.Namespace) -> int:
@@ -141,20 +148,6 @@ def _check(options: argparse.Namespace) -> int:
     told = "no fault" if right else f"{found['faults_in_all']:,} faults"
     print(_safe(f"{options.check} is unaltered and of this output; a {found['mode']} verify found {told}"), flush=True)
     return 0 if right else FAILED
-
-
-def _check_report(path: Path | None) -> None:
-    from pipeline.proof import report
-
-    if path and str(path) != "-":
-        check("--json", path, report.FIRST, "is no report of verify")
-
-
-def _write(path: Path, content: bytes) -> None:
-    if str(path) == "-":
-        print(content.decode(), end="", flush=True)
-    else:
-        path.write_bytes(content)
 
 
 def _safe(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.errors import PipelineError
+from pipeline.proof import strict
 from pipeline.proof.claims import NAME, Manifest, index_file
 from pipeline.proof.faults import Fault, Faults, shown
 from pipeline.proof.files import digest_of
@@ -126,7 +127,7 @@ def read(path: Path) -> dict[str, Any]:
         PipelineError: it is none, or it was edited.
     """
     try:
-        report = json.loads(read_regular(path, _MAX_BYTES))
+        report = strict.parse(read_regular(path, _MAX_BYTES))
     except OSError as error:
         raise PipelineError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError):
