@@ -41,6 +41,7 @@ class _Tar:
     pixels: np.ndarray
     sums: np.ndarray
     squares: np.ndarray
+    ends: int = 0
 
 
 def screen(manifest: Manifest, work: Work, source: Source | None) -> Result | None:
@@ -80,7 +81,7 @@ class _Screen:
         for variant, tar in tars.items():
             self._finish(tar)
             pixels = len(self._samples) * height * width
-            found = Moments(pixels, tar.sums / 255, tar.squares / 255**2)
+            found = Moments(pixels, tar.sums / 255, tar.squares / 255**2, tar.ends)
             result.moments[variant, self._work.shard.split] = found
         result.samples = len(self._samples)
         return result
@@ -111,7 +112,7 @@ class _Screen:
         names, count = names_of(samples), len(samples)
         for tar in tars.values():
             _sure(tar.reader.read(samples, names, tar.pixels[:count]))
-            law_loops.moments(tar.pixels[:count].reshape(-1, 3 * self._shape[1]), tar.sums, tar.squares)
+            tar.ends += law_loops.moments(tar.pixels[:count].reshape(-1, 3 * self._shape[1]), tar.sums, tar.squares)
         flat = {variant: tar.pixels[:count].reshape(-1) for variant, tar in tars.items()}
         if self._full is not None:
             _sure(all(law_loops.add_up(flat[self._full], flat[low], flat[high]) for low, high in self._pairs))
