@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.bounded import read_regular
 from pipeline.data.output import BUILD, NAME, Output
 from pipeline.errors import PipelineError, one_line
-from pipeline.bounded import read_regular
 from pipeline.variants import Variant
 from pipeline.work import STAGES
 
