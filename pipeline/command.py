@@ -61,6 +61,13 @@ def whole(option: str, least: int = 1, most: int | None = None) -> Callable[[str
     return parse
 
 
+def stall(parser: argparse.ArgumentParser) -> None:
+    """The option ``--stall``, of a command that has processes at work."""
+    seconds = whole("--stall", 0, 86_400)
+    told = "seconds without progress to tell of (default 120; 0: never)"
+    parser.add_argument("--stall", metavar="SECONDS", type=seconds, default=120, help=told)
+
+
 def run(command: Callable[[], int], stopped: str) -> int:
     """Run a command and give its exit status; whatever ends it early is one line on stderr.
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import TextIO
 
+from pipeline.lasting import duration as duration
 from pipeline.pace import Pace
 from pipeline.work import STAGES
 
@@ -75,13 +76,3 @@ def shares(seconds: Mapping[str, float]) -> str:
     most = max(parts, key=lambda stage: parts[stage])
     listed = ", ".join(f"{stage} {part:.0f} %" for stage, part in parts.items())
     return f"{listed}; {most} bounds" if parts[most] else listed
-
-
-def duration(seconds: float) -> str:
-    """``42 s``, ``3 min 20 s`` or ``2 h 05 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

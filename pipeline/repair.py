@@ -32,6 +32,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--workers", metavar="N", type=command.whole("--workers", 0), help="processes (default: all cores)"
     )
+    command.stall(parser)
     return parser
 
 
@@ -98,18 +99,21 @@ def _options(options: argparse.Namespace) -> dict[str, Any]:
         "label-key": options.label_key,
         "classes": options.classes,
         "workers": options.workers,
+        "stall": options.stall,
     }
     return given | {"allow-unverified": options.allow_unverified}
 
 
 def _proven(options: argparse.Namespace, only: frozenset[str] | None) -> list[Any]:
     """The faults that a full proof finds, of all parts or of those that some files belong to."""
+    from pipeline.proof.liveness import Alarm
     from pipeline.proof.prove import Origin, prove
 
     classes, source = (Path(text) if text else None for text in (options.classes, options.source))
     origin = Origin(source, options.allow_unverified, options.label_key, classes)
     workers = 1 if options.workers == 0 else options.workers  # 0 builds in this process, and so proves in it
-    proof = prove(options.out, origin, 64, workers, lambda *_: None, only=only)
+    alarm = Alarm(options.stall, lambda event, message, **_: command.tell(one_line(message)))
+    proof = prove(options.out, origin, 64, workers, lambda *_: None, only=only, alarm=alarm)
     return proof.total.faults.kept
 
 

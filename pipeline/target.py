@@ -31,7 +31,9 @@ def check(option: str, path: Path, first: bytes, otherwise: str, empty: bool = F
     if not known:
         raise UsageError(f"{option} {path} is there already and {otherwise}: name another file")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise PipelineError(f"{option} {path}: no permission to write it; name another file")
+        folder = os.statvfs(path if path.exists() else path.parent)
+        reason = "it lies on a read-only file system" if folder.f_flag & os.ST_RDONLY else "no permission to write it"
+        raise PipelineError(f"{option} {path}: {reason}; name another file")
 
 
 MARK = "rank-shards"  # the text "Software" of every PNG file that is written

@@ -3,13 +3,12 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import command
 from pipeline.command import Parser
 from pipeline.errors import FAILED, UsageError, one_line
 from pipeline.location import local_output
-from pipeline.target import check
 
 if TYPE_CHECKING:
     from pipeline.proof.faults import Faults
@@ -38,6 +37,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--workers", metavar="N", type=command.whole("--workers"), help="processes (default: all cores)"
     )
+    command.stall(parser)
     parser.add_argument("--quick", action="store_true", help="only that every file is there with its size, in seconds")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write what was found as a report, '-' for stdout")
     parser.add_argument(
@@ -76,7 +76,9 @@ def _prove(options: argparse.Namespace) -> int:
     if options.workers != 1 and (options.out / "manifest.json").is_file():
         forks.warm()  # before all that the next lines load
     from pipeline.proof import kept, report, summary
+    from pipeline.proof.liveness import Alarm
     from pipeline.proof.prove import Keeping, Origin, prove
+    from pipeline.proof.report_file import ReportFile
 
     terminal, proven = sys.stderr.isatty(), 0
 
@@ -90,29 +92,41 @@ def _prove(options: argparse.Namespace) -> int:
     source = Origin(options.source, options.allow_unverified, options.label_key, options.classes)
     path = kept.named(options.progress) if options.progress else kept.in_output(options.out)
     keeping = Keeping(path, options.fresh)
-    _check_report(options.json)
+    if options.json:
+        ReportFile(options.json).clear()
     try:
-        proof = prove(options.out, source, options.sample, options.workers, progress, keeping)
+        proof = prove(
+            options.out, source, options.sample, options.workers, progress, keeping, alarm=Alarm(options.stall, _say)
+        )
     except KeyboardInterrupt:
         if proven and keeping.path and keeping.path.is_file():
             command.tell(f"stopped; {proven} parts are proven, and the same command goes on from there")
             return FAILED
         raise
     if options.json:
-        _write(options.json, report.to_bytes(report.of_proof(proof, options.sample)))
+        ReportFile(options.json).write(report.to_bytes(report.of_proof(proof, options.sample)))
     return _told(proof.total.faults, summary.proven(proof), options)
 
 
 def _quick(options: argparse.Namespace) -> int:
+    from pipeline.lasting import lasting
     from pipeline.proof import quick, report, summary
+    from pipeline.proof.report_file import ReportFile
 
     if options.source or options.progress or options.fresh:
         raise UsageError("--quick reads no file, so --source, --progress and --fresh do not go with it")
-    _check_report(options.json)
-    seen = quick.look(options.out)
     if options.json:
-        _write(options.json, report.to_bytes(report.of_look(seen)))
+        ReportFile(options.json).clear()
+    with lasting(options.stall, f"looking through the files of {options.out}", _say):
+        seen = quick.look(options.out)
+    if options.json:
+        ReportFile(options.json).write(report.to_bytes(report.of_look(seen)))
     return _told(seen.faults, summary.looked(seen), options)
+
+
+def _say(event: str, message: str, **_: Any) -> None:
+    """What ``--stall`` tells, on a terminal in place of the line that says how far it is."""
+    command.tell(("\r\x1b[K" if sys.stderr.isatty() else "") + one_line(message))
 
 
 def _told(faults: "Faults", right: str, options: argparse.Namespace) -> int:
@@ -134,20 +148,6 @@ def _check(options: argparse.Namespace) -> int:
     told = "no fault" if right else f"{found['faults_in_all']:,} faults"
     print(_safe(f"{options.check} is unaltered and of this output; a {found['mode']} verify found {told}"), flush=True)
     return 0 if right else FAILED
-
-
-def _check_report(path: Path | None) -> None:
-    from pipeline.proof import report
-
-    if path and str(path) != "-":
-        check("--json", path, report.FIRST, "is no report of verify")
-
-
-def _write(path: Path, content: bytes) -> None:
-    if str(path) == "-":
-        print(content.decode(), end="", flush=True)
-    else:
-        path.write_bytes(content)
 
 
 def _safe(text: str) -> str:

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from pipeline.board import Beat, beat
 from pipeline.errors import PipelineError, one_line
-from pipeline.progress import duration
+from pipeline.lasting import Say, duration
+from pipeline.lasting import lasting as lasting
 from pipeline.work import Progress
 
 SILENT = 10.0  # seconds after which a worker that says nothing is one that cannot: five words missed
@@ -22,10 +23,6 @@ class Words(Protocol):
 
     def read(self, shards: list[str]) -> Mapping[str, Beat]: ...
     def room(self) -> str: ...
-
-
-class Say(Protocol):
-    def __call__(self, event: str, message: str, **fields: Any) -> None: ...
 
 
 @dataclass
@@ -158,31 +155,6 @@ class Watch:
         ]
         line = f"no progress: shard {_listed([_described(one) for one in fields])}"
         self._say("stalled", line, shards=fields)
-
-
-@contextlib.contextmanager
-def lasting(stall: float, what: str, say: Say) -> Iterator[None]:
-    """Tell of work that nothing but its end is known of: that it lasts, after ``stall`` seconds, after twice as many, and
-    so on; 0 for never. ``what`` is done, as in ``going through the images of data``; ``say`` as ``Watch`` takes it."""
-    if not stall:
-        yield
-        return
-    begun, stop = time.monotonic(), threading.Event()
-
-    def watch() -> None:
-        after = stall
-        while not stop.wait(max(0.0, begun + after - time.monotonic())):
-            with contextlib.suppress(PipelineError):
-                say("lasting", one_line(f"still {what}, for {duration(after)} so far"), seconds=round(after, 1))
-            after *= 2
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(1.0)
 
 
 def _listed(texts: list[str]) -> str:

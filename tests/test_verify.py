@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline import build as build_command
-from pipeline import verify
+from pipeline import metadata, verify
 from pipeline.proof.claims import Variant
 from pipeline.proof.law import Bounds
 from pipeline.proof.reference import compare
@@ -343,6 +343,53 @@ def test_a_manifest_edited_alone_is_found(edit: str, out: Path, faults: Lines) -
     assert any(line.startswith("manifest.json: says other things than ") for line in faults(out))
 
 
+def _clipped(manifest: dict[str, Any]) -> str:
+    train = manifest["variants"]["highrank3"]["splits"]["train"]
+    train["clipped"] = train["subpixels"]
+    return "highrank3 train: 61440 subpixels clipped, but "
+
+
+def _clipped_full(manifest: dict[str, Any]) -> str:
+    manifest["variants"]["full"]["splits"]["test"]["clipped"] = 1
+    return "full test: 1 subpixels clipped, but 0 can be"
+
+
+def _converted(manifest: dict[str, Any]) -> str:
+    manifest["splits"]["train"]["converted"] = {"grey": 15, "CMYK": 6}
+    return "train: 21 images converted, there are 20"
+
+
+def _converted_unknown(manifest: dict[str, Any]) -> str:
+    manifest["splits"]["train"]["converted"] = {"<b>": 1}
+    return "train: images converted from <b>, which is unknown"
+
+
+def _versions(manifest: dict[str, Any]) -> str:
+    manifest["versions"][0]["numpy"] = "the newest"
+    return "versions holds others than those of the libraries that make images"
+
+
+@pytest.mark.parametrize("edit", [_clipped, _clipped_full, _converted, _converted_unknown, _versions])
+def test_what_a_manifest_says_of_a_build_is_held_against_what_can_be(
+    out: Path, faults: Lines, edit: Callable[[dict[str, Any]], str]
+) -> None:
+    """Also where everything that is made from it says the same, as after an edited record."""
+    manifest = read_manifest(out)
+    said = edit(manifest)
+    write_manifest(out, manifest)
+    for name, content in metadata.files(manifest).items():
+        (out / name).write_bytes(content)
+    rehash(out)
+    (line,) = faults(out)
+    assert line.startswith(f"manifest.json: {said}")
+
+
+def test_a_manifest_with_a_key_that_comes_twice_is_refused(out: Path, faults: Lines) -> None:
+    path = out / "manifest.json"
+    path.write_text('{"name": "another", ' + path.read_text()[1:])
+    assert faults(out)[0].endswith("the key 'name' comes twice")
+
+
 def test_a_byte_flipped_in_a_pixel_names_the_sample(out: Path, faults: Lines) -> None:
     path = out / tar("highrank3")
     with tarfile.open(path) as archive:
@@ -557,7 +604,8 @@ def test_a_hostile_zarr_store_is_a_fault(out: Path, faults: Lines, edit: Callabl
     path = out / "spectra.zarr" / "train" / "zarr.json"
     path.write_text(json.dumps(edit(json.loads(path.read_text()))))
     rehash(out)
-    assert faults(out)[0].startswith("spectra.zarr/train: ")
+    (line,) = faults(out)
+    assert line.startswith("spectra.zarr/train/zarr.json: ")
 
 
 # Manifest

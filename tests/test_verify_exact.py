@@ -1,5 +1,6 @@
 """Promise: ``verify`` names what is wrong with float32 images, factors and means, also under hashes that fit."""
 
+import hashlib
 import io
 import shutil
 from collections.abc import Callable
@@ -154,6 +155,7 @@ def test_large_chunks_of_half_floats_are_proven(tmp_path: Path, capsys: pytest.C
     from pipeline.factors import Factors
     from pipeline.proof import spectra
     from pipeline.proof.claims import Factors as Claim
+    from pipeline.proof.claims import FileClaim
 
     arrays = Factors(100, "float16").arrays("train", (224, 224), 1000)
     assert 32 << 20 < arrays["u"].chunk_rows * arrays["u"].row_bytes <= 64 << 20
@@ -163,6 +165,12 @@ def test_large_chunks_of_half_floats_are_proven(tmp_path: Path, capsys: pytest.C
     for array in arrays.values():
         with (tmp_path / array.chunk(0)).open("wb") as file:
             file.truncate(array.chunk_rows * array.row_bytes)
-    manifest = SimpleNamespace(root=tmp_path, shape=(224, 224), splits={"train": SimpleNamespace(entries=1)})
+    files = {
+        str(path.relative_to(tmp_path)): FileClaim(path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in tmp_path.rglob("*")
+        if path.is_file()
+    }
+    split = SimpleNamespace(entries=1)
+    manifest = SimpleNamespace(root=tmp_path, shape=(224, 224), splits={"train": split}, files=files)
     row = spectra.factors_row(manifest, Claim(100, "float16"), "train", 0)  # type: ignore[arg-type]
     assert row["u"].shape == (3, 224, 100)

@@ -1,5 +1,6 @@
 """Promises of ``verify`` on large outputs: it goes on where it was stopped, looks quickly, and reports."""
 
+import errno
 import hashlib
 import json
 import os
@@ -73,9 +74,9 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many parts each run has proven itself."""
     real, counts = pool.results, []
 
-    def results(claims: Any, work: list[Any], workers: int) -> Any:
+    def results(claims: Any, work: list[Any], *others: Any) -> Any:
         counts.append(len(work))
-        return real(claims, work, workers)
+        return real(claims, work, *others)
 
     monkeypatch.setattr(prove_module, "results", results)
     return counts
@@ -411,4 +412,63 @@ def test_what_a_stranger_has_laid_into_an_output_harms_nothing(
         assert (result.status, result.err) == (0, "")
     assert {path.name: path.read_text() for path in theirs.iterdir()} == dict.fromkeys(
         ("file", "parts"), "a day's work\n"
+    )
+
+
+def test_a_run_that_fails_leaves_no_earlier_report(out: Path, run: Verify, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    for arguments in ([], ["--quick"]):
+        manifest = (out / "manifest.json").read_bytes()
+        assert run(out, "--json", path, *arguments).status == 0
+        (out / "manifest.json").write_bytes(b"{")
+        assert run(out, "--json", path, *arguments).status == 1
+        assert list(tmp_path.iterdir()) == [out]
+        (out / "manifest.json").write_bytes(manifest)
+
+
+def test_a_full_disk_leaves_no_part_of_a_report(
+    out: Path, run: Verify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "report.json"
+    assert run(out, "--quick", "--json", path).status == 0
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert run(out, "--quick", "--json", path) == Result(1, "", f"error: {path}: No space left on device\n")
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_report_goes_where_a_link_leads_and_into_pipes(out: Path, run: Verify, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere/report.json")
+    for _ in range(2):
+        assert run(out, "--quick", "--json", tmp_path / "link").status == 0
+    assert (tmp_path / "link").is_symlink()
+    assert run(out, "--check", tmp_path / "elsewhere" / "report.json").status == 0
+    assert run(out, "--quick", "--json", "/dev/null").status == 0
+
+
+def test_a_report_with_a_key_that_comes_twice_is_no_report(out: Path, run: Verify, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    (out / TAR).unlink()
+    run(out, "--quick", "--json", path)
+    path.write_text(path.read_text().replace('"verdict"', '"verdict": "proven",\n "verdict"', 1))
+    result = run(out, "--check", path)
+    assert (result.status, result.out) == (1, "")
+    assert "is no report of python -m pipeline.verify --json" in result.err
+
+
+def test_a_read_only_file_system_is_named_as_one(
+    out: Path, run: Verify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ReadOnly:
+        f_flag = os.ST_RDONLY
+
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "statvfs", lambda _: ReadOnly)
+    result = run(out, "--progress", tmp_path / "parts")
+    assert result.err == (
+        f"error: --progress {tmp_path / 'parts'}: it lies on a read-only file system; name another file\n"
     )

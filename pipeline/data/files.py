@@ -4,6 +4,7 @@ import io
 import os
 import resource
 
+from pipeline.bounded import open_regular
 from pipeline.errors import PipelineError
 
 
@@ -32,7 +33,7 @@ class Files:
             if file is None:
                 if len(self._open) >= self._limit:
                     self._open = {}  # a file closes when the last thread that reads from it lets go of it
-                file = self._open[path] = io.FileIO(path)
+                file = self._open[path] = open_regular(path)
             data = os.pread(file.fileno(), size, offset)
         except OSError as error:
             raise PipelineError(f"{path}: {error.strerror}") from None

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.bounded import read_regular
 from pipeline.data.files import Files
 from pipeline.data.output import Part, Shard
 from pipeline.errors import PipelineError
 
+_MAX_LINE = 1 << 16  # bytes of a line of the list of samples
+_LINE = 512  # bytes of a line of an index at most, with room to spare
 _LONGEST = 100  # bytes of a key, as of a name in a tar: as an array, all keys take as much as the longest
 
 
@@ -73,7 +76,7 @@ def _joined(arrays: list[np.ndarray]) -> np.ndarray:
 
 def _shard(shard: Shard, form: str) -> _ShardIndex:
     try:
-        head, _, body = shard.index.read_bytes().partition(b"\n")
+        head, _, body = read_regular(shard.index, _LINE * (1 + shard.samples)).partition(b"\n")
     except OSError as error:
         raise PipelineError(f"{shard.index}: {error.strerror}; copy the output again, or build it again") from None
     words, suffix = body.split(), b"." + form.encode()
@@ -111,7 +114,8 @@ def _listed_labels(part: Part, keys: list[bytes]) -> np.ndarray:
     assert part.labels is not None
     try:
         with part.labels.open("rb") as file:
-            listed = {row["key"].encode(): row["label"] for row in map(json.loads, file)}
+            rows = map(json.loads, iter(lambda: file.readline(_MAX_LINE), b""))
+            listed = {row["key"].encode(): row["label"] for row in rows}
         return np.array([_label(listed[key]) for key in keys], dtype=np.int64)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise PipelineError(

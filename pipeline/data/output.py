@@ -158,7 +158,9 @@ class Output:
             status = os.stat(shard.path)
         except OSError as error:
             raise PipelineError(f"{shard.path}: {error.strerror}; copy the output again, or build it again") from None
-        if not stat.S_ISREG(status.st_mode) or status.st_size != shard.size:
+        if not stat.S_ISREG(status.st_mode):
+            raise PipelineError(f"{shard.path} is not a regular file; copy the output again, or build it again")
+        if status.st_size != shard.size:
             raise PipelineError(
                 f"{shard.path} has {status.st_size:,} bytes, {NAME} says {shard.size:,}: "
                 "copy the output again, or build it again"

@@ -3,9 +3,10 @@
 import numpy as np
 
 from pipeline.data.files import Files
-from pipeline.data.output import Output
+from pipeline.data.output import NAME, Output
 from pipeline.data.zarr_rows import ZarrRows
 from pipeline.errors import PipelineError
+from pipeline.geometry import MAX_SIDE
 
 STORE = "factors.zarr"
 
@@ -23,10 +24,11 @@ class Triplets:
     def __init__(self, output: Output, split: str) -> None:
         self.rank = output.factors or 0
         self._files = Files()
-        self._arrays = {name: ZarrRows(output.root / STORE / split / name) for name in "usv"}
-        ranks = {array.shape[-1] for array in self._arrays.values()}
-        if ranks != {self.rank} or {array.shape[0] for array in self._arrays.values()} != {3}:
-            raise PipelineError(f"{output.root / STORE} is not what the manifest says; build the output again")
+        height, width = output.shape or (0, 0)
+        if not 0 < self.rank <= min(height, width) <= MAX_SIDE:
+            raise PipelineError(f"{output.root / NAME} is damaged: such images have no factors; copy or build it again")
+        rows = {"u": (3, height, self.rank), "s": (3, self.rank), "v": (3, width, self.rank)}
+        self._arrays = {name: ZarrRows(output.root / STORE / split / name, rows[name]) for name in "usv"}
 
     def low(self, row: int, rank: int) -> np.ndarray:
         """A_k of the image at an output position: float32 (3, h, w), of the image in [0, 1] (paper eq. 2).

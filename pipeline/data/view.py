@@ -10,6 +10,7 @@ from typing import Any, Protocol, SupportsIndex
 import numpy as np
 from PIL import Image
 
+from pipeline.bounded import read_regular
 from pipeline.data.dataset import RankDataset, Transform
 from pipeline.data.output import Output, open_output
 from pipeline.data.triplets import Triplets
@@ -18,6 +19,7 @@ from pipeline.variants import OFFSET
 
 COMPONENTS = ("low", "high")
 FORMS = ("png", "npy")
+_MAX_REJECTS = 1 << 26  # bytes of rejects.jsonl
 
 
 class RankView:
@@ -184,7 +186,7 @@ def _rejected(output: Output, split: str) -> list[int]:
     """Output positions of a split without an image."""
     path = output.root / "rejects.jsonl"
     try:
-        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+        lines = [json.loads(line) for line in read_regular(path, _MAX_REJECTS).splitlines()]
         return [int(line["position"]) for line in lines if str(line["key"]).rpartition("-")[0] == split]
     except OSError as error:
         raise PipelineError(f"{path}: {error.strerror}; copy the output again, or build it again") from None

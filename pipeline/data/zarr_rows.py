@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.bounded import read_regular
 from pipeline.data.files import Files
+from pipeline.data.output import NAME
 from pipeline.errors import PipelineError
 
+_MAX_METADATA = 1 << 20  # bytes; a builder's has some 1,000
 _DTYPES = {"float32": "<f4", "float16": "<f2"}
 
 
@@ -18,6 +21,7 @@ class ZarrRows:
 
     Args:
         folder: the array's.
+        shape: of a row, as the manifest has it: what it says bounds what is read.
 
     Attributes:
         rows: how many it has.
@@ -27,13 +31,15 @@ class ZarrRows:
         PipelineError: it is missing, or not as a build writes it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, shape: tuple[int, ...]) -> None:
+        self._folder, self.shape = folder, shape
         path = folder / "zarr.json"
         try:
-            raw = json.loads(path.read_bytes())
+            raw = json.loads(read_regular(path, _MAX_METADATA))
             count, *sides = raw["shape"]
-            self.rows, self.shape = _whole(count, 0, 1 << 40), tuple(map(_whole, sides))
+            if tuple(map(_whole, sides)) != shape:
+                raise PipelineError(f"{path} is of rows {sides}, {NAME} says {[*shape]}; build the output again")
+            self.rows = _whole(count, 0, 1 << 40)
             rows, *rest = raw["chunk_grid"]["configuration"]["chunk_shape"]
             self._chunk, self._dtype = _whole(rows), np.dtype(_DTYPES[raw["data_type"]])
             plain = [codec["name"] for codec in raw["codecs"]] == ["bytes"]

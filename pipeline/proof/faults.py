@@ -18,31 +18,37 @@ class Fault(NamedTuple):
 
 
 class Faults:
-    """Collects faults; keeps the first ``KEPT`` of each file and counts all, so that a wholly wrong output stays small."""
+    """Collects faults; keeps the first ``KEPT`` of each file and counts all, so that a wholly wrong output stays small.
+
+    What is found once more of a file in the same words, as of one that many shards share, is no further fault.
+    """
 
     def __init__(self) -> None:
         self.kept: list[Fault] = []
         self.count = 0
         self._of: Counter[str] = Counter()
+        self._known: set[Fault] = set()
 
     def add(self, file: str, text: str) -> None:
-        self._keep(Fault(file, text))
-        self.count += 1
+        self.count += self._keep(Fault(file, text))
 
     def extend(self, other: "Faults") -> None:
-        for fault in other.kept:
-            self._keep(fault)
-        self.count += other.count
+        self.count += other.count - sum(not self._keep(fault) for fault in other.kept)
 
     @property
     def first(self) -> list[Fault]:
         """The first ``KEPT`` of all."""
         return self.kept[:KEPT]
 
-    def _keep(self, fault: Fault) -> None:
+    def _keep(self, fault: Fault) -> bool:
+        """Whether it is a new one."""
+        if fault in self._known:
+            return False
         self._of[fault.file] += 1
         if self._of[fault.file] <= KEPT:
             self.kept.append(fault)
+            self._known.add(fault)
+        return True
 
 
 def shown(text: object, most: int = 200) -> str:

@@ -3,61 +3,82 @@
 import hashlib
 import io
 import os
-import stat
-from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
+from pipeline.bounded import Bounded, IsLink, open_regular
 from pipeline.proof.claims import FileClaim, Manifest
 from pipeline.proof.faults import Faults, shown
 
-INTACT, EDITED, TORN, ABSENT = "intact", "edited", "torn", "absent"
+INTACT, EDITED, TORN, LONG, ABSENT = "intact", "edited", "torn", "long", "absent"
+# How far a file that is longer than claimed is read, to tell what is in it.
+SLACK = 1 << 20
 
 
-def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file for reading; never waits, as opening a pipe would. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(0, "not a regular file", str(path))
-    return io.BufferedReader(io.FileIO(descriptor), 1 << 18)
+class Owners(NamedTuple):
+    """The claimed files by their SHA-256, to tell files that have changed places, and the sizes that they have."""
+
+    names: dict[str, str]
+    sizes: frozenset[int]
+
+
+def owners_of(manifest: Manifest) -> Owners:
+    claims = manifest.files
+    return Owners({claim.sha256: name for name, claim in claims.items()}, frozenset(c.size for c in claims.values()))
+
+
+def open_own(path: Path, most: int | None = None) -> io.BufferedReader:
+    """Open a file of an output: a regular one, no link.
+
+    Args:
+        most: bytes that are read; those that it has now if None. Reading on raises ``TooLong``.
+
+    Raises:
+        OSError: it is missing, something else, or cannot be read.
+    """
+    file = open_regular(path, links=False)
+    return io.BufferedReader(Bounded(file, os.fstat(file.fileno()).st_size if most is None else most), 1 << 18)
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal. Raises OSError."""
-    with open_regular(path) as file:
+    """SHA-256 of a file of an output, hexadecimal. Raises OSError."""
+    with open_own(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def state_of(root: Path, name: str, claim: FileClaim, owners: Mapping[str, str]) -> tuple[str, str]:
-    """Whether a file is the claimed one.
+def why(error: OSError) -> str:
+    """Why a file of an output cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return "missing"
+    return "is a link" if isinstance(error, IsLink) else f"cannot be read: {error.strerror or shown(error)}"
 
-    Args:
-        owners: the claimed files by their SHA-256, to tell files that have changed places.
+
+def state_of(root: Path, name: str, claim: FileClaim, owners: Owners) -> tuple[str, str]:
+    """Whether a file is the claimed one. One of a size that no file has is not read.
 
     Returns:
-        ``INTACT``, ``EDITED`` (another content), ``TORN`` (too short), or ``ABSENT`` (missing, unreadable, or another
-        listed file), and what is wrong.
+        ``INTACT``, ``EDITED`` (another content), ``TORN`` (too short), ``LONG`` (by more than ``SLACK``), or ``ABSENT``
+        (missing, unreadable, or another listed file), and what is wrong.
     """
     try:
-        with open_regular(root / name) as file:
+        with open_own(root / name) as file:
             size = os.fstat(file.fileno()).st_size
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return ABSENT, "missing"
+            known = size == claim.size or size in owners.sizes
+            found = hashlib.file_digest(file, "sha256").hexdigest() if known else ""
     except OSError as error:
-        return ABSENT, f"cannot be read: {error.strerror}"
+        return ABSENT, why(error)
     if found == claim.sha256 and size == claim.size:
         return INTACT, ""
-    if size and owners.get(found, name) != name:  # an empty file is torn, not a swapped empty one
-        return ABSENT, f"swapped: it is {owners[found]}"
+    if size and owners.names.get(found, name) != name:  # an empty file is torn, not a swapped empty one
+        return ABSENT, f"swapped: it is {owners.names[found]}"
     if size < claim.size:
         return TORN, f"torn: {size:,} of {claim.size:,} bytes"
     if size > claim.size:
-        return EDITED, f"{size:,} bytes, the manifest says {claim.size:,}"
+        return LONG if size > claim.size + SLACK else EDITED, f"{size:,} bytes, the manifest says {claim.size:,}"
     return EDITED, "differs from the manifest (SHA-256)"
 
 
-def check_files(manifest: Manifest, names: list[str], owners: Mapping[str, str]) -> tuple[Faults, int]:
+def check_files(manifest: Manifest, names: list[str], owners: Owners) -> tuple[Faults, int]:
     """Check files that are no part of a shard.
 
     Returns:
@@ -85,3 +106,11 @@ def check_strays(manifest: Manifest, faults: Faults) -> None:
                 faults.add(
                     f"{variant.folder}/{name}", f"not in the manifest, but *.tar in {shown(variant.folder)} reads it"
                 )
+
+
+def check_links(manifest: Manifest, faults: Faults) -> None:
+    """Folders of an output that are links. A link in place of a file is told where the file is read."""
+    folders = {folder for name in manifest.files for folder in Path(name).parents}
+    for folder in sorted(folders - {Path()}):
+        if (manifest.root / folder).is_symlink():
+            faults.add(str(folder), "is a link")

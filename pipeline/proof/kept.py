@@ -23,7 +23,7 @@ from pipeline.proof.part import Result
 from pipeline.proof.reference import Counts
 
 # Of what is kept, and of what a part's proof proves: with either changed, everything is proven again.
-_FORMAT = 2
+_FORMAT = 3
 _FIRST = b"rank-shards: parts that verify has proven\n"
 _IN_OUTPUT = Path(".build", "proof", "parts")
 _MAX_LINE = 1 << 20  # characters
@@ -56,7 +56,7 @@ class Stamps:
         self._of: dict[str, list[int]] = {}
         for name in manifest.files:
             with contextlib.suppress(OSError):
-                found = os.stat(manifest.root / name)
+                found = os.lstat(manifest.root / name)
                 self._of[name] = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev]
 
     def of(self, names: Iterable[str]) -> list[tuple[str, list[int]]]:
@@ -144,8 +144,8 @@ class Kept:
         result = Result(counts=Counts(*map(_whole, raw["counts"])))
         for name in _SUMS:
             setattr(result, name, _whole(raw[name]))
-        for variant, split, pixels, sums, squares in raw["moments"]:
-            moments = Moments(_whole(pixels), _three(sums), _three(squares))
+        for variant, split, pixels, sums, squares, ends in raw["moments"]:
+            moments = Moments(_whole(pixels), _three(sums), _three(squares), _whole(ends))
             result.moments[self._variants[variant], str(split)] = moments
         return result
 
@@ -157,7 +157,7 @@ def part_of(claims: list[Any], stamps: list[tuple[str, list[int]]]) -> str:
 
 def _to_json(result: Result) -> dict[str, Any]:
     moments = [
-        [variant.name, split, of.pixels, of.sums.tolist(), of.squares.tolist()]
+        [variant.name, split, of.pixels, of.sums.tolist(), of.squares.tolist(), of.ends]
         for (variant, split), of in result.moments.items()
     ]
     return {name: getattr(result, name) for name in _SUMS} | {"counts": list(result.counts), "moments": moments}

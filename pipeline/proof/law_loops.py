@@ -13,23 +13,28 @@ from pipeline.jit import compiled
 _ROWS = 1 << 16
 
 
-def _moments(rows: Any, sums: Any, squares: Any) -> None:
-    """Add up grey levels and their squares.
+def _moments(rows: Any, sums: Any, squares: Any) -> Any:
+    """Add up grey levels and their squares; gives how many are 0 or 255, as all are that have been clipped.
 
     Args:
         rows: uint8 (n, 3 w), channels interleaved.
         sums, squares: uint64 (3,), added to.
     """
+    ends = np.int64(0)
     for start in range(0, rows.shape[0], _ROWS):
         first, second = np.zeros(rows.shape[1], np.uint32), np.zeros(rows.shape[1], np.uint32)
+        third = np.zeros(rows.shape[1], np.uint32)
         for row in range(start, min(start + _ROWS, rows.shape[0])):
             for i in range(rows.shape[1]):
                 level = np.uint32(rows[row, i])
                 first[i] += level
                 second[i] += level * level
+                third[i] += np.uint8(rows[row, i] + np.uint8(1)) < np.uint8(2)
         for i in range(rows.shape[1]):
             sums[i % 3] += first[i]
             squares[i % 3] += second[i]
+            ends += third[i]
+    return ends
 
 
 def _add_up(image: Any, low: Any, high: Any) -> bool:

@@ -1,12 +1,13 @@
 """``manifest.json`` opened as a claim to be proven, and whether it agrees with itself and with what is made from it."""
 
 import hashlib
-import json
+import re
 from pathlib import Path
 from typing import Any
 
 from pipeline import metadata
 from pipeline.errors import PipelineError
+from pipeline.proof import strict
 from pipeline.proof.claims import FACTORS, NAME, OFFSET, REJECTS, SPECTRA, Manifest, Variant, index_file, samples_file
 from pipeline.proof.faults import Faults, shown
 from pipeline.proof.parse import Damaged, get, parse
@@ -27,6 +28,10 @@ FURTHER = {
     "lowpass": "clip(rint(255 F_r), 0, 255), F_r of the frequencies u^2 + v^2 <= r^2",
     "highpass": f"clip(X - rint(255 F_r) + {OFFSET}, 0, 255)",
 }  # where there are such variants
+# What images are converted from, in a word: an own one, or Pillow's name of the mode.
+CONVERTED = {"grey", "alpha", "palette", "animated", "16-bit", "CMYK", "YCbCr", "LAB", "HSV", "La", "RGBa"}
+LIBRARIES = {"numpy", "pillow", "zlib-ng", "deflate"}
+VERSION = "[0-9][0-9A-Za-z.+!_-]{0,39}"
 MAX_BYTES = 1 << 29  # of a manifest; one of ImageNet with eight variants has 7 MB
 
 
@@ -72,13 +77,17 @@ def read_raw(root: Path) -> dict[str, Any]:
             raise PipelineError(
                 f"{root} {'is a file, not the folder of an output' if root.exists() else 'does not exist'}"
             )
+        if path.is_symlink():
+            raise PipelineError(
+                f"{path} is a link: an output holds its own files, copy it with cp -rL and prove the copy"
+            )
         if not path.is_file():
             raise PipelineError(
                 f"{root} has no {NAME}: it is no output, or an unfinished one; build it to its end first"
             )
         if path.stat().st_size > MAX_BYTES:
             raise PipelineError(f"{path} is damaged: {path.stat().st_size:,} bytes are more than a manifest can have")
-        raw = json.loads(path.read_bytes())
+        raw = strict.parse(path.read_bytes())
     except OSError as error:
         raise PipelineError(f"{path}: {error.strerror}") from None
     except RecursionError:
@@ -110,6 +119,7 @@ def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
         faults.add(NAME, "job.variants and variants are not the same")
     if raw["job"].get("splits") != list(manifest.splits):
         faults.add(NAME, "job.splits and splits are not the same")
+    _compare_versions(raw.get("versions"), faults)
     needed = [REJECTS, f"{SPECTRA}/zarr.json"]
     for split, counts in manifest.splits.items():
         needed += [samples_file(split), f"{SPECTRA}/{split}/zarr.json"]
@@ -117,6 +127,7 @@ def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
             faults.add(
                 NAME, f"{split}: {counts.entries} entries are not {counts.samples} samples and {counts.rejects} rejects"
             )
+        _compare_converted(raw["splits"][split].get("converted"), split, counts.samples, faults)
         if raw["splits"][split].get("shards") != sum(shard.split == split for shard in manifest.shards):
             faults.add(NAME, f"{split}: its shards are not {raw['splits'][split].get('shards')!a:.20}")
         for variant in manifest.variants:
@@ -131,6 +142,23 @@ def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
     for name in needed:
         if name not in manifest.files:
             faults.add(NAME, f"files has no {name}")
+
+
+def _compare_converted(told: Any, split: str, samples: int, faults: Faults) -> None:
+    """Each sample was converted once at most, from what a decoder knows."""
+    if not isinstance(told, dict) or not all(type(count) is int and 0 < count <= samples for count in told.values()):
+        faults.add(NAME, f"{split}: converted holds no numbers of images")
+    elif sum(told.values()) > samples:
+        faults.add(NAME, f"{split}: {sum(told.values()):,} images converted, there are {samples:,}")
+    elif not told.keys() <= CONVERTED:
+        faults.add(NAME, f"{split}: images converted from {shown(min(told.keys() - CONVERTED), 40)}, which is unknown")
+
+
+def _compare_versions(told: Any, faults: Faults) -> None:
+    """Sets of the libraries that make images, with something like a version each."""
+    sets = told if isinstance(told, list) and all(isinstance(one, dict) for one in told) else [{"": ""}]
+    if not all(name in LIBRARIES and re.fullmatch(VERSION, str(of)) for one in sets for name, of in one.items()):
+        faults.add(NAME, "versions holds others than those of the libraries that make images")
 
 
 def _compare_totals(raw: dict[str, Any], variant: Variant, split: str, manifest: Manifest, faults: Faults) -> None:

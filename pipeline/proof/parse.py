@@ -46,13 +46,16 @@ def parse(root: Path, raw: dict[str, Any]) -> Manifest:
     per_shard = get(job, "samples_per_shard", int)
     if not (per_shard and variants and splits):
         raise Damaged("it has no variants, no splits or no samples_per_shard")
+    shape, side, factors = _shape(image), get(image, "side", int), _factors(raw)
+    if not 0 < side <= (min(shape) if shape else MAX_SIDE) or (shape and factors and factors.rank > min(shape)):
+        raise Damaged("the side of its images or the rank of its factors is none that such images have")
     return Manifest(
         root=root,
         name=name,
         dataset=get(raw, "dataset", str),
         fingerprint=get(source, "fingerprint", str),
-        shape=_shape(image),
-        side=get(image, "side", int),
+        shape=shape,
+        side=side,
         geometry=_geometry(get(image, "geometry", dict)),
         classes=len(get(raw, "classes", list)),
         order=get(job, "order", str),
@@ -61,7 +64,7 @@ def parse(root: Path, raw: dict[str, Any]) -> Manifest:
         variants=variants,
         shards=tuple(_shards(raw, name, variants, splits, per_shard)),
         files={_safe(key): _claim(value, key) for key, value in _objects(raw, "files")},
-        factors=_factors(raw),
+        factors=factors,
     )
 
 

@@ -31,6 +31,13 @@ class Work:
 Part = Work | list[str]  # a shard, or names of files that are no part of one
 
 
+def name_of(part: Part) -> str:
+    """In words."""
+    if isinstance(part, Work):
+        return f"shard {part.shard.split}-{part.shard.number:06d}"
+    return part[0] + (f" and {len(part) - 1} files more" if len(part) > 1 else "")
+
+
 @dataclass
 class Result:
     """What was found of a shard.

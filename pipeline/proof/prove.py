@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import PipelineError, UsageError
+from pipeline.lasting import lasting
 from pipeline.proof import moments, spectra
 from pipeline.proof.claims import NAME, REJECTS, Manifest, ShardSet, index_file, samples_file
 from pipeline.proof.faults import Faults, shown
-from pipeline.proof.files import check_strays, digest_of
+from pipeline.proof.files import check_links, check_strays, digest_of
 from pipeline.proof.kept import Kept, Stamps, part_of
+from pipeline.proof.liveness import SILENCE, Alarm
 from pipeline.proof.manifest import compare_clients, load, read_raw
 from pipeline.proof.part import Part, Result, Work
 from pipeline.proof.pool import Claims, results
@@ -70,6 +72,7 @@ def prove(
     progress: Progress,
     keeping: Keeping = Keeping(),  # noqa: B008  # immutable
     only: Set[str] | None = None,
+    alarm: Alarm = SILENCE,
 ) -> Proof:
     """Prove a finished output.
 
@@ -78,15 +81,18 @@ def prove(
         workers: processes; None for one per core.
         progress: called with parts done and parts in all.
         only: prove nothing but the parts that these files belong to.
+        alarm: of what lasts long.
 
     Raises:
         PipelineError: there is no finished output, its manifest cannot be understood, or the source cannot be opened.
     """
     total = Result()
-    manifest = load(out, total.faults)
-    source, index = _open_source(manifest, origin, total.faults)
-    check_strays(manifest, total.faults)
-    listings = read_listings(manifest, index, total.faults)
+    with lasting(alarm.stall, f"reading the manifest and the lists of {out}", alarm.say):
+        manifest = load(out, total.faults)
+        check_strays(manifest, total.faults)
+        check_links(manifest, total.faults)
+        source, index = _open_source(manifest, origin, total.faults)
+        listings = read_listings(manifest, index, total.faults)
     known = index is not None or manifest.full is not None
     rejects = {split: listing.rejects for split, listing in listings.items()}
     chosen = spread(manifest, rejects, sample) if known else {}
@@ -95,7 +101,7 @@ def prove(
         work.append(_work(shard, listings[shard.split], chosen.get((shard.split, shard.number), []), index))
     if only is not None:
         work = [part for part in work if not only.isdisjoint(_files(manifest, part))]
-    found, kept = _prove_all(manifest, source, work, workers, progress, keeping)
+    found, kept = _prove_all(manifest, source, work, workers, progress, keeping, alarm)
     for result in found:
         total.add(result)
     compare_clients(out, total.faults)
@@ -112,6 +118,7 @@ def _prove_all(
     workers: int | None,
     progress: Progress,
     keeping: Keeping,
+    alarm: Alarm,
 ) -> tuple[list[Result], Kept]:
     """The results of all parts in the output's order, whichever was done first."""
     kept = Kept(keeping.path, keeping.fresh, manifest)
@@ -122,7 +129,8 @@ def _prove_all(
     found = {place: result for place, name in enumerate(names) if (result := kept.get(name)) is not None}
     rest = [place for place in range(len(work)) if place not in found]
     progress(len(found), len(work))
-    of = results(Claims(manifest, source), [work[place] for place in rest], workers or len(os.sched_getaffinity(0)))
+    processes = workers or len(os.sched_getaffinity(0))
+    of = results(Claims(manifest, source), [work[place] for place in rest], processes, alarm)
     for i, result in of:
         found[rest[i]] = result
         kept.add(names[rest[i]], result)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.proof.claims import NAME, FileClaim, Manifest
 from pipeline.proof.faults import Faults, shown
-from pipeline.proof.files import check_strays, open_regular
+from pipeline.proof.files import check_links, check_strays, open_own, why
 from pipeline.proof.manifest import compare_clients, load
 
 RECORDS = ".build/records"
@@ -42,6 +42,7 @@ def look(out: Path) -> Look:
         else:
             seen.bytes += claim.size
     check_strays(manifest, faults)
+    check_links(manifest, faults)
     _check_records(seen)
     compare_clients(out, faults)
     return seen
@@ -49,11 +50,11 @@ def look(out: Path) -> Look:
 
 def _problem(path: Path, size: int) -> str:
     try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return "missing"
+        found = os.lstat(path)
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return why(error)
+    if stat.S_ISLNK(found.st_mode):
+        return "is a link"
     if not stat.S_ISREG(found.st_mode):
         return "cannot be read: not a regular file"
     return "" if found.st_size == size else f"{found.st_size:,} bytes, the manifest says {size:,}"
@@ -67,10 +68,10 @@ def _check_records(seen: Look) -> None:
     for shard in seen.manifest.shards:
         name = f"{RECORDS}/{shard.split}-{shard.number:06d}.json"
         try:
-            with open_regular(root / name) as file:
+            with open_own(root / name) as file:
                 recorded = _recorded(json.loads(file.read(_MAX_RECORD)))
         except OSError as error:
-            seen.faults.add(name, f"cannot be read: {error.strerror}")
+            seen.faults.add(name, why(error))
             continue
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             seen.faults.add(name, "is no shard record")

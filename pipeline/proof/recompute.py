@@ -12,6 +12,7 @@ from pipeline.proof.part import Work
 from pipeline.proof.pixels import Batch, BatchProof, Compared
 from pipeline.proof.reference import wrong_factors
 from pipeline.proof.samples import Sample
+from pipeline.proof.zarr_rows import BadRows
 from pipeline.sources.index import Entry, Source
 
 
@@ -23,6 +24,7 @@ class Recomputer:
         source: where the originals are read from, if it is at hand.
         suspects: gives those of some variants whose shard is not the claimed one.
         say: takes a fault of a variant; those of other files go to ``faults``.
+        unread: takes rows that cannot be read.
     """
 
     def __init__(
@@ -34,9 +36,10 @@ class Recomputer:
         suspects: Callable[[list[Variant]], list[Variant]],
         say: Callable[[Variant, str], None],
         faults: Faults,
+        unread: Callable[[BadRows], None],
     ) -> None:
         self._manifest, self._work, self._rows, self._source = manifest, work, rows, source
-        self._suspects, self._say, self._faults = suspects, say, faults
+        self._suspects, self._say, self._faults, self._unread = suspects, say, faults, unread
 
     def prove(self, batch: Batch) -> Compared:
         """Report what does not hold of a batch."""
@@ -77,6 +80,7 @@ class Recomputer:
             return ""
         try:
             row = spectra.factors_row(self._manifest, claim, self._work.shard.split, position)
-        except spectra.SpectraError as error:
-            return str(error)
+        except BadRows as error:
+            self._unread(error)
+            return ""
         return wrong_factors(image, row, FACTORS_ALLOWED[claim.dtype])

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
+from pipeline.bounded import read_regular
 from pipeline.errors import PipelineError
+from pipeline.proof import strict
 from pipeline.proof.claims import NAME, Manifest, index_file
 from pipeline.proof.faults import Fault, Faults, shown
-from pipeline.proof.files import digest_of, open_regular
+from pipeline.proof.files import digest_of
 from pipeline.proof.prove import Proof
 from pipeline.proof.quick import Look
 
@@ -125,9 +127,7 @@ def read(path: Path) -> dict[str, Any]:
         PipelineError: it is none, or it was edited.
     """
     try:
-        with open_regular(path) as file:
-            data = file.read(_MAX_BYTES + 1)
-        report = json.loads(data) if len(data) <= _MAX_BYTES else None
+        report = strict.parse(read_regular(path, _MAX_BYTES))
     except OSError as error:
         raise PipelineError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError):

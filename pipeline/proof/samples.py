@@ -1,5 +1,6 @@
 """What each shard must hold: the keys and labels of ``samples/<split>.jsonl``, less those of ``rejects.jsonl``."""
 
+import io
 import json
 from array import array
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pipeline.proof.claims import REJECTS, Manifest, samples_file
 from pipeline.proof.faults import Faults, counted, shown
-from pipeline.proof.files import digest_of, open_regular
+from pipeline.proof.files import SLACK, digest_of, open_own
 from pipeline.sources.index import SourceIndex
 
 MAX_LINE = 1 << 16  # bytes
@@ -89,7 +90,7 @@ def read_samples(path: Path, offset: int, split: str, start: int, stop: int) -> 
     Raises:
         BadLine, OSError: the file is not what it was when it was outlined.
     """
-    with open_regular(path) as file:
+    with open_own(path) as file:
         file.seek(offset)
         lines = _lines(file)
         return [_sample(next(lines, b""), split, position) for position in range(start, stop)]
@@ -97,13 +98,22 @@ def read_samples(path: Path, offset: int, split: str, start: int, stop: int) -> 
 
 def _is_claimed(manifest: Manifest, name: str) -> bool:
     claim = manifest.files.get(name)
-    return claim is None or digest_of(manifest.root / name) == claim.sha256
+    if claim is None:
+        return True
+    path = manifest.root / name
+    return path.lstat().st_size == claim.size and digest_of(path) == claim.sha256
+
+
+def _open(manifest: Manifest, name: str) -> io.BufferedReader:
+    """A list, read no further than it is claimed to go, or little further, to tell what is too much in it."""
+    claim = manifest.files.get(name)
+    return open_own(manifest.root / name, SLACK + (claim.size if claim else 0))
 
 
 def _outlined(manifest: Manifest, split: str, listing: Listing) -> Iterator[Sample]:
     """Every line's sample, noting in ``listing`` where shards begin."""
     at = 0
-    with open_regular(manifest.root / samples_file(split)) as file:
+    with _open(manifest, samples_file(split)) as file:
         for position, line in enumerate(_lines(file)):
             sample = _sample(line, split, position)
             if position % manifest.samples_per_shard == 0:
@@ -148,7 +158,7 @@ def _read_rejects(manifest: Manifest, faults: Faults) -> dict[str, dict[int, str
     """Keys of the rejected entries by split and position."""
     rejects: dict[str, dict[int, str]] = {split: {} for split in manifest.splits}
     try:
-        with open_regular(manifest.root / REJECTS) as file:
+        with _open(manifest, REJECTS) as file:
             for number, line in enumerate(_lines(file), 1):
                 raw = _object(line, number)
                 position, key = raw.get("position"), str(raw.get("key"))

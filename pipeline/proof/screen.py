@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.proof import law_loops, libdeflate, spectra
 from pipeline.proof.claims import Manifest, Variant, index_file, samples_file
-from pipeline.proof.files import open_regular
+from pipeline.proof.files import open_own
 from pipeline.proof.image import BadImage, decode
 from pipeline.proof.moments import Moments
 from pipeline.proof.part import Result, Work
@@ -21,6 +21,7 @@ from pipeline.proof.recompute import Recomputer
 from pipeline.proof.samples import BadLine, Sample, read_samples
 from pipeline.proof.stream import HashedStream
 from pipeline.proof.tar_loops import NAME
+from pipeline.proof.zarr_rows import BadRows
 from pipeline.sources.index import Source
 
 _BATCH_PIXELS = 1 << 17  # of all images of a batch in one variant
@@ -40,6 +41,7 @@ class _Tar:
     pixels: np.ndarray
     sums: np.ndarray
     squares: np.ndarray
+    ends: int = 0
 
 
 def screen(manifest: Manifest, work: Work, source: Source | None) -> Result | None:
@@ -50,7 +52,7 @@ def screen(manifest: Manifest, work: Work, source: Source | None) -> Result | No
     with contextlib.ExitStack() as stack:
         try:
             return _Screen(manifest, work, source, stack).run()
-        except (Doubt, OSError, BadLine, BadImage, spectra.SpectraError):
+        except (Doubt, OSError, BadLine, BadImage, BadRows):
             return None
 
 
@@ -64,7 +66,7 @@ class _Screen:
         spectra.check_rows(manifest, rows, work.shard, self._samples, self._result.faults)
         faults = self._result.faults
         self._recomputer = Recomputer(
-            manifest, work, rows, source, lambda _: [], lambda v, text: faults.add(v.name, text), faults
+            manifest, work, rows, source, lambda _: [], lambda v, text: faults.add(v.name, text), faults, _doubt
         )
         self._pairs, self._bands, self._full = manifest.pairs(), manifest.bands(), manifest.full
 
@@ -79,7 +81,7 @@ class _Screen:
         for variant, tar in tars.items():
             self._finish(tar)
             pixels = len(self._samples) * height * width
-            found = Moments(pixels, tar.sums / 255, tar.squares / 255**2)
+            found = Moments(pixels, tar.sums / 255, tar.squares / 255**2, tar.ends)
             result.moments[variant, self._work.shard.split] = found
         result.samples = len(self._samples)
         return result
@@ -110,7 +112,7 @@ class _Screen:
         names, count = names_of(samples), len(samples)
         for tar in tars.values():
             _sure(tar.reader.read(samples, names, tar.pixels[:count]))
-            law_loops.moments(tar.pixels[:count].reshape(-1, 3 * self._shape[1]), tar.sums, tar.squares)
+            tar.ends += law_loops.moments(tar.pixels[:count].reshape(-1, 3 * self._shape[1]), tar.sums, tar.squares)
         flat = {variant: tar.pixels[:count].reshape(-1) for variant, tar in tars.items()}
         if self._full is not None:
             _sure(all(law_loops.add_up(flat[self._full], flat[low], flat[high]) for low, high in self._pairs))
@@ -147,9 +149,13 @@ class _Screen:
         _sure(tar.reader.at_end() and tar.stream.digest() == claims[tar.name].sha256)
         lines, claim = tar.reader.index(), claims.get(index)
         _sure(claim is not None and claim == (len(lines), hashlib.sha256(lines).hexdigest()))
-        with open_regular(self._manifest.root / index) as file:
+        with open_own(self._manifest.root / index) as file:
             _sure(file.read(len(lines) + 1) == lines)
         self._result.bytes += claims[tar.name].size + len(lines)
+
+
+def _doubt(_: BadRows) -> None:
+    raise Doubt
 
 
 def _sure(holds: bool) -> None:

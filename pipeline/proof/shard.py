@@ -9,9 +9,9 @@ from itertools import islice
 import numpy as np
 
 from pipeline.proof import spectra
-from pipeline.proof.claims import NAME, SPECTRA, Manifest, Variant, index_file, samples_file
+from pipeline.proof.claims import NAME, Manifest, Variant, index_file, samples_file
 from pipeline.proof.faults import shown
-from pipeline.proof.files import ABSENT, EDITED, INTACT, TORN, open_regular, state_of
+from pipeline.proof.files import ABSENT, EDITED, INTACT, LONG, SLACK, TORN, Owners, open_own, state_of, why
 from pipeline.proof.image import BadImage, decode, size_of
 from pipeline.proof.moments import moments_of
 from pipeline.proof.part import Result, Work
@@ -19,6 +19,7 @@ from pipeline.proof.pixels import Batch
 from pipeline.proof.recompute import Recomputer
 from pipeline.proof.samples import BadLine, Sample, read_samples
 from pipeline.proof.walk import Found, walk
+from pipeline.proof.zarr_rows import BadRows
 from pipeline.sources.index import Source
 
 _BATCH_PIXELS = 1 << 17  # of all images of a batch in one variant
@@ -49,7 +50,7 @@ class ShardProof:
         source: where the originals are read from, if it is at hand.
     """
 
-    def __init__(self, manifest: Manifest, owners: Mapping[str, str], work: Work, source: Source | None) -> None:
+    def __init__(self, manifest: Manifest, owners: Owners, work: Work, source: Source | None) -> None:
         self._manifest, self._owners, self._work, self._source = manifest, owners, work, source
         self._shard, self._result = work.shard, Result()
         self._faults = self._result.faults
@@ -62,7 +63,7 @@ class ShardProof:
         }
         indexes = {variant: self._state(index_file(tar.name)) for variant, tar in self._tars.items()}
         for tar in self._tars.values():
-            if tar.state in (TORN, ABSENT):
+            if tar.state in (TORN, LONG, ABSENT):
                 self._faults.add(tar.name, tar.problem)
         expected = self._expected()
         if expected is not None:
@@ -79,7 +80,7 @@ class ShardProof:
     def _state(self, name: str) -> tuple[str, str]:
         claim = self._manifest.files.get(name)
         if claim is None:  # which is a fault of the manifest, and reported
-            return INTACT, ""
+            return ABSENT, "is not in the manifest, so it is not read"
         state, problem = state_of(self._manifest.root, name, claim, self._owners)
         self._result.bytes += claim.size * (state == INTACT)
         return state, problem
@@ -105,24 +106,34 @@ class ShardProof:
         """The shard's rows of singular values, which must have the right form."""
         try:
             rows = spectra.rows(self._manifest, self._shard)
-        except spectra.SpectraError as error:
-            self._faults.add(f"{SPECTRA}/{self._shard.split}", str(error))
+        except BadRows as error:
+            self._unread(error)
             return None
         spectra.check_rows(self._manifest, rows, self._shard, expected, self._faults)
         return rows
 
+    def _unread(self, error: BadRows) -> None:
+        """Rows that cannot be read: of a file that is not the claimed one, what is told of it as a file."""
+        claim = self._manifest.files.get(error.file)
+        problem = str(error)
+        if not error.claimed and claim is not None:
+            problem = state_of(self._manifest.root, error.file, claim, self._owners)[1]
+        self._faults.add(error.file, problem or "changed while it was being proven")
+
     def _prove_samples(self, expected: list[Sample], rows: np.ndarray | None) -> None:
         shape = self._manifest.shape
         size = max(1, _BATCH_PIXELS // (shape[0] * shape[1])) if shape else 1
-        recomputer = Recomputer(self._manifest, self._work, rows, self._source, self._suspects, self._say, self._faults)
+        told = self._suspects, self._say, self._faults, self._unread
+        recomputer = Recomputer(self._manifest, self._work, rows, self._source, *told)
         with contextlib.ExitStack() as stack:
             walks: dict[Variant, Iterator[Found | None]] = {}
             for variant, tar in self._tars.items():
                 if tar.state != ABSENT:
                     try:
-                        file = stack.enter_context(open_regular(self._manifest.root / tar.name))
+                        most = self._manifest.files[tar.name].size + SLACK
+                        file = stack.enter_context(open_own(self._manifest.root / tar.name, most))
                     except OSError as error:
-                        self._say(variant, f"cannot be read: {error.strerror}")
+                        self._say(variant, why(error))
                         continue
                     walks[variant] = walk(file, expected, shape, variant.form, partial(self._say, variant))
             for start in range(0, len(expected), size):
@@ -190,7 +201,7 @@ class ShardProof:
         wrong = ""
         if state != ABSENT and readable and tar.clean and tar.state == INTACT and self._work.listed:
             wrong = self._wrong_line(name, [f"v1.2 {len(tar.lines)}", *tar.lines])
-        if state in (ABSENT, TORN) or (state == EDITED and not wrong):
+        if state in (ABSENT, TORN, LONG) or (state == EDITED and not wrong):
             self._faults.add(name, problem)
         if wrong:
             self._faults.add(name, wrong)
@@ -199,7 +210,7 @@ class ShardProof:
         """The first line of an index that is not as it should be, or an empty string."""
         right = "".join(f"{line}\n" for line in lines).encode()
         try:
-            with open_regular(self._manifest.root / name) as file:
+            with open_own(self._manifest.root / name) as file:
                 content = file.read(2 * len(right) + 1)
         except OSError:
             return ""

@@ -1,49 +1,34 @@
-"""``spectra.zarr`` and ``factors.zarr`` read by zarr: a row for every sample, NaN for every reject."""
+"""``spectra.zarr`` and ``factors.zarr``: a row for every sample, NaN for every reject."""
 
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pipeline.proof.claims import FACTORS, SPECTRA, Factors, Manifest, ShardSet
-from pipeline.proof.faults import Faults, shown
+from pipeline.proof.claims import FACTORS, NAME, SPECTRA, Factors, Manifest, ShardSet
+from pipeline.proof.faults import Faults
 from pipeline.proof.reference import CHANNELS
 from pipeline.proof.samples import Sample
+from pipeline.proof.zarr_rows import BadRows, read
 
-MAX_CHUNK = 1 << 26  # bytes; more than a builder writes is not read
 # Errors that the format allows: of sigma_1, and of the value itself.
 OF_FIRST, OF_VALUE = 1.5e-8, 1e-6
 
 
-class SpectraError(Exception):
-    """The array cannot be read, or is not what the manifest describes."""
-
-
 def rows(manifest: Manifest, shard: ShardSet) -> np.ndarray:
-    """float32 (n, 3, side): the rows of a shard's output positions.
-
-    Raises:
-        SpectraError: why they cannot be read.
-    """
+    """float32 (n, 3, side): the rows of a shard's output positions. Raises BadRows."""
     wanted = (manifest.splits[shard.split].entries, 3, manifest.side)
-    return _read(manifest.root / SPECTRA, shard.split, wanted, "float32", slice(shard.start, shard.stop))
+    return read(manifest, f"{SPECTRA}/{shard.split}", wanted, "float32", shard.start, shard.stop)
 
 
 def factors_row(manifest: Manifest, claim: Factors, split: str, position: int) -> dict[str, np.ndarray]:
-    """``u`` (3, h, K), ``s`` (3, K) and ``v`` (3, w, K) of an output position.
-
-    Raises:
-        SpectraError: why they cannot be read.
-    """
+    """``u`` (3, h, K), ``s`` (3, K) and ``v`` (3, w, K) of an output position. Raises BadRows."""
     if manifest.shape is None:
-        raise SpectraError("factors of images that differ in size")
+        raise BadRows(NAME, "factors of images that differ in size")
     entries, (height, width) = manifest.splits[split].entries, manifest.shape
     sides = {"u": (height, claim.rank), "s": (claim.rank,), "v": (width, claim.rank)}
     dtypes = {"u": claim.dtype, "s": "float32", "v": claim.dtype}
-    store = manifest.root / FACTORS
     return {
-        name: _read(store, f"{split}/{name}", (entries, 3, *side), dtypes[name], position)
+        name: read(manifest, f"{FACTORS}/{split}/{name}", (entries, 3, *side), dtypes[name], position, position + 1)[0]
         for name, side in sides.items()
     }
 
@@ -64,30 +49,6 @@ def files_of(manifest: Manifest, shard: ShardSet) -> list[str]:
         files += [f"{path}/c.{n}{ending}" for n in range(shard.start // rows, -(-shard.stop // rows))]
         files.append(f"{path}/zarr.json")
     return [name for name in files if name in manifest.files]
-
-
-def _read(store: Path, path: str, wanted: tuple[int, ...], dtype: str, which: int | slice) -> np.ndarray:
-    """Rows of an array, which must be as wanted."""
-    try:
-        import zarr  # a quarter of a second, which --help must not wait for
-
-        array = zarr.open_array(str(store), path=path, mode="r")
-        _check(array, wanted, dtype)
-        return np.asarray(array[which])
-    except SpectraError:
-        raise
-    except Exception as error:  # zarr raises what it likes on hostile metadata
-        raise SpectraError(f"zarr cannot read it: {shown(' '.join(str(error).split()))}") from None
-
-
-def _check(array: Any, wanted: tuple[int, ...], dtype: str) -> None:
-    """Refuse what would not be this output's array, or would take more memory than it may."""
-    if array.shape != wanted or array.dtype != np.dtype(dtype):
-        raise SpectraError(f"{array.dtype} {array.shape}, not {dtype} {wanted}")
-    plain = type(array.metadata.codecs[0]).__name__ == "BytesCodec" and len(array.metadata.codecs) == 1
-    row, chunk = (np.dtype(dtype).itemsize * math.prod(shape) for shape in (wanted[1:], array.chunks))
-    if not plain or chunk > max(MAX_CHUNK, row):
-        raise SpectraError("it is compressed, or its chunks are larger than 64 MB")
 
 
 def check_rows(manifest: Manifest, values: np.ndarray, shard: ShardSet, expected: list[Sample], faults: Faults) -> None:

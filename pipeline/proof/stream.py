@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.proof.files import open_regular
+from pipeline.bounded import open_regular
 
 _PIECE = 1 << 20  # bytes
 
@@ -15,15 +15,15 @@ class HashedStream:
     """The bytes of a file that have been read and not yet used.
 
     Attributes:
-        size: of the file when it was opened, bytes.
+        size: of the file when it was opened, bytes; no more are read.
         buffer: uint8; ``buffer[at:end]`` is what there is. The caller moves ``at``.
         offset: of ``buffer[0]`` in the file.
     """
 
     def __init__(self, path: Path) -> None:
         """Raises OSError."""
-        self._file, self._digest = open_regular(path).detach(), hashlib.sha256()
-        self.size = os.fstat(self._file.fileno()).st_size
+        self._file, self._digest = open_regular(path, links=False), hashlib.sha256()
+        self.size = self._left = os.fstat(self._file.fileno()).st_size
         self.buffer = np.empty(2 * _PIECE, np.uint8)
         self.at = self.end = self.offset = 0
 
@@ -35,7 +35,8 @@ class HashedStream:
         self.buffer[: len(left)] = left
         self.offset += self.at
         self.at, self.end = 0, len(left)
-        count = self._file.readinto(self.buffer.data[self.end : self.end + _PIECE]) or 0
+        count = self._file.readinto(self.buffer.data[self.end : self.end + min(_PIECE, self._left)]) or 0
+        self._left -= count
         self._digest.update(self.buffer.data[self.end : self.end + count])
         self.end += count
         return count > 0

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
+from pipeline.bounded import TooLong
 from pipeline.proof.faults import counted, shown
 from pipeline.proof.image import largest
 from pipeline.proof.samples import Sample
@@ -99,6 +100,8 @@ def _pairs(stream: Iterator[Member], form: str, say: Say) -> Iterator[Pair]:
             say(f"{shown(image.name)}: no .cls follows it")
     except TarError as error:
         say(str(error))
+    except TooLong as error:
+        say(f"{error.strerror}, and is not read any further")
 
 
 def _found(pair: Pair, sample: Sample, form: str, say: Say) -> Found:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.bounded import read_regular
 from pipeline.data.output import BUILD, NAME, Output
 from pipeline.errors import PipelineError, one_line
 from pipeline.variants import Variant
@@ -145,9 +146,7 @@ def _work(path: Path) -> tuple[Work, ...] | None:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file of JSON lines; one that is not there has none."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise PipelineError(f"{path} is larger than any that a build writes")
-        lines = path.read_bytes().splitlines()
+        lines = read_regular(path, _MAX_BYTES).splitlines()
     except FileNotFoundError:
         return
     except OSError as error:

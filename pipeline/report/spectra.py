@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.data.files import Files
-from pipeline.data.output import Output
+from pipeline.data.output import NAME, Output
 from pipeline.data.zarr_rows import ZarrRows
+from pipeline.errors import PipelineError, one_line
+from pipeline.geometry import MAX_SIDE
 from pipeline.spectra import STORE
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -42,7 +44,7 @@ def read(output: Output) -> Spectra | None:
     """
     if not (output.root / STORE).is_dir():
         return None
-    arrays = [ZarrRows(output.root / STORE / split) for split in output.splits]
+    arrays = [ZarrRows(output.root / STORE / split, (3, _side(output))) for split in output.splits]
     total = sum(array.rows for array in arrays)
     wanted = sum(_BYTES // (4 * int(np.prod(array.shape))) for array in arrays[:1])
     rows = [row for array in arrays for row in _rows(array, -(-wanted * array.rows // max(total, 1)))]
@@ -59,6 +61,14 @@ def read(output: Output) -> Spectra | None:
     quantiles = np.full((len(QUANTILES), flat.shape[1]), np.nan)
     quantiles[:, present] = np.nanquantile(flat[:, present], QUANTILES, axis=0)
     return Spectra(len(kept), total, quantiles, np.quantile(energy, QUANTILES, axis=0))
+
+
+def _side(output: Output) -> int:
+    """How many singular values a row has."""
+    side = output.manifest["image"].get("side")
+    if type(side) is not int or not 0 < side <= MAX_SIDE:
+        raise PipelineError(f"{output.root / NAME} is damaged: the side of its images is {one_line(str(side)[:100])}")
+    return side
 
 
 def _rows(array: ZarrRows, wanted: int) -> list[np.ndarray]:

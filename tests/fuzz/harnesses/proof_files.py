@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pipeline.errors import PipelineError
 from pipeline.proof import report
 from pipeline.proof.faults import Faults
-from pipeline.proof.kept import Kept
+from pipeline.proof.kept import _FORMAT, Kept
 from pipeline.proof.manifest import load
 from pipeline.proof.quick import Look, _check_records
 from tests.fuzz.place import folder, output, replaced
@@ -20,7 +20,7 @@ _RECORD = ".build/records/train-000000.json"
 
 def seeds() -> Iterator[bytes]:
     yield (output() / _RECORD).read_bytes()
-    moments = [["rank1", "train", 64, [1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]]
+    moments = [["rank1", "train", 64, [1.0, 2.0, 3.0], [1.0, 2.0, 3.0], 5]]
     kept = {
         "bytes": 1,
         "samples": 4,
@@ -30,7 +30,7 @@ def seeds() -> Iterator[bytes]:
         "counts": [0, 0, 0, 0],
         "moments": moments,
     }
-    yield json.dumps([1, "part", kept]).encode()
+    yield json.dumps([_FORMAT, "part", kept]).encode()
     yield json.dumps({"kind": report.KIND, "format": report.FORMAT, "manifest_sha256": "", "faults": []}).encode()
 
 

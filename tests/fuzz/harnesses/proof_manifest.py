@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pipeline.errors import PipelineError
 from pipeline.proof.claims import NAME
 from pipeline.proof.faults import Faults
-from pipeline.proof.files import check_files, check_strays
+from pipeline.proof.files import check_files, check_links, check_strays, owners_of
 from pipeline.proof.manifest import compare_clients, load
 from pipeline.proof.samples import read_listings
 from tests.fuzz.place import output, replaced
@@ -24,7 +24,8 @@ def parse(data: bytes) -> None:
         manifest = load(output(), faults)
         compare_clients(output(), faults)
         check_strays(manifest, faults)
-        check_files(manifest, list(manifest.files), {})
+        check_links(manifest, faults)
+        check_files(manifest, list(manifest.files), owners_of(manifest))
         read_listings(manifest, None, faults)
     assert all("\n" not in str(fault) for fault in faults.first)
     for name in manifest.files:
