@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,4 +156,4 @@ def _main(job: "Job") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

@@ -89,6 +89,13 @@ def run(command: Callable[[], int], stopped: str) -> int:
         return _failed(f"error: {one_line(error.filename or 'writing')}: {one_line(error.strerror or error)}")
 
 
+def leave(status: int) -> NoReturn:
+    """End the process with this status: Ctrl-C or SIGTERM that come while the interpreter ends no longer change it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(status)
+
+
 @contextlib.contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
     """SIGTERM stops a command as Ctrl-C does."""

@@ -1,7 +1,6 @@
 """``python -m pipeline.repair``: make those files of an output anew that verify has named, and nothing else."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,4 +117,4 @@ def _proven(options: argparse.Namespace, only: frozenset[str] | None) -> list[An
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

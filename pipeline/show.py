@@ -1,7 +1,6 @@
 """``python -m pipeline.show``: what the ranks of your own pictures look like."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,4 +125,4 @@ def _window(image: "Image.Image", title: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

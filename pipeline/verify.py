@@ -156,4 +156,4 @@ def _safe(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,4 +87,4 @@ def _write(target: Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

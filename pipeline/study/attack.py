@@ -105,4 +105,4 @@ def _main(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

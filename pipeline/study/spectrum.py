@@ -122,4 +122,4 @@ def _write(spectrum: "Spectrum", twins: "list[Twin]", reference: str, out: Path,
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

@@ -1,7 +1,6 @@
 """``python -m pipeline.study.train``: train on one cut of a dataset, test on the full-rank images (section 5)."""
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -144,4 +143,4 @@ def _runs(options: argparse.Namespace) -> "Runs":
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())
