@@ -1,6 +1,7 @@
 """What the commands share: options whose mistakes are one line, and an end that is always told in one."""
 
 import argparse
+import atexit
 import contextlib
 import io
 import json
@@ -76,7 +77,9 @@ def run(command: Callable[[], int], stopped: str) -> int:
     """
     sys.stdout, sys.stderr = _open(sys.stdout), _open(sys.stderr)
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
     except PipelineError as error:
         return _failed(f"error: {_short(one_line(error))}", error.status)
     except KeyboardInterrupt:
@@ -90,10 +93,15 @@ def run(command: Callable[[], int], stopped: str) -> int:
 
 
 def leave(status: int) -> NoReturn:
-    """End the process with this status: Ctrl-C or SIGTERM that come while the interpreter ends no longer change it."""
+    """End the process with this status, which nothing changes any more: neither Ctrl-C or SIGTERM that come while the
+    interpreter ends, nor an earlier one (CPython remembers some that were caught), nor C++ code that aborts then."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    sys.exit(status)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 @contextlib.contextmanager

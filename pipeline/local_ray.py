@@ -30,7 +30,8 @@ def _token() -> str:
 
 @contextlib.contextmanager
 def _signals_later() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until Ray has started: it takes them for itself meanwhile, and dies of them untidily."""
+    """Ctrl-C and SIGTERM wait until Ray has started, or ended: it takes them for itself meanwhile, and dies of them
+    untidily."""
     came: list[int] = []
     stops = (signal.SIGINT, signal.SIGTERM)
     before = {stop: signal.signal(stop, lambda number, _: came.append(number)) for stop in stops}
@@ -105,7 +106,8 @@ def start(workers: int, device: Device = CPU) -> Iterator[Pool]:
             work = ray.remote(num_cpus=1, max_retries=0)(attempt_on_cards)
             yield Pool(ray, functools.partial(work.remote, servers), lambda: _living(workers), computes_on=computes_on)
         finally:
-            ray.shutdown()
+            with _signals_later():  # a shutdown that is interrupted leaves processes behind for good
+                ray.shutdown()
     finally:
         for name, value in before.items():
             if value is None:
