@@ -37,8 +37,6 @@ def _signals_later() -> Iterator[None]:
     before = {stop: signal.signal(stop, lambda number, _: came.append(number)) for stop in stops}
     try:
         yield
-    except SystemExit as error:  # Ray's own handler, once it has set it
-        came.append(int(error.code or 0))
     finally:
         for stop, handler in before.items():
             signal.signal(stop, handler)
@@ -58,17 +56,24 @@ def _start_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Ray starts as on macOS, on the loopback interface, and without the process that asks the cloud which one it is (for
-    statistics, also where these are off), which takes a second as well."""
-    from ray._private import node, ray_constants
+    """Ray starts as on macOS, on the loopback interface, without the process that asks the cloud which one it is (for
+    statistics, also where these are off), which takes a second as well, and without its handler of SIGTERM, whose exception
+    gets lost where it comes in a finaliser."""
+    from ray._private import node, ray_constants, utils
 
-    constants, head = cast(Any, ray_constants), cast(Any, node.Node)
-    before = constants.ENABLE_RAY_CLUSTER, head.start_api_server
-    constants.ENABLE_RAY_CLUSTER, head.start_api_server = False, lambda *_, **__: None
+    others: tuple[tuple[Any, str, Any], ...] = (
+        (ray_constants, "ENABLE_RAY_CLUSTER", False),
+        (node.Node, "start_api_server", lambda *_, **__: None),
+        (utils, "set_sigterm_handler", lambda _: None),
+    )
+    before = [getattr(of, name) for of, name, _ in others]
+    for of, name, other in others:
+        setattr(of, name, other)
     try:
         yield
     finally:
-        constants.ENABLE_RAY_CLUSTER, head.start_api_server = before
+        for (of, name, _), own in zip(others, before, strict=True):
+            setattr(of, name, own)
 
 
 @contextlib.contextmanager
