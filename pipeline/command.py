@@ -93,10 +93,12 @@ def run(command: Callable[[], int], stopped: str) -> int:
 
 
 def leave(status: int) -> NoReturn:
-    """End the process with this status, which nothing changes any more: neither Ctrl-C or SIGTERM that come while the
-    interpreter ends, nor an earlier one (CPython remembers some that were caught), nor C++ code that aborts then."""
+    """End the process with this status, which Ctrl-C or SIGTERM no longer change: one that comes while the interpreter ends;
+    after a failure also an earlier one, which CPython may remember though it was caught, and on which C++ code may abort."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    if status != FAILED:
+        sys.exit(status)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
