@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from pipeline.errors import PipelineError, one_line
@@ -20,22 +20,17 @@ def lasting(stall: float, what: str, say: Say) -> Iterator[None]:
     if not stall:
         yield
         return
-    begun, stop = time.monotonic(), threading.Event()
+    begun = time.monotonic()
 
-    def watch() -> None:
+    def watch(stop: threading.Event) -> None:
         after = stall
         while not stop.wait(max(0.0, begun + after - time.monotonic())):
             with contextlib.suppress(PipelineError):
                 say("lasting", one_line(f"still {what}, for {duration(after)} so far"), seconds=round(after, 1))
             after *= 2
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with beside(watch):
         yield
-    finally:
-        stop.set()
-        thread.join(1.0)
 
 
 def duration(seconds: float) -> str:
@@ -46,3 +41,16 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+@contextlib.contextmanager
+def beside(watch: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Have a thread watch for as long as the block lasts; it is given what is set when it shall end."""
+    stop = threading.Event()
+    thread = threading.Thread(target=watch, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(1.0)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from pipeline.board import Beat, beat
 from pipeline.errors import PipelineError, one_line
-from pipeline.lasting import Say, duration
+from pipeline.lasting import Say, beside, duration
 from pipeline.lasting import lasting as lasting
 from pipeline.work import Progress
 
@@ -92,20 +92,14 @@ class Watch:
         if not self._stall:
             yield
             return
-        stop = threading.Event()
 
-        def watch() -> None:
+        def watch(stop: threading.Event) -> None:
             while not stop.wait(min(self._stall / 8, _LOOKS)):
                 with contextlib.suppress(PipelineError):  # a log that cannot be written ends the build elsewhere
                     self.look(words, time.monotonic())
 
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
+        with beside(watch):
             yield
-        finally:
-            stop.set()
-            thread.join(1.0)
 
     def look(self, words: Words | None, now: float) -> None:
         """Compare what is said at a moment of the monotonic clock with what was known, and tell what is worth it."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from pipeline.lasting import Say, duration
+from pipeline.lasting import Say, beside, duration
 
 EVERY = 2.0  # seconds between two words of a worker
 SILENT = 10.0  # seconds after which a worker that says nothing is one that cannot: five words missed
@@ -80,22 +80,16 @@ class Lookout:
         if not self._stall:
             yield
             return
-        stop = threading.Event()
 
-        def watch() -> None:
+        def watch(stop: threading.Event) -> None:
             while not stop.wait(min(self._stall / 8, EVERY)):
                 while words is not None and words.poll():
                     place, process, since = json.loads(words.recv_bytes())
                     self.begun(place, process, since, time.monotonic())
                 self.look(time.monotonic())
 
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
+        with beside(watch):
             yield
-        finally:
-            stop.set()
-            thread.join(1.0)
 
     def look(self, now: float) -> None:
         """Tell what is worth it at a moment of the monotonic clock."""
