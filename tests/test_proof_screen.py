@@ -81,9 +81,9 @@ def unpacked(data: bytes, checksum: int | None = None) -> np.ndarray | None:
     """What ``decode`` makes of 2 x 2 pixels deflated to ``data``."""
     chunk, pixels = b"IDAT" + data, np.zeros((1, 2, 6), np.uint8)
     spans = spans_of(data, zlib.crc32(chunk) if checksum is None else checksum)
-    functions = libdeflate.UNPACK, libdeflate.CRC32, libdeflate.decompressor()
-    buffer, lines = np.frombuffer(chunk, np.uint8), np.empty(14, np.uint8)
-    return pixels if png_loops.decode(buffer, spans, *functions, lines, pixels) else None
+    functions = libdeflate.UNPACK, libdeflate.CRC32, libdeflate.ADLER32, libdeflate.decompressor()
+    buffer, lines = np.frombuffer(chunk, np.uint8), np.empty((1, 14), np.uint8)
+    return pixels if png_loops.decode(buffer, spans, *functions, lines, np.zeros(1, np.bool_), pixels) else None
 
 
 @settings(deadline=None)  # the first call compiles

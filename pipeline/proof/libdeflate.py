@@ -13,7 +13,7 @@ import numba.experimental.function_type  # noqa: F401  # makes numba take what f
 from numba import types
 
 _SIZE, _POINTER = types.uintp, types.uintp
-_NAMES = ("libdeflate_alloc_decompressor", "libdeflate_zlib_decompress", "libdeflate_crc32")
+_NAMES = ("libdeflate_alloc_decompressor", "libdeflate_zlib_decompress", "libdeflate_crc32", "libdeflate_adler32")
 _LIBRARY = ctypes.CDLL(deflate._deflate.__file__)
 
 FOUND = all(hasattr(_LIBRARY, name) for name in _NAMES)
@@ -35,8 +35,9 @@ class _Function(types.WrapperAddressProtocol):
 
 # 0 where a zlib stream (RFC 1950) unpacks to just that many bytes: decompressor, input, bytes, output, bytes, nothing.
 UNPACK = _Function("libdeflate_zlib_decompress", types.intc(_POINTER, _POINTER, _SIZE, _POINTER, _SIZE, _POINTER))
-# The checksum of what came before (0 at first), and of some more bytes.
+# The checksums of what came before (0 and 1 at first), and of some more bytes.
 CRC32 = _Function("libdeflate_crc32", types.uint32(types.uint32, _POINTER, _SIZE))
+ADLER32 = _Function("libdeflate_adler32", types.uint32(types.uint32, _POINTER, _SIZE))
 
 
 @functools.cache

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.proof import libdeflate, png_loops, tar_loops
+from pipeline.proof import libdeflate, literals, png_loops, tar_loops
 from pipeline.proof.image import largest
 from pipeline.proof.samples import Sample
 from pipeline.proof.stream import HashedStream
 
 _PLACES = [tar_loops.START, tar_loops.LABEL, tar_loops.DATA]
+_LARGE = 8192  # bytes of an image's rows from which on it is packed without matches as a rule
 _DIGITS = 10  # of a label: ``MAX_LABEL`` has as many
 
 
@@ -39,6 +40,39 @@ def _matrix(texts: list[bytes]) -> np.ndarray:
     return np.frombuffer(b"".join(texts), np.uint8).reshape(len(texts), -1)
 
 
+class PngDecoder:
+    """Makes pixels of images' packed rows.
+
+    Args:
+        shape: (height, width) of every image.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._size = shape[0] * (1 + 3 * shape[1])
+        self._lines = np.empty((literals.LANES, self._size + literals.SLACK), np.uint8)
+
+    def decode(self, buffer: np.ndarray, spans: np.ndarray, pixels: np.ndarray) -> bool:
+        """False where one of the images is not as it should be.
+
+        Args:
+            buffer: uint8, of the tar, with at least 64 bytes behind each image.
+            spans: int64 (n, ``SPAN``), as ``tar_loops.samples`` fills it.
+            pixels: uint8 (n, h, 3 w), filled.
+        """
+        functions = libdeflate.UNPACK, libdeflate.CRC32, libdeflate.ADLER32, libdeflate.decompressor()
+        large = self._size > _LARGE
+        step = literals.LANES if large else max(1, len(spans))
+        for start in range(0, len(spans), step):
+            part = spans[start : start + step]
+            done = np.zeros(len(part), np.bool_)
+            if large:
+                starts, stops = part[:, tar_loops.DATA] + 2, part[:, tar_loops.DATA] + part[:, tar_loops.LENGTH] - 4
+                literals.unpack(buffer, starts, stops, self._size, self._lines, done)
+            if not png_loops.decode(buffer, part, *functions, self._lines, done, pixels[start : start + step]):
+                return False
+        return True
+
+
 class PngReader:
     """Reads samples in order.
 
@@ -54,7 +88,7 @@ class PngReader:
         self._head, self._tail = np.frombuffer(head, np.uint8), np.frombuffer(tail, np.uint8)
         self._most = largest(shape, "png")
         self._spans = np.empty((0, tar_loops.SPAN), np.int64)  # of the samples read last
-        self._lines = np.empty(self._height * (1 + 3 * self._width), np.uint8)
+        self._decoder = PngDecoder(shape)
         self._count, self._index = 0, [b""]  # samples that have been read, and their lines of an index
 
     def read(self, samples: list[Sample], names: Names, pixels: np.ndarray) -> bool:
@@ -82,14 +116,10 @@ class PngReader:
             spans[:found, _PLACES] -= moved
         stream.at = at
         self._spans = spans
-        if found != count or not self._decode(spans, pixels):
+        if found != count or not self._decoder.decode(stream.buffer, spans, pixels):
             return False
         self._note(spans, names)
         return True
-
-    def _decode(self, spans: np.ndarray, pixels: np.ndarray) -> bool:
-        functions = libdeflate.UNPACK, libdeflate.CRC32, libdeflate.decompressor()
-        return bool(png_loops.decode(self._stream.buffer, spans, *functions, self._lines, pixels))
 
     def _note(self, spans: np.ndarray, names: Names) -> None:
         lines = np.empty(len(spans) * tar_loops.LINE, np.uint8)

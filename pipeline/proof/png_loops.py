@@ -60,26 +60,53 @@ def _unfilter(lines: Any, width: int, pixels: Any, start: int) -> bool:
 unfilter = compiled(_unfilter)
 
 
-def _decode(buffer: Any, spans: Any, unpack: Any, crc32: Any, decompressor: int, lines: Any, pixels: Any) -> bool:
+def _sealed(buffer: Any, start: Any, stop: Any, checksum: Any) -> bool:
+    """Whether a zlib stream (RFC 1950) begins and ends as that of bytes with this Adler-32 does."""
+    method, flags, told = np.int64(buffer[start]), np.int64(buffer[start + 1]), np.uint32(0)
+    for i in range(stop - 4, stop):
+        told = told << np.uint32(8) | np.uint32(buffer[i])
+    plain = method & 15 == 8 and method >> 4 < 8 and flags & 32 == 0 and (256 * method + flags) % 31 == 0
+    return bool(plain and told == checksum)
+
+
+sealed = compiled(_sealed)
+
+
+def _decode(
+    buffer: Any,
+    spans: Any,
+    unpack: Any,
+    crc32: Any,
+    adler32: Any,
+    decompressor: int,
+    lines: Any,
+    done: Any,
+    pixels: Any,
+) -> bool:
     """Images of one size; False where one of them is not what its checksums, its rows or its filters should be.
 
     Args:
         buffer: uint8, of the tar.
         spans: int64 (n, ``SPAN``), as ``tar_loops.samples`` fills it.
-        unpack, crc32, decompressor: of ``libdeflate``.
-        lines: uint8 (h (1 + 3 w),), to work in.
+        unpack, crc32, adler32, decompressor: of ``libdeflate``.
+        lines: uint8 (m, h (1 + 3 w) or more), to work in.
+        done: bool (n,): whether an image's line in ``lines`` is what ``literals`` has made of it already.
         pixels: uint8 (n, h, 3 w), filled.
     """
     _, height, row = pixels.shape
-    flat, tar, unpacked = pixels.reshape(-1), buffer.ctypes.data, lines.ctypes.data
+    size, reader, nothing = np.uint64(height * (1 + row)), np.uint64(decompressor), np.uint64(0)
+    flat, tar = pixels.reshape(-1), buffer.ctypes.data
     for i in range(len(spans)):
         data, length = tar + np.uint64(spans[i, DATA]), np.uint64(spans[i, LENGTH])
         kind = np.uint64(4)  # bytes before the data, which the checksum covers as well
         if crc32(np.uint32(0), data - kind, length + kind) != spans[i, CHECKSUM]:
             return False
-        if unpack(np.uint64(decompressor), data, length, unpacked, np.uint64(lines.size), np.uint64(0)) != 0:
+        rows, start = lines[i % len(lines)], spans[i, DATA]
+        text, stop = rows.ctypes.data, start + spans[i, LENGTH]
+        right = done[i] and sealed(buffer, start, stop, adler32(np.uint32(1), text, size))
+        if not right and unpack(reader, data, length, text, size, nothing) != 0:
             return False
-        if not unfilter(lines, row // 3, flat, i * height * row):
+        if not unfilter(rows[: height * (1 + row)], row // 3, flat, i * height * row):
             return False
     return True
 

@@ -24,7 +24,7 @@ from pipeline.proof.tar_loops import NAME
 from pipeline.proof.zarr_rows import BadRows
 from pipeline.sources.index import Source
 
-_BATCH_PIXELS = 1 << 17  # of all images of a batch in one variant
+_BATCH_PIXELS = 1 << 18  # of all images of a batch in one variant
 
 
 class Doubt(Exception):
