@@ -3,6 +3,7 @@
 import hashlib
 import io
 import random
+import re
 import shutil
 import struct
 import zlib
@@ -13,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from pipeline import build as build_command
-from pipeline.proof import law_loops, libdeflate, png_loops, tar_loops
+from pipeline.proof import law_loops, libdeflate, png_loops, samples, tar_loops
 from pipeline.proof.claims import Manifest
 from pipeline.proof.faults import Faults
 from pipeline.proof.files import owners_of
@@ -197,6 +198,34 @@ def test_a_stream_gives_every_byte_once_and_its_hash(tmp_path: Path) -> None:
     assert used + stream.buffer[stream.at : stream.end].tobytes() == content
 
     assert stream.digest() == hashlib.sha256(content).hexdigest()
+
+
+# Lines of a list of samples
+
+_LINE = b'{"key": "train-00000012", "label": 3, "name": "cats/one.png"}\n'
+_PIECES = st.sampled_from([*b'"\\{},: -0123456789/\n\x00\x7f\x80', *b"aeklmnrtuy"])
+
+
+@given(st.lists(st.tuples(st.integers(0, len(_LINE) - 1), st.booleans(), st.lists(_PIECES, max_size=3)), max_size=3))
+@example([(10, True, [*b'"'])])
+@example([(21, True, [*b"00"]), (34, True, [*b"0"])])
+@example([(21, True, [*b"1"]), (34, True, [*b"2147483648"])])
+def test_a_line_in_the_usual_form_says_what_a_parser_of_json_reads(changes: list[tuple[int, bool, list[int]]]) -> None:
+    line = bytearray(_LINE)
+    for at, kept, more in changes:
+        line[at : at + (not kept)] = bytes(more)
+    for split in ("train", 'tra"in', "train-1"):
+        with pytest.MonkeyPatch.context() as patch:
+            fast = line_or_error(bytes(line), split)
+            patch.setattr(samples, "_PLAIN", re.compile(b"(?!)"))
+            assert line_or_error(bytes(line), split) == fast
+
+
+def line_or_error(line: bytes, split: str) -> Any:
+    try:
+        return samples._line(line, split, 12)
+    except samples.BadLine as error:
+        return str(error)
 
 
 # The fast way and the slow way

@@ -1,5 +1,6 @@
 """The parts that an output is proven in, and what is found of each."""
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ from pipeline.proof.claims import ShardSet, Variant
 from pipeline.proof.faults import Faults
 from pipeline.proof.moments import Moments
 from pipeline.proof.reference import Counts
+from pipeline.proof.samples import Sample, key_of
 from pipeline.sources.index import Entry
 
 
@@ -15,17 +17,27 @@ class Work:
     """One shard's proof, as it travels to a worker.
 
     Attributes:
-        offset: where its lines begin in the samples file; None where that cannot be used: only files are checked.
+        indexes, labels: int64, of its output positions, as a ``Listing`` has them; None where that cannot be used: only
+            files are checked.
         rejects: its output positions that have no sample.
         listed: the samples file is the one that the manifest claims.
         recomputed: the output positions that are recomputed, with their entries in the source where it is at hand.
     """
 
     shard: ShardSet
-    offset: int | None
+    indexes: "array[int] | None"
+    labels: "array[int] | None"
     rejects: frozenset[int]
     listed: bool
     recomputed: Mapping[int, Entry | None]
+
+    def samples(self) -> list[Sample] | None:
+        """What it must hold; None where that cannot be told."""
+        if self.indexes is None or self.labels is None:
+            return None
+        split, positions = self.shard.split, range(self.shard.start, self.shard.stop)
+        every = zip(positions, self.indexes, self.labels, strict=True)
+        return [Sample(at, key_of(split, number), label) for at, number, label in every if at not in self.rejects]
 
 
 Part = Work | list[str]  # a shard, or names of files that are no part of one

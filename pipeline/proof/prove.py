@@ -1,5 +1,6 @@
 """A whole output: opens the source, divides it into parts, and sums up what is found of them."""
 
+import hashlib
 import os
 from collections.abc import Callable, Set
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ def _claims_of(part: Part) -> list[Any]:
         part.shard.split,
         part.shard.number,
         part.listed,
-        part.offset,
+        [None if known is None else hashlib.sha256(known).hexdigest() for known in (part.indexes, part.labels)],
         sorted(part.rejects),
         sorted(part.recomputed),
     ]
@@ -184,12 +185,13 @@ def _open_source(manifest: Manifest, origin: Origin, faults: Faults) -> tuple[So
 def _work(shard: ShardSet, listing: Listing, positions: list[int], index: SourceIndex | None) -> Work:
     recomputed: dict[int, Entry | None] = dict.fromkeys(positions)
     known = index.splits.get(shard.split) if index else None
-    for position in positions if known is not None and listing.offsets else ():
+    for position in positions if known is not None and listing.usable else ():
         if known is not None and listing.indexes[position] < len(known):
             recomputed[position] = known.entry(listing.indexes[position])
-    offset = listing.offsets[shard.number] if listing.offsets else None
+    here = slice(shard.start, shard.stop)
+    indexes, labels = (of[here] if listing.usable else None for of in (listing.indexes, listing.labels))
     rejects = listing.rejects.intersection(range(shard.start, shard.stop))
-    return Work(shard, offset, rejects, listing.intact, recomputed)
+    return Work(shard, indexes, labels, rejects, listing.intact, recomputed)
 
 
 def _other_files(manifest: Manifest) -> list[list[str]]:

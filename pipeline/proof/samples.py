@@ -2,10 +2,10 @@
 
 import io
 import json
+import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.proof.claims import REJECTS, Manifest, samples_file
@@ -15,18 +15,28 @@ from pipeline.sources.index import SourceIndex
 
 MAX_LINE = 1 << 16  # bytes
 MAX_LABEL = 1 << 31
+# A line as a builder writes nearly all of them, with nothing escaped: only others take a parser of JSON.
+_PLAIN = re.compile(
+    rb'\{"key": "([ !#-\[\]-~]+)-([0-9]{8}|[1-9][0-9]{8,14})", "label": (0|[1-9][0-9]{0,8}), "name": "([ !#-\[\]-~]*)"\}\n'
+)
 
 
 class Sample(NamedTuple):
-    """One output position.
+    """One output position."""
+
+    position: int
+    key: str
+    label: int
+
+
+class _Line(NamedTuple):
+    """One line.
 
     Attributes:
         number: the entry's place in the source's order, which its key carries.
         name: the entry's original name.
     """
 
-    position: int
-    key: str
     number: int
     label: int
     name: str
@@ -38,17 +48,19 @@ class BadLine(Exception):
 
 @dataclass
 class Listing:
-    """One split's samples file, in outline: enough to read any shard's part of it again.
+    """One split's samples file: what a shard's proof takes of it.
 
     Attributes:
-        offsets: where the first line of each shard begins, bytes; empty where the file cannot be used.
         indexes: int64, the entry of each output position in the source's order.
+        labels: int64, of each output position.
+        usable: the two are those of all output positions.
         intact: the lists of samples and of rejects are the files that the manifest claims.
         rejects: output positions without a sample.
     """
 
-    offsets: list[int] = field(default_factory=list)
     indexes: "array[int]" = field(default_factory=lambda: array("q"))
+    labels: "array[int]" = field(default_factory=lambda: array("q"))
+    usable: bool = False
     intact: bool = True
     rejects: frozenset[int] = frozenset()
 
@@ -66,14 +78,18 @@ def read_listings(manifest: Manifest, source: SourceIndex | None, faults: Faults
         listing = Listing(rejects=frozenset(rejects[split]))
         try:
             listing.intact = all(_is_claimed(manifest, name) for name in (samples_file(split), REJECTS))
-            for sample in _outlined(manifest, split, listing):
-                _check(sample, manifest, source, rejects[split].get(sample.position), faults)
+            with _open(manifest, samples_file(split)) as file:
+                for position, text in enumerate(_lines(file)):
+                    line = _line(text, split, position)
+                    listing.indexes.append(line.number)
+                    listing.labels.append(line.label)
+                    _check(line, split, position, manifest, source, rejects[split].get(position), faults)
             _check_count(manifest, split, listing)
+            listing.usable = True
         except BadLine as error:
             faults.add(samples_file(split), f"{error}; its samples cannot be checked")
-            listing.offsets.clear()
         except OSError:  # missing or unreadable, which the check of all files reports
-            listing.offsets.clear()
+            pass
         repeated = len(listing.indexes) - len(set(listing.indexes))
         if repeated:
             faults.add(samples_file(split), f"{counted(repeated, 'key')} more than once")
@@ -81,19 +97,9 @@ def read_listings(manifest: Manifest, source: SourceIndex | None, faults: Faults
     return listings
 
 
-def read_samples(path: Path, offset: int, split: str, start: int, stop: int) -> list[Sample]:
-    """Some lines of a samples file.
-
-    Args:
-        offset: where the line of position ``start`` begins, bytes.
-
-    Raises:
-        BadLine, OSError: the file is not what it was when it was outlined.
-    """
-    with open_own(path) as file:
-        file.seek(offset)
-        lines = _lines(file)
-        return [_sample(next(lines, b""), split, position) for position in range(start, stop)]
+def key_of(split: str, number: int) -> str:
+    """The key of an entry."""
+    return f"{split}-{number:08d}"
 
 
 def _is_claimed(manifest: Manifest, name: str) -> bool:
@@ -110,19 +116,6 @@ def _open(manifest: Manifest, name: str) -> io.BufferedReader:
     return open_own(manifest.root / name, SLACK + (claim.size if claim else 0))
 
 
-def _outlined(manifest: Manifest, split: str, listing: Listing) -> Iterator[Sample]:
-    """Every line's sample, noting in ``listing`` where shards begin."""
-    at = 0
-    with _open(manifest, samples_file(split)) as file:
-        for position, line in enumerate(_lines(file)):
-            sample = _sample(line, split, position)
-            if position % manifest.samples_per_shard == 0:
-                listing.offsets.append(at)
-            at += len(line)
-            listing.indexes.append(sample.number)
-            yield sample
-
-
 def _check_count(manifest: Manifest, split: str, listing: Listing) -> None:
     entries = manifest.splits[split].entries
     if len(listing.indexes) != entries:
@@ -130,28 +123,35 @@ def _check_count(manifest: Manifest, split: str, listing: Listing) -> None:
 
 
 def _check(
-    sample: Sample, manifest: Manifest, source: SourceIndex | None, rejected: str | None, faults: Faults
+    line: _Line,
+    split: str,
+    position: int,
+    manifest: Manifest,
+    source: SourceIndex | None,
+    rejected: str | None,
+    faults: Faults,
 ) -> None:
-    split = sample.key.rpartition("-")[0]
-    if sample.label >= manifest.classes:
-        faults.add(samples_file(split), f"{sample.key}: label {sample.label}, but there are {manifest.classes} classes")
-    if manifest.order == "source" and sample.number != sample.position:
-        faults.add(samples_file(split), f"{sample.key}: on line {sample.position + 1}, which is not the source's order")
-    if rejected is not None and rejected != sample.key:
-        faults.add(REJECTS, f"position {sample.position} of {split} is {sample.key}, not {shown(rejected)}")
+    in_place = line.number == position or manifest.order != "source"
+    if in_place and line.label < manifest.classes and rejected is None and source is None:
+        return
+    key = key_of(split, line.number)
+    if line.label >= manifest.classes:
+        faults.add(samples_file(split), f"{key}: label {line.label}, but there are {manifest.classes} classes")
+    if not in_place:
+        faults.add(samples_file(split), f"{key}: on line {position + 1}, which is not the source's order")
+    if rejected is not None and rejected != key:
+        faults.add(REJECTS, f"position {position} of {split} is {key}, not {shown(rejected)}")
     if source is not None:
-        _check_entry(sample, split, source, faults)
+        _check_entry(line, key, split, source, faults)
 
 
-def _check_entry(sample: Sample, split: str, source: SourceIndex, faults: Faults) -> None:
+def _check_entry(line: _Line, key: str, split: str, source: SourceIndex, faults: Faults) -> None:
     index = source.splits.get(split)
-    if index is None or sample.number >= len(index):
-        faults.add(samples_file(split), f"{sample.key}: the source has no such entry")
-    elif (index.names[sample.number], int(index.labels[sample.number])) != (sample.name, sample.label):
-        was = f"{shown(index.names[sample.number])}, label {index.labels[sample.number]}"
-        faults.add(
-            samples_file(split), f"{sample.key}: {shown(sample.name)}, label {sample.label}; in the source: {was}"
-        )
+    if index is None or line.number >= len(index):
+        faults.add(samples_file(split), f"{key}: the source has no such entry")
+    elif (index.names[line.number], int(index.labels[line.number])) != (line.name, line.label):
+        was = f"{shown(index.names[line.number])}, label {index.labels[line.number]}"
+        faults.add(samples_file(split), f"{key}: {shown(line.name)}, label {line.label}; in the source: {was}")
 
 
 def _read_rejects(manifest: Manifest, faults: Faults) -> dict[str, dict[int, str]]:
@@ -200,12 +200,15 @@ def _object(line: bytes, number: int) -> dict[str, Any]:
     return raw
 
 
-def _sample(line: bytes, split: str, position: int) -> Sample:
-    raw = _object(line, position + 1)
+def _line(text: bytes, split: str, position: int) -> _Line:
+    plain = _PLAIN.fullmatch(text)
+    if plain and plain[1].decode() == split:
+        return _Line(int(plain[2]), int(plain[3]), plain[4].decode())
+    raw = _object(text, position + 1)
     key, label, name = raw.get("key"), raw.get("label"), raw.get("name")
     if not isinstance(key, str) or type(label) is not int or not 0 <= label <= MAX_LABEL or not isinstance(name, str):
         raise BadLine(f"line {position + 1} has no key, label and name")
     digits = key.removeprefix(f"{split}-")
-    if not (8 <= len(digits) <= 15 and digits.isascii() and digits.isdigit()) or key != f"{split}-{int(digits):08d}":
+    if not (8 <= len(digits) <= 15 and digits.isascii() and digits.isdigit()) or key != key_of(split, int(digits)):
         raise BadLine(f"line {position + 1}: {shown(ascii(key))} is no key of {split}")
-    return Sample(position, key, int(digits), label, name)
+    return _Line(int(digits), label, name)

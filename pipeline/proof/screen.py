@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.proof import law_loops, libdeflate, spectra
-from pipeline.proof.claims import Manifest, Variant, index_file, samples_file
+from pipeline.proof.claims import Manifest, Variant, index_file
 from pipeline.proof.files import open_own
 from pipeline.proof.image import BadImage, decode
 from pipeline.proof.moments import Moments
@@ -18,7 +18,7 @@ from pipeline.proof.part import Result, Work
 from pipeline.proof.pixels import Batch
 from pipeline.proof.png_batch import PngReader, names_of
 from pipeline.proof.recompute import Recomputer
-from pipeline.proof.samples import BadLine, Sample, read_samples
+from pipeline.proof.samples import Sample
 from pipeline.proof.stream import HashedStream
 from pipeline.proof.tar_loops import NAME
 from pipeline.proof.zarr_rows import BadRows
@@ -52,7 +52,7 @@ def screen(manifest: Manifest, work: Work, source: Source | None) -> Result | No
     with contextlib.ExitStack() as stack:
         try:
             return _Screen(manifest, work, source, stack).run()
-        except (Doubt, OSError, BadLine, BadImage, BadRows):
+        except (Doubt, OSError, BadImage, BadRows):
             return None
 
 
@@ -88,12 +88,10 @@ class _Screen:
 
     def _expected(self) -> list[Sample]:
         """The samples that the shard must hold."""
-        work, shard = self._work, self._work.shard
-        _sure(work.listed and work.offset is not None)
-        path = self._manifest.root / samples_file(shard.split)
-        every = read_samples(path, work.offset or 0, shard.split, shard.start, shard.stop)
-        samples = [sample for sample in every if sample.position not in work.rejects]
-        _sure(all(count == len(samples) for count in shard.samples.values()))
+        samples = self._work.samples() if self._work.listed else None
+        if samples is None:
+            raise Doubt
+        _sure(all(count == len(samples) for count in self._work.shard.samples.values()))
         _sure(all(len(sample.key) <= NAME - 4 for sample in samples))
         return samples
 

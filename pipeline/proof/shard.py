@@ -17,7 +17,7 @@ from pipeline.proof.moments import moments_of
 from pipeline.proof.part import Result, Work
 from pipeline.proof.pixels import Batch
 from pipeline.proof.recompute import Recomputer
-from pipeline.proof.samples import BadLine, Sample, read_samples
+from pipeline.proof.samples import Sample
 from pipeline.proof.walk import Found, walk
 from pipeline.proof.zarr_rows import BadRows
 from pipeline.sources.index import Source
@@ -87,18 +87,9 @@ class ShardProof:
 
     def _expected(self) -> list[Sample] | None:
         """The samples that it must hold; None where they cannot be told."""
-        work, shard = self._work, self._shard
-        if work.offset is None:
-            return None
-        path = self._manifest.root / samples_file(shard.split)
-        try:
-            every = read_samples(path, work.offset, shard.split, shard.start, shard.stop)
-        except (BadLine, OSError) as error:
-            self._faults.add(samples_file(shard.split), f"changed while it was being proven: {shown(error)}")
-            return None
-        expected = [sample for sample in every if sample.position not in work.rejects]
-        for variant, claimed in shard.samples.items():
-            if claimed != len(expected):
+        expected, shard = self._work.samples(), self._shard
+        for variant, claimed in shard.samples.items() if expected is not None else ():
+            if expected is not None and claimed != len(expected):
                 self._faults.add(NAME, f"{shard.tars[variant]} has {claimed} samples there, {len(expected)} are listed")
         return expected
 

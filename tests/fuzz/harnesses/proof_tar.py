@@ -10,7 +10,8 @@ from pipeline.proof.faults import Faults
 from pipeline.proof.image import BadImage, decode
 from pipeline.proof.manifest import load
 from pipeline.proof.png_batch import PngReader, names_of
-from pipeline.proof.samples import Sample, read_listings, read_samples
+from pipeline.proof.prove import _work
+from pipeline.proof.samples import Sample, read_listings
 from pipeline.proof.stream import HashedStream
 from pipeline.proof.tar import TarError, members
 from pipeline.proof.walk import walk
@@ -25,9 +26,9 @@ _samples: list[Sample] = []
 
 def seeds() -> Iterator[bytes]:
     manifest = load(output(), Faults())
-    listing, shard = read_listings(manifest, None, Faults())["train"], manifest.shards[1]
-    expected = read_samples(output() / "samples/train.jsonl", listing.offsets[1], "train", shard.start, shard.stop)
-    _samples[:] = [sample for sample in expected if sample.position not in listing.rejects]
+    listing = read_listings(manifest, None, Faults())["train"]
+    _samples[:] = _work(manifest.shards[1], listing, [], None).samples() or []
+    assert _samples
     tars = [path.read_bytes() for path in sorted(output().glob("folder-*/*-000001.tar"))]
     assert any(_fast(tar) is not None for tar in tars)  # compiles it, too
     yield from tars
