@@ -1,21 +1,28 @@
 """Imported once by the process that a proof's workers are forked from: what takes a second to load, and starts no thread."""
 
-import numpy as np
-import zarr  # noqa: F401
+import gc
 
-from pipeline.proof import law_loops, libdeflate, literals, png_loops, pool, screen, shard, tar_loops  # noqa: F401
+gc.disable()  # a sixth of the time: nothing of what follows goes again
+
+import numpy as np  # noqa: E402
+import zarr  # noqa: E402, F401
+
+from pipeline.proof import law_loops, libdeflate, literals, png_loops, pool, screen, shard, tar_loops  # noqa: E402, F401
+from pipeline.proof.png_batch import names_of  # noqa: E402
+from pipeline.proof.samples import Sample  # noqa: E402
 
 _FLAT, _ROWS, _SUMS = np.zeros(3, np.uint8), np.zeros((1, 1, 3), np.uint8), np.zeros(3, np.uint64)
-_NAMES, _SPANS, _DIGITS = (
-    np.zeros((0, tar_loops.NAME), np.uint8),
+_NAMES, _SPANS, _HEAD = (
+    names_of([Sample(0, "", 0)]),
     np.zeros((0, tar_loops.SPAN), np.int64),
-    _SUMS[:0].view(int),
+    np.frombuffer(b"-", np.uint8),
 )
+_NONE, _PLACES = [of[:0] for of in _NAMES], _SPANS[:, 0] + 2
 _LINES, _DONE = np.zeros((literals.LANES, literals.SLACK), np.uint8), np.zeros(0, np.bool_)
 
-tar_loops.samples(_FLAT, 0, 0, 0, _NAMES, _NAMES, _NAMES, _DIGITS, _FLAT, _FLAT, 0, _SPANS)
-tar_loops.index(_SPANS, 0, _NAMES, _NAMES, _DIGITS, _FLAT)
-literals.unpack(_FLAT, _DIGITS, _DIGITS, 0, _LINES, _DONE)
+tar_loops.samples(_FLAT, 0, 0, 0, *_NONE, _HEAD, _HEAD, 0, _SPANS)
+tar_loops.index(_SPANS, 0, _NONE[0], _NONE[1], _NONE[3], _FLAT)
+literals.unpack(_FLAT, _PLACES, _PLACES, 0, _LINES, _DONE)
 if libdeflate.FOUND:
     _LIBRARY = libdeflate.UNPACK, libdeflate.CRC32, libdeflate.ADLER32, libdeflate.decompressor()
     png_loops.decode(_FLAT, _SPANS, *_LIBRARY, _LINES, _DONE, _ROWS)
@@ -23,3 +30,5 @@ law_loops.moments(_FLAT.reshape(1, 3), _SUMS, _SUMS)
 law_loops.add_up(_FLAT, _FLAT, _FLAT)
 law_loops.narrow(np.zeros(3, np.int16), np.zeros(3, np.int16), _FLAT, _FLAT)
 law_loops.differ(_FLAT, _FLAT, _FLAT)
+gc.freeze()  # nor does a worker look through it, or copy it by doing so
+gc.enable()
