@@ -3,6 +3,7 @@
 import argparse
 import atexit
 import contextlib
+import gc
 import io
 import json
 import os
@@ -97,6 +98,7 @@ def leave(status: int) -> NoReturn:
     after a failure also an earlier one, which CPython may remember though it was caught, and on which C++ code may abort."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    gc.freeze()  # what has been loaded ends with the process, and no collector has to look through it first
     if status != FAILED:
         sys.exit(status)
     atexit._run_exitfuncs()
