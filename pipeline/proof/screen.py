@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.proof import law_loops, libdeflate, spectra
+from pipeline.proof import law_loops, libdeflate, no_blas, spectra  # noqa: F401
 from pipeline.proof.claims import Manifest, Variant, index_file
 from pipeline.proof.files import open_own
 from pipeline.proof.image import BadImage, decode
