@@ -17,14 +17,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline import build as build_command
 from pipeline import metadata, verify
+from pipeline.proof import zarr_rows
 from pipeline.proof.claims import Variant
+from pipeline.proof.faults import Faults
 from pipeline.proof.law import Bounds
+from pipeline.proof.manifest import load
 from pipeline.proof.reference import compare
 from pipeline.proof.tar import TarError, members
 from tests.conftest import Result, smooth
@@ -589,13 +593,25 @@ def test_edited_singular_values_are_named(out: Path, faults: Lines, fitting: boo
     assert any(line.startswith("spectra.zarr/train: train-00000004: row 4") for line in lines)
 
 
+def chunks_of(*shape: int) -> dict[str, Any]:
+    return {"name": "regular", "configuration": {"chunk_shape": [*shape]}}
+
+
 @pytest.mark.parametrize(
     "edit",
     [
         lambda meta: meta | {"shape": [10**12, 3, 32]},
         lambda meta: meta | {"codecs": [*meta["codecs"], {"name": "gzip", "configuration": {"level": 1}}]},
+        lambda meta: meta | {"codecs": [{"name": "bytes", "configuration": {"endian": "big"}}]},
         lambda meta: meta | {"data_type": "float64"},
-        lambda meta: meta | {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [10**9, 3, 32]}}},
+        lambda meta: meta | {"chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}}},
+        lambda meta: meta | {"storage_transformers": [{"name": "sharding", "configuration": {}}]},
+        lambda meta: meta | {"else": {"name": "what changes the rows"}},
+        lambda meta: meta | {"chunk_grid": chunks_of(10**9, 3, 32)},
+        lambda meta: meta | {"chunk_grid": chunks_of(0, 3, 32)},
+        lambda meta: meta | {"chunk_grid": chunks_of(True, 3, 32)},
+        lambda meta: meta | {"chunk_grid": chunks_of(12, 3, 16)},
+        lambda meta: meta | {"chunk_grid": {"name": "rectilinear"}},
         lambda meta: [],
         lambda meta: {"zarr_format": 99},
     ],
@@ -606,6 +622,13 @@ def test_a_hostile_zarr_store_is_a_fault(out: Path, faults: Lines, edit: Callabl
     rehash(out)
     (line,) = faults(out)
     assert line.startswith("spectra.zarr/train/zarr.json: ")
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 20), (3, 17), (19, 20)])
+def test_rows_are_those_that_zarr_reads(out: Path, start: int, stop: int) -> None:
+    manifest = load(out, Faults())
+    rows = zarr_rows.read(manifest, "spectra.zarr/train", (20, 3, 32), "float32", start, stop)
+    assert np.array_equal(rows, zarr.open_array(out / "spectra.zarr" / "train")[start:stop])
 
 
 # Manifest

@@ -137,8 +137,8 @@ def test_a_mean_that_is_not_that_of_the_pixels_is_named(
         ("numerics", "high_scale", "7", "numerics is not the contract that is proven here"),
         ("numerics", "contract", 9, "numerics is not the contract that is proven here"),
         ("job", "limit", 3, "job.limit is 3, but a split has more entries"),
-        ("image", "side", 31, "float32 (12, 3, 32), not float32 (12, 3, 31)"),
-        ("factors", "rank", 8, "not float32 (12, 3, 32, 8)"),
+        ("image", "side", 31, "shape is [12, 3, 32], not [12, 3, 31]"),
+        ("factors", "rank", 8, "not [12, 3, 32, 8]"),
     ],
 )
 def test_an_edited_manifest_is_named(

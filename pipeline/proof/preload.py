@@ -5,7 +5,6 @@ import gc
 gc.disable()  # a sixth of the time: all that follows stays
 
 import numpy as np  # noqa: E402
-import zarr  # noqa: E402, F401
 
 from pipeline.proof import law_loops, libdeflate, literals, png_loops, pool, screen, shard, tar_loops  # noqa: E402, F401
 from pipeline.proof.png_batch import names_of  # noqa: E402

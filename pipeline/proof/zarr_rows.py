@@ -1,20 +1,21 @@
-"""Rows of an output's Zarr arrays, read by zarr: it is given the bytes of claimed files, and opens none itself.
+"""Rows of an output's Zarr arrays, which lie uncompressed in its claimed files, and in no others.
 
-So it meets no pipe, no link, no file that the manifest does not name, and none of another size than it says.
+Written from the specification (Zarr 3.0, core), independently of what wrote them; a tenth of the time that zarr takes.
 """
 
 import hashlib
 import math
-from typing import Any
 
 import numpy as np
 
+from pipeline.proof import strict
 from pipeline.proof.claims import Manifest
 from pipeline.proof.faults import shown
 from pipeline.proof.files import open_own
 
 MAX_METADATA = 1 << 20  # bytes of an array's description; a builder's has some 1,000
 MAX_CHUNK = 1 << 26  # bytes; more than a builder writes is not read
+_ELSE = {"fill_value", "attributes", "dimension_names"}  # what a description says that changes no row
 
 
 class BadRows(Exception):
@@ -40,26 +41,43 @@ def read(manifest: Manifest, path: str, wanted: tuple[int, ...], dtype: str, sta
     Raises:
         BadRows: a file is not there or not the claimed one, or is no part of such an array.
     """
-    import zarr  # a quarter of a second, which --help must not wait for
-    from zarr.core.buffer import Buffer, default_buffer_prototype
-    from zarr.storage import MemoryStore
+    described = f"{path}/zarr.json"
+    rows = _chunk_rows(_content(manifest, described, MAX_METADATA, hashed=True), wanted, dtype, described)
+    kind = np.dtype(dtype).newbyteorder("<")
+    size, chunks = rows * kind.itemsize * math.prod(wanted[1:]), []
+    first = start // rows
+    for number in range(first, -(-stop // rows)):
+        at = f"{path}/c.{number}" + ".0" * (len(wanted) - 1)
+        content = _content(manifest, at, size)
+        if len(content) != size:
+            raise BadRows(at, f"it has {len(content):,} bytes, a chunk has {size:,}")
+        chunks.append(np.frombuffer(content, kind).reshape(rows, *wanted[1:]))
+    return np.concatenate(chunks)[start - first * rows : stop - first * rows]
 
-    described, made = f"{path}/zarr.json", default_buffer_prototype().buffer.from_bytes
-    files: dict[str, Buffer] = {"zarr.json": made(_content(manifest, described, MAX_METADATA, hashed=True))}
-    at = described
+
+def _chunk_rows(content: bytes, wanted: tuple[int, ...], dtype: str, described: str) -> int:
+    """How many rows a chunk has, of an array that is described as such rows are, and as nothing else."""
     try:
-        array: Any = zarr.open_array(MemoryStore(files), mode="r", zarr_format=3)
-        most = _check(array, wanted, dtype, described)
-        rows = array.chunks[0]
-        for number in range(start // rows, -(-stop // rows)):
-            key = array.metadata.encode_chunk_key((number, *(0 for _ in wanted[1:])))
-            at = f"{path}/{key}"
-            files[key] = made(_content(manifest, at, most))
-        return np.asarray(array[start:stop])
-    except BadRows:
-        raise
-    except Exception as error:  # zarr raises what it likes on hostile metadata
-        raise BadRows(at, f"zarr cannot read it: {shown(' '.join(str(error).split()))}") from None
+        raw = strict.parse(content)
+        rows = raw["chunk_grid"]["configuration"]["chunk_shape"][0]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise BadRows(described, f"it describes no array: {shown(' '.join(str(error).split()))}") from None
+    if type(rows) is not int or not 0 < rows <= max(1, MAX_CHUNK // (np.dtype(dtype).itemsize * math.prod(wanted[1:]))):
+        raise BadRows(described, "its chunks are larger than 64 MB, or none")
+    right = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [*wanted],
+        "data_type": dtype,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [rows, *wanted[1:]]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+        "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+        "storage_transformers": [],
+    }
+    for key, value in (right | dict.fromkeys(raw.keys() - right.keys() - _ELSE)).items():
+        if raw.get(key) != value:
+            raise BadRows(described, f"{shown(key)} is {shown(str(raw.get(key)))}, not {value}")
+    return rows
 
 
 def _content(manifest: Manifest, name: str, most: int, hashed: bool = False) -> bytes:
@@ -77,14 +95,3 @@ def _content(manifest: Manifest, name: str, most: int, hashed: bool = False) -> 
     if len(content) != claim.size or (hashed and hashlib.sha256(content).hexdigest() != claim.sha256):
         raise BadRows(name, claimed=False)
     return content
-
-
-def _check(array: Any, wanted: tuple[int, ...], dtype: str, described: str) -> int:
-    """Refuse what would not be this output's array, or would take more memory than it may; gives a chunk's most bytes."""
-    if array.shape != wanted or array.dtype != np.dtype(dtype):
-        raise BadRows(described, f"{array.dtype} {array.shape}, not {dtype} {wanted}")
-    plain = type(array.metadata.codecs[0]).__name__ == "BytesCodec" and len(array.metadata.codecs) == 1
-    row, chunk = (np.dtype(dtype).itemsize * math.prod(shape) for shape in (wanted[1:], array.chunks))
-    if not plain or chunk > max(MAX_CHUNK, row) or array.chunks[1:] != wanted[1:]:
-        raise BadRows(described, "it is compressed, or its chunks are larger than 64 MB, or no whole rows")
-    return chunk
