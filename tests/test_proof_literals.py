@@ -4,6 +4,7 @@ import random
 import zlib
 from typing import Any
 
+import deflate
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -101,14 +102,22 @@ def test_of_a_damaged_stream_nothing_is_made_that_zlib_does_not_make(seed: int, 
     assert beside == by_zlib(packed(text), size) or beside is None
 
 
-def block(lengths: list[int], literals: int, distances: int, body: str, repeats: str = "") -> bytes:
-    """A last block whose codes' lengths are written down one by one, after them ``repeats``, and then ``body``."""
+def bits_of(lengths: list[int], literals: int, distances: int, body: str, repeats: str = "", last: str = "1") -> str:
+    """A block whose codes' lengths are written down one by one, after them ``repeats``, and then ``body``."""
     counts = [(literals - 257, 5), (distances - 1, 5), (15, 4)]
-    text = "1" + "01" + "".join(f"{number:0{bits}b}"[::-1] for number, bits in counts)  # least significant bits first
+    text = last + "01" + "".join(f"{number:0{bits}b}"[::-1] for number, bits in counts)  # least significant bits first
     # A repetition of zeros (18) has the code 000, and lengths 0 to 13 have codes of 4 bits, from 0010 on.
     text += "".join({18: "110"}.get(symbol, "001" if symbol < 14 else "000") for symbol in ORDER)
-    text += "".join(f"{length + 2:04b}" for length in lengths) + repeats + body
-    return int(text[::-1], 2).to_bytes(-(-len(text) // 8), "little")
+    return text + "".join(f"{length + 2:04b}" for length in lengths) + repeats + body
+
+
+def bytes_of(bits: str) -> bytes:
+    return int(bits[::-1], 2).to_bytes(-(-len(bits) // 8), "little")
+
+
+def block(lengths: list[int], literals: int, distances: int, body: str, repeats: str = "") -> bytes:
+    """A stream of one block."""
+    return bytes_of(bits_of(lengths, literals, distances, body, repeats))
 
 
 ORDER = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15]
@@ -192,3 +201,42 @@ def test_a_large_image_with_a_wrong_head_or_checksum_is_not_taken() -> None:
     assert decoded([image(good), image(bad)], 60, 180) is not None
     for wrong in ({"checksum": bytes(4)}, {"head": b"\x78\x02"}, {"head": b"\x78\x20"}, {"head": b"\x88\x1c"}):
         assert decoded([image(good), image(bad, **wrong)], 60, 180) is None
+
+
+def fixed(*symbols: int) -> bytes:
+    """A stream of one block of fixed codes (RFC 1951, 3.2.6), all of whose copies are of the byte before."""
+    bits = "110"
+    for symbol in symbols:
+        places = [(280, 192, 8), (256, 0, 7), (144, 400, 9), (0, 48, 8)]
+        first, code, length = next(place for place in places if symbol >= place[0])
+        bits += f"{symbol - first + code:0{length}b}" + "00000" * (symbol > 256)
+    return bytes_of(bits)
+
+
+BLACK = bytes(280)  # 40 rows of two pixels
+BODY = "0" * 280 + "1"
+REST = "".join(f"{byte:08b}"[::-1] for byte in zlib.compress(BLACK, 9, -15))
+
+
+@pytest.mark.parametrize(
+    ("stream", "right"),
+    [
+        (zlib.compress(BLACK, 0, -15), True),
+        (fixed(0, 285, 0, 0, 0, *[257] * 6, 256), True),
+        (fixed(0, 286, 0, 0, 0, *[257] * 6, 256), False),  # a length that there is not
+        (fixed(0, 287, 0, 0, 0, *[257] * 6, 256), False),
+        (block([*A, 1, 1, 1], 257, 2, BODY), True),
+        (block([*A, 1, *[0] * 31, 1, 1], 288, 2, BODY), False),
+        (block([*A, 1, 1, 1, *[0] * 29], 257, 31, BODY), False),
+        (block([*A, 1, 1, 1, *[0] * 30], 257, 32, BODY), False),
+        (bytes_of(bits_of([*A, 1, 1, 1], 257, 2, "1", last="0") + REST), True),
+        (bytes_of(bits_of([*A, 1, *[0] * 30, 1, 1], 287, 2, "1", last="0") + REST), False),
+    ],
+)
+def test_what_zlib_refuses_is_not_taken_though_libdeflate_takes_it(stream: bytes, right: bool) -> None:
+    assert (by_zlib(stream, len(BLACK)) == BLACK) == right
+    data = b"\x78\x01" + stream + zlib.adler32(BLACK).to_bytes(4, "big")
+    assert deflate.zlib_decompress(data, len(BLACK)) == BLACK
+    found = decoded([image(np.zeros((40, 7), np.uint8)), data], 40, 6)
+    assert (found is not None) == right
+    assert found is None or not found.any()

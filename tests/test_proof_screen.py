@@ -27,6 +27,7 @@ from pipeline.proof.files import owners_of
 from pipeline.proof.law import Bounds
 from pipeline.proof.manifest import load
 from pipeline.proof.part import Result, Work
+from pipeline.proof.png_batch import PngDecoder
 from pipeline.proof.prove import _work
 from pipeline.proof.samples import read_listings
 from pipeline.proof.screen import screen
@@ -71,20 +72,13 @@ def test_an_unknown_filter_is_not_taken(kind: int) -> None:
     assert not png_loops.unfilter(lines.reshape(-1), 2, np.empty(12, np.uint8), 0)
 
 
-def spans_of(data: bytes, checksum: int) -> np.ndarray:
-    """The one image whose deflated rows, behind the chunk's kind, are all of the buffer."""
-    spans = np.zeros((1, tar_loops.SPAN), np.int64)
-    spans[0, [tar_loops.DATA, tar_loops.LENGTH, tar_loops.CHECKSUM]] = 4, len(data), checksum
-    return spans
-
-
 def unpacked(data: bytes, checksum: int | None = None) -> np.ndarray | None:
-    """What ``decode`` makes of 2 x 2 pixels deflated to ``data``."""
-    chunk, pixels = b"IDAT" + data, np.zeros((1, 2, 6), np.uint8)
-    spans = spans_of(data, zlib.crc32(chunk) if checksum is None else checksum)
-    functions = libdeflate.UNPACK, libdeflate.CRC32, libdeflate.ADLER32, libdeflate.decompressor()
-    buffer, lines = np.frombuffer(chunk, np.uint8), np.empty((1, 14), np.uint8)
-    return pixels if png_loops.decode(buffer, spans, *functions, lines, np.zeros(1, np.bool_), pixels) else None
+    """What ``verify`` makes of 2 x 2 pixels deflated to ``data``."""
+    chunk, pixels, spans = b"IDAT" + data, np.zeros((1, 2, 6), np.uint8), np.zeros((1, tar_loops.SPAN), np.int64)
+    spans[0, [tar_loops.DATA, tar_loops.LENGTH]] = 4, len(data)
+    spans[0, tar_loops.CHECKSUM] = zlib.crc32(chunk) if checksum is None else checksum
+    buffer = np.frombuffer(chunk + bytes(64), np.uint8)
+    return pixels if PngDecoder((2, 2)).decode(buffer, spans, pixels) else None
 
 
 @settings(deadline=None)  # the first call compiles

@@ -2,10 +2,12 @@
 
 import hashlib
 import io
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,6 +131,23 @@ def test_a_mean_that_is_not_that_of_the_pixels_is_named(
     write_manifest(out, manifest)
     rehash(out)
     assert any(f"{variant} test: the {name} is not that of its pixels" in line for line in faults())
+
+
+@pytest.mark.parametrize("store", ["spectra.zarr", "factors.zarr", "factors.zarr/train"])
+def test_a_group_that_describes_arrays_otherwise_is_a_fault(
+    out: Path, faults: Callable[[], list[str]], store: str
+) -> None:
+    path = out / store / "zarr.json"
+    group = json.loads(path.read_text())
+    array = json.loads((out / "spectra.zarr/train/zarr.json").read_text())
+    array["codecs"][0]["configuration"]["endian"] = "big"
+    inline = {"kind": "inline", "must_understand": False, "metadata": {"train": array}}
+    descriptions: list[Any] = [group | {"consolidated_metadata": inline}, {"x": 1}, group | {"attributes": 3}, []]
+    for edited in descriptions:
+        path.write_text(json.dumps(edited))
+        rehash(out)
+        (line,) = faults()
+        assert line.startswith(f"{store}/zarr.json: ")
 
 
 @pytest.mark.parametrize(

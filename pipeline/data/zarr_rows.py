@@ -42,7 +42,7 @@ class ZarrRows:
             self.rows = _whole(count, 0, 1 << 40)
             rows, *rest = raw["chunk_grid"]["configuration"]["chunk_shape"]
             self._chunk, self._dtype = _whole(rows), np.dtype(_DTYPES[raw["data_type"]])
-            plain = [codec["name"] for codec in raw["codecs"]] == ["bytes"]
+            plain = raw["codecs"] == [{"name": "bytes", "configuration": {"endian": "little"}}]
             if not plain or tuple(rest) != self.shape or raw["chunk_key_encoding"]["configuration"]["separator"] != ".":
                 raise ValueError
         except OSError as error:

@@ -68,8 +68,23 @@ class PngDecoder:
             if large:
                 starts, stops = part[:, tar_loops.DATA] + 2, part[:, tar_loops.DATA] + part[:, tar_loops.LENGTH] - 4
                 literals.unpack(buffer, starts, stops, self._size, self._lines, done)
-            if not png_loops.decode(buffer, part, *functions, self._lines, done, pixels[start : start + step]):
-                return False
+            read, of = 0, (*functions, self._lines, done, pixels[start : start + step])
+            while (read := png_loops.decode(buffer, part, read, *of)) < len(part):
+                if read < 0 or done[read] or not self._by_zlib(buffer, part[read], read):
+                    return False
+                done[read] = True
+        return True
+
+    def _by_zlib(self, buffer: np.ndarray, span: np.ndarray, place: int) -> bool:
+        """Unpack one image into its line; False where it is not a stream of just as many bytes."""
+        data, length, reader = int(span[tar_loops.DATA]), int(span[tar_loops.LENGTH]), zlib.decompressobj()
+        try:
+            rows = reader.decompress(buffer.data[data : data + length], self._size + 1)
+        except zlib.error:
+            return False
+        if len(rows) != self._size or not reader.eof or reader.unused_data:
+            return False
+        self._lines[place % literals.LANES, : self._size] = np.frombuffer(rows, np.uint8)
         return True
 
 

@@ -72,9 +72,23 @@ def _sealed(buffer: Any, start: Any, stop: Any, checksum: Any) -> bool:
 sealed = compiled(_sealed)
 
 
+def _one_block(buffer: Any, start: Any) -> bool:
+    """Whether a deflate stream (RFC 1951) is one block with codes of its own, not more of them than there can be.
+
+    Of other streams libdeflate takes some that zlib refuses: of 288 lengths or 32 distances, and, in blocks of fixed codes,
+    of lengths that have no meaning.
+    """
+    head = np.int64(buffer[start]) | np.int64(buffer[start + 1]) << 8
+    return bool(head & 7 == 5 and head >> 3 & 31 <= 286 - 257 and head >> 8 & 31 <= 30 - 1)
+
+
+one_block = compiled(_one_block)
+
+
 def _decode(
     buffer: Any,
     spans: Any,
+    first: int,
     unpack: Any,
     crc32: Any,
     adler32: Any,
@@ -82,33 +96,39 @@ def _decode(
     lines: Any,
     done: Any,
     pixels: Any,
-) -> bool:
-    """Images of one size; False where one of them is not what its checksums, its rows or its filters should be.
+) -> Any:
+    """Images of one size, of which each is what its checksums, its rows and its filters should be.
 
     Args:
         buffer: uint8, of the tar.
         spans: int64 (n, ``SPAN``), as ``tar_loops.samples`` fills it.
+        first: the image to begin with.
         unpack, crc32, adler32, decompressor: of ``libdeflate``.
         lines: uint8 (m, h (1 + 3 w) or more), to work in.
-        done: bool (n,): whether an image's line in ``lines`` is what ``literals`` has made of it already.
+        done: bool (n,): whether an image's line in ``lines`` holds its rows already.
         pixels: uint8 (n, h, 3 w), filled.
+
+    Returns:
+        n; or the first image that zlib has to unpack, which gives all later ones their turn; -1 where one is wrong.
     """
     _, height, row = pixels.shape
     size, reader, nothing = np.uint64(height * (1 + row)), np.uint64(decompressor), np.uint64(0)
     flat, tar = pixels.reshape(-1), buffer.ctypes.data
-    for i in range(len(spans)):
-        data, length = tar + np.uint64(spans[i, DATA]), np.uint64(spans[i, LENGTH])
-        kind = np.uint64(4)  # bytes before the data, which the checksum covers as well
+    for i in range(first, len(spans)):
+        start, length = spans[i, DATA], np.uint64(spans[i, LENGTH])
+        data, kind = tar + np.uint64(start), np.uint64(4)  # bytes before the data, which the checksum covers as well
         if crc32(np.uint32(0), data - kind, length + kind) != spans[i, CHECKSUM]:
-            return False
-        rows, start = lines[i % len(lines)], spans[i, DATA]
+            return -1
+        rows = lines[i % len(lines)]
         text, stop = rows.ctypes.data, start + spans[i, LENGTH]
-        right = done[i] and sealed(buffer, start, stop, adler32(np.uint32(1), text, size))
-        if not right and unpack(reader, data, length, text, size, nothing) != 0:
-            return False
+        if not (done[i] and sealed(buffer, start, stop, adler32(np.uint32(1), text, size))):
+            if not one_block(buffer, start + 2):
+                return i
+            if unpack(reader, data, length, text, size, nothing) != 0:
+                return -1
         if not unfilter(rows[: height * (1 + row)], row // 3, flat, i * height * row):
-            return False
-    return True
+            return -1
+    return len(spans)
 
 
 decode = compiled(_decode)

@@ -24,7 +24,7 @@ tar_loops.index(_SPANS, 0, _NONE[0], _NONE[1], _NONE[3], _FLAT)
 literals.unpack(_FLAT, _PLACES, _PLACES, 0, _LINES, _DONE)
 if libdeflate.FOUND:
     _LIBRARY = libdeflate.UNPACK, libdeflate.CRC32, libdeflate.ADLER32, libdeflate.decompressor()
-    png_loops.decode(_FLAT, _SPANS, *_LIBRARY, _LINES, _DONE, _ROWS)
+    png_loops.decode(_FLAT, _SPANS, 0, *_LIBRARY, _LINES, _DONE, _ROWS)
 law_loops.moments(_FLAT.reshape(1, 3), _SUMS, _SUMS)
 law_loops.add_up(_FLAT, _FLAT, _FLAT)
 law_loops.narrow(np.zeros(3, np.int16), np.zeros(3, np.int16), _FLAT, _FLAT)

@@ -92,6 +92,7 @@ def prove(
         manifest = load(out, total.faults)
         check_strays(manifest, total.faults)
         check_links(manifest, total.faults)
+        spectra.check_groups(manifest, total.faults)
         source, index = _open_source(manifest, origin, total.faults)
         listings = read_listings(manifest, index, total.faults)
     known = index is not None or manifest.full is not None

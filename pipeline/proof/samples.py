@@ -1,13 +1,13 @@
 """What each shard must hold: the keys and labels of ``samples/<split>.jsonl``, less those of ``rejects.jsonl``."""
 
 import io
-import json
 import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pipeline.proof import strict
 from pipeline.proof.claims import REJECTS, Manifest, samples_file
 from pipeline.proof.faults import Faults, counted, shown
 from pipeline.proof.files import SLACK, digest_of, open_own
@@ -192,7 +192,7 @@ def _lines(file: Any) -> Iterator[bytes]:
 
 def _object(line: bytes, number: int) -> dict[str, Any]:
     try:
-        raw = json.loads(line.decode())  # of bytes, it would look for UTF-16 first
+        raw = strict.parse(line)
     except (ValueError, RecursionError):
         raw = None
     if not isinstance(raw, dict):

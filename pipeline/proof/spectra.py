@@ -8,7 +8,7 @@ from pipeline.proof.claims import FACTORS, NAME, SPECTRA, Factors, Manifest, Sha
 from pipeline.proof.faults import Faults
 from pipeline.proof.reference import CHANNELS
 from pipeline.proof.samples import Sample
-from pipeline.proof.zarr_rows import BadRows, read
+from pipeline.proof.zarr_rows import BadRows, check_group, read
 
 # Errors that the format allows: of sigma_1, and of the value itself.
 OF_FIRST, OF_VALUE = 1.5e-8, 1e-6
@@ -31,6 +31,17 @@ def factors_row(manifest: Manifest, claim: Factors, split: str, position: int) -
         name: read(manifest, f"{FACTORS}/{split}/{name}", (entries, 3, *side), dtypes[name], position, position + 1)[0]
         for name, side in sides.items()
     }
+
+
+def check_groups(manifest: Manifest, faults: Faults) -> None:
+    """The descriptions of the stores, and of their groups of arrays, are no more than that."""
+    stores = [SPECTRA, *([FACTORS, *(f"{FACTORS}/{split}" for split in manifest.splits)] if manifest.factors else [])]
+    for store in stores:
+        try:
+            check_group(manifest, f"{store}/zarr.json")
+        except BadRows as error:
+            if error.claimed:  # else it is named with all files
+                faults.add(error.file, str(error))
 
 
 def files_of(manifest: Manifest, shard: ShardSet) -> list[str]:

@@ -1,4 +1,4 @@
-"""JSON that says everything once: a key that comes twice is read in one way by one program and in another by the next."""
+"""JSON in UTF-8, everything said once: of a key that comes twice one program takes one value, and the next another."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 def parse(content: bytes) -> Any:
     """Raises ValueError, also of a repeated key, or RecursionError."""
-    return json.loads(content, object_pairs_hook=_once)
+    return json.loads(content.decode(), object_pairs_hook=_once)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,7 +4,9 @@ Written from the specification (Zarr 3.0, core), independently of what wrote the
 """
 
 import hashlib
+import json
 import math
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +17,6 @@ from pipeline.proof.files import open_own
 
 MAX_METADATA = 1 << 20  # bytes of an array's description; a builder's has some 1,000
 MAX_CHUNK = 1 << 26  # bytes; more than a builder writes is not read
-_ELSE = {"fill_value", "attributes", "dimension_names"}  # what a description says that changes no row
 
 
 class BadRows(Exception):
@@ -55,15 +56,26 @@ def read(manifest: Manifest, path: str, wanted: tuple[int, ...], dtype: str, sta
     return np.concatenate(chunks)[start - first * rows : stop - first * rows]
 
 
+def check_group(manifest: Manifest, name: str) -> None:
+    """Refuse a group whose description says more than what it is: it might describe its arrays otherwise. Raises BadRows."""
+    raw = _parsed(_content(manifest, name, MAX_METADATA, hashed=True), name)
+    said = raw.pop("attributes", {})
+    _check(raw, {"zarr_format": 3, "node_type": "group"}, name)
+    if not isinstance(said, dict):
+        raise BadRows(name, "attributes is no object")
+
+
 def _chunk_rows(content: bytes, wanted: tuple[int, ...], dtype: str, described: str) -> int:
-    """How many rows a chunk has, of an array that is described as such rows are, and as nothing else."""
+    """How many rows a chunk has, of an array that is described as a builder describes it."""
+    raw = _parsed(content, described)
     try:
-        raw = strict.parse(content)
         rows = raw["chunk_grid"]["configuration"]["chunk_shape"][0]
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise BadRows(described, f"it describes no array: {shown(' '.join(str(error).split()))}") from None
+    except (LookupError, TypeError):
+        raise BadRows(described, "it describes no array") from None
     if type(rows) is not int or not 0 < rows <= max(1, MAX_CHUNK // (np.dtype(dtype).itemsize * math.prod(wanted[1:]))):
         raise BadRows(described, "its chunks are larger than 64 MB, or none")
+    names = raw.get("dimension_names")
+    named = isinstance(names, list) and len(names) == len(wanted) and all(isinstance(name, str) for name in names)
     right = {
         "zarr_format": 3,
         "node_type": "array",
@@ -71,13 +83,33 @@ def _chunk_rows(content: bytes, wanted: tuple[int, ...], dtype: str, described: 
         "data_type": dtype,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [rows, *wanted[1:]]}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+        "fill_value": "NaN",
         "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+        "attributes": {},
+        "dimension_names": names if named else None,
         "storage_transformers": [],
     }
-    for key, value in (right | dict.fromkeys(raw.keys() - right.keys() - _ELSE)).items():
-        if raw.get(key) != value:
-            raise BadRows(described, f"{shown(key)} is {shown(str(raw.get(key)))}, not {value}")
+    _check({"attributes": {}, "dimension_names": None, "storage_transformers": []} | raw, right, described)
     return rows
+
+
+def _parsed(content: bytes, name: str) -> dict[str, Any]:
+    try:
+        raw = strict.parse(content)
+    except (ValueError, RecursionError) as error:
+        raise BadRows(name, f"it is no JSON: {shown(' '.join(str(error).split()))}") from None
+    if not isinstance(raw, dict):
+        raise BadRows(name, "it is no JSON object")
+    return raw
+
+
+def _check(raw: dict[str, Any], right: dict[str, Any], name: str) -> None:
+    """Whether all fields are there, no others, and each is just what it should be, of the same type."""
+    for key in [*right, *sorted(raw.keys() - right.keys())]:
+        if key not in raw or key not in right:
+            raise BadRows(name, f"{shown(key)} is {'missing' if key in right else 'no field of it'}")
+        if json.dumps(raw[key], sort_keys=True) != json.dumps(right[key], sort_keys=True):
+            raise BadRows(name, f"{shown(key)} is {shown(str(raw[key]))}, not {right[key]}")
 
 
 def _content(manifest: Manifest, name: str, most: int, hashed: bool = False) -> bytes:
