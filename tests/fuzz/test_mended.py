@@ -3,6 +3,7 @@
 import json
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from pipeline.data.output import open_output
 from pipeline.data.pixels import decode_png
 from pipeline.errors import PipelineError
 from pipeline.job import Job
+from pipeline.proof.claims import FileClaim
 from pipeline.proof.faults import Faults
+from pipeline.proof.files import check_links
 from pipeline.proof.image import BadImage, decode, size_of
 from pipeline.proof.manifest import load
 from pipeline.report.facts import collect
@@ -121,6 +124,12 @@ def test_a_manifest_of_impossible_numbers_is_damaged_and_names_its_folder(path, 
             with pytest.raises(PipelineError, match="manifest.json is damaged") as read:
                 open_output(place.output()).part("rank1", "train")
             assert str(read.value).startswith(str(place.output()))
+
+
+def test_a_folder_of_too_long_a_name_is_no_link():
+    manifest, long, faults = load(place.output(), Faults()), "1" * 300, Faults()
+    check_links(replace(manifest, files=manifest.files | {f"{long}/file": FileClaim(1, "0" * 64)}), faults)
+    assert faults.count == 0  # what it holds is missing, which is told of all files
 
 
 @pytest.mark.parametrize("data", [b"", b"{", DEEP, b"[]", b"\xff", b'{"format": 1}'])
