@@ -1,5 +1,6 @@
 """What the commands share: options whose mistakes are one line, and an end that is always told in one."""
 
+import _thread
 import argparse
 import atexit
 import contextlib
@@ -9,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import NoReturn, TextIO
 
@@ -110,15 +112,29 @@ def leave(status: int) -> NoReturn:
 
 @contextlib.contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM stops a command as Ctrl-C does."""
+    """SIGTERM stops a command as Ctrl-C does. Neither is lost where Python drops what is raised, in callbacks of weak
+    references and the like: it comes once more, a moment later."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    def again() -> None:
+        if not over.wait(0.01):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def dropped(what: "sys.UnraisableHookArgs") -> None:
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            _thread.start_new_thread(again, ())  # takes no lock that whatever was interrupted may hold
+        else:
+            hook(what)
+
+    over, before, hook = threading.Event(), signal.signal(signal.SIGTERM, stop), sys.unraisablehook
+    sys.unraisablehook = dropped
     try:
         yield
     finally:
+        over.set()
+        sys.unraisablehook = hook
         signal.signal(signal.SIGTERM, before)
 
 
