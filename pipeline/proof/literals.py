@@ -2,7 +2,7 @@
 
 So are photographs packed, and reading them takes most of a proof's time. A code of these is short: one look in a table of
 11 bits gives up to three bytes, and while one stream waits for its look, another one works.
-Written from RFC 1951. A stream that has anything else is left to libdeflate, and so is to say that one is wrong.
+Written from RFC 1951. A stream that has anything else is left to others, and so is to say that one is wrong.
 """
 
 from typing import Any
@@ -33,6 +33,14 @@ def _word(buffer: Any, at: Any) -> Any:
 
 
 word = compiled(_word)
+
+
+def _refill(buffer: Any, bits: Any, at: Any, count: Any) -> Any:
+    """Read on until there are 56 bits or more: the bits, the next byte's place, and how many there are."""
+    return bits | word(buffer, at) << count, at + ((_63 - count) >> _3), count | _56
+
+
+refill = compiled(_refill)
 
 
 def _sort(lengths: Any, counts: Any, order: Any) -> bool:
@@ -98,7 +106,7 @@ triples = compiled(_triples)
 def _begin(buffer: Any, stop: Any, lane: Any, counts: Any, order: Any, wide: Any) -> bool:
     """Read the head of a block (RFC 1951, 3.2.7); False where it is another kind of block, or wrong."""
     bits, count, at = lane[_BITS], lane[_COUNT], lane[_FROM]
-    bits, at, count = bits | word(buffer, at) << count, at + ((_63 - count) >> _3), count | _56
+    bits, at, count = refill(buffer, bits, at, count)
     literals, distances = np.int64(bits >> _3 & _U(31)) + 257, np.int64(bits >> _U(8) & _U(31)) + 1
     kind, codes = bits >> _1 & _3, np.int64(bits >> _U(13) & _15) + 4
     lane[_LAST] = bits & _1
@@ -108,7 +116,7 @@ def _begin(buffer: Any, stop: Any, lane: Any, counts: Any, order: Any, wide: Any
     lengths, table = np.zeros(320, np.uint8), np.empty(1 << _WIDTH, np.uint16)
     for i in range(codes):
         if count < _3:
-            bits, at, count = bits | word(buffer, at) << count, at + ((_63 - count) >> _3), count | _56
+            bits, at, count = refill(buffer, bits, at, count)
         lengths[_LENGTHS[i]] = bits & _U(7)
         bits, count = bits >> _3, count - _3
     if not sort(lengths[:19], counts, order):
@@ -118,7 +126,7 @@ def _begin(buffer: Any, stop: Any, lane: Any, counts: Any, order: Any, wide: Any
     while done < total:
         if at > stop + _U(7):
             return False
-        bits, at, count = bits | word(buffer, at) << count, at + ((_63 - count) >> _3), count | _56
+        bits, at, count = refill(buffer, bits, at, count)
         one = _U(table[bits & _U(127)])
         bits, count, symbol = bits >> (one & _15), count - (one & _15), one >> _U(4)
         again: Any = 1
@@ -172,7 +180,7 @@ def _unpack(buffer: Any, starts: Any, stops: Any, size: int, out: Any, whole: An
             if at > stop + _U(7) or to > end:
                 live[i], left = False, left - 1
                 continue
-            bits, at, count = bits | word(buffer, at) << count, at + ((_63 - count) >> _3), count | _56
+            bits, at, count = refill(buffer, bits, at, count)
             table, taken, look = _U(i) << _U(_WIDTH), _0, _0
             for _ in range(_LOOKS):
                 look = _U(looks[table | bits & _U((1 << _WIDTH) - 1)])
@@ -183,7 +191,7 @@ def _unpack(buffer: Any, starts: Any, stops: Any, size: int, out: Any, whole: An
                 to += look >> _U(30)
             count -= taken & _63
             if look == 0:  # another symbol, or a longer code: bit by bit
-                bits, at, count = bits | word(buffer, at) << count, at + ((_63 - count) >> _3), count | _56
+                bits, at, count = refill(buffer, bits, at, count)
                 code, first, before, length, symbol = _0, _0, _0, _0, _U(_END + 1)
                 while length < _15:
                     length += _1

@@ -96,7 +96,7 @@ class PngReader:
     """
 
     def __init__(self, stream: HashedStream, shape: tuple[int, int]) -> None:
-        self._stream, (self._height, self._width) = stream, shape
+        self._stream = stream
         header = b"IHDR" + struct.pack(">IIBBBBB", shape[1], shape[0], 8, 2, 0, 0, 0)
         head = b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big")
         tail = bytes(4) + b"IEND" + zlib.crc32(b"IEND").to_bytes(4, "big")

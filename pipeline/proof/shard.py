@@ -88,8 +88,10 @@ class ShardProof:
     def _expected(self) -> list[Sample] | None:
         """The samples that it must hold; None where they cannot be told."""
         expected, shard = self._work.samples(), self._shard
-        for variant, claimed in shard.samples.items() if expected is not None else ():
-            if expected is not None and claimed != len(expected):
+        if expected is None:
+            return None
+        for variant, claimed in shard.samples.items():
+            if claimed != len(expected):
                 self._faults.add(NAME, f"{shard.tars[variant]} has {claimed} samples there, {len(expected)} are listed")
         return expected
 

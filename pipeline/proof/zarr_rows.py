@@ -1,6 +1,6 @@
 """Rows of an output's Zarr arrays, which lie uncompressed in its claimed files, and in no others.
 
-Written from the specification (Zarr 3.0, core), independently of what wrote them; a tenth of the time that zarr takes.
+Written from the specification (Zarr 3.0, core), independently of what wrote them: zarr takes 0.13 s to import.
 """
 
 import hashlib
