@@ -1,6 +1,5 @@
 """What the commands share: options whose mistakes are one line, and an end that is always told in one."""
 
-import _thread
 import argparse
 import atexit
 import contextlib
@@ -10,7 +9,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import NoReturn, TextIO
 
@@ -113,28 +111,29 @@ def leave(status: int) -> NoReturn:
 @contextlib.contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
     """SIGTERM stops a command as Ctrl-C does. Neither is lost where Python drops what is raised, in callbacks of weak
-    references and the like: it comes once more, a moment later."""
+    references and the like: it comes once more, a moment later, as SIGALRM."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    def again() -> None:
-        if not over.wait(0.01):
-            os.kill(os.getpid(), signal.SIGTERM)
-
     def dropped(what: "sys.UnraisableHookArgs") -> None:
         if issubclass(what.exc_type, KeyboardInterrupt):
-            _thread.start_new_thread(again, ())  # takes no lock that whatever was interrupted may hold
+            signal.signal(signal.SIGALRM, stop)
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
         else:
             hook(what)
 
-    over, before, hook = threading.Event(), signal.signal(signal.SIGTERM, stop), sys.unraisablehook
+    alarm, hook = signal.getsignal(signal.SIGALRM), sys.unraisablehook
+    before = signal.signal(signal.SIGTERM, stop)
     sys.unraisablehook = dropped
     try:
         yield
     finally:
-        over.set()
         sys.unraisablehook = hook
+        if signal.getsignal(signal.SIGALRM) is stop:
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)  # what was to come once more comes too late
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, alarm or signal.SIG_DFL)
         signal.signal(signal.SIGTERM, before)
 
 

@@ -15,29 +15,45 @@ class Something:
     pass
 
 
+def drop(how: signal.Signals) -> None:
+    """Be sent a signal where Python drops what its handler raises."""
+    something = Something()
+    reference = weakref.ref(something, lambda _: os.kill(os.getpid(), how))
+    del something
+    assert reference() is None
+
+
+def hooks() -> list[object]:
+    return [sys.unraisablehook, *map(signal.getsignal, (signal.SIGINT, signal.SIGTERM, signal.SIGALRM))]
+
+
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_that_comes_where_python_drops_what_is_raised_is_not_lost(
     how: signal.Signals, times: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hook, handlers = sys.unraisablehook, [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-
     def work() -> int:
         for _ in range(times):
-            something = Something()
-            reference = weakref.ref(something, lambda _: os.kill(os.getpid(), how))
-            del something
-            assert reference() is None
+            drop(how)
         time.sleep(30)
         return 0
 
-    start = time.monotonic()
+    before, start = hooks(), time.monotonic()
     with command.stopped_by_sigterm():
         status = command.run(work, "stopped")
     assert (status, capsys.readouterr().err) == (1, "stopped\n")
     assert time.monotonic() - start < 10
-    assert sys.unraisablehook is hook
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert hooks() == before
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_is_dropped_as_the_command_ends_does_not_end_what_comes_after(how: signal.Signals) -> None:
+    before = hooks()
+    for _ in range(20):
+        with command.stopped_by_sigterm():
+            drop(how)
+    assert hooks() == before
+    time.sleep(0.1)  # the last of them would have come by now
 
 
 def test_what_else_python_drops_is_told_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
