@@ -16,8 +16,8 @@ class TooLong(OSError):
     """A file goes on where it should have ended."""
 
 
-def open_regular(path: str | Path, links: bool = True) -> io.FileIO:
-    """Open a regular file for reading, without a buffer; never waits, as opening a pipe would.
+def descriptor(path: str | os.PathLike[str], links: bool = True) -> int:
+    """A descriptor of a regular file, for reading; never waits, as opening a pipe would.
 
     Args:
         links: whether ``path`` itself may be a link.
@@ -27,17 +27,22 @@ def open_regular(path: str | Path, links: bool = True) -> io.FileIO:
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if links else os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, flags)
+        number = os.open(path, flags)
     except OSError as error:
         if error.errno == errno.ELOOP and os.path.islink(path):
             raise IsLink(errno.ELOOP, "is a link", str(path)) from None
         if error.errno == errno.ENXIO:  # a socket, or a device that is not there
             raise OSError(errno.ENXIO, "not a regular file", str(path)) from None
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return io.FileIO(descriptor)
+    return number
+
+
+def open_regular(path: str | Path, links: bool = True) -> io.FileIO:
+    """The same as a file without a buffer. Raises OSError as ``descriptor`` does."""
+    return io.FileIO(descriptor(path, links))
 
 
 def read_regular(path: str | Path, most: int, links: bool = True) -> bytes:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline import bounded
 from pipeline.errors import PipelineError
 from pipeline.sources.imagenet_manifest import DATASET, Archive
-from pipeline.sources.ranges import open_regular
 from pipeline.sources.saved_index import Columns, pack, saved, unpack
 from pipeline.sources.tar_members import Member, scan
 
@@ -142,7 +142,7 @@ def _called(path: Path, descriptor: int, known: Archive) -> str:
 
 def _open(path: Path) -> int:
     """A descriptor. Raises OSError."""
-    descriptor = open_regular(path)
+    descriptor = bounded.descriptor(path)
     if hasattr(os, "posix_fadvise"):  # not on macOS
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # reading ahead would read the images
     return descriptor

@@ -8,10 +8,10 @@ import warnings
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  importing registers them
 
+from pipeline import bounded
 from pipeline.errors import Undecodable
 from pipeline.geometry import MAX_SIDE
 from pipeline.sources.index import Picture
-from pipeline.sources.ranges import open_regular
 
 # Pillow's modes that are not RGB, in words.
 _MODES = {"1": "grey", "L": "grey", "LA": "alpha", "P": "palette", "PA": "alpha", "RGBA": "alpha", "RGBX": "alpha"}
@@ -56,7 +56,7 @@ def _converted(image: Image.Image) -> str:
 
 def read_image(path: str | os.PathLike[str]) -> bytes:
     """An image file whole. Raises OSError, and Undecodable where it is larger than any image."""
-    with open(open_regular(path), "rb") as file:
+    with open(bounded.descriptor(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_BYTES:
             raise too_large(size)

@@ -1,18 +1,9 @@
 """Bytes of files: whole small ones, and ranges of a few big ones, in microseconds, since descriptors stay open."""
 
-import errno
 import os
-import stat
 from functools import lru_cache
 
-
-def open_regular(path: str | os.PathLike[str]) -> int:
-    """A descriptor of a regular file. Raises OSError, also for a pipe or a device, of which a read may never end."""
-    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
-    return number
+from pipeline.bounded import descriptor
 
 
 class _Descriptor:
@@ -20,7 +11,7 @@ class _Descriptor:
 
     def __init__(self, path: str) -> None:
         self.number = -1
-        self.number = open_regular(path)
+        self.number = descriptor(path)
 
     def __del__(self) -> None:
         if self.number >= 0:
@@ -36,10 +27,10 @@ def _descriptor(path: str) -> _Descriptor:
 def read_range(path: str, offset: int, size: int) -> bytes:
     """``size`` bytes from ``offset``. Raises OSError, also where the file ends before."""
     try:
-        descriptor = _descriptor(path)
-        raw = os.pread(descriptor.number, size, offset)
+        held = _descriptor(path)
+        raw = os.pread(held.number, size, offset)
         while len(raw) < size:
-            more = os.pread(descriptor.number, size - len(raw), offset + len(raw))
+            more = os.pread(held.number, size - len(raw), offset + len(raw))
             if not more:
                 raise OSError(f"{path} is shorter than when it was indexed")
             raw += more
@@ -51,7 +42,7 @@ def read_range(path: str, offset: int, size: int) -> bytes:
 
 def read_file(path: str, size: int, most: int | None = None) -> bytes:
     """A whole file, or its first ``most`` bytes. Raises OSError, also where a whole one no longer has ``size`` bytes."""
-    with open(open_regular(path), "rb", buffering=0) as file:
+    with open(descriptor(path), "rb", buffering=0) as file:
         if most is not None:
             return file.read(most) or b""
         raw = file.readall()

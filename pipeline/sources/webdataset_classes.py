@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from pipeline import bounded
 from pipeline.errors import PipelineError
-from pipeline.sources.ranges import open_regular
 
 DEFAULT = "classnames.txt"
 _LARGEST = 64 << 20  # bytes
@@ -23,7 +23,7 @@ def read_classes(root: Path, given: Path | None) -> tuple[list[str], str] | None
     if given is None and not path.is_file():
         return None
     try:
-        with open(open_regular(path), "rb") as file:
+        with open(bounded.descriptor(path), "rb") as file:
             content = file.read(_LARGEST + 1)
         lines = content.decode("utf-8-sig").splitlines() if len(content) <= _LARGEST else []
     except OSError as error:

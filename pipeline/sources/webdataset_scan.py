@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline import bounded
 from pipeline.errors import PipelineError
-from pipeline.sources.ranges import open_regular
 from pipeline.sources.tar_members import Member, scan
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
@@ -49,7 +49,7 @@ def scan_shard(path: Path, label_key: str | None) -> Samples:
     keys: list[str] = []
     rows: list[tuple[int, int, int]] = []
     seen: set[str] = set()
-    descriptor = open_regular(path)
+    descriptor = bounded.descriptor(path)
 
     def finish(key: str, members: dict[str, Member]) -> None:
         sample = f"{path}: sample {key!r}"

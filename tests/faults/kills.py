@@ -6,7 +6,6 @@ the middle of a random write, fsync, rename, unlink or mkdir, which favours the 
 where a worker, the driver or the raylet is killed.
 """
 
-import argparse
 import os
 import random
 import shutil
@@ -19,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.command import Parser, run, whole
 from tests.faults.builds import MEMORY, Build, hashes, scratch
 from tests.faults.failing_disk import KILL, Disk
 from tests.faults.forked import Done, Forked, warm_up
@@ -190,12 +190,14 @@ def histogram(fell: Sequence[Kill]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.faults.kills", description=__doc__)
-    parser.add_argument("--builds", type=int, default=100)
-    parser.add_argument("--kills", type=int, default=500, help="in all, between first and last commit")
-    parser.add_argument("--ray", type=int, default=8, help="of the builds, the last ones, on two Ray workers")
+    parser = Parser(prog="python -m tests.faults.kills", description=__doc__)
+    parser.add_argument("--builds", type=whole("--builds"), default=100)
+    parser.add_argument("--kills", type=whole("--kills"), default=500, help="in all, between first and last commit")
+    parser.add_argument(
+        "--ray", type=whole("--ray", 0), default=8, help="of the builds, the last ones, on two Ray workers"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse(None)
     chance, start, fell = random.Random(options.seed), time.monotonic(), list[Kill]()
     warm_up()
     with tempfile.TemporaryDirectory(prefix="fault-", dir=MEMORY) as folder:
@@ -219,4 +221,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main, "stopped"))

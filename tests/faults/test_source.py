@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.sources import ranges
+from pipeline.bounded import descriptor
 from pipeline.verify import main as verify
 from tests.conftest import Build, SmallCifar, contents, smooth
 
@@ -27,18 +27,17 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Every image file that is opened from now on; the test puts in ``at_read`` what happens then."""
     opened: list[str] = []
-    open_regular = ranges.open_regular
 
     def noting(path: str | Path) -> int:
         opened.append(os.fspath(path))
         at_read(len(opened), opened[-1])
-        return open_regular(path)
+        return descriptor(path)
 
     def at_read(number: int, path: str) -> None:
         for happens in list(HAPPENINGS):
             happens(number, path)
 
-    monkeypatch.setattr(ranges, "open_regular", noting)
+    monkeypatch.setattr("pipeline.sources.ranges.descriptor", noting)
     yield opened
     HAPPENINGS.clear()
 

@@ -27,10 +27,12 @@ class Figures(NamedTuple):
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("parser", nargs="*", choices=[[], *harness.names()], help="default: all")
+    parser.add_argument("parser", nargs="*", metavar="PARSER", help=f"of {', '.join(harness.names())} (default: all)")
     parser.add_argument("--minutes", type=float, default=10, help="for each parser (default 10)")
     parser.add_argument("--findings", type=Path, default=Path("out/fuzz"), help="default out/fuzz")
     given = parser.parse_args()
+    if unknown := sorted(set(given.parser) - set(harness.names())):
+        parser.error(f"no parser is called {unknown[0]!r}; there are {', '.join(harness.names())}")
     print("| parser | inputs tried | reached new code | crashes |\n|---|---|---|---|", flush=True)
     found = []
     for name in given.parser or harness.names():
@@ -45,7 +47,7 @@ def fuzz(name: str, seconds: float, findings: Path) -> Figures:
     """Fuzz one parser for so long."""
     findings.mkdir(parents=True, exist_ok=True)
     executions = covering = 0
-    end = time.monotonic() + seconds
+    begun, end = time.time(), time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as corpus:
         for number, data in enumerate(harness.inputs(name, harness.load(name))):
             Path(corpus, f"seed-{number}").write_bytes(data)
@@ -59,9 +61,8 @@ def fuzz(name: str, seconds: float, findings: Path) -> Figures:
             covering += _last(r"stat::new_units_added:\s+(\d+)", told)
             if status:
                 (findings / f"ended-{status}-{int(left)}.txt").write_text(told[-10_000:])
-    return Figures(
-        executions, covering, [str(path) for path in sorted(findings.glob("*.txt")) if path.name != "log.txt"]
-    )
+    told_of = [path for path in findings.glob("*.txt") if path.name != "log.txt" and path.stat().st_mtime >= begun]
+    return Figures(executions, covering, sorted(map(str, told_of)))
 
 
 def _last(pattern: str, text: str) -> int:

@@ -14,7 +14,7 @@ from tests.fuzz import harness, mutate
 _MORE = {"images": ("PIL",), "job_file": ("yaml",), "weights": ("torch._weights_only_unpickler",)}
 
 # numba cannot compile what has been instrumented.
-_LOOPS = [f"pipeline.proof.{part}_loops" for part in ("law", "png", "tar")]
+_LOOPS = [f"pipeline.proof.{part}" for part in ("law_loops", "literals", "png_loops", "tar_loops")]
 _COMPILED = ["pipeline.compiled", "pipeline.tridiagonal", *_LOOPS]
 
 
@@ -24,13 +24,16 @@ def main(name: str, corpus: str, findings: Path, seconds: str) -> None:
         target = harness.load(name)
         list(target.seeds())  # what they import, build and compile is no input's time
 
+    found = set()
+
     def one(data: bytes) -> None:
         try:
             harness.trial(target, data)
         except (Exception, harness.Broken) as error:
             place = _place(error)
             kept = findings / hashlib.sha256(place.encode()).hexdigest()[:12]
-            if not kept.exists():
+            if kept not in found:
+                found.add(kept)
                 kept.with_suffix(".txt").write_text(f"{place}\n\n{''.join(traceback.format_exception(error))}")
                 kept.write_bytes(data)
 

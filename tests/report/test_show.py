@@ -204,7 +204,7 @@ def test_a_file_of_another_is_not_written_over_and_an_own_one_is(
 def test_a_pipe_is_no_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     assert show([str(tmp_path / "pipe.png"), "--ranks", "2", "--out", str(tmp_path / "out.png")]) == 1
-    assert "pipe.png: is no regular file" in capsys.readouterr().err
+    assert "pipe.png: not a regular file" in capsys.readouterr().err
 
 
 def test_bad_pictures_of_a_folder_are_left_out(
