@@ -139,7 +139,7 @@ def _main(job: "Job") -> int:
     if job.dry_run:
         print(dry_run.describe(job))
         return 0
-    events = Events(job.log_json)
+    events = Events(job.log_json, job.out)
     try:
         outcome = run.build(job)
     except (PipelineError, KeyboardInterrupt) as error:

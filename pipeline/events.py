@@ -7,8 +7,9 @@ from typing import Any
 
 from pipeline import command
 from pipeline.errors import PipelineError
+from pipeline.location import Location
 from pipeline.pace import Pace
-from pipeline.target import check
+from pipeline.target import check, check_outside
 from pipeline.work import Progress, ShardTask
 
 STDERR = "-"
@@ -20,15 +21,17 @@ class Events:
 
     Args:
         target: ``-`` for stderr, a file, or None for nowhere.
+        out: of the build; the file must lie elsewhere.
 
     Raises:
-        UsageError: the file holds something else than events.
+        UsageError: the file holds something else than events, or lies inside the output.
         PipelineError: the file cannot be written.
     """
 
-    def __init__(self, target: str | None = None) -> None:
+    def __init__(self, target: str | None, out: Location) -> None:
         self._target = target
         if target not in (None, STDERR):
+            check_outside("--log-json", Path(target), out)
             check("--log-json", Path(target), _FIRST, "holds no events", empty=True)
             self._append("")
 

@@ -16,6 +16,7 @@ from pipeline.sources import DATASETS
 from pipeline.variants import COMPONENTS
 
 _ORDERS = ("source", "shuffled")
+_LARGEST = 10**18 - 1
 _LONGEST = 200  # characters of a wrong value in an error
 
 
@@ -49,12 +50,11 @@ def _location(key: str, value: Any) -> Location:
 
 
 def _name(key: str, value: Any) -> str:
-    text = _text(key, value)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", text):
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", value.strip()):
         raise UsageError(
-            f"{key}: {_shown(text)} must be 1 to 40 letters, digits, '-' or '_' (readers split names at dots)"
+            f"{key}: {_shown(value)} must be 1 to 40 letters, digits, '-' or '_' (readers split names at dots)"
         )
-    return text
+    return value.strip()
 
 
 def _choice(allowed: tuple[str, ...]) -> Callable[[str, Any], str]:
@@ -68,12 +68,12 @@ def _choice(allowed: tuple[str, ...]) -> Callable[[str, Any], str]:
     return parse
 
 
-def _items(key: str, value: Any) -> list[str]:
+def _items(key: str, value: Any, example: str = "3,5,10") -> list[str]:
     """The texts of a comma-separated list (a flag) or a YAML list."""
     items = value if isinstance(value, list) else str(value).split(",")
     texts = [str(item).strip() if isinstance(item, str | int) and not isinstance(item, bool) else "" for item in items]
     if not texts or "" in texts:
-        raise UsageError(f"{key}: {_shown(value)} has an empty or unreadable item; write for instance 3,5,10")
+        raise UsageError(f"{key}: {_shown(value)} has an empty or unreadable item; write for instance {example}")
     text, count = Counter(texts).most_common(1)[0]
     if count > 1:
         raise UsageError(f"{key}: {text} is given twice in {_shown(value)}")
@@ -89,7 +89,7 @@ def _ranks(key: str, value: Any) -> tuple[int, ...]:
 def _bands(key: str, value: Any) -> tuple[tuple[int, int], ...]:
     """Pairs of ranks. Ray's launcher reads a 3:10 that is not quoted as 190, as YAML 1.1 has it."""
     bands = []
-    for text in _items(key, value):
+    for text in _items(key, value, "3:5,5:10"):
         match = re.fullmatch(r"([0-9]{1,6}):([0-9]{1,6})", text)
         if not match or not 0 < int(match[1]) < int(match[2]):
             raise UsageError(
@@ -101,23 +101,24 @@ def _bands(key: str, value: Any) -> tuple[tuple[int, int], ...]:
 
 
 def _components(key: str, value: Any) -> tuple[str, ...]:
-    given = [_choice(COMPONENTS)(key, text) for text in _items(key, value)]
+    given = [_choice(COMPONENTS)(key, text) for text in _items(key, value, "low,high")]
     return tuple(component for component in COMPONENTS if component in given)
 
 
 def _splits(key: str, value: Any) -> tuple[str, ...]:
-    return tuple(_items(key, value))
+    return tuple(_items(key, value, "train,test"))
 
 
-def _integer(least: int, most: int | None = None) -> Callable[[str, Any], int]:
+def _integer(least: int, most: int = _LARGEST) -> Callable[[str, Any], int]:
     def parse(key: str, value: Any) -> int:
-        if isinstance(value, bool) or not re.fullmatch(r"[+-]?[0-9]{1,18}", str(value)):
+        if isinstance(value, bool) or not re.fullmatch(r"[+-]?[0-9]+", str(value)):
             raise UsageError(f"{key}: {_shown(value)} is not a whole number")
-        number = int(value)
+        text = str(value)
+        number = int(value) if len(text) < 19 else -most if text[0] == "-" else most + 1
         if number < least:
-            raise UsageError(f"{key}: {number} is too small, the least is {least}")
-        if most is not None and number > most:
-            raise UsageError(f"{key}: {number} is too large, the most is {most}")
+            raise UsageError(f"{key}: {text[:_LONGEST]} is too small, the least is {least}")
+        if number > most:
+            raise UsageError(f"{key}: {text[:_LONGEST]} is too large, the most is {most}")
         return number
 
     return parse
@@ -127,7 +128,7 @@ def _integer_or(word: str, least: int, most: int) -> Callable[[str, Any], int | 
     def parse(key: str, value: Any) -> int | str:
         if value == word:
             return word
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", str(value)):
+        if not re.fullmatch(r"[+-]?[0-9]+", str(value)):
             raise UsageError(f"{key}: {_shown(value)} is neither a number of pixels nor {word!r}")
         return _integer(least, most)(key, value)
 

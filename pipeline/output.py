@@ -39,8 +39,11 @@ def check_place(store: Store, out: Location) -> None:
     store.check()
     here, inside = set(store.names("")), {name for name in store.names(BUILD) if not name.startswith(FRESH)}
     begun = here == {BUILD} and inside <= _BEGUN | store.traces
-    if here and not begun and not inside >= store.traces and not _has_manifest(store):
-        raise PipelineError(f"--out {out} holds files that no build has written; name an empty or a new folder")
+    known = inside >= store.traces or "records" in inside or _has_manifest(store)
+    if here and not begun and not known:
+        raise PipelineError(
+            f"--out {out} holds files, and nothing that says that a build has written them; name an empty or a new folder"
+        )
     store.check_inside()
 
 
@@ -65,9 +68,9 @@ def merged(store: Store, wanted: Content, index: SourceIndex, overwrite: bool) -
         return wanted  # nothing was ever committed here
     state = _state(store)
     if state is None:
-        if store.size(manifest.NAME) is not None:
-            raise PipelineError(f"the output is finished, but its {STATE} is gone; --overwrite builds it anew")
-        return wanted
+        raise PipelineError(
+            f"the output's {STATE} is gone, so that no job can go on with it; --overwrite builds it anew"
+        )
     try:
         return grow(state, wanted, index)
     except PipelineError:

@@ -107,7 +107,7 @@ def build(job: Job) -> Outcome:
     job = replace(job, address=None if job.workers == 0 else cluster.find(job.address))
     if not job.address:
         Device(job.device, job.gpus).cards_here()  # a card that is not to be had is told before anything else
-    events = Events(job.log_json)
+    events = Events(job.log_json, job.out)
     with lasting(job.stall, f"going through the images of {job.data_dir or job.dataset}", events.say):
         source, plan = plan_job(job)
     _make_root(job)

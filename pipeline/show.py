@@ -57,7 +57,12 @@ def _ranks(text: str) -> tuple[int, ...]:
 
 
 def _pixels(text: str) -> int | None:
-    return None if text == "none" else command.whole("--reduce", 2, 15_000)(text)
+    if text == "none":
+        return None
+    try:
+        return command.whole("--reduce", 2, 15_000)(text)
+    except UsageError as error:
+        raise UsageError(f"{error}, nor none") from None
 
 
 def _png(text: str) -> Path:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from pipeline.errors import PipelineError, UsageError
+from pipeline.location import Location
 
 
 def check(option: str, path: Path, first: bytes, otherwise: str, empty: bool = False) -> None:
@@ -34,6 +35,21 @@ def check(option: str, path: Path, first: bytes, otherwise: str, empty: bool = F
         folder = os.statvfs(path if path.exists() else path.parent)
         reason = "it lies on a read-only file system" if folder.f_flag & os.ST_RDONLY else "no permission to write it"
         raise PipelineError(f"{option} {path}: {reason}; name another file")
+
+
+def check_outside(option: str, path: Path, out: Location) -> None:
+    """Refuse a place inside an output, where it could be one of its own files, or what a reader takes for one.
+
+    Raises:
+        UsageError: it lies there.
+    """
+    if inside(path, out):
+        raise UsageError(f"{option} {path} lies inside the output {out}: name a file elsewhere")
+
+
+def inside(path: Path, out: Location) -> bool:
+    """Whether a path, of a link what it leads to, lies in an output's folder, or would."""
+    return isinstance(out, Path) and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(out))
 
 
 MARK = "rank-shards"  # the text "Software" of every PNG file that is written

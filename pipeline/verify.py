@@ -80,6 +80,10 @@ def _prove(options: argparse.Namespace) -> int:
     from pipeline.proof.prove import Keeping, Origin, prove
     from pipeline.proof.report_file import ReportFile
 
+    if not options.source and (options.label_key or options.classes or options.allow_unverified):
+        raise UsageError(
+            "--label-key, --classes and --allow-unverified say how to read a source: name it with --source DIR"
+        )
     terminal, proven = sys.stderr.isatty(), 0
 
     def progress(done: int, parts: int) -> None:
@@ -90,10 +94,10 @@ def _prove(options: argparse.Namespace) -> int:
             command.tell(f"\r\x1b[Kproven {done} of {parts} parts{end}", end="")
 
     source = Origin(options.source, options.allow_unverified, options.label_key, options.classes)
-    path = kept.named(options.progress) if options.progress else kept.in_output(options.out)
+    path = kept.named(options.progress, options.out) if options.progress else kept.in_output(options.out)
     keeping = Keeping(path, options.fresh)
     if options.json:
-        ReportFile(options.json).clear()
+        ReportFile(options.json, options.out).clear()
     try:
         proof = prove(
             options.out, source, options.sample, options.workers, progress, keeping, alarm=Alarm(options.stall, _say)
@@ -104,7 +108,7 @@ def _prove(options: argparse.Namespace) -> int:
             return FAILED
         raise
     if options.json:
-        ReportFile(options.json).write(report.to_bytes(report.of_proof(proof, options.sample)))
+        ReportFile(options.json, options.out).write(report.to_bytes(report.of_proof(proof, options.sample)))
     return _told(proof.total.faults, summary.proven(proof), options)
 
 
@@ -116,11 +120,11 @@ def _quick(options: argparse.Namespace) -> int:
     if options.source or options.progress or options.fresh:
         raise UsageError("--quick reads no file, so --source, --progress and --fresh do not go with it")
     if options.json:
-        ReportFile(options.json).clear()
+        ReportFile(options.json, options.out).clear()
     with lasting(options.stall, f"looking through the files of {options.out}", _say):
         seen = quick.look(options.out)
     if options.json:
-        ReportFile(options.json).write(report.to_bytes(report.of_look(seen)))
+        ReportFile(options.json, options.out).write(report.to_bytes(report.of_look(seen)))
     return _told(seen.faults, summary.looked(seen), options)
 
 

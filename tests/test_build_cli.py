@@ -334,7 +334,10 @@ def test_a_folder_of_somebody_elses_is_refused_and_nothing_deleted(
     (here / "mine" / name).parent.mkdir(parents=True)
     (here / "mine" / name).write_text("mine")
     line = refused(*SAMPLE, "--out", "mine", *more, status=1)
-    assert line == "--out mine holds files that no build has written; name an empty or a new folder"
+    assert (
+        line
+        == "--out mine holds files, and nothing that says that a build has written them; name an empty or a new folder"
+    )
     assert contents(here) == {f"mine/{name}": b"mine"}
 
 
@@ -348,7 +351,10 @@ def test_a_browser_extension_or_a_swift_package_is_somebody_elses(
         (here / "mine" / file).write_text('{"name": "mine", "manifest_version": 3}')
     before = contents(here, build_too=True)
     line = refused(*SAMPLE, "--out", "mine", *more, status=1)
-    assert line == "--out mine holds files that no build has written; name an empty or a new folder"
+    assert (
+        line
+        == "--out mine holds files, and nothing that says that a build has written them; name an empty or a new folder"
+    )
     assert contents(here, build_too=True) == before
 
 

@@ -69,7 +69,7 @@ def test_ranks_may_be_a_text_a_number_or_a_list() -> None:
         ("3.5", "ranks: '3.5' is not a whole number"),
         ("1e1", "ranks: '1e1' is not a whole number"),
         ("٣", "ranks: '٣' is not a whole number"),
-        ("9" * 30, f"ranks: '{'9' * 30}' is not a whole number"),
+        ("9" * 30, f"ranks: {'9' * 30} is too large, the most is {10**18 - 1}"),
         ({3: 5}, "ranks: '{3: 5}' is not a whole number"),
     ],
 )
@@ -116,7 +116,7 @@ def test_ranks_are_needed_unless_only_full_is_wanted() -> None:
         ("name", "a\n", None),
         ("name", "é", "name: 'é' must be"),
         ("name", "x" * 41, "name: 'xxxx"),
-        ("name", "", "name: '' is not a text"),
+        ("name", "", "name: '' must be 1 to 40 letters, digits, '-' or '_' (readers split names at dots)"),
         ("out", "", "out: '' is not a text"),
         ("out", "a\0b", "out: 'a\\x00b' is not a text"),
         ("out", 7, "out: 7 is not a text"),

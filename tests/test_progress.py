@@ -14,6 +14,7 @@ from pipeline.build import main
 from pipeline.events import Events
 from pipeline.pace import Pace
 from pipeline.progress import ProgressLine, describe
+from tests.conftest import contents
 
 
 def test_time_left_counts_a_last_large_shard() -> None:
@@ -157,8 +158,25 @@ def test_a_log_that_cannot_be_written_is_told_before_work(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_no_target_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    Events().emit("started")
+def test_a_log_is_never_one_of_the_outputs_own_files(
+    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(small) == 0
+    (out / "samples" / "train.jsonl").unlink()
+    before = contents(out)
+    for name in ("rejects.jsonl", "samples/train.jsonl", "sample-rank3/x.tar", ".build/driver", "log"):
+        capsys.readouterr()
+        assert main([*small, "--log-json", str(out / name)]) == 2
+        assert (
+            capsys.readouterr().err
+            == f"error: --log-json {out / name} lies inside the output {out}: name a file elsewhere\n"
+        )
+    assert contents(out) == before
+
+
+def test_no_target_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Events(None, tmp_path).emit("started")
     assert capsys.readouterr() == ("", "")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline import build as build_command
-from pipeline import verify
+from pipeline import repair, verify
 from pipeline.proof import pool
 from pipeline.proof import prove as prove_module
 from tests.conftest import Result, contents
@@ -339,13 +339,32 @@ FILES = ["rejects.jsonl", "manifest.json", TAR, "sample-rank3/README.md"]
 
 @pytest.mark.parametrize("option", ["--progress", "--json"])
 @pytest.mark.parametrize("more", [[], ["--fresh"]])
-def test_no_file_of_another_is_written_over(out: Path, run: Verify, option: str, more: list[str]) -> None:
+def test_no_file_of_another_is_written_over(
+    out: Path, run: Verify, option: str, more: list[str], tmp_path: Path
+) -> None:
     assert (out / "rejects.jsonl").read_bytes() == b""
     before = contents(out)
     for name in FILES:
-        result = run(out, option, out / name, *more)
+        copy = tmp_path / "copy"
+        copy.write_bytes((out / name).read_bytes())
+        result = run(out, option, copy, *more)
         assert (result.status, result.out) == (2, "")
-        assert result.err.startswith(f"error: {option} {out / name} is there already and ")
+        assert result.err.startswith(f"error: {option} {copy} is there already and ")
+        assert copy.read_bytes() == (out / name).read_bytes()
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("option", ["--progress", "--json"])
+def test_nothing_is_written_inside_the_output(out: Path, run: Verify, option: str, tmp_path: Path) -> None:
+    (out / "sample-rank3" / "README.md").unlink()
+    before = contents(out)
+    (tmp_path / "link").symlink_to(out / "sample-rank3" / "new")
+    (tmp_path / "folder").symlink_to(out)
+    inside = [*FILES, "new", "sample-rank3/new.tar", ".build/proof/parts"]
+    for path in (*(out / name for name in inside), tmp_path / "link", tmp_path / "folder" / "x" / ".." / "new"):
+        assert run(out, option, path) == Result(
+            2, "", f"error: {option} {path} lies inside the output {out}: name a file elsewhere\n"
+        )
     assert contents(out) == before
 
 
@@ -472,3 +491,35 @@ def test_a_read_only_file_system_is_named_as_one(
     assert result.err == (
         f"error: --progress {tmp_path / 'parts'}: it lies on a read-only file system; name another file\n"
     )
+
+
+GONE = object()
+FORGED: dict[str, tuple[Any, ...]] = {
+    "faults": (GONE, None, 5, "x", [5], [{}], [{"file": "x"}], [{"fault": "x"}], [{"file": 5, "fault": "x"}], {}, []),
+    "faults_in_all": (GONE, None, 0, True, -1, "1", []),
+    "verdict": (GONE, None, "proven", "sizes agree", "x", []),
+    "mode": (GONE, None, "x", []),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in FORGED.items() for value in values])
+def test_a_report_that_no_verify_writes_is_one_line_though_its_hash_is_right(
+    out: Path, run: Verify, key: str, value: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.json"
+    (out / TAR).unlink()
+    run(out, "--quick", "--json", path)
+    report = json.loads(path.read_bytes()) | {key: value}
+    kept = {name: report[name] for name in report if name != "sha256" and report[name] is not GONE}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    path.write_text(json.dumps(kept | {"sha256": digest}))
+    line = f"error: {path} says what no verify says; verify the output again\n"
+    assert run(out, "--check", path) == Result(1, "", line)
+    assert repair.main([str(out), "--report", str(path)]) == 1
+
+
+@pytest.mark.parametrize("option", [("--label-key", "x"), ("--classes", "x"), ("--allow-unverified",)])
+def test_how_to_read_a_source_is_not_said_without_one(out: Path, run: Verify, option: tuple[str, ...]) -> None:
+    result = run(out, *option)
+    assert (result.status, result.out) == (2, "")
+    assert "name it with --source DIR" in result.err

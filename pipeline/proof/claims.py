@@ -87,6 +87,7 @@ class Manifest:
     geometry: Geometry
     classes: int
     order: str
+    seed: int
     samples_per_shard: int
     splits: dict[str, Split]
     variants: tuple[Variant, ...]

@@ -30,8 +30,10 @@ _MAX_LINE = 1 << 20  # characters
 _SUMS = ("bytes", "samples", "fitted", "paired", "recomputed")
 
 
-def named(path: Path) -> Path:
-    """The user's own choice of where to keep it. Raises PipelineError where it cannot be, or another's file is."""
+def named(path: Path, out: Path) -> Path:
+    """The user's own choice of where to keep it. Raises PipelineError where it cannot be, or another's file is, or inside
+    the output."""
+    target.check_outside("--progress", path, out)
     target.check("--progress", path, _FIRST, "holds no parts that verify has proven")
     if path.exists() and not path.is_file():
         raise UsageError(f"--progress {path} is no regular file: name another file")

@@ -1,13 +1,12 @@
 """``manifest.json`` opened as a claim to be proven, and whether it agrees with itself and with what is made from it."""
 
 import hashlib
-import re
 from pathlib import Path
 from typing import Any
 
 from pipeline import metadata
 from pipeline.errors import PipelineError
-from pipeline.proof import strict
+from pipeline.proof import fields, strict
 from pipeline.proof.claims import FACTORS, NAME, OFFSET, REJECTS, SPECTRA, Manifest, Variant, index_file, samples_file
 from pipeline.proof.faults import Faults, shown
 from pipeline.proof.parse import Damaged, get, parse
@@ -28,10 +27,6 @@ FURTHER = {
     "lowpass": "clip(rint(255 F_r), 0, 255), F_r of the frequencies u^2 + v^2 <= r^2",
     "highpass": f"clip(X - rint(255 F_r) + {OFFSET}, 0, 255)",
 }  # where there are such variants
-# What images are converted from, in a word: an own one, or Pillow's name of the mode.
-CONVERTED = {"grey", "alpha", "palette", "animated", "16-bit", "CMYK", "YCbCr", "LAB", "HSV", "La", "RGBa"}
-LIBRARIES = {"numpy", "pillow", "zlib-ng", "deflate"}
-VERSION = "[0-9][0-9A-Za-z.+!_-]{0,39}"
 MAX_BYTES = 1 << 29  # of a manifest; one of ImageNet with eight variants has 7 MB
 
 
@@ -96,30 +91,18 @@ def read_raw(root: Path) -> dict[str, Any]:
         raise PipelineError(f"{path} is damaged, it is no JSON: {shown(error)}") from None
     if not isinstance(raw, dict):
         raise PipelineError(f"{path} is damaged: it describes nothing")
-    if raw.get("format") != FORMAT:
+    if raw.get("format") != FORMAT or raw["format"] is True:
         raise PipelineError(f"{path} has format {shown(raw.get('format'))}; this program proves format {FORMAT}")
     return raw
 
 
 def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
     """What the manifest says twice must be the same, and every file that an output needs must be claimed."""
-    numerics = raw.get("numerics")
+    numerics, further = raw.get("numerics"), {v.component for v in manifest.variants} & FURTHER.keys()
     if not isinstance(numerics, dict) or numerics.get("high_offset") != OFFSET:
         faults.add(NAME, f"the offset of high-rank-only images is not {OFFSET}")
-    elif numerics != NUMERICS | {
-        v.component: FURTHER[v.component] for v in manifest.variants if v.component in FURTHER
-    }:
+    elif numerics != NUMERICS | {key: FURTHER[key] for key in further} or numerics["contract"] is True:
         faults.add(NAME, "numerics is not the contract that is proven here")
-    limit = raw["job"].get("limit")
-    if limit is not None and (
-        type(limit) is not int or any(split.entries > limit for split in manifest.splits.values())
-    ):
-        faults.add(NAME, f"job.limit is {shown(limit)}, but a split has more entries")
-    if raw["job"].get("variants") != [variant.name for variant in manifest.variants]:
-        faults.add(NAME, "job.variants and variants are not the same")
-    if raw["job"].get("splits") != list(manifest.splits):
-        faults.add(NAME, "job.splits and splits are not the same")
-    _compare_versions(raw.get("versions"), faults)
     needed = [REJECTS, f"{SPECTRA}/zarr.json"]
     for split, counts in manifest.splits.items():
         needed += [samples_file(split), f"{SPECTRA}/{split}/zarr.json"]
@@ -127,7 +110,6 @@ def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
             faults.add(
                 NAME, f"{split}: {counts.entries} entries are not {counts.samples} samples and {counts.rejects} rejects"
             )
-        _compare_converted(raw["splits"][split].get("converted"), split, counts.samples, faults)
         if raw["splits"][split].get("shards") != sum(shard.split == split for shard in manifest.shards):
             faults.add(NAME, f"{split}: its shards are not {raw['splits'][split].get('shards')!a:.20}")
         for variant in manifest.variants:
@@ -142,23 +124,7 @@ def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
     for name in needed:
         if name not in manifest.files:
             faults.add(NAME, f"files has no {name}")
-
-
-def _compare_converted(told: Any, split: str, samples: int, faults: Faults) -> None:
-    """Each sample was converted once at most, from what a decoder knows."""
-    if not isinstance(told, dict) or not all(type(count) is int and 0 < count <= samples for count in told.values()):
-        faults.add(NAME, f"{split}: converted holds no numbers of images")
-    elif sum(told.values()) > samples:
-        faults.add(NAME, f"{split}: {sum(told.values()):,} images converted, there are {samples:,}")
-    elif not told.keys() <= CONVERTED:
-        faults.add(NAME, f"{split}: images converted from {shown(min(told.keys() - CONVERTED), 40)}, which is unknown")
-
-
-def _compare_versions(told: Any, faults: Faults) -> None:
-    """Sets of the libraries that make images, with something like a version each."""
-    sets = told if isinstance(told, list) and all(isinstance(one, dict) for one in told) else [{"": ""}]
-    if not all(name in LIBRARIES and re.fullmatch(VERSION, str(of)) for one in sets for name, of in one.items()):
-        faults.add(NAME, "versions holds others than those of the libraries that make images")
+    fields.compare(raw, manifest, faults)
 
 
 def _compare_totals(raw: dict[str, Any], variant: Variant, split: str, manifest: Manifest, faults: Faults) -> None:

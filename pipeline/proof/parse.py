@@ -59,6 +59,7 @@ def parse(root: Path, raw: dict[str, Any]) -> Manifest:
         geometry=_geometry(get(image, "geometry", dict)),
         classes=len(get(raw, "classes", list)),
         order=get(job, "order", str),
+        seed=get(job, "seed", int),
         samples_per_shard=per_shard,
         splits=splits,
         variants=variants,

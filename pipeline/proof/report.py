@@ -27,6 +27,7 @@ FIRST = b'{\n "kind": "rank-shards proof",\n'
 FORMAT = 1
 _MAX_BYTES = 1 << 29
 PROVEN, AGREED, FAULTY = "proven", "sizes agree", "faulty"  # in full, by a quick look, neither
+_RIGHT = {"full": PROVEN, "quick": AGREED}
 
 
 def of_proof(proof: Proof, sample: int) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def _report(manifest: Manifest, mode: str, checks: dict[str, Any], faults: Fault
         "kind": KIND,
         "format": FORMAT,
         "mode": mode,
-        "verdict": FAULTY if faults.count else PROVEN if mode == "full" else AGREED,
+        "verdict": FAULTY if faults.count else _RIGHT[mode],
         "name": manifest.name,
         "manifest_sha256": digest_of(manifest.root / NAME),
         "versions": {"rank-shards": __version__}
@@ -124,7 +125,7 @@ def read(path: Path) -> dict[str, Any]:
     """A report that is as it was written.
 
     Raises:
-        PipelineError: it is none, or it was edited.
+        PipelineError: it is none, it was edited, or it contradicts itself.
     """
     try:
         report = strict.parse(read_regular(path, _MAX_BYTES))
@@ -139,7 +140,20 @@ def read(path: Path) -> dict[str, Any]:
         raise PipelineError(
             f"{path} was edited: its content is not what its sha256 was made of; verify the output again"
         )
+    if not _is_sound(report):
+        raise PipelineError(f"{path} says what no verify says; verify the output again")
     return report
+
+
+def _is_sound(report: dict[str, Any]) -> bool:
+    """Whether verdict and faults are of one mind, whoever has made the hash."""
+    faults, count, right = report.get("faults"), report.get("faults_in_all"), _RIGHT.get(str(report.get("mode")))
+    if not isinstance(faults, list) or type(count) is not int or count < len(faults) or bool(count) != bool(faults):
+        return False
+    texts = [fault.get(key) for fault in faults if isinstance(fault, dict) for key in ("file", "fault")]
+    if len(texts) != 2 * len(faults) or not all(isinstance(text, str) for text in texts):
+        return False
+    return right is not None and report.get("verdict") == (FAULTY if count else right)
 
 
 def check(path: Path, out: Path) -> dict[str, Any]:

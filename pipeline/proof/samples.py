@@ -1,5 +1,6 @@
 """What each shard must hold: the keys and labels of ``samples/<split>.jsonl``, less those of ``rejects.jsonl``."""
 
+import hashlib
 import io
 import re
 from array import array
@@ -73,17 +74,21 @@ def read_listings(manifest: Manifest, source: SourceIndex | None, faults: Faults
         faults: lines that are wrong, keys that come twice, counts that differ. (Hashes are checked with all files'.)
     """
     rejects = _read_rejects(manifest, faults)
-    listings = {}
+    listings, shuffled = {}, manifest.order == "shuffled"
     for split in manifest.splits:
         listing = Listing(rejects=frozenset(rejects[split]))
         try:
             listing.intact = all(_is_claimed(manifest, name) for name in (samples_file(split), REJECTS))
+            before, last = b"", b""
             with _open(manifest, samples_file(split)) as file:
                 for position, text in enumerate(_lines(file)):
                     line = _line(text, split, position)
+                    if shuffled:
+                        before, last = last, _rank(line.name, manifest.seed, position)
                     listing.indexes.append(line.number)
                     listing.labels.append(line.label)
-                    _check(line, split, position, manifest, source, rejects[split].get(position), faults)
+                    in_place = before <= last if shuffled else line.number == position
+                    _check(line, in_place, split, position, manifest, source, rejects[split].get(position), faults)
             _check_count(manifest, split, listing)
             listing.usable = True
         except BadLine as error:
@@ -100,6 +105,14 @@ def read_listings(manifest: Manifest, source: SourceIndex | None, faults: Faults
 def key_of(split: str, number: int) -> str:
     """The key of an entry."""
     return f"{split}-{number:08d}"
+
+
+def _rank(name: str, seed: int, position: int) -> bytes:
+    """What a shuffled split is sorted by."""
+    try:
+        return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
+    except UnicodeEncodeError:
+        raise BadLine(f"line {position + 1} has a name that no file can have") from None
 
 
 def _is_claimed(manifest: Manifest, name: str) -> bool:
@@ -124,6 +137,7 @@ def _check_count(manifest: Manifest, split: str, listing: Listing) -> None:
 
 def _check(
     line: _Line,
+    in_place: bool,
     split: str,
     position: int,
     manifest: Manifest,
@@ -131,14 +145,13 @@ def _check(
     rejected: str | None,
     faults: Faults,
 ) -> None:
-    in_place = line.number == position or manifest.order != "source"
     if in_place and line.label < manifest.classes and rejected is None and source is None:
         return
     key = key_of(split, line.number)
     if line.label >= manifest.classes:
         faults.add(samples_file(split), f"{key}: label {line.label}, but there are {manifest.classes} classes")
     if not in_place:
-        faults.add(samples_file(split), f"{key}: on line {position + 1}, which is not the source's order")
+        faults.add(samples_file(split), f"{key}: on line {position + 1}, which is not the order that the job says")
     if rejected is not None and rejected != key:
         faults.add(REJECTS, f"position {position} of {split} is {key}, not {shown(rejected)}")
     if source is not None:

@@ -9,7 +9,7 @@ from pipeline import command
 from pipeline.command import Parser
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.location import local_output
-from pipeline.target import check
+from pipeline.target import check, inside
 
 NAME = "report.html"
 _DOCTYPE = b"<!doctype html>"
@@ -59,6 +59,10 @@ def _main(options: argparse.Namespace) -> int:
     target = options.out or options.output / NAME
     if options.out:
         target = target.resolve()  # of a link it is the file that is replaced
+        if inside(target, options.output) and (target.parent != options.output.resolve() or target.suffix != ".html"):
+            raise UsageError(
+                f"--out {options.out} lies inside the output: name an .html file in {options.output} itself, or elsewhere"
+            )
         check("--out", target, _DOCTYPE, "is no report")
         if target.exists() and not target.is_file():
             raise UsageError(f"--out {options.out} is no regular file: name another file")

@@ -166,8 +166,22 @@ def test_lost_records_and_description_are_told(finished: Files, disk: FailingDis
     result = disk.build(*TINY, out=out)
     assert result[:2] == (
         1,
-        "error: the output is finished, but its .build/job.json is gone; --overwrite builds it anew\n",
+        "error: the output's .build/job.json is gone, so that no job can go on with it; --overwrite builds it anew\n",
     )
+    assert disk.build(*TINY, "--overwrite", out=out)[:2] == (0, "")
+    assert hashes(out) == finished
+
+
+def test_a_lost_description_of_an_unfinished_output_is_told(finished: Files, disk: FailingDisk, out: Path) -> None:
+    (out / "manifest.json").unlink()
+    (out / BUILD / "job.json").unlink()
+    before = hashes(out)
+    result = disk.build(*TINY, out=out)
+    assert result.status == 1
+    assert result.err == (
+        "error: the output's .build/job.json is gone, so that no job can go on with it; --overwrite builds it anew\n"
+    )
+    assert hashes(out) == before
     assert disk.build(*TINY, "--overwrite", out=out)[:2] == (0, "")
     assert hashes(out) == finished
 

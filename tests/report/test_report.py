@@ -269,7 +269,10 @@ def test_mistakes_are_one_line(cifar: Path, tmp_path: Path, capsys: pytest.Captu
     said = refused(capsys, cifar, "--out", tmp_path / "r.html", "--png", tmp_path / "mine", status=2)
     assert "spectrum.png is there already" in said and not (tmp_path / "r.html").exists()
     for name in ("manifest.json", "rejects.jsonl", "README.md"):  # what proves the output
-        assert "is no report" in refused(capsys, cifar, "--out", cifar / name, status=2)
+        assert "lies inside the output" in refused(capsys, cifar, "--out", cifar / name, status=2)
+        (tmp_path / name).write_bytes((cifar / name).read_bytes())
+        assert "is no report" in refused(capsys, cifar, "--out", tmp_path / name, status=2)
+    assert "lies inside" in refused(capsys, cifar, "--out", cifar / "samples" / "r.html", status=2)
     os.mkfifo(tmp_path / "pipe")
     assert "is no regular file" in refused(capsys, cifar, "--out", tmp_path / "pipe", status=2)
     assert not (tmp_path / "r.html").exists()

@@ -119,7 +119,10 @@ def test_a_prefix_with_files_of_others_is_refused(refused: Callable[..., str], u
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     server.client.put_object(Bucket=bucket, Key=f"{prefix}/notes.txt", Body=b"mine")
     line = refused(*SAMPLE, "--ranks", "3", "--out", url, status=1)
-    assert line == f"--out {url} holds files that no build has written; name an empty or a new folder"
+    assert (
+        line
+        == f"--out {url} holds files, and nothing that says that a build has written them; name an empty or a new folder"
+    )
     server.client.put_object(Bucket=bucket, Key=f"{prefix}er/x", Body=b"a neighbour")
     server.client.delete_object(Bucket=bucket, Key=f"{prefix}/notes.txt")
     assert main([*SAMPLE, "--ranks", "3", "--out", url, "--workers", "0", "--quiet"]) == 0
