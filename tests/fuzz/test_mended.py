@@ -68,7 +68,7 @@ def test_what_is_nested_too_deeply_is_no_lock_no_output_and_no_description(tmp_p
     with pytest.raises(PipelineError, match="description .build/job.json is damaged"):
         content.grow(DEEP, plan.content, plan.index)
     (tmp_path / "manifest.json").write_bytes(DEEP)
-    with pytest.raises(PipelineError, match="files that no build has written"):
+    with pytest.raises(PipelineError, match="nothing that says that a build has written them"):
         output.check_place(open_store(tmp_path), tmp_path)
 
 
