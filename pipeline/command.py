@@ -91,6 +91,10 @@ def run(command: Callable[[], int], stopped: str) -> int:
     except OSError as error:
         sys.stdout = _nowhere()
         return _failed(f"error: {one_line(error.filename or 'writing')}: {one_line(error.strerror or error)}")
+    except Exception:
+        if not _stop_came:
+            raise
+        return _failed(stopped)  # it fell into an import of C code, which makes another error of it
 
 
 def leave(status: int) -> NoReturn:
@@ -114,6 +118,8 @@ def stopped_by_sigterm() -> Iterator[None]:
     references and the like: it comes once more, a moment later, as SIGALRM."""
 
     def stop(*_: object) -> None:
+        global _stop_came
+        _stop_came = True
         raise KeyboardInterrupt
 
     def dropped(what: "sys.UnraisableHookArgs") -> None:
@@ -123,8 +129,13 @@ def stopped_by_sigterm() -> Iterator[None]:
         else:
             hook(what)
 
+    global _stop_came
+    _stop_came = False
     alarm, hook = signal.getsignal(signal.SIGALRM), sys.unraisablehook
-    before = signal.signal(signal.SIGTERM, stop)
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a shell's background
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, stop) for number in numbers}
     sys.unraisablehook = dropped
     try:
         yield
@@ -134,7 +145,8 @@ def stopped_by_sigterm() -> Iterator[None]:
             signal.signal(signal.SIGALRM, signal.SIG_IGN)  # what was to come once more comes too late
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, alarm or signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _open(stream: TextIO | None) -> TextIO:
@@ -175,6 +187,7 @@ def write(text: str, end: str = "\n") -> None:
 
 
 _for_machines = False
+_stop_came = False  # of the command that runs
 
 
 @contextlib.contextmanager

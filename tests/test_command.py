@@ -65,6 +65,30 @@ def test_one_that_is_dropped_as_the_command_ends_does_not_end_what_comes_after(h
     time.sleep(0.1)  # the last of them would have come by now
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_becomes_an_error_of_an_import_is_a_stop(
+    how: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> int:
+        try:
+            os.kill(os.getpid(), how)
+        except KeyboardInterrupt:
+            raise ImportError("numpy cannot be imported") from None
+        return 0
+
+    with command.stopped_by_sigterm():
+        status = command.run(work, "stopped")
+    assert (status, capsys.readouterr().err) == (1, "stopped\n")
+
+
+def test_any_other_error_of_an_import_is_told() -> None:
+    def work() -> int:
+        raise ImportError("numpy cannot be imported")
+
+    with pytest.raises(ImportError), command.stopped_by_sigterm():
+        command.run(work, "stopped")
+
+
 def test_what_else_python_drops_is_told_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[type[BaseException]] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda what: told.append(what.exc_type))
