@@ -73,6 +73,11 @@ def _main(options: argparse.Namespace) -> int:
 def _prove(options: argparse.Namespace) -> int:
     from pipeline.proof import forks
 
+    if not options.source and (options.label_key or options.classes or options.allow_unverified):
+        raise UsageError(
+            "--label-key, --classes and --allow-unverified say how to read a source: name it with --source DIR"
+        )
+
     if options.workers != 1 and (options.out / "manifest.json").is_file():
         forks.warm()  # before all that the next lines load
     from pipeline.proof import kept, report, summary
@@ -80,10 +85,6 @@ def _prove(options: argparse.Namespace) -> int:
     from pipeline.proof.prove import Keeping, Origin, prove
     from pipeline.proof.report_file import ReportFile
 
-    if not options.source and (options.label_key or options.classes or options.allow_unverified):
-        raise UsageError(
-            "--label-key, --classes and --allow-unverified say how to read a source: name it with --source DIR"
-        )
     terminal, proven = sys.stderr.isatty(), 0
 
     def progress(done: int, parts: int) -> None:
@@ -97,7 +98,7 @@ def _prove(options: argparse.Namespace) -> int:
     path = kept.named(options.progress, options.out) if options.progress else kept.in_output(options.out)
     keeping = Keeping(path, options.fresh)
     if options.json:
-        ReportFile(options.json, options.out).clear()
+        ReportFile(options.json).clear(options.out)
     try:
         proof = prove(
             options.out, source, options.sample, options.workers, progress, keeping, alarm=Alarm(options.stall, _say)
@@ -108,7 +109,7 @@ def _prove(options: argparse.Namespace) -> int:
             return FAILED
         raise
     if options.json:
-        ReportFile(options.json, options.out).write(report.to_bytes(report.of_proof(proof, options.sample)))
+        ReportFile(options.json).write(report.to_bytes(report.of_proof(proof, options.sample)))
     return _told(proof.total.faults, summary.proven(proof), options)
 
 
@@ -120,11 +121,11 @@ def _quick(options: argparse.Namespace) -> int:
     if options.source or options.progress or options.fresh:
         raise UsageError("--quick reads no file, so --source, --progress and --fresh do not go with it")
     if options.json:
-        ReportFile(options.json, options.out).clear()
+        ReportFile(options.json).clear(options.out)
     with lasting(options.stall, f"looking through the files of {options.out}", _say):
         seen = quick.look(options.out)
     if options.json:
-        ReportFile(options.json, options.out).write(report.to_bytes(report.of_look(seen)))
+        ReportFile(options.json).write(report.to_bytes(report.of_look(seen)))
     return _told(seen.faults, summary.looked(seen), options)
 
 

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -24,12 +24,17 @@ def ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def drop(how: signal.Signals) -> None:
-    """Be sent a signal where Python drops what its handler raises."""
+def dropping(do: Callable[[], object]) -> None:
+    """Do it where Python drops what is raised: in the callback of a weak reference."""
     something = Something()
-    reference = weakref.ref(something, lambda _: os.kill(os.getpid(), how))
+    reference = weakref.ref(something, lambda _: do())
     del something
     assert reference() is None
+
+
+def drop(how: signal.Signals) -> None:
+    """Be sent a signal whose handler's exception is dropped."""
+    dropping(lambda: os.kill(os.getpid(), how))
 
 
 def hooks() -> list[object]:
@@ -93,8 +98,5 @@ def test_what_else_python_drops_is_told_as_ever(monkeypatch: pytest.MonkeyPatch)
     told: list[type[BaseException]] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda what: told.append(what.exc_type))
     with command.stopped_by_sigterm():
-        something = Something()
-        reference = weakref.ref(something, lambda _: 1 / 0)
-        del something
-        assert reference() is None
+        dropping(lambda: 1 / 0)
     assert told == [ZeroDivisionError]

@@ -5,8 +5,8 @@ from typing import Any
 
 from pipeline.proof.claims import FACTORS, NAME, Manifest, Variant
 from pipeline.proof.faults import Faults, shown
+from pipeline.sources import DATASETS
 
-DATASETS = {"sample", "cifar10", "cifar100", "imagenet", "folder", "webdataset"}
 ORDERS = {"source", "shuffled"}
 LIBRARIES = {"numpy", "pillow", "zlib-ng", "deflate"}
 VERSION = "[0-9][0-9A-Za-z.+!_-]{0,39}"

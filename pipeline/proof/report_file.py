@@ -15,13 +15,12 @@ class ReportFile:
 
     Args:
         path: the user's; ``-`` for stdout.
-        out: the output that is proven; the file must lie elsewhere.
     """
 
-    def __init__(self, path: Path, out: Path) -> None:
-        self._path, self._out = path, out
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
-    def clear(self) -> None:
+    def clear(self, out: Path) -> None:
         """Before any work: what an earlier run has found is not to be taken for what this one finds, should it fail.
 
         Raises:
@@ -29,7 +28,7 @@ class ReportFile:
         """
         if str(self._path) == "-":
             return
-        target.check_outside("--json", self._path, self._out)
+        target.check_outside("--json", self._path, out)
         target.check("--json", self._path, FIRST, "is no report of verify")
         if self._plain():
             if not os.access(self._path.resolve().parent, os.W_OK):
