@@ -13,7 +13,7 @@ from pipeline.eigen import BLOCK
 from pipeline.gpu import guards
 
 Array = Any  # numpy.ndarray or cupy.ndarray
-Solver = Callable[[Array, ModuleType], tuple[Array, Array]]
+Solver = Callable[[Array, int, ModuleType], tuple[Array, Array]]
 
 # Matrices/s that ``python -m bench.gpu`` measured, one entry for a card, a size and a solver.
 _MEASURED = Path(__file__).with_name("measured.json")
@@ -21,33 +21,50 @@ _SMALL = 32  # sides up to which syevj is taken where nothing has been measured,
 _MOST_BYTES = 2**31 - 1  # of one call's matrices, and with _MOST the cap that JAX puts on it
 _MOST = 32_768
 
-
-def syevj(gram: Array, xp: ModuleType) -> tuple[Array, Array]:
-    """Jacobi's method, as CuPy (NumPy: LAPACK) binds it: values (p, n) ascending, and vectors as columns."""
-    values, vectors = xp.linalg.eigh(gram)
-    return values, vectors
+# Of float64 (p, n, n): values (p, n), descending, and vectors (p, n, wanted) of the largest, as columns. NaN, or
+# numpy.linalg.LinAlgError, where they did not converge.
 
 
-def xsyev(gram: Array, xp: ModuleType) -> tuple[Array, Array]:
-    """cuSOLVER's batched eigensolver, which CuPy does not bind: values (p, n) ascending, and vectors as columns."""
+def syevj(gram: Array, wanted: int, xp: ModuleType) -> tuple[Array, Array]:
+    """Jacobi's method, as CuPy (NumPy: LAPACK) binds it."""
+    return _largest(xp.linalg.eigh(gram), wanted)
+
+
+def xsyev(gram: Array, wanted: int, xp: ModuleType) -> tuple[Array, Array]:
+    """cuSOLVER's batched eigensolver, which CuPy does not bind."""
     from pipeline.gpu.xsyev import solver
 
-    return solver(xp)(gram)
+    return _largest(solver(xp)(gram), wanted)
 
 
-def jacobi(gram: Array, xp: ModuleType) -> tuple[Array, Array]:
-    """This project's kernel, for up to 32 rows: values (p, n) ascending, and vectors as columns."""
+def jacobi(gram: Array, wanted: int, xp: ModuleType) -> tuple[Array, Array]:
+    """This project's kernel of Jacobi's method, for up to 32 rows."""
     from pipeline.gpu.jacobi import solve
 
-    return solve(gram, xp)
+    return _largest(solve(gram, xp), wanted)
 
 
-SOLVERS: dict[str, Solver] = {"syevj": syevj, "xsyev": xsyev, "jacobi": jacobi}
+def tridiagonal(gram: Array, wanted: int, xp: ModuleType) -> tuple[Array, Array]:
+    """This project's kernels that find no more vectors than are wanted, for up to 224 rows."""
+    from pipeline.gpu.tridiagonal import solve
+
+    return solve(gram, wanted, xp)
 
 
-def able(n: int) -> dict[str, Solver]:
-    """Those that take matrices of n rows."""
-    return {name: solver for name, solver in SOLVERS.items() if n <= _SMALL or solver is not jacobi}
+def _largest(found: tuple[Array, Array], wanted: int) -> tuple[Array, Array]:
+    ascending, columns = found
+    return ascending[:, ::-1], columns[:, :, ::-1][:, :, :wanted]
+
+
+SOLVERS: dict[str, Solver] = {"syevj": syevj, "xsyev": xsyev, "jacobi": jacobi, "tridiagonal": tridiagonal}
+
+
+def able(n: int, xp: ModuleType) -> dict[str, Solver]:
+    """Those that take matrices of n rows on this card."""
+    from pipeline.gpu.tridiagonal import able
+
+    able_here = {"jacobi": n <= _SMALL, "tridiagonal": able(n, xp)}
+    return {name: solver for name, solver in SOLVERS.items() if able_here.get(name, True)}
 
 
 def leading(gram: Array, count: int, xp: ModuleType, solver: Solver | None = None) -> tuple[Array, Array, int]:
@@ -60,32 +77,50 @@ def leading(gram: Array, count: int, xp: ModuleType, solver: Solver | None = Non
 
     Returns:
         Values (p, n), descending; vectors (p, n, m) as columns in their order: ``count`` and those that fill the block;
-        and how many matrices were left to LAPACK on the host, because the card failed at them (``guards``).
+        and how many matrices were left to LAPACK on the host, because the card failed at them (``guards``): the solver,
+        and ``syevj``, which no kind of matrix is difficult for.
     """
+    n = gram.shape[1]
+    wanted, solver = min(n, -(-count // BLOCK) * BLOCK), solver or choose(n, xp)
+    values, vectors = _solved(gram, wanted, xp, solver)
+    failed = _failed(gram, values, vectors, xp)
+    if len(failed) and solver is not syevj:
+        some = xp.asarray(failed)
+        again = _solved(gram[some], wanted, xp, syevj)
+        values[some], vectors[some] = again
+        failed = failed[_failed(gram[some], *again, xp)]
+    if len(failed):
+        some = xp.asarray(failed)
+        ascending, columns = np.linalg.eigh(gram[some].get())
+        values[some] = xp.asarray(ascending[:, ::-1].copy())
+        vectors[some] = xp.asarray(columns[:, :, ::-1][:, :, :wanted].copy())
+    return values, vectors, len(failed)
+
+
+def _solved(gram: Array, wanted: int, xp: ModuleType, solver: Solver) -> tuple[Array, Array]:
+    """In calls that are no larger than a solver can take."""
     planes, n, _ = gram.shape
-    wanted = min(n, -(-count // BLOCK) * BLOCK)
     values, vectors = xp.empty((planes, n)), xp.empty((planes, n, wanted))
     step = max(1, min(_MOST, _MOST_BYTES // (8 * n * n)))
     for start in range(0, planes, step):
         part = slice(start, start + step)
         try:
-            ascending, columns = (solver or choose(n))(gram[part], xp)
-        except np.linalg.LinAlgError:  # did not converge, it does not say where: the guards find out
-            ascending, columns = xp.full((len(gram[part]), n), xp.nan), xp.full((len(gram[part]), n, n), xp.nan)
-        values[part], vectors[part] = ascending[:, ::-1], columns[:, :, ::-1][:, :, :wanted]
-    failed = np.flatnonzero((~guards.sound(gram, values, vectors, xp)).get())
-    if len(failed):
-        on_card = xp.asarray(failed)
-        ascending, columns = np.linalg.eigh(gram[on_card].get())
-        values[on_card] = xp.asarray(ascending[:, ::-1].copy())
-        vectors[on_card] = xp.asarray(columns[:, :, ::-1][:, :, :wanted].copy())
-    return values, vectors, len(failed)
+            values[part], vectors[part] = solver(gram[part], wanted, xp)
+        except np.linalg.LinAlgError:  # it does not say which of them: the guards find out
+            values[part], vectors[part] = xp.nan, xp.nan
+    return values, vectors
+
+
+def _failed(gram: Array, values: Array, vectors: Array, xp: ModuleType) -> np.ndarray:
+    """The numbers of those that are no eigenpairs."""
+    return np.flatnonzero((~guards.sound(gram, values, vectors, xp)).get())
 
 
 @functools.cache
-def choose(n: int) -> Solver:
+def choose(n: int, xp: ModuleType) -> Solver:
     """The solver that was fastest at the measured size nearest to n; without measurements, what is thought best."""
-    measured = [one for one in json.loads(_MEASURED.read_text()) if one["solver"] in able(n)]
+    usable = able(n, xp)
+    measured = [one for one in json.loads(_MEASURED.read_text()) if one["solver"] in usable]
     if not measured:
         return syevj if n <= _SMALL else xsyev
     nearest = min((one["n"] for one in measured), key=lambda size: abs(size - n))

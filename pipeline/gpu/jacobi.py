@@ -14,7 +14,8 @@ _THREADS = 64  # two matrices to a block
 
 @functools.cache
 def _kernel(xp: ModuleType) -> Any:
-    return xp.RawKernel(Path(__file__).with_suffix(".cu").read_text(), "jacobi", options=("-std=c++17",))
+    module = xp.RawModule(code=Path(__file__).with_suffix(".cu").read_text(), options=("-std=c++17",))
+    return module.get_function("jacobi")
 
 
 def solve(matrices: Array, xp: ModuleType) -> tuple[Array, Array]:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from pipeline.gpu import jacobi, xsyev
+from pipeline.gpu import xsyev
+from tests.gpu import emulator
 
 __name__ = "tests.gpu.fake"
 __version__ = "0 (fake)"
@@ -200,7 +201,7 @@ def _eigh(matrices: Array) -> tuple[Array, Array]:
 
 linalg = types.SimpleNamespace(eigh=_eigh)
 xsyev.solver = lambda xp: _eigh  # type: ignore[assignment,return-value]
-jacobi.solve = lambda matrices, xp: _eigh(matrices)
+RawModule = emulator.RawModule
 
 
 class Stream:
@@ -237,7 +238,8 @@ cuda = types.SimpleNamespace(
         memGetInfo=lambda: (ROOM, ROOM),
         hostRegister=_pin,
         hostUnregister=_let_go,
-        getDeviceProperties=lambda _: {"name": b"Fake"},
+        getDevice=lambda: 0,
+        getDeviceProperties=lambda _: {"name": b"Fake", "sharedMemPerBlockOptin": 227 << 10},
         deviceSynchronize=lambda: None,
     ),
 )

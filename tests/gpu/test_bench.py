@@ -22,12 +22,13 @@ def measured(*arguments: str) -> list[dict[str, Any]]:
 def test_it_measures_every_candidate() -> None:
     lines = measured("--images", "0")
     stages = [line for line in lines if str(line.get("solver")).startswith("stage")]
-    assert [(stage["wrong"], stage["repaired"]) for stage in stages] == [(0, 0)] * 3
+    assert [(stage["wrong"], stage["repaired"]) for stage in stages] == [(0, 0)] * 4
     assert next(line for line in lines if str(line.get("solver")).startswith("server"))["images_per_s"] > 0
     assert {line["solver"] for line in lines if line["what"] == "candidate"} >= {
         "syevj",
         "xsyev",
         "jacobi",
+        "tridiagonal",
         "xp.linalg.svd",
     }
 

@@ -16,6 +16,7 @@ from pipeline.gpu.client import in_process
 from pipeline.job import Job
 from pipeline.variants import variants
 from tests.conftest import contents
+from tests.gpu import test_kernels
 
 pytestmark = [
     pytest.mark.gpu,
@@ -89,32 +90,28 @@ def test_the_same_bits_again_and_in_other_batches(side: int, xp: Any) -> None:
                 np.testing.assert_array_equal(one.pixels, whole.cuts[variant].pixels[start : start + size])
 
 
-@pytest.mark.parametrize(("side", "solver"), [(side, name) for side in (2, 8, 32, 64, 224) for name in eigh.able(side)])
-def test_the_guards_pass_each_solver_on_photographs(side: int, solver: str, xp: Any) -> None:
+@pytest.mark.parametrize("side", [2, 8, 32, 64, 224])
+@pytest.mark.parametrize("solver", list(eigh.SOLVERS))
+def test_the_guards_pass_each_solver_on_photographs(solver: str, side: int, xp: Any) -> None:
+    if solver not in eigh.able(side, xp):
+        pytest.skip(f"{solver} does not take matrices of {side} rows here")
     planes = xp.asarray(gpu.photographs(side, 96)).astype(xp.float64)
     gram = planes.swapaxes(1, 2) @ planes
-    values, vectors = eigh.SOLVERS[solver](gram, xp)
-    sound = guards.sound(gram, values[:, ::-1], vectors[:, :, ::-1], xp)
-    assert int(sound.sum()) == len(gram)
+    values, vectors = eigh.SOLVERS[solver](gram, min(side, 64), xp)
+    assert int(guards.sound(gram, values, vectors, xp).sum()) == len(gram)
 
 
 @pytest.mark.parametrize("solver", list(eigh.SOLVERS))
 def test_each_solver_cuts_within_the_contract(
     solver: str, cifar_planes: Callable[[int], np.ndarray], xp: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(eigh, "choose", lambda n: eigh.SOLVERS[solver])
+    monkeypatch.setattr(eigh, "choose", lambda *_: eigh.SOLVERS[solver])
     assert_contract(cifar_planes(3000).reshape(-1, 3, 32, 32), (1, 3, 5, 10, 20, 31), xp)
 
 
-def test_the_kernel_solves_any_small_matrix(xp: Any) -> None:
-    rng = np.random.default_rng(0)
-    for rows, columns in ((32, 32), (40, 20), (5, 31), (1, 9), (64, 1)):
-        planes = rng.integers(0, 256, (130, rows, columns)).astype(np.float64)
-        planes[1], planes[2] = 77, 0
-        gram = planes.swapaxes(1, 2) @ planes
-        values, vectors = (array.get() for array in eigh.jacobi(xp.asarray(gram), xp))
-        assert guards.sound(gram, values[:, ::-1], vectors[:, :, ::-1], np).all()
-        np.testing.assert_allclose(values, np.linalg.eigvalsh(gram), atol=1e-13 * gram.max() * columns)
+@pytest.mark.parametrize("kernel", ["jacobi", "tridiagonal"])
+def test_our_kernels_solve_any_matrix(kernel: str, xp: Any) -> None:
+    test_kernels.assert_solves(kernel, xp.asarray, xp)
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(4, marks=pytest.mark.ray)])
