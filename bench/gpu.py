@@ -54,12 +54,21 @@ def main() -> None:
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="sides, as in 32,224; none for builds alone")
     parser.add_argument("--images", type=int, default=12_000, help="of a build; 0 for none")
     parser.add_argument("--workers", type=int, help="of a build; default: all cores")
+    parser.add_argument(
+        "--keep", action="store_true", help="have the solvers chosen by these rates from now on, builds included"
+    )
     options = parser.parse_args()
+    if options.keep and options.fake:
+        parser.error("--keep is for the rates of a card, and --fake has none")
     xp = importlib.import_module("tests.gpu.fake" if options.fake else "cupy")
     tell(what="card", name=xp.cuda.runtime.getDeviceProperties(0)["name"].decode(), **_versions(xp))
+    kept: list[dict[str, Any]] = []
     for side in map(int, filter(None, options.sizes.split(","))):
         count, ranks = SIZES[side]
-        measure(side, 12 if options.fake else count, ranks, xp, 0.1 if options.fake else 2.0)
+        rates = measure(side, 12 if options.fake else count, ranks, xp, 0.1 if options.fake else 2.0)
+        kept += [{"n": side, "solver": name, "matrices_per_s": rate} for name, rate in rates.items()]
+    if options.keep and kept:
+        eigh.keep(kept)
     if options.images:
         with tempfile.TemporaryDirectory(prefix="rank-shards-bench-") as folder:
             namespace = xp.__name__
@@ -83,8 +92,12 @@ def _versions(xp: ModuleType) -> dict[str, Any]:
     return found
 
 
-def measure(side: int, count: int, ranks: tuple[int, ...], xp: ModuleType, seconds: float) -> None:
-    """Tell every candidate's rate, error and distance to the floor at one size, each timed for some seconds."""
+def measure(side: int, count: int, ranks: tuple[int, ...], xp: ModuleType, seconds: float) -> dict[str, float]:
+    """Tell every candidate's rate, error and distance to the floor at one size, each timed for some seconds.
+
+    Returns:
+        Matrices/s of each solver, with what is done about its failures.
+    """
     host = photographs(side, count)
     planes = xp.asarray(host)
     gram = svd._gram(planes, planes.astype(xp.float64), xp)
@@ -92,9 +105,10 @@ def measure(side: int, count: int, ranks: tuple[int, ...], xp: ModuleType, secon
     one = partial(_one, side, floor, xp, seconds)
     recipe, wanted = Recipe(variants(ranks, ("low", "high")), side), min(side, eigen.BLOCK)
     stage = partial(compute, planes.reshape(-1, 3, side, side), recipe, xp)
+    rates = {}
     for name, solver in eigh.able(side, xp).items():
         one(name, count, partial(solver, gram, wanted, xp), partial(_proof, gram, solver, wanted, xp))
-        one(f"guarded {name}", count, partial(eigh.leading, gram, max(ranks), xp, solver))
+        rates[name] = one(f"guarded {name}", count, partial(eigh.leading, gram, max(ranks), xp, solver))
         with patch.object(eigh, "choose", lambda *_, chosen=solver: chosen):
             one(f"stage with {name}, ranks {ranks}", count, stage, partial(wrong_bytes, host, recipe, stage))
     with _orders(host.reshape(-1, 3, side, side), recipe, xp) as (orders, ordered):
@@ -104,6 +118,7 @@ def measure(side: int, count: int, ranks: tuple[int, ...], xp: ModuleType, secon
     one("xp.linalg.svd", len(few), lambda: xp.linalg.svd(exact, full_matrices=False))
     one("torch.linalg.svd", len(few), partial(_torch, "svd", exact))
     one("torch.linalg.eigh", count, partial(_torch, "eigh", gram))
+    return {name: rate for name, rate in rates.items() if rate}
 
 
 @contextlib.contextmanager
@@ -138,8 +153,9 @@ def _one(
     count: int,
     run: Callable[[], Any],
     check: Callable[[], dict[str, Any]] = dict,
-) -> None:
-    """Time a candidate and tell of it, or why it failed."""
+) -> float:
+    """Time a candidate and tell of it, or why it failed. Returns matrices/s, 0 where it failed."""
+    rate = 0.0
     try:
         checked = check()
         rate = count / _took(run, xp, seconds)
@@ -150,8 +166,10 @@ def _one(
         }
         tell(what="candidate", n=side, solver=name, planes=count, **shares, **checked)
     except Exception as error:
+        rate = 0.0
         tell(what="candidate", n=side, solver=name, failed=f"{type(error).__name__}: {error}"[:300])
     xp.get_default_memory_pool().free_all_blocks()
+    return round(rate, 1)
 
 
 def _took(run: Callable[[], Any], xp: ModuleType, seconds: float) -> float:

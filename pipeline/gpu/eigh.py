@@ -15,7 +15,7 @@ from pipeline.gpu import guards
 Array = Any  # numpy.ndarray or cupy.ndarray
 Solver = Callable[[Array, int, ModuleType], tuple[Array, Array]]
 
-# Matrices/s that ``python -m bench.gpu`` measured, one entry for a card, a size and a solver.
+# Matrices/s that ``python -m bench.gpu --keep`` measured, one entry for a size and a solver.
 _MEASURED = Path(__file__).with_name("measured.json")
 _SMALL = 32  # sides up to which syevj is taken where nothing has been measured, and that jacobi is made for
 _MOST_BYTES = 2**31 - 1  # of one call's matrices, and with _MOST the cap that JAX puts on it
@@ -126,3 +126,15 @@ def choose(n: int, xp: ModuleType) -> Solver:
     nearest = min((one["n"] for one in measured), key=lambda size: abs(size - n))
     best = max((one for one in measured if one["n"] == nearest), key=lambda one: float(one["matrices_per_s"]))
     return SOLVERS[best["solver"]]
+
+
+def keep(measured: list[dict[str, Any]]) -> None:
+    """Have solvers chosen by these rates from now on: entries of ``n``, ``solver`` and ``matrices_per_s``, in place of what
+    was known of these sizes."""
+    new = {one["n"] for one in measured}
+    known = [one for one in json.loads(_MEASURED.read_text()) if one["n"] not in new]
+    lines = ",\n ".join(
+        json.dumps(one) for one in sorted([*known, *measured], key=lambda one: (one["n"], one["solver"]))
+    )
+    _MEASURED.write_text(f"[{lines}]\n")
+    choose.cache_clear()

@@ -1,6 +1,7 @@
 """Eigenvectors of a card are proved before they are used, and LAPACK's taken where the proof fails."""
 
 import ctypes
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -176,6 +177,12 @@ def test_the_solver_is_the_fastest_measured_at_the_nearest_size(
     )
     eigh.choose.cache_clear()
     assert [eigh.choose(n, xp) for n in (8, 32, 33)] == [eigh.jacobi, eigh.jacobi, eigh.xsyev]
+    eigh.keep(
+        [{"n": 224, "solver": "tridiagonal", "matrices_per_s": 7}, {"n": 224, "solver": "xsyev", "matrices_per_s": 2}]
+    )
+    eigh.keep([{"n": 32, "solver": "xsyev", "matrices_per_s": 8}, {"n": 32, "solver": "syevj", "matrices_per_s": 9}])
+    assert [eigh.choose(n, xp) for n in (8, 32, 200, 225)] == [eigh.syevj, eigh.syevj, eigh.tridiagonal, eigh.xsyev]
+    assert len(json.loads(measured.read_text())) == 4
     eigh.choose.cache_clear()
 
 
