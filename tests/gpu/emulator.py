@@ -34,7 +34,7 @@ class RawModule:
 class Function:
     """A kernel. Launches take as much shared memory as they ask for, and no more than has been allowed."""
 
-    def __init__(self, library: ctypes.CDLL, name: str) -> None:
+    def __init__(self, library: ctypes.PyDLL, name: str) -> None:
         self._launch = getattr(library, f"launch_{name}")
         self._launch.restype = ctypes.c_char_p
         self.max_dynamic_shared_size_bytes = 48 << 10
@@ -53,7 +53,7 @@ class Function:
             raise RuntimeError(wrong.decode())
 
 
-def _compiled(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
+def _compiled(code: str, options: tuple[str, ...]) -> ctypes.PyDLL:
     """A library with a function ``launch_NAME`` for every kernel, kept for the next process."""
     launchers = [_launcher(name, parameters) for name, parameters in _KERNEL.findall(code)]
     source = "\n".join([f'#include "{_HEADER}"', _SHARED, code.replace("extern __shared__", "extern"), *launchers])
@@ -66,7 +66,7 @@ def _compiled(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
         flags = [*options, "-O2", "-g", "-fPIC", "-shared", "-w", "-U_FORTIFY_SOURCE", "-ffp-contract=off"]
         subprocess.run([COMPILER, *flags, "-x", "c++", "-", "-o", str(made)], input=source, text=True, check=True)
         made.rename(library)
-    return ctypes.CDLL(str(library))
+    return ctypes.PyDLL(str(library))  # one thread at a time: it has one block
 
 
 # What a launch can ask for of shared memory; what it has not asked for must stay as it is.
