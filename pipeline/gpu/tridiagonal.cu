@@ -191,7 +191,7 @@ extern "C" __global__ void __launch_bounds__(32 * ROWS) bisect(
     int larger = 0;
     double pivot = 1.0;
     for (int i = 0; i < n; ++i) {
-      pivot = fma(-squares[i], reciprocal(divisor(pivot)), of_diagonal[i] - x);
+      pivot = divisor(fma(-squares[i], reciprocal(pivot), of_diagonal[i] - x));
       larger += pivot > 0.0;
     }
     if (larger > k) low = x;

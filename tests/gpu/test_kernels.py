@@ -102,6 +102,12 @@ def assert_bytes(kernel: str, pixels: np.ndarray, ranks: tuple[int, ...], monkey
         assert one.statistics == cards.cuts[variant].statistics
 
 
+def test_a_pivot_of_zero_is_counted_as_what_it_is_replaced_by() -> None:
+    """Bisection meets the diagonal of this matrix exactly."""
+    matrices = np.full((1, 2, 2), 82825.0)
+    assert_sound(matrices, *solved("tridiagonal", matrices, 2))
+
+
 def test_planes_without_full_rank_are_solved_by_the_other_solver() -> None:
     """Vectors of several zeros are not orthogonal, which the guards find."""
     planes = photographs(40, 3)
