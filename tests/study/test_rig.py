@@ -84,6 +84,19 @@ def test_vanilla_is_the_plain_gradient(known: Callable[[str], Network], test_ima
     torch.testing.assert_close(vanilla(network, x, target=4, reduce="absmax", output="logit"), gradient.abs().amax(1))
 
 
+@pytest.mark.parametrize("maps", [rig, vanilla])
+def test_predictions_that_are_nearly_certain_have_the_gradients_of_more_digits(
+    maps: Callable[..., Tensor], known: Callable[[str], Network], test_images: Images
+) -> None:
+    x, exact = tensor(test_images.first(30)), known("resnet20").double()
+    with torch.no_grad():
+        certain = exact(x.double()).softmax(1).amax(1) > 1 - 1e-7
+    assert 5 < certain.sum() < 25
+    wanted = maps(exact, x[certain].double())
+    apart = (maps(known("resnet20"), x[certain]) - wanted).flatten(1).norm(dim=1) / wanted.flatten(1).norm(dim=1)
+    assert apart.max() < 1e-3
+
+
 def test_mistakes_of_callers() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval()
     x = torch.rand(1, 3, 4, 4)
