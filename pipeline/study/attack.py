@@ -78,7 +78,9 @@ def _main(options: argparse.Namespace) -> int:
     given = images(options)
     if max(options.ranks, default=0) >= min(given.size):
         raise UsageError(f"--ranks {options.ranks[-1]}: these images have ranks 1 to {min(given.size) - 1}")
-    loaded = networks(options, given.size)
+    if len(given.classes) < 2:
+        raise UsageError(f"{given.origin}: all images are of one class, and a targeted attack needs another to aim for")
+    loaded = networks(options, given.size, len(given.classes))
     for network in loaded:
         network.need_gradients("an attack")
     out = results.folder(options.out)

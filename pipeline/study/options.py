@@ -79,12 +79,8 @@ def _triple(text: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def networks(options: argparse.Namespace, size: tuple[int, int], classes: int | None = None) -> "list[Network]":
-    """The networks asked for, on their device, of distinct names, which take images of ``size`` and tell ``classes`` apart.
-
-    Args:
-        classes: of the images; None where labels do not matter.
-    """
+def networks(options: argparse.Namespace, size: tuple[int, int], classes: int) -> "list[Network]":
+    """The networks asked for, on their device, of distinct names, for images of ``size``, telling ``classes`` apart."""
     from pipeline.study.models import load
 
     if not options.model:
@@ -95,7 +91,7 @@ def networks(options: argparse.Namespace, size: tuple[int, int], classes: int | 
     ]
     for network in loaded:
         outputs = network.outputs(size)
-        if classes not in (None, outputs):
+        if outputs != classes:
             raise UsageError(
                 f"{network.name} tells {outputs} classes apart, these images have {classes}: they do not go together"
             )

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.stats import binomtest
+from torch import nn
 
 from pipeline.study.attack import main
 from tests.conftest import Result
@@ -108,8 +110,13 @@ MISTAKES = [
     (("--ranks", "5,32"), "--ranks 32: these images have ranks 1 to 31"),
     (("--ranks", "0"), "--ranks: '0' is not a whole number from 1"),
     (("--device", "cuda:99"), "use cpu"),
+    (("--model", "tests.study.test_attack_cli:eight_classes"), "tells 8 classes apart, these images have 10"),
     (("--epsilon", "1"), "unknown option '--epsilon', did you mean '--eps'?"),
 ]
+
+
+def eight_classes() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 8))
 
 
 @pytest.mark.parametrize(("arguments", "line"), MISTAKES)
@@ -130,3 +137,12 @@ def test_a_network_without_gradients_is_one_line(run: Attack, shared: Path, tmp_
     assert result.err == ("error: an attack needs gradients, which resnet_2b does not give (ONNX runs forwards only)\n")
     assert result.status == 2
     assert not (tmp_path / "run").exists()
+
+
+def test_images_of_one_class_leave_no_target(run: Attack, tmp_path: Path) -> None:
+    (tmp_path / "pictures" / "test" / "cat").mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(tmp_path / "pictures" / "test" / "cat" / "0.png")
+    images = ("--dataset", "folder", "--data-dir", tmp_path / "pictures")
+    result = run("--model", "tests.study.test_attack_cli:eight_classes", *images, "--out", tmp_path / "run")
+    assert "all images are of one class, and a targeted attack needs another to aim for" in result.err
+    assert (result.err.count("\n"), result.status) == (1, 2)
