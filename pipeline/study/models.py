@@ -68,15 +68,22 @@ class Network(nn.Module):
             )
 
     def outputs(self, size: tuple[int, int]) -> int:
-        """How many classes it tells apart, tried on a black image of ``size``. Raises UsageError where it cannot take it."""
+        """How many classes it tells apart, tried on a ramp from black to white of ``size``.
+
+        Raises:
+            UsageError: it cannot take it, or its logits are none.
+        """
+        ramp = torch.linspace(0, 1, 3 * size[0] * size[1], device=self.mean.device).view(1, 3, *size)
         with torch.no_grad():
             try:
-                logits = self(torch.zeros(1, 3, *size, device=self.mean.device))
+                logits = self(ramp)
             except (RuntimeError, ValueError, TypeError) as error:
                 told = one_line(error)[:200]
                 raise UsageError(f"{self.name} cannot take images of {size[0]} x {size[1]} pixels: {told}") from None
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             raise UsageError(f"{self.name} gives no logits (n, classes)")
+        if logits.isnan().any():
+            raise UsageError(f"{self.name} gives logits that are not numbers (NaN): its weights are broken")
         return logits.shape[1]
 
     def need_gradients(self, experiment: str) -> None:
@@ -126,7 +133,9 @@ def load(
         fit(network.module, found, spec)
     _set(network, "mean", mean or (found.mean if found else None))
     _set(network, "std", std or (found.std if found else None))
-    if not bool((network.std > 0).all()):
+    if not bool(network.mean.isfinite().all()):
+        raise UsageError(f"mean of {network.name}: {network.mean.flatten().tolist()} are not three numbers")
+    if not bool(((network.std > 0) & network.std.isfinite()).all()):
         raise UsageError(f"std of {network.name}: {network.std.flatten().tolist()} are not three positive numbers")
     try:
         return network.eval().requires_grad_(False).to(device)

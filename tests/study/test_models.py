@@ -1,5 +1,6 @@
 """Networks: the known weights' accuracies, the same logits from every form, and mistakes in one line."""
 
+import math
 import pickle
 import sys
 from collections.abc import Callable
@@ -105,11 +106,23 @@ def test_mean_and_std_that_come_with_the_weights_are_used(tmp_path: Path) -> Non
 
 
 def test_means_and_deviations_that_are_none(weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="are not three positive numbers"):
-        load("resnet2b", weights / "robust" / "resnet2b.pth", std=(0.2, 0, 0.2))
+    for deviation in (0, -1, math.nan, math.inf):
+        with pytest.raises(UsageError, match="are not three positive numbers"):
+            load("resnet2b", weights / "robust" / "resnet2b.pth", std=(0.2, deviation, 0.2))
+    for mean in (math.nan, math.inf):
+        with pytest.raises(UsageError, match="are not three numbers"):
+            load("resnet2b", weights / "robust" / "resnet2b.pth", mean=(0.2, mean, 0.2))
     torch.save({"state_dict": ARCHITECTURES["cnn_a"].build(10).state_dict(), "mean": "0.5"}, tmp_path / "w.pt")
     with pytest.raises(PipelineError, match="its mean is not three numbers"):
         load("cnn_a", tmp_path / "w.pt")
+
+
+def test_logits_that_are_no_numbers_are_no_prediction() -> None:
+    network = Network(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), "diverged")
+    assert network.outputs((2, 2)) == 5
+    nn.init.constant_(network.module[1].bias, math.nan)  # type: ignore[index]
+    with pytest.raises(UsageError, match="diverged gives logits that are not numbers"):
+        network.outputs((2, 2))
 
 
 def test_weights_of_another_number_of_classes(tmp_path: Path) -> None:
