@@ -82,7 +82,7 @@ def _main(options: argparse.Namespace) -> int:
         raise UsageError(f"{given.origin}: all images are of one class, and a targeted attack needs another to aim for")
     loaded = networks(options, given.size, len(given.classes))
     for network in loaded:
-        network.need_gradients("an attack")
+        network.need_gradients("an attack", given.size)
     out = results.folder(options.out)
     step = 2.5 * options.eps / options.steps if options.step_size == _RELATIVE else options.step_size
     attack = Attack(options.eps, options.steps, step, options.seed)

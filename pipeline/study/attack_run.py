@@ -69,7 +69,7 @@ def run(
         UsageError: a network through which no gradients flow.
     """
     for network in networks:
-        network.need_gradients("an attack")
+        network.need_gradients("an attack", images.size)
     targets = draw_targets(images.labels, len(images.classes), attack.seed)
     count, (height, width) = len(images), images.size
     starts = draw_starts((count, 3, height, width), attack)

@@ -77,8 +77,10 @@ class Network(nn.Module):
         with torch.no_grad():
             try:
                 logits = self(ramp)
-            except (RuntimeError, ValueError, TypeError) as error:
-                told = one_line(error)[:200]
+            except UsageError:
+                raise
+            except Exception as error:  # it may be the user's code: whatever it raises, the user should see what
+                told = f"{type(error).__name__}: {one_line(error)[:200]}"
                 raise UsageError(f"{self.name} cannot take images of {size[0]} x {size[1]} pixels: {told}") from None
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             raise UsageError(f"{self.name} gives no logits (n, classes)")
@@ -86,10 +88,14 @@ class Network(nn.Module):
             raise UsageError(f"{self.name} gives logits that are not numbers (NaN): its weights are broken")
         return logits.shape[1]
 
-    def need_gradients(self, experiment: str) -> None:
-        """Raise UsageError where gradients do not flow through it."""
+    def need_gradients(self, experiment: str, size: tuple[int, int]) -> None:
+        """Raise UsageError where gradients do not flow through it, tried on a black image of ``size``."""
         if not self.differentiable:
             raise UsageError(f"{experiment} needs gradients, which {self.name} does not give (ONNX runs forwards only)")
+        if not self(torch.zeros(1, 3, *size, device=self.mean.device, requires_grad=True)).requires_grad:
+            raise UsageError(
+                f"{experiment} needs gradients, which {self.name} does not give: something in it detaches them"
+            )
 
 
 def load(

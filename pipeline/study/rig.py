@@ -65,7 +65,7 @@ def _main(options: argparse.Namespace) -> int:
         given = _at_keys(given, options.keys.split(","))
     loaded = networks(options, given.size, len(given.classes))
     for network in loaded:
-        network.need_gradients("RIG")
+        network.need_gradients("RIG", given.size)
     out = results.folder(options.out)
     maps = [explain(network, given, options.reduce, options.output, options.batch) for network in loaded]
     _write(given, loaded, maps, out, options)

@@ -149,11 +149,7 @@ def _build(spec: str, tables: Tables, mean: Triple, std: Triple) -> Network:
     else:
         there = f"{', '.join(ARCHITECTURES)} and module:factory"
         raise UsageError(f"--network {spec!r}: there are {there}{nearest(spec, ARCHITECTURES)}")
-    with torch.inference_mode():
-        try:
-            outputs = network.eval()(torch.zeros(1, 3, height, width)).shape
-        except RuntimeError as error:
-            raise UsageError(f"{spec} does not take images of {height} x {width}: {one_line(error)[:200]}") from None
-    if outputs != (1, classes):
-        raise UsageError(f"{spec} gives {tuple(outputs[1:])} logits an image, the images have {classes} classes")
+    outputs = network.eval().outputs((height, width))
+    if outputs != classes:
+        raise UsageError(f"{spec} gives {outputs} logits an image, the images have {classes} classes")
     return network

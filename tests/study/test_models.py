@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.study.inputs import Images
@@ -123,6 +123,28 @@ def test_logits_that_are_no_numbers_are_no_prediction() -> None:
     nn.init.constant_(network.module[1].bias, math.nan)  # type: ignore[index]
     with pytest.raises(UsageError, match="diverged gives logits that are not numbers"):
         network.outputs((2, 2))
+
+
+class NoGrad(nn.Module):
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+class Raises(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise KeyError("no\nkey")
+
+
+def test_networks_that_fail_or_let_no_gradients_through() -> None:
+    with pytest.raises(UsageError) as told:
+        Network(Raises(), "own").outputs((4, 4))
+    assert str(told.value) == "own cannot take images of 4 x 4 pixels: KeyError: 'no\\nkey'"
+    network = Network(NoGrad(), "own")
+    assert network.outputs((4, 4)) == 3
+    with pytest.raises(UsageError, match="RIG needs gradients, which own does not give: something in it detaches them"):
+        network.need_gradients("RIG", (4, 4))
+    Network(nn.Flatten(), "own").need_gradients("RIG", (4, 4))
 
 
 def test_weights_of_another_number_of_classes(tmp_path: Path) -> None:
