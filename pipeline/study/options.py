@@ -62,12 +62,12 @@ def add_images(parser: Parser) -> None:
     group.add_argument("--images", metavar="PLACE", type=Path, help="an output's folder, or a CIFAR-10 .bin file")
     group.add_argument("--dataset", metavar="NAME", help=f"instead of --images: {', '.join(DATASETS)}")
     group.add_argument("--data-dir", metavar="DIR", type=Path, help="where the dataset lies")
-    group.add_argument("--split", metavar="NAME", default="test", help="default test")
+    group.add_argument("--split", metavar="NAME", help="of an output or a dataset (default test)")
     group.add_argument("--limit", metavar="N", type=whole("--limit"), help="images to take (default: all)")
     group.add_argument("--resize", metavar="N", type=whole("--resize"), help="of a dataset: shorter side, pixels")
     group.add_argument("--crop", metavar="N", type=whole("--crop"), help="of a dataset: centre crop, pixels")
     group.add_argument(
-        "--allow-unverified", action="store_true", help="take CIFAR files that are not the official ones"
+        "--allow-unverified", action="store_true", help="of a dataset: take CIFAR files that are not the official ones"
     )
 
 
@@ -110,12 +110,15 @@ def images(options: argparse.Namespace) -> "Images":
     if options.crop and options.crop > (options.resize or 0):
         raise UsageError(f"--crop {options.crop}: goes with a --resize of {options.crop} or more")
     geometry = Geometry(options.resize, options.crop) if options.resize or options.crop else None
+    split = "test" if options.split is None else options.split
     if options.dataset:
         return inputs.from_source(
-            options.dataset, options.data_dir, options.split, options.limit, geometry, options.allow_unverified
+            options.dataset, options.data_dir, split, options.limit, geometry, options.allow_unverified
         )
-    if geometry or options.data_dir:
-        raise UsageError("--resize, --crop and --data-dir go with --dataset")
+    if geometry or options.data_dir or options.allow_unverified:
+        raise UsageError("--resize, --crop, --data-dir and --allow-unverified go with --dataset")
     if options.images.suffix == ".bin":
+        if options.split is not None:
+            raise UsageError(f"--split {options.split}: a file of records is no split, give the file of those images")
         return inputs.from_records(options.images, options.limit)
-    return inputs.from_output(options.images, options.split, options.limit)
+    return inputs.from_output(options.images, split, options.limit)

@@ -228,6 +228,8 @@ def test_mistakes(refused: Callable[..., str], weights: Path, records: Path, tmp
         ((*model, *rest, "--limit", "0"), "--limit: '0' is not a whole number from 1"),
         ((*model, *rest, "--crop", "20"), "goes with a --resize"),
         ((*model, *rest, "--resize", "32"), "go with --dataset"),
+        ((*model, *rest, "--allow-unverified"), "go with --dataset"),
+        ((*model, *rest, "--split", "train"), "--split train: a file of records is no split"),
         ((*model, "--dataset", "cifra10", "--out", tmp_path / "o"), "did you mean 'cifar10'"),
         ((*model, *rest, "--modle", "x"), "did you mean '--model'"),
         (
