@@ -15,7 +15,7 @@ FAMILIES = (RANK, *CONTROLS)
 
 def families(text: str) -> tuple[str, ...]:
     """``rank,blur`` as names, rank first. Raises UsageError."""
-    names = [name for name in dict.fromkeys(text.split(",")) if name]
+    names = list(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in FAMILIES:
             raise UsageError(f"--family: {name!r} is not one of {', '.join(FAMILIES)}{nearest(name, FAMILIES)}")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pipeline.study.rig_maps import vanilla as vanilla
 
 
+_LIMIT = 8
+
+
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m pipeline.study.rig",
@@ -32,7 +35,6 @@ def _parser() -> Parser:
     )
     add_models(parser)
     add_images(parser)
-    parser.set_defaults(limit=8)
     group = parser.add_argument_group("experiment (--limit is 8 images by default)")
     group.add_argument(
         "--keys", metavar="LIST", help="images to take instead of the first, as in test-00000003,test-00000008"
@@ -58,11 +60,13 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.study.rig_maps import check, explain
 
     check(options.reduce, options.output)
-    if options.keys:
-        options.limit = None
+    if options.keys is None:
+        options.limit = options.limit or _LIMIT
+    elif options.limit is not None:
+        raise UsageError(f"--limit {options.limit}: --keys says which images to take; give one of the two")
     given = images(options)
-    if options.keys:
-        given = _at_keys(given, options.keys.split(","))
+    if options.keys is not None:
+        given = _at_keys(given, [part.strip() for part in options.keys.split(",")])
     loaded = networks(options, given.size, len(given.classes))
     for network in loaded:
         network.need_gradients("RIG", given.size)

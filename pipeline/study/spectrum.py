@@ -86,7 +86,9 @@ def _twins(options: argparse.Namespace, names: list[str]) -> "tuple[list[Twin], 
             raise UsageError(f"--twin {text}: a network is not its own twin; give ROBUST=NATURAL")
         pairs.append((robust, natural))
     paired = {name for pair in pairs for name in pair}
-    reference = options.reference or next((name for name in names if name not in paired), names[0])
+    reference = options.reference
+    if reference is None:
+        reference = next((name for name in names if name not in paired), names[0])
     _known("--reference", [reference], names)
     if reference in paired and pairs:
         raise UsageError("a twin's gap needs a natural network of another architecture: give it as --reference")
