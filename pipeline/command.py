@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 from pipeline.errors import FAILED, PipelineError, UsageError, nearest, one_line
@@ -59,6 +60,17 @@ def whole(option: str, least: int = 1, most: int | None = None) -> Callable[[str
             bound = "" if most is None else f" to {most:,}"
             raise UsageError(f"{option}: {text!r} is not a whole number from {least:,}{bound}")
         return number
+
+    return parse
+
+
+def path(option: str) -> Callable[[str], Path]:
+    """Of argparse: a path. An empty one, as an unset variable leaves it, would be the working directory."""
+
+    def parse(text: str) -> Path:
+        if not text:
+            raise UsageError(f"{option}: it is empty")
+        return Path(text)
 
     return parse
 

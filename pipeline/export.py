@@ -25,7 +25,7 @@ def _parser() -> Parser:
     parser.add_argument("--variant", metavar="NAME", required=True, help="as in rank5, highrank5, rank5-exact, full")
     parser.add_argument("--split", metavar="NAME", default="train", help="default train; val, test: whichever there is")
     parser.add_argument(
-        "--to", metavar="DIR", type=Path, required=True, help="a new folder (for npy), or of all splits"
+        "--to", metavar="DIR", type=command.path("--to"), required=True, help="a new folder (for npy), or of all splits"
     )
     parser.add_argument("--format", metavar="FORMAT", type=_format, default="npy", help="npy (default) or folder")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 
 from pipeline import command
@@ -24,9 +23,9 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("output", metavar="OUT", type=local_output("report on"), help="the output's folder")
-    parser.add_argument("--out", metavar="FILE", type=_path("--out"), help=f"default OUT/{NAME}")
+    parser.add_argument("--out", metavar="FILE", type=command.path("--out"), help=f"default OUT/{NAME}")
     parser.add_argument(
-        "--png", metavar="DIR", type=_path("--png"), help="also write the pictures and plots at paper quality"
+        "--png", metavar="DIR", type=command.path("--png"), help="also write the pictures and plots at paper quality"
     )
     parser.add_argument("--split", metavar="NAME", help="that pictures and errors are of (default: the first)")
     parser.add_argument(
@@ -36,15 +35,6 @@ def _parser() -> Parser:
         help="images whose PSNR and SSIM are measured (default: up to 128)",
     )
     return parser
-
-
-def _path(option: str) -> Callable[[str], Path]:
-    def parse(text: str) -> Path:
-        if not text:
-            raise UsageError(f"{option}: it is empty")
-        return Path(text)
-
-    return parse
 
 
 def main(arguments: list[str] | None = None) -> int:

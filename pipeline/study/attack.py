@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 
 from pipeline import command
 from pipeline.command import Parser, whole
@@ -38,7 +37,9 @@ def _parser() -> Parser:
     group.add_argument(
         "--batch", metavar="N", type=whole("--batch"), default=256, help="images at a time (default 256)"
     )
-    group.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for tables and the figure")
+    group.add_argument(
+        "--out", metavar="DIR", type=command.path("--out"), required=True, help="folder for tables and the figure"
+    )
     return parser
 
 

@@ -46,7 +46,9 @@ def _parser() -> Parser:
     group.add_argument(
         "--batch", metavar="N", type=whole("--batch"), default=128, help="gradients at a time (default 128)"
     )
-    group.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for maps, tables and the figure")
+    group.add_argument(
+        "--out", metavar="DIR", type=command.path("--out"), required=True, help="folder for maps, tables and the figure"
+    )
     return parser
 
 

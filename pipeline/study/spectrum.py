@@ -39,7 +39,9 @@ def _parser() -> Parser:
     group.add_argument("--reference", metavar="LABEL", help="network that gaps are to (default: the first natural one)")
     group.add_argument("--at", metavar="K", type=whole("--at"), default=3, help="rank of the summary (default 3)")
     group.add_argument("--batch", metavar="N", type=whole("--batch"), default=64, help="images at a time (default 64)")
-    group.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for tables and figures")
+    group.add_argument(
+        "--out", metavar="DIR", type=command.path("--out"), required=True, help="folder for tables and figures"
+    )
     return parser
 
 

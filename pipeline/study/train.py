@@ -32,7 +32,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "--variants", metavar="LIST", required=True, help="full,rank20,highrank2: stored, or cut from full"
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for what is made")
+    parser.add_argument(
+        "--out", metavar="DIR", type=command.path("--out"), required=True, help="folder for what is made"
+    )
     parser.add_argument(
         "--network",
         metavar="NAME",

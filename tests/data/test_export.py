@@ -211,6 +211,7 @@ def test_memory_does_not_grow_with_the_dataset(out: Path, tmp_path: Path) -> Non
             "'nyp' is not one of npy, folder, did you mean 'npy'?",
         ),
         (["--variant", "rank5", "--to", "x", "--split", "trian"], "has train, test, did you mean 'train'?"),
+        (["--variant", "rank5", "--to", ""], "--to: it is empty"),
         (["--variant", "rank5", "--tto", "x", "--to", "x"], "unknown option '--tto', did you mean '--to'?"),
     ],
 )

@@ -106,6 +106,7 @@ MISTAKES = [
     (("--eps", "0"), "--eps: '0' is not above 0 and up to 1: give a number or a fraction such as 4/255"),
     (("--eps", "4/0"), "--eps: '4/0' is not above 0 and up to 1: give a number or a fraction such as 4/255"),
     (("--step-size", "4"), "--step-size: '4' is not above 0 and up to 1: give a number or a fraction such as 4/255"),
+    (("--out", ""), "--out: it is empty"),
     (("--steps", "none"), "--steps: 'none' is not a whole number from 1"),
     (("--ranks", "5,32"), "--ranks 32: these images have ranks 1 to 31"),
     (("--ranks", "0"), "--ranks: '0' is not a whole number from 1"),

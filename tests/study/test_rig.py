@@ -170,6 +170,7 @@ def test_the_commands_mistakes(refused: Callable[..., str], weights: Path, recor
         "RIG needs gradients, which resnet_2b does not give (ONNX runs forwards only)"
     )
     assert "there is no image 'test-9'; the first is test-00000000" in refused(main, *model, *rest, "--keys", "test-9")
+    assert refused(main, *model, *rest, "--out", "") == "--out: it is empty"
     assert "there is no image ''" in refused(main, *model, *rest, "--keys", "")
     assert "give one of the two" in refused(main, *model, *rest, "--keys", "test-00000000", "--limit", "3")
     assert "did you mean 'softmax'" in refused(main, *model, *rest, "--output", "softmux")

@@ -222,6 +222,7 @@ def test_mistakes(refused: Callable[..., str], weights: Path, records: Path, tmp
         ((*model, *rest, "--family", "rank,blurr"), "did you mean 'blur'?"),
         ((*model, *rest, "--family", ""), "'' is not one of rank, lowpass, blur, jpeg, noise"),
         ((*model, *rest, "--reference", ""), "'' is no network's label"),
+        ((*model, *rest, "--out", ""), "--out: it is empty"),
         ((*model, *rest, "--at", "40"), "these images have ranks 1 to 31"),
         ((*model, *rest, "--twin", "one=three"), "'three' is no network's label; there are one"),
         ((*model, *rest, "--twin", "one=one"), "not its own twin"),

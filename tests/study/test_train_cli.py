@@ -126,6 +126,7 @@ def test_test_keys_are_what_is_tested_on(run: Train, tmp_path: Path, out: Path) 
 
 MISTAKES = [
     (("--variants", "rank2", "--recipe", "papr"), "--recipe: 'papr' is not one of paper, short, did you mean 'paper'?"),
+    (("--variants", "rank2", "--out", ""), "--out: it is empty"),
     (("--variants", "rank2", "--epochs", "0"), "--epochs: '0' is not a whole number from 1"),
     (("--variants", "rank2", "--lr", "fast"), "--lr: 'fast' is not a number between 0 and 100"),
     (("--variants", "rank2", "--fill", "300"), "--fill: 300 is no grey level: it takes 0 to 255"),
