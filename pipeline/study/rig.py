@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace) -> int:
     from pipeline.study import results
-    from pipeline.study.rig_maps import check, explain
+    from pipeline.study.rig_maps import check, explain, maps_file
 
     check(options.reduce, options.output)
     if options.keys is None:
@@ -72,6 +72,14 @@ def _main(options: argparse.Namespace) -> int:
     loaded = networks(options, given.size, len(given.classes))
     for network in loaded:
         network.need_gradients("RIG", given.size)
+        others = [
+            other.name for other in loaded if other is not network and maps_file(other.name) == maps_file(network.name)
+        ]
+        if others:
+            raise UsageError(
+                f"the maps of {network.name!r} and of {others[0]!r} would both be {maps_file(network.name)}: "
+                "give labels of letters and digits"
+            )
     out = results.folder(options.out)
     maps = [explain(network, given, options.reduce, options.output, options.batch) for network in loaded]
     _write(given, loaded, maps, out, options)
@@ -96,11 +104,12 @@ def _write(
     import numpy as np
 
     from pipeline.study import plots, plots_rig, results
+    from pipeline.study.rig_maps import maps_file
 
     results.write_csv(out / "rig.csv", (row for one in maps for row in one.rows(given)))
     for one in maps:
         arrays = {"rig": one.rig, "vanilla": one.vanilla, "target": one.target, "keys": np.array(given.keys)}
-        results.write_npz(out / f"maps-{one.file_name}.npz", arrays)
+        results.write_npz(out / maps_file(one.name), arrays)
     with plots.style():
         plots.save(plots_rig.figure(given, maps), out / "rig")
     results.write_json(out / "rig.json", results.settings(results.plain(options)) | {"images": given.origin})

@@ -126,6 +126,11 @@ def _log_odds(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return odds, odds.detach().sigmoid() * (-odds.detach()).sigmoid()
 
 
+def maps_file(name: str) -> str:
+    """Where the maps of a network go; two networks may have names that come to the same."""
+    return f"maps-{''.join(c if c.isalnum() or c in '-_.' else '_' for c in name)}.npz"
+
+
 @dataclass(frozen=True)
 class Maps:
     """What one network's gradients show of some images.
@@ -142,10 +147,6 @@ class Maps:
     probability: np.ndarray
     rig: np.ndarray
     vanilla: np.ndarray
-
-    @property
-    def file_name(self) -> str:
-        return "".join(c if c.isalnum() or c in "-_." else "_" for c in self.name)
 
     @property
     def correlation(self) -> np.ndarray:

@@ -176,6 +176,8 @@ def test_the_commands_mistakes(refused: Callable[..., str], weights: Path, recor
     assert "did you mean 'softmax'" in refused(main, *model, *rest, "--output", "softmux")
     assert "at least one --model" in refused(main, *rest)
     assert "two networks are called 'resnet2b'" in refused(main, *model, *model, *rest)
+    one, two = (("--model", f"{label}=resnet2b", *model[2:]) for label in ("eps 4", "eps+4"))
+    assert "maps of 'eps 4' and of 'eps+4' would both be maps-eps_4.npz" in refused(main, *one, *two, *rest)
     assert "give either --images" in refused(main, *model, "--out", tmp_path / "o")
     assert "belongs to the --model before it" in refused(main, "--weights", "x", *rest)
     assert "three numbers" in refused(main, *model, "--mean", "1,2", *rest)
