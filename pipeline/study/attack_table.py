@@ -20,7 +20,8 @@ _SHOWN_TO = {
 
 
 def rows(attacked: Attacked) -> Iterator[dict[str, Any]]:
-    """Two rows an outcome, of all images and of those that the classifier got right before; shares with 95 % intervals."""
+    """Two rows an outcome, of all images and of those that the classifier got right before; shares with 95 % intervals, None
+    where there are no such images."""
     labels = attacked.images.labels
     for one in attacked.outcomes:
         right = one.before == labels
@@ -32,8 +33,9 @@ def rows(attacked: Attacked) -> Iterator[dict[str, Any]]:
                 "accuracy before": float(right[chosen].mean()) if chosen.any() else None,
             }
             for name in SHARES:
-                value, low, high = wilson((hits[name] & chosen).sum(), chosen.sum())
-                row |= {name: float(value), f"{name} low": float(low), f"{name} high": float(high)}
+                interval = wilson((hits[name] & chosen).sum(), chosen.sum())
+                value, low, high = (float(part) if chosen.any() else None for part in interval)
+                row |= {name: value, f"{name} low": low, f"{name} high": high}
             yield row
 
 
@@ -59,6 +61,8 @@ def text(attacked: Attacked) -> str:
     for row in rows(attacked):
         cells = [
             f"{100 * row[name]:.1f} ({100 * row[f'{name} low']:.1f} to {100 * row[f'{name} high']:.1f})"
+            if row["count"]
+            else "-"
             for name in SHARES
         ]
         before = f"{100 * row['accuracy before']:.1f}" if row["images"] == ALL else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.stats import binomtest
 from torch import nn
@@ -92,6 +93,28 @@ def test_everything_is_written_and_repeats(run: Attack, places: tuple[str, ...],
     kept = json.loads((tmp_path / "a" / "attack.json").read_text())
     assert kept["options"]["eps"] == pytest.approx(8 / 255)
     assert kept["results"][0]["model"] == "resnet2b"
+
+
+def blind() -> nn.Module:
+    """Takes every image for the first class."""
+    linear = nn.Linear(3 * 32 * 32, 10)
+    with torch.no_grad():
+        linear.weight *= 1e-9
+        linear.bias.copy_(torch.arange(10, 0, -1))
+    return nn.Sequential(nn.Flatten(), linear)
+
+
+def test_shares_of_no_images_are_empty_in_every_table(run: Attack, places: tuple[str, ...], tmp_path: Path) -> None:
+    network = ("--model", "tests.study.test_attack_cli:blind", *places[4:])
+    result = run(*network, "--limit", 3, "--steps", 1, "--out", tmp_path)  # three images of other classes
+    assert (result.status, result.out.splitlines()[2].split()[-4:]) == (0, ["0", "-", "-", "-"])
+    assert {table(tmp_path / "attack.csv")[1][name] for name in ("success", "recovery low", "other high")} == {""}
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    kept = json.loads((tmp_path / "attack.json").read_text(), parse_constant=refuse)
+    assert (kept["results"][1]["count"], kept["results"][1]["success"]) == (0, None)
 
 
 def test_a_stronger_bound_succeeds_more_often(run: Attack, places: tuple[str, ...], tmp_path: Path) -> None:
