@@ -14,7 +14,7 @@ from pipeline.cuts import cut
 from pipeline.errors import PipelineError, Undecodable, UsageError, one_line
 from pipeline.gallery import Row, Sheet, Tile, draw
 from pipeline.geometry import MAX_SIDE, Geometry
-from pipeline.sources.images import decode_image, read_image
+from pipeline.sources.images import decode_image, read_image, refuse_deep
 from pipeline.variants import Variant
 
 RANKS = (1, 5, 10, 20, 50)
@@ -110,6 +110,10 @@ def _pixels(image: Any) -> np.ndarray:
         except OSError as error:
             raise PipelineError(f"{one_line(image)}: {error.strerror}") from None
     if isinstance(image, Image.Image):
+        try:
+            refuse_deep(image)
+        except Undecodable as error:
+            raise PipelineError(f"image: {image.mode}: {error}") from None
         image = np.asarray(image.convert("RGB"))
     if not isinstance(image, np.ndarray):
         raise UsageError(f"image: {type(image).__name__} is neither a path, a PIL image nor a uint8 array")

@@ -36,13 +36,18 @@ def decode_image(raw: bytes) -> Picture:
     """
     try:
         with _open(raw) as image:
-            if image.mode.partition(";")[0] in ("I", "F"):
-                raise Undecodable("more than 8 bits a channel; convert it to 8 bits first")
+            refuse_deep(image)
             converted = _converted(image)
             pixels = np.asarray(image.convert("RGB"))
     except Exception as error:
         raise _undecodable(error) from None
     return Picture(pixels.transpose(2, 0, 1), converted)
+
+
+def refuse_deep(image: Image.Image) -> None:
+    """Raise Undecodable for an image of which Pillow's conversion to RGB would cut values off."""
+    if image.mode.partition(";")[0] in ("I", "F"):
+        raise Undecodable("more than 8 bits a channel; convert it to 8 bits first")
 
 
 def _converted(image: Image.Image) -> str:

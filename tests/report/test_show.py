@@ -77,6 +77,16 @@ def test_what_is_no_picture_is_refused(image: object) -> None:
         rank_image(image)
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_what_a_build_would_reject_is_refused_as_a_picture_too(kind: type, tmp_path: Path) -> None:
+    deep = Image.fromarray((np.arange(400) * 160).reshape(20, 20).astype(kind))
+    with pytest.raises(PipelineError, match="more than 8 bits a channel; convert it to 8 bits first"):
+        rank_image(deep)
+    deep.save(tmp_path / "deep.tif")
+    with pytest.raises(PipelineError, match="more than 8 bits a channel; convert it to 8 bits first"):
+        rank_image(tmp_path / "deep.tif")
+
+
 def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(PipelineError, match="text.png: not an image"):
