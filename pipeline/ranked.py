@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,12 +76,14 @@ def rank_image(image: Any, ranks: int | Sequence[int] = RANKS, reduce: int | Non
             takes it as it is.
 
     Raises:
-        UsageError: a rank is no whole number from 1, or ``image`` is none of the above.
+        UsageError: a rank is no whole number from 1, ``reduce`` none from 2, or ``image`` is none of the above.
         PipelineError: the file cannot be read, or a build would reject it.
     """
-    wanted = (ranks,) if isinstance(ranks, int) else tuple(ranks)
+    wanted = tuple(ranks) if isinstance(ranks, Iterable) else (ranks,)
     if not wanted or not all(isinstance(k, int | np.integer) and not isinstance(k, bool) and k > 0 for k in wanted):
         raise UsageError(f"ranks {ranks!r}: give whole numbers from 1, as in 5 or (1, 5, 20)")
+    if reduce is not None and (not isinstance(reduce, int | np.integer) or isinstance(reduce, bool) or reduce < 2):
+        raise UsageError(f"reduce {reduce!r}: give a whole number of pixels from 2, or None")
     wanted = tuple(sorted({int(k) for k in wanted}))
     pixels = reduced(_pixels(image), reduce)
     decomposed = svd.decompose(pixels, wanted[-1])

@@ -47,6 +47,7 @@ def test_one_rank_and_a_rank_beyond_the_picture(picture: Path) -> None:
     np.testing.assert_array_equal(np.asarray(made.low[24]), pixels)
     np.testing.assert_array_equal(np.asarray(made.high[24]), np.full_like(pixels, 128))
     assert made.energy[24] == pytest.approx(1.0)
+    assert rank_image(picture, np.int64(24)).ranks == (24,)  # type: ignore[arg-type]
 
 
 def test_grey_pictures_become_rgb() -> None:
@@ -65,10 +66,16 @@ def test_a_notebook_shows_the_sheet(picture: Path) -> None:
     assert rank_image(picture)._repr_png_().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("ranks", [0, -1, (), (1.5,), "5", True])
+@pytest.mark.parametrize("ranks", [0, -1, (), (1.5,), "5", True, 5.0, None])
 def test_wrong_ranks_are_refused(picture: Path, ranks: object) -> None:
     with pytest.raises(UsageError, match="ranks"):
         rank_image(picture, ranks)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("reduce", [0, 1, -5, 1.5, "64", True])
+def test_wrong_sides_are_refused(picture: Path, reduce: object) -> None:
+    with pytest.raises(UsageError, match="reduce .*: give a whole number of pixels from 2, or None"):
+        rank_image(picture, 2, reduce)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("image", [7, np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros((1, 9), np.uint8)])
