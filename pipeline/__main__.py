@@ -11,7 +11,7 @@ COMMANDS = {
     "export": "write one variant of an output as npy arrays or as a tree of PNG files",
     "study.train": "train a network on one variant of an output",
     "study.spectrum": "accuracy of a network over the rank of its input",
-    "study.attack": "attack a network, and look at what the attack does to ranks",
+    "study.attack": "attack a network, and what truncating ranks is worth against it",
     "study.rig": "rank-integrated gradients: which pixels a prediction depends on",
 }
 

@@ -25,7 +25,7 @@ def _parser() -> Parser:
         "signed, the negative control. Images are held in memory.",
         epilog="The same command goes on where it was stopped; more variants or seeds are added to what is there. "
         "DIR/VARIANT/seedN has weights.pt, curve.csv and TensorBoard's events, DIR has results.csv, results.json and the "
-        "figure. Exit status: 0 done; 1 failed; 2 wrong usage.",
+        "figure, of the variants and seeds of the last command. Exit status: 0 done; 1 failed; 2 wrong usage.",
         allow_abbrev=False,
     )
     parser.add_argument("data", metavar="DATA", type=Path, help="an output of pipeline.build, with the component full")
