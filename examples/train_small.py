@@ -4,6 +4,7 @@ python examples/train_small.py out/sample --variant rank5
 """
 
 import argparse
+import sys
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from pipeline.data import RankDataset, open_output, to_tensor
+from pipeline.errors import PipelineError, UsageError
 
 
 def network(classes: int) -> nn.Module:
@@ -57,13 +59,19 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     data = RankDataset(options.output, options.variant, "train", transform=to_tensor)
+    if data.part.shape is None:
+        raise UsageError(f"{options.output}: the images differ in size: build it with --resize 64 --crop 64")
+    names = [name for name in open_output(options.output).variants if not name.endswith("-exact")]
+    tests = [RankDataset(options.output, name, "test", transform=to_tensor) for name in names]
     model = network(len(data.classes))
     train(model, data, options.epochs)
-    for variant in open_output(options.output).variants:
-        if not variant.endswith("-exact"):
-            test = RankDataset(options.output, variant, "test", transform=to_tensor)
-            print(f"trained on {options.variant}, tested on {variant}: {accuracy(model, test):.1%} right")
+    for test in tests:
+        print(f"trained on {options.variant}, tested on {test.variant}: {accuracy(model, test):.1%} right")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.status)
