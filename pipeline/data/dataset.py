@@ -26,6 +26,10 @@ def split_of(split: str, train: bool | None) -> str:
     return split if train is None else "train" if train else "test"
 
 
+def _set_to(what: str, variant: str) -> str:
+    return f"data of this {variant} was set to images that have no {what}; torch's Subset keeps those of the samples"
+
+
 class RankDataset:
     """Map-style dataset over the shards of an output; reads each sample where it lies, unpacks nothing.
 
@@ -89,7 +93,7 @@ class RankDataset:
             PipelineError: the sample cannot be read.
         """
         at = self._position(position)
-        image, label = self.decode(at) if self._own is None else self._own_image(at), self.targets[at]
+        image, label = self.decode(at), self.targets[at]
         if self.transform is not None:
             image = self.transform(image)
         return image, label if self.target_transform is None else self.target_transform(label)
@@ -98,12 +102,17 @@ class RankDataset:
         return (self[i] for i in range(len(self)))
 
     def key(self, position: SupportsIndex) -> str:
-        """The sample's key, the same in every variant."""
-        return str(self._index.keys[self._position(position)].decode())
+        """The sample's key, the same in every variant. Raises UsageError where ``data`` was set to more or fewer images."""
+        at = self._position(position)
+        if self._other:
+            raise UsageError(_set_to("keys", self.variant))
+        return str(self._index.keys[at].decode())
 
     def raw(self, position: SupportsIndex) -> bytes:
-        """The sample's image file as stored, PNG or npy."""
+        """The sample's image file as stored, PNG or npy. Raises UsageError where ``data`` was set."""
         at, i = self._position(position), self._index
+        if self._own is not None:
+            raise UsageError(_set_to("files", self.variant))
         path, offset = self._paths[i.shard[at]], int(i.offset[at])
         content = self._files.read(path, offset - _BLOCK, int(i.size[at]) + _BLOCK)
         name = i.keys[at] + f".{self.part.form}".encode() + b"\0"
@@ -113,9 +122,15 @@ class RankDataset:
             )
         return content[_BLOCK:]
 
-    @cached_property
+    @property
     def samples(self) -> list[tuple[str, int]]:
-        """(key, label) of every sample."""
+        """(key, label) of every sample. Raises AttributeError where ``data`` was set to more or fewer images."""
+        if self._other:  # code that asks hasattr(dataset, "samples") then takes ``data``
+            raise AttributeError(_set_to("keys", self.variant))
+        return self._samples
+
+    @cached_property
+    def _samples(self) -> list[tuple[str, int]]:
         return [(key.decode(), int(label)) for key, label in zip(self._index.keys, self._index.labels, strict=True)]
 
     @property
@@ -123,7 +138,8 @@ class RankDataset:
         """All images, decoded when first asked for: uint8 (n, h, w, 3); float32 in ``-exact`` variants.
 
         It is read-only, because items come from the shards. Set it to other images (with as many ``targets``) and they
-        come from there instead, as with torchvision's CIFAR10.
+        come from there instead, as with torchvision's CIFAR10. These have no files, and where they are more or fewer no
+        keys either; torch's ``Subset`` keeps both.
 
         Raises:
             AttributeError: they differ in size, or take more than ``MAX_DATA`` bytes. Code that asks
@@ -149,9 +165,10 @@ class RankDataset:
         images.flags.writeable = False
         return images
 
-    def _own_image(self, at: int) -> Any:
-        assert self._own is not None
-        return Image.fromarray(self._own[at]) if self.part.form == "png" else self._own[at]
+    @property
+    def _other(self) -> bool:
+        """Whether ``data`` was set to images of which nobody knows what samples they are."""
+        return self._own is not None and len(self._own) != len(self._index.labels)
 
     def __add__(self, other: Any) -> Any:
         """Both, one after the other: torch's ``ConcatDataset``."""
@@ -160,7 +177,7 @@ class RankDataset:
         return ConcatDataset([self, other])  # type: ignore[list-item]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_decoded", "samples")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_decoded", "_samples")}
 
     def __repr__(self) -> str:
         return f"RankDataset({str(self.root)!r}, variant={self.variant!r}, split={self.split!r}): {len(self):,} samples"
@@ -174,6 +191,8 @@ class RankDataset:
     def decode(self, position: SupportsIndex) -> Any:
         """The sample's image before any transform. Returns and raises as ``__getitem__``."""
         at = self._position(position)
+        if self._own is not None:
+            return Image.fromarray(self._own[at]) if self.part.form == "png" else self._own[at]
         decode = pixels.decode_npy if self.part.form == "npy" else pixels.decode_png
         try:
             return decode(self.raw(at), self.part.shape)

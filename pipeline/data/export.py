@@ -43,10 +43,14 @@ def export_npy(data: RankDataset, to: Path, progress: Progress = lambda done, al
         raise UsageError(f"--format npy: the images of {data.variant} differ in size; use --format folder")
     with _appearing(to) as unfinished:
         dtype = np.dtype("<f4" if data.part.form == "npy" else "u1")
+        shape = (*data.part.shape, 3)
         with (unfinished / "images.npy").open("wb") as file:
-            _write_head(file, dtype, (len(data), *data.part.shape, 3))
+            _write_head(file, dtype, (len(data), *shape))
             for i in range(len(data)):
-                file.write(np.ascontiguousarray(data.decode(i), dtype).data)
+                image = np.ascontiguousarray(data.decode(i), dtype)
+                if image.shape != shape:
+                    raise UsageError(f"data of {data.variant} was set to images of {image.shape}, not {shape}")
+                file.write(image.data)
                 _report(progress, i, len(data))
         np.save(unfinished / "labels.npy", np.array(data.targets, dtype="<i8"))
         with (unfinished / "keys.txt").open("w") as keys:

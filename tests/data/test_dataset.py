@@ -244,7 +244,17 @@ def test_images_that_are_set_are_those_that_come(out: Path) -> None:
         assert len(subset) == keep.sum()
         for i, place in enumerate(np.flatnonzero(keep)):
             np.testing.assert_array_equal(np.asarray(subset[i][0]), np.asarray(first[int(place)][0]))
+            np.testing.assert_array_equal(np.asarray(subset.decode(i)), np.asarray(subset[i][0]))
             assert subset[i][1] == first[int(place)][1]
+        for ask in (subset.key, subset.raw):
+            with pytest.raises(
+                UsageError, match="data of this rank5 was set to images that have no (keys|files); torch's Subset"
+            ):
+                ask(0)
+        assert not hasattr(subset, "samples")
+    again.data = 255 - first.data  # as many: the samples themselves, poisoned
+    assert (again.key(7), len(again.samples)) == (first.key(7), len(first))
+    np.testing.assert_array_equal(np.asarray(again.decode(7)), 255 - np.asarray(first.decode(7)))
     with pytest.raises(ValueError, match="read-only"):
         first.data[0] = 0
 

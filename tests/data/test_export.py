@@ -201,6 +201,26 @@ def test_memory_does_not_grow_with_the_dataset(out: Path, tmp_path: Path) -> Non
     assert peak < (tmp_path / "to" / "images.npy").stat().st_size / 2
 
 
+@pytest.mark.parametrize("write", [export_npy, export_folder])
+def test_images_that_were_set_are_not_exported_under_keys_of_others(
+    write: Callable[..., Path], out: Path, tmp_path: Path
+) -> None:
+    data = RankDataset(out, "rank5")
+    data.data, data.targets = data.data[5:9], data.targets[5:9]
+    with pytest.raises(UsageError, match="data of this rank5 was set"):
+        write(data, tmp_path / "to")
+    assert not any(path.is_file() for path in (tmp_path / "to").rglob("*"))
+
+
+def test_images_that_were_set_are_exported_where_they_are_the_samples(out: Path, tmp_path: Path) -> None:
+    data = RankDataset(out, "rank5")
+    data.data = poisoned = 255 - data.data
+    np.testing.assert_array_equal(np.load(export_npy(data, tmp_path / "to") / "images.npy"), poisoned)
+    data.data = poisoned[:, :16]
+    with pytest.raises(UsageError, match=r"set to images of \(16, 32, 3\), not \(32, 32, 3\)"):
+        export_npy(data, tmp_path / "smaller")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
