@@ -22,6 +22,10 @@ class PairDataset:
         joint_transform: called with the dict of images before that, for what must be drawn once for all views
             (torchvision's v2 transforms take such a dict).
 
+    Attributes:
+        classes: names (list of str), position = label.
+        targets: labels (list of int), those of the first view until they are set to others.
+
     Raises:
         PipelineError: the views are not of the same samples.
     """
@@ -54,7 +58,7 @@ class PairDataset:
             images = self.joint_transform(images)
         if self.transform is not None:
             images = {name: self.transform(image) for name, image in images.items()}
-        return images | {"label": self._first.targets[position]}
+        return images | {"label": self.targets[position]}
 
     def key(self, position: SupportsIndex) -> str:
         """The sample's key."""

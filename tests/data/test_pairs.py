@@ -51,6 +51,12 @@ def test_transforms_are_for_one_view_or_for_all_at_once(out: Path) -> None:
     assert seen == [["low", "high", "full"]]
 
 
+def test_labels_that_are_set_are_those_that_come(out: Path) -> None:
+    data = pair(out, 5)
+    data.targets = [(label + 1) % 10 for label in data.targets]
+    assert data[7]["label"] == (stored(out, "full", "train").labels[7] + 1) % 10
+
+
 def test_a_data_loader_batches_them(out: Path) -> None:
     data = pair(out, 5, views=["high", "low"], transform=to_tensor)
     loader: DataLoader[Any] = DataLoader(data, batch_size=50, num_workers=2)  # type: ignore[arg-type]
