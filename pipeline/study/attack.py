@@ -84,7 +84,7 @@ def _main(options: argparse.Namespace) -> int:
     loaded = networks(options, given.size, len(given.classes))
     for network in loaded:
         network.need_gradients("an attack", given.size)
-    out = results.folder(options.out)
+    out = results.folder(options.out, other="spectrum")
     step = 2.5 * options.eps / options.steps if options.step_size == _RELATIVE else options.step_size
     attack = Attack(options.eps, options.steps, step, options.seed)
     terminal = sys.stderr.isatty()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, UsageError
 
 Row = Mapping[str, Any]
 
@@ -51,8 +51,18 @@ def write(path: Path, content: bytes) -> None:
     os.replace(beside, path)
 
 
-def folder(path: Path) -> Path:
-    """The folder for results, made if need be. Raises PipelineError where it is a file."""
+def folder(path: Path, other: str | None = None) -> Path:
+    """The folder for results, made if need be.
+
+    Args:
+        other: another experiment whose tables have the same names.
+
+    Raises:
+        UsageError: there are tables of the other experiment.
+        PipelineError: it is a file.
+    """
+    if other and (path / f"{other}.json").exists():
+        raise UsageError(f"--out {path} holds the tables of pipeline.study.{other}: name another folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

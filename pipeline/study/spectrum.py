@@ -62,7 +62,7 @@ def _main(options: argparse.Namespace) -> int:
         raise UsageError(f"--at {options.at}: these images have ranks 1 to {min(given.size) - 1}")
     loaded = networks(options, given.size, len(given.classes))
     twins, reference = _twins(options, [network.name for network in loaded])
-    out = results.folder(options.out)
+    out = results.folder(options.out, other="attack")
     terminal = sys.stderr.isatty()
 
     def progress(done: int, count: int) -> None:

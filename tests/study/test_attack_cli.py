@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from torch import nn
 
 from pipeline.study.attack import main
+from pipeline.study.spectrum import main as spectrum
 from tests.conftest import Result
 
 Attack = Callable[..., Result]
@@ -153,6 +154,18 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     assert result.err.count("\n") == 1
     assert result.status == 2
     assert not (tmp_path / "run").exists()
+
+
+def test_the_predictions_of_a_spectrum_are_not_written_over(
+    run: Attack, places: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert spectrum([*places, "--limit", "2", "--out", str(tmp_path)]) == 0
+    kept = (tmp_path / "predictions.csv").read_bytes()
+    result = run(*places, "--limit", 2, "--out", tmp_path)
+    assert result.err == f"error: --out {tmp_path} holds the tables of pipeline.study.spectrum: name another folder\n"
+    assert (result.status, (tmp_path / "predictions.csv").read_bytes()) == (2, kept)
+    assert run(*places, "--limit", 2, "--out", tmp_path / "a").status == 0
+    assert spectrum([*places, "--limit", "2", "--out", str(tmp_path / "a")]) == 2
 
 
 def test_a_network_without_gradients_is_one_line(run: Attack, shared: Path, tmp_path: Path) -> None:
