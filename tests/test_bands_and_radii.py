@@ -3,11 +3,13 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from pipeline import build, verify
 from pipeline.data import RankDataset, decode_high
@@ -45,6 +47,20 @@ def faults(out: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> li
 def test_they_are_proven(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify.main([str(built), "--workers", "1"]) == 0
     assert "band3-12, band5-30, lowpass4, highpass4" in capsys.readouterr().out
+
+
+def test_planes_that_lack_the_ranks_of_both_ends_are_proven(
+    tmp_path: Path, pictures: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As drawings and digits do: such a plane counts twice."""
+    source = pictures(classes="a", each=2)
+    for path in source.rglob("*.png"):
+        Image.new("RGB", (16, 16), (7, 70, 200)).save(path)
+    job = ("--dataset", "folder", "--data-dir", str(source), "--bands", "2:5", "--components", "full", "--exact")
+    assert build.main([*job, "--workers", "0", "--quiet", "--out", str(tmp_path / "out")]) == 0
+    counts = json.loads((tmp_path / "out" / "manifest.json").read_text())["variants"]["band2-5"]["splits"]["train"]
+    assert counts["deficient_planes"] == 2 * 3 * counts["samples"]
+    assert verify.main([str(tmp_path / "out"), "--workers", "1"]) == 0
 
 
 def test_they_are_added_to_a_finished_output(built: Path, tmp_path: Path) -> None:

@@ -122,8 +122,9 @@ def _variant(raw: dict[str, Any], variant: Variant, manifest: Manifest, faults: 
     for split in manifest.splits:
         counts = raw["splits"][split]
         _same_keys(counts, _IN_SPLIT, f"{of}.splits.{split}", faults)
+        ends = 2 if variant.above else 1  # a band counts both
         planes = 3 * manifest.splits[split].samples
-        bounds = {"near_ties": counts["subpixels"]} | dict.fromkeys(_PLANES, planes)
+        bounds = {"near_ties": ends * counts["subpixels"]} | dict.fromkeys(_PLANES, ends * planes)
         for key, most in bounds.items():
             if type(counts.get(key)) is not int or not 0 <= counts[key] <= most:
                 told = shown(counts.get(key), 40)
