@@ -84,8 +84,10 @@ def _main(options: argparse.Namespace) -> int:
     maps = [explain(network, given, options.reduce, options.output, options.batch) for network in loaded]
     _write(given, loaded, maps, out, options)
     for one in maps:
-        correlation = f"correlation of RIG with plain gradients {one.correlation.mean():.2f} on average"
-        print(f"{one.name}: {len(given)} images, {correlation}")
+        found = one.correlation[one.correlation == one.correlation]
+        average = f"{found.mean():.2f} on average" if len(found) else "none"
+        flat = f", flat maps of {len(given) - len(found)} left out" if len(found) < len(given) else ""
+        print(f"{one.name}: {len(given)} images, correlation of RIG with plain gradients {average}{flat}")
     return 0
 
 

@@ -150,9 +150,10 @@ class Maps:
 
     @property
     def correlation(self) -> np.ndarray:
-        """float64 (n,): Pearson's, of RIG and plain gradients over the pixels of each image."""
+        """float64 (n,): Pearson's, of RIG and plain gradients over the pixels of each image; NaN where either is flat."""
         pairs = zip(self.rig, self.vanilla, strict=True)
-        return np.array([np.corrcoef(one.ravel(), two.ravel())[0, 1] for one, two in pairs])
+        with np.errstate(invalid="ignore"):
+            return np.array([np.corrcoef(one.ravel(), two.ravel())[0, 1] for one, two in pairs])
 
     def rows(self, images: Images) -> Iterator[dict[str, Any]]:
         """A row per image, for a table."""

@@ -162,6 +162,21 @@ def test_the_command_leaves_maps_table_and_figure(command: Run, weights: Path, r
     assert str(tmp_path / "o") not in json.dumps(settings)
 
 
+class Steps(nn.Module):
+    """Of gradient zero everywhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.round().flatten(1)[:, :10]
+
+
+def test_flat_maps_have_no_correlation_and_no_warning(command: Run, records: Path, tmp_path: Path) -> None:
+    model = ("--model", "tests.study.test_rig:Steps")
+    ran = command(main, *model, "--images", records, "--limit", 2, "--out", tmp_path)
+    assert ran.out.endswith("2 images, correlation of RIG with plain gradients none, flat maps of 2 left out\n")
+    assert (ran.status, ran.err) == (0, "")
+    assert [row["correlation"] for row in csv.DictReader((tmp_path / "rig.csv").open())] == ["", ""]
+
+
 def test_the_commands_mistakes(refused: Callable[..., str], weights: Path, records: Path, tmp_path: Path) -> None:
     onnx = weights / "robust" / "resnet_2b.onnx"
     model = ("--model", "resnet2b", "--weights", weights / "robust" / "resnet2b.pth")
