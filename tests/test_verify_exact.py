@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import verify
+from pipeline import svd, verify
 from pipeline.build import main
+from pipeline.proof.claims import FACTORS_ROUNDING
+from pipeline.proof.reference import wrong_factors
 from tests.test_verify import read_manifest, read_members, rehash, write_manifest, write_members
 
 KEY = "train-00000004"
@@ -114,6 +116,33 @@ def test_changed_factors_are_named(out: Path, faults: Callable[[], list[str]], p
     values.tofile(path)
     rehash(out)
     assert any(line.startswith(f"factors.zarr/train: {KEY}: row 4: red: at rank 1 ") for line in faults())
+
+
+def cross() -> np.ndarray:
+    """A bright row and a bright column on black, uint8 (224, 224, 3): much of the light meets where they cross."""
+    image = np.zeros((224, 224, 3), np.uint8)
+    image[10], image[:, 20] = 240, 234
+    return image
+
+
+def factors_of(image: np.ndarray, dtype: str) -> dict[str, np.ndarray]:
+    u, s, v = svd.factors(svd.decompose(np.ascontiguousarray(image.transpose(2, 0, 1))), 2)
+    return {"u": u.astype(dtype), "s": s.astype(np.float32), "v": v.astype(dtype)}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_rounding_does_to_the_factors_of_a_drawing_is_no_fault(dtype: str) -> None:
+    row = factors_of(cross(), dtype)
+    u, s, v = (part[0].astype(np.float64) for part in row.values())
+    assert (np.abs(255 * u * s @ v.T - cross()[..., 0]).max() > 1) == (dtype == "float16")  # grey levels; its rank is 2
+    assert wrong_factors(cross(), row, FACTORS_ROUNDING[dtype]) == ""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_factors_that_are_off_by_more_than_rounding_are_a_fault(dtype: str) -> None:
+    row = factors_of(cross(), dtype)
+    row["u"][1, 10, 0] *= 1.004
+    assert wrong_factors(cross(), row, FACTORS_ROUNDING[dtype]).startswith("green: at rank 1 they are ")
 
 
 def test_lost_factors_are_named(out: Path, faults: Callable[[], list[str]]) -> None:

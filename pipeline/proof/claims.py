@@ -11,7 +11,8 @@ REJECTS = "rejects.jsonl"
 SPECTRA = "spectra.zarr"
 FACTORS = "factors.zarr"
 OFFSET = 128
-FACTORS_ALLOWED = {"float32": 0.001, "float16": 1.0}  # grey levels, of a low-rank image from the factors
+# How far rounding to the type of factors moves one of their entries, as a part of itself; none to speak of in float32.
+FACTORS_ROUNDING = {"float32": 0.0, "float16": 2.0**-11}
 MAX_PIXELS = 1 << 26  # of an image: bounds what a hostile output can make us decode
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.geometry import MAX_SIDE, Geometry
 from pipeline.proof.claims import (
     FACTORS,
-    FACTORS_ALLOWED,
+    FACTORS_ROUNDING,
     MAX_PIXELS,
     Factors,
     FileClaim,
@@ -91,7 +91,7 @@ def _factors(raw: dict[str, Any]) -> Factors | None:
         return None
     told = get(raw, "factors", dict)
     claim = Factors(get(told, "rank", int, "factors "), get(told, "dtype", str, "factors "))
-    if claim.dtype not in FACTORS_ALLOWED or told.get("store") != FACTORS or not 0 < claim.rank <= MAX_SIDE:
+    if claim.dtype not in FACTORS_ROUNDING or told.get("store") != FACTORS or not 0 < claim.rank <= MAX_SIDE:
         raise Damaged("its factors are of an unknown kind")
     return claim
 

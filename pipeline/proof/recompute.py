@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.errors import Undecodable
 from pipeline.proof import spectra
-from pipeline.proof.claims import FACTORS, FACTORS_ALLOWED, SPECTRA, Manifest, Variant, samples_file
+from pipeline.proof.claims import FACTORS, FACTORS_ROUNDING, SPECTRA, Manifest, Variant, samples_file
 from pipeline.proof.faults import Faults, shown
 from pipeline.proof.part import Work
 from pipeline.proof.pixels import Batch, BatchProof, Compared
@@ -83,4 +83,4 @@ class Recomputer:
         except BadRows as error:
             self._unread(error)
             return ""
-        return wrong_factors(image, row, FACTORS_ALLOWED[claim.dtype])
+        return wrong_factors(image, row, FACTORS_ROUNDING[claim.dtype])

@@ -16,7 +16,9 @@ from pipeline.proof.claims import OFFSET, Variant
 TIE = 1e-5  # grey levels
 GAP = 1e-9  # of sigma_1
 FLOAT = 1e-6  # of an image in [0, 1]: float32 values, which may lie somewhat outside
+FACTORS_ALLOWED = 0.001  # grey levels, of a low-rank image from factors that are not rounded
 CHANNELS = ("red", "green", "blue")
+_LEAST_NORMAL = 2.0**-14  # of float16: what is smaller is rounded as this is
 
 
 class Counts(NamedTuple):
@@ -172,13 +174,13 @@ def _floats(wanted: np.ndarray, pixels: np.ndarray) -> str:
     )
 
 
-def wrong_factors(image: np.ndarray, row: Mapping[str, np.ndarray], allowed: float) -> str:
+def wrong_factors(image: np.ndarray, row: Mapping[str, np.ndarray], rounding: float) -> str:
     """What is wrong with an image's triplets, or an empty string.
 
     Args:
         image: uint8 (h, w, 3).
         row: ``u`` (3, h, K), ``s`` (3, K), ``v`` (3, w, K).
-        allowed: grey levels that a low-rank image from them may be off.
+        rounding: how far an entry of ``u`` and ``v`` may be off, as a part of itself.
     """
     most = row["s"].shape[1]
     for channel in range(3):
@@ -187,11 +189,21 @@ def wrong_factors(image: np.ndarray, row: Mapping[str, np.ndarray], allowed: flo
         for rank in sorted({1, (most + 1) // 2, most}):
             if rank < len(sigma) and sigma[rank - 1] - sigma[rank] <= 1e-6 * sigma[0] and sigma[rank] > GAP * sigma[0]:
                 continue  # not unique
-            apart = np.abs(
-                255 * (u[:, :rank] * s[:rank]) @ v[:, :rank].T - (left[:, :rank] * sigma[:rank]) @ right[:rank]
-            )
-            if not apart.max() <= allowed:
+            kept = left[:, :rank], sigma[:rank], right[:rank]
+            apart = np.abs(255 * (u[:, :rank] * s[:rank]) @ v[:, :rank].T - (kept[0] * kept[1]) @ kept[2])
+            allowed = FACTORS_ALLOWED + _moved(*kept, rounding)
+            worst = (apart - allowed).argmax()  # a NaN before all
+            if not apart.flat[worst] <= allowed.flat[worst]:
                 return (
-                    f"{CHANNELS[channel]}: at rank {rank} they are {apart.max():.4f} grey levels off, {allowed} allowed"
+                    f"{CHANNELS[channel]}: at rank {rank} they are {apart.flat[worst]:.4f} grey levels off, "
+                    f"{allowed.flat[worst]:.4f} allowed"
                 )
     return ""
+
+
+def _moved(left: np.ndarray, sigma: np.ndarray, right: np.ndarray, rounding: float) -> np.ndarray:
+    """How far rounding U and V may move each subpixel of U S V^T, grey levels (h, w): ``2 rounding sum s |u| |v|``, which
+    the inequality of Cauchy and Schwarz bounds alike in every basis that equal singular values leave open."""
+    rows, columns = np.sqrt(left**2 @ sigma), np.sqrt(sigma @ right**2)
+    below_normal = _LEAST_NORMAL * 2 * sigma.sum()
+    return np.asarray(rounding * ((2 + rounding) * np.outer(rows, columns) + below_normal))
