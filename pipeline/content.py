@@ -100,14 +100,12 @@ def resolve(job: Job, index: SourceIndex, default_order: str, geometry: Geometry
     )
     for variant in (variant for variant in job.variants if variant.rank >= shapes.side):
         given = f"bands: {variant.above}:{variant.rank}" if variant.above else f"ranks: {variant.rank}"
-        raise UsageError(f"{given} is too large for {largest}; a rank must be from 1 to {shapes.side - 1}")
+        raise UsageError(f"{given} is too large for {largest}; {_allowed('rank', shapes.side - 1)}")
     if job.factors and job.factors.rank >= shapes.side:
         raise UsageError(f"factors: rank {job.factors.rank} is too large for {largest}")
     radius = max(variant.radius for variant in job.variants)
     if radius > shapes.radius:
-        raise UsageError(
-            f"radii: {radius} keeps every frequency of {largest}; a radius must be from 1 to {shapes.radius}"
-        )
+        raise UsageError(f"radii: {radius} keeps every frequency of {largest}; {_allowed('radius', shapes.radius)}")
     if job.factors and shapes.shape is None:
         raise UsageError("factors: are kept of images of one size only; give them one with --resize and --crop")
     for split in job.splits or ():
@@ -136,6 +134,10 @@ def resolve(job: Job, index: SourceIndex, default_order: str, geometry: Geometry
         limit=job.limit,
         factors=job.factors,
     )
+
+
+def _allowed(what: str, most: int) -> str:
+    return f"a {what} must be from 1 to {most}" if most else f"they have no smaller {what}, only --components full goes"
 
 
 def grow(existing: bytes, wanted: Content, index: SourceIndex) -> Content:

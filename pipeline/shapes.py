@@ -31,9 +31,9 @@ class Shapes:
 
     @property
     def radius(self) -> int:
-        """The largest radius of a disc of frequencies that does not hold all of an image's."""
+        """The largest radius of a disc of frequencies that does not hold all of an image's; 0 where every one does."""
         height, width = self.shape or (self.side, self.side)
-        return math.isqrt((height // 2) ** 2 + (width // 2) ** 2 - 1)
+        return math.isqrt(max((height // 2) ** 2 + (width // 2) ** 2 - 1, 0))
 
 
 def shapes_of(source: Source, index: SourceIndex, geometry: Geometry) -> Shapes:

@@ -205,6 +205,21 @@ def test_mistakes_are_one_line(refused: Refused, mixed: Path, tmp_path: Path, op
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("size", [(1, 1), (5, 1)])
+def test_images_without_a_rank_are_written_whole_or_told(
+    build: Build, refused: Refused, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    (tmp_path / "thin/dots").mkdir(parents=True)
+    for name, own in (("a", (1, 1)), ("b", size)):
+        Image.new("RGB", own, (1, 2, 3)).save(tmp_path / f"thin/dots/{name}.png")
+    job = ("--dataset", "folder", "--data-dir", tmp_path / "thin", "--out", tmp_path / "out")
+    no = "only --components full goes"
+    assert f"they have no smaller rank, {no}" in refused(*job, "--ranks", "1")
+    assert f"they have no smaller radius, {no}" in refused(*job, "--radii", "1")
+    assert build(*job, "--components", "full").status == 0
+    assert {pixels.shape[:2] for pixels in pixels_of(tmp_path / "out", "full").values()} == {(1, 1), size[::-1]}
+
+
 def test_another_geometry_is_another_output(build: Build, refused: Refused, mixed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     job = ("--dataset", "folder", "--data-dir", mixed, "--ranks", "5", "--out", out)
