@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -24,16 +25,19 @@ class Shapes:
     Attributes:
         shape: (height, width) of every image, pixels; None where they differ.
         side: the largest of the images' smaller sides, pixels: how many singular values a plane can have.
+        radius: the largest radius of a disc of frequencies that does not hold all of some image's; 0 where every one does.
     """
 
     shape: tuple[int, int] | None
     side: int
+    radius: int
 
-    @property
-    def radius(self) -> int:
-        """The largest radius of a disc of frequencies that does not hold all of an image's; 0 where every one does."""
-        height, width = self.shape or (self.side, self.side)
-        return math.isqrt(max((height // 2) ** 2 + (width // 2) ** 2 - 1, 0))
+    @classmethod
+    def of(cls, sizes: Collection[tuple[int, int]]) -> "Shapes":
+        """Of images of at least one (height, width)."""
+        shape = next(iter(sizes)) if len(sizes) == 1 else None
+        corner = max((height // 2) ** 2 + (width // 2) ** 2 for height, width in sizes)  # the last frequency, squared
+        return cls(shape, max(min(size) for size in sizes), math.isqrt(max(corner - 1, 0)))
 
 
 def shapes_of(source: Source, index: SourceIndex, geometry: Geometry) -> Shapes:
@@ -44,17 +48,15 @@ def shapes_of(source: Source, index: SourceIndex, geometry: Geometry) -> Shapes:
         OSError: reading failed.
     """
     if geometry.crop:
-        return Shapes((geometry.crop, geometry.crop), geometry.crop)
+        return Shapes.of([(geometry.crop, geometry.crop)])
     if index.shape:
-        shape = geometry.size(*index.shape)
-        return Shapes(shape, min(shape))
+        return Shapes.of([geometry.size(*index.shape)])
     distinct = {geometry.size(*size) for size in _distinct(source, index) if geometry.takes(*size)}
     if not distinct:
         first = next(split for split in index.splits.values() if len(split)).entry(0)
         count = sum(len(split) for split in index.splits.values())
         raise PipelineError(f"none of the source's {count:,} files is an image, the first is {first.name}")
-    shape = next(iter(distinct))
-    return Shapes(shape if len(distinct) == 1 else None, max(min(size) for size in distinct))
+    return Shapes.of(distinct)
 
 
 def _distinct(source: Source, index: SourceIndex) -> set[tuple[int, int]]:

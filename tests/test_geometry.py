@@ -205,19 +205,42 @@ def test_mistakes_are_one_line(refused: Refused, mixed: Path, tmp_path: Path, op
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("size", [(1, 1), (5, 1)])
-def test_images_without_a_rank_are_written_whole_or_told(
-    build: Build, refused: Refused, tmp_path: Path, size: tuple[int, int]
-) -> None:
-    (tmp_path / "thin/dots").mkdir(parents=True)
-    for name, own in (("a", (1, 1)), ("b", size)):
-        Image.new("RGB", own, (1, 2, 3)).save(tmp_path / f"thin/dots/{name}.png")
-    job = ("--dataset", "folder", "--data-dir", tmp_path / "thin", "--out", tmp_path / "out")
+def test_images_of_one_pixel_are_written_whole_or_told(build: Build, refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "dots/grey").mkdir(parents=True)
+    Image.new("RGB", (1, 1), (1, 2, 3)).save(tmp_path / "dots/grey/1.png")
+    job = ("--dataset", "folder", "--data-dir", tmp_path / "dots", "--out", tmp_path / "out")
     no = "only --components full goes"
     assert f"they have no smaller rank, {no}" in refused(*job, "--ranks", "1")
     assert f"they have no smaller radius, {no}" in refused(*job, "--radii", "1")
     assert build(*job, "--components", "full").status == 0
-    assert {pixels.shape[:2] for pixels in pixels_of(tmp_path / "out", "full").values()} == {(1, 1), size[::-1]}
+    assert [pixels.tolist() for pixels in pixels_of(tmp_path / "out", "full").values()] == [[[[1, 2, 3]]]]
+
+
+def test_a_radius_may_be_as_large_as_the_longest_image_has_frequencies(
+    build: Build, refused: Refused, tmp_path: Path
+) -> None:
+    (tmp_path / "wide/noise").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for width in (60, 62):
+        pixels = rng.integers(0, 256, (10, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"wide/noise/{width}.png")
+    job = (
+        "--dataset",
+        "folder",
+        "--data-dir",
+        tmp_path / "wide",
+        "--components",
+        "low,full",
+        "--out",
+        tmp_path / "out",
+    )
+    assert "from 1 to 31" in refused(*job, "--radii", "32")
+    assert build(*job, "--radii", "30").status == 0
+    low, full = (pixels_of(tmp_path / "out", variant) for variant in ("lowpass30", "full"))
+    for key, image in full.items():
+        _, u, v = np.meshgrid(range(3), *(np.fft.fftfreq(n, 1 / n) for n in image.shape[:2]), indexing="ij")
+        cut = np.fft.ifft2(np.fft.fft2(image.transpose(2, 0, 1)) * (u**2 + v**2 <= 30**2)).real.transpose(1, 2, 0)
+        assert np.abs(low[key] - np.clip(cut, 0, 255)).max() < 0.501
 
 
 def test_another_geometry_is_another_output(build: Build, refused: Refused, mixed: Path, tmp_path: Path) -> None:

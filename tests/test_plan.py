@@ -39,7 +39,7 @@ def plan_of(index: SourceIndex, **options: Any) -> Plan:
 
 def resolved(job: Job, index: SourceIndex, order: str) -> Content:
     shape = index.shape or (12, 12)
-    return resolve(job, index, order, NATIVE, Shapes(shape, min(shape)))
+    return resolve(job, index, order, NATIVE, Shapes.of([shape]))
 
 
 def order(plan: Plan, split: str = "train") -> list[int]:
