@@ -93,7 +93,7 @@ def resolve(job: Job, index: SourceIndex, default_order: str, geometry: Geometry
     """The content that a job asks for, with the source's defaults filled in.
 
     Raises:
-        UsageError: a split that the source does not have, or a rank that its images are too small for.
+        UsageError: a split that the source does not have, a rank that its images are too small for, or a seed of no use.
     """
     largest = (
         f"{shapes.shape[0]} x {shapes.shape[1]} images" if shapes.shape else f"images of up to {shapes.side} pixels"
@@ -116,6 +116,9 @@ def resolve(job: Job, index: SourceIndex, default_order: str, geometry: Geometry
         if not len(index.splits[split]):
             raise PipelineError(f"splits: {split} of the source holds no images")
     order = job.order or default_order
+    if job.seed and order != "shuffled":
+        default = "" if job.order else f", which {job.dataset} has by default"
+        raise UsageError(f"seed: {job.seed} does not go with the source's order{default}; add --order shuffled")
     return Content(
         name=job.name,
         dataset=job.dataset,
@@ -125,7 +128,7 @@ def resolve(job: Job, index: SourceIndex, default_order: str, geometry: Geometry
         shape=shapes.shape,
         side=shapes.side,
         order=order,
-        seed=job.seed if order == "shuffled" else 0,
+        seed=job.seed,
         samples_per_shard=job.samples_per_shard or (1250 if max(shapes.shape or (shapes.side,)) <= 64 else 1000),
         variants=job.variants,
         splits=tuple(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.content import Content, resolve
+from pipeline.errors import UsageError
 from pipeline.geometry import NATIVE
 from pipeline.job import Job
 from pipeline.plan import Plan, Shard, key, make_plan, tar_name
@@ -86,10 +87,15 @@ def test_the_sources_default_order_holds_where_none_is_asked_for() -> None:
     assert resolved(job, index, "shuffled").order == "shuffled"
 
 
-def test_a_seed_does_not_matter_to_the_sources_order() -> None:
-    index = index_of(100)
-    plans = [plan_of(index, order="source", seed=seed) for seed in (0, 5)]
-    assert plans[0].content == plans[1].content
+def test_a_seed_without_an_order_to_shuffle_is_told() -> None:
+    index, job = index_of(100), {"dataset": "cifar10", "ranks": "3", "seed": "5"}
+    line = "seed: 5 does not go with the source's order, which cifar10 has by default; add --order shuffled"
+    with pytest.raises(UsageError, match=f"^{line}$"):
+        resolved(Job.parse(job), index, "source")
+    with pytest.raises(UsageError, match="^seed: 5 does not go with the source's order; add --order shuffled$"):
+        resolved(Job.parse(job | {"order": "source"}), index, "shuffled")
+    assert resolved(Job.parse(job | {"order": "shuffled"}), index, "source").seed == 5
+    assert resolved(Job.parse(job | {"seed": "0"}), index, "source").seed == 0
 
 
 def test_shards_are_equal_ranges_but_for_the_last_of_each_split() -> None:
