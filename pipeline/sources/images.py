@@ -27,8 +27,8 @@ def decode_image(raw: bytes) -> Picture:
     """An image file's first frame, and what it was before it was made RGB.
 
     Grey, palette, CMYK and alpha images are converted by Pillow's ``convert("RGB")``, and EXIF orientation is not
-    applied: both as torchvision's ``ImageFolder`` does. Pillow cuts off grey values above 255 where a channel has more
-    than 8 bits, which turns most of such an image white: these are refused.
+    applied (but to a TIFF, by Pillow itself): both as torchvision's ``ImageFolder`` does. Pillow cuts off grey values
+    above 255 where a channel has more than 8 bits, which turns most of such an image white: these are refused.
 
     Raises:
         Undecodable: with a reason that depends on the content alone (it is part of an output's bytes).

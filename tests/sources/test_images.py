@@ -70,10 +70,15 @@ def test_grey_values_that_pillow_would_cut_off_are_refused(mode):
         decode_image(raw)
 
 
-def test_exif_orientation_is_not_applied():
+@pytest.mark.parametrize(
+    ("kind", "size"), [("JPEG", (40, 56)), ("PNG", (40, 56)), ("WEBP", (40, 56)), ("TIFF", (56, 40))]
+)
+def test_exif_orientation_is_not_applied_but_by_pillow_to_a_tiff(kind, size):
     exif = Image.Exif()
     exif[0x0112] = 6  # a viewer would turn it by 90 degrees
-    assert decode_image(saved("JPEG", exif=exif)).pixels.shape == (3, 40, 56)
+    raw = saved(kind, exif=exif)
+    assert decode_image(raw).pixels.shape == (3, *size)
+    assert header_size(raw) == size
 
 
 @pytest.mark.parametrize("kind", ["EPS", "ICO", "PDF"])
