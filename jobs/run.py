@@ -42,20 +42,25 @@ def submit(config: Path, flags: list[str]) -> int:
     sys.path.insert(0, str(root))
     import yaml
 
+    from pipeline.build import parse_flags
     from pipeline.errors import PipelineError
     from pipeline.job import Job
     from pipeline.job_file import read_job_file
 
     try:
-        section = read_job_file(config)  # its errors name the file
+        given = parse_flags(flags)
+        if "config" in given:
+            fail("--config does not go with run.py: the job file is its first argument", 2)
+        section = read_job_file(config, overridden=given)  # its errors name the file
     except PipelineError as error:
         fail(str(error), error.status)
     try:
-        here = Job.parse(section)
+        here = Job.parse(section | given)
         cluster = yaml.safe_load(config.read_text())  # as Ray reads it
-        there = Job.parse(cluster["metadata"]["job"])
+        there = Job.parse(cluster["metadata"]["job"] | given)
     except PipelineError as error:
-        fail(f"config {config}: {error}", error.status)
+        line = f"{error} (config {config} and the flags together)" if given else f"config {config}: {error}"
+        fail(line, error.status)
     except (ValueError, yaml.YAMLError) as error:  # 2026-99-99 is a date to Ray, and = a tag
         fail(f"config {config} is not valid YAML to Ray: {' '.join(str(error).split())}", 2)
     if not isinstance(cluster.get("provider"), dict):

@@ -95,11 +95,15 @@ def _parser() -> Parser:
     return parser
 
 
+def parse_flags(arguments: list[str] | None) -> dict[str, object]:
+    """The options that flags give, by their names. Raises UsageError: an unknown one; values are not looked at."""
+    given = vars(_parser().parse(arguments))
+    return {key.replace("_", "-"): value for key, value in given.items() if value is not None}
+
+
 def parse_job(arguments: list[str] | None) -> "Job":
     """The job of the command line: the options of its file, overridden by its flags. Raises UsageError."""
-    given = {
-        key.replace("_", "-"): value for key, value in vars(_parser().parse(arguments)).items() if value is not None
-    }
+    given = parse_flags(arguments)
     from pipeline.job import Job  # after --help, which answers without NumPy
 
     config = given.pop("config", None)
@@ -107,7 +111,7 @@ def parse_job(arguments: list[str] | None) -> "Job":
         return Job.parse(given)
     from pipeline.job_file import read_job_file
 
-    options = read_job_file(Path(config), overridden=given) | given
+    options = read_job_file(Path(str(config)), overridden=given) | given
     try:
         return Job.parse(options)
     except UsageError as error:

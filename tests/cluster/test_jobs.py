@@ -167,6 +167,26 @@ def test_a_job_that_ray_takes_and_the_build_does_not_is_refused_before_ray_up(
     assert line in ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--limt", "1000"], "unknown option '--limt', did you mean '--limit'?; see --help"),
+        (["--limit", "many"], "limit: 'many' is not a whole number (config "),
+        (["--config", "other.yaml"], "--config does not go with run.py: the job file is its first argument"),
+    ],
+)
+def test_a_wrong_flag_is_told_before_ray_up(flags: list[str], line: str, head: Head) -> None:
+    ran = head.run(str(JOBS / "cifar10.yaml"), *flags)
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
+    assert ran.stderr.startswith(f"error: {line}")
+
+
+def test_flags_win_over_the_job_file_before_ray_up_too(head: Head, tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("metadata: {job: {dataset: sample, limit: [wrong]}}")
+    ran = head.run(str(tmp_path / "job.yaml"), "--ranks", "3", "--limit", "5")
+    assert "has no section provider" in ran.stderr  # the next thing that is looked at
+
+
 def test_a_number_that_ray_reads_otherwise_is_refused(head: Head, tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text("metadata: {job: {dataset: sample, ranks: [010]}}\nprovider: {type: local}\n")
     ran = head.run(str(tmp_path / "job.yaml"))
