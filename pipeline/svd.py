@@ -87,8 +87,8 @@ def decompose(pixels: Array, count: int | None = None, xp: ModuleType = np) -> D
 
     Args:
         pixels: uint8 (p, h, w).
-        count: singular vectors that are wanted, which is the largest rank; None for all. The bits of one do not depend
-            on it.
+        count: singular vectors that are wanted, which is the largest rank, or 0; None for all. The bits of one do not
+            depend on it.
         xp: the array namespace that ``pixels`` belongs to.
     """
     pixels = xp.ascontiguousarray(pixels)
@@ -104,7 +104,8 @@ def decompose(pixels: Array, count: int | None = None, xp: ModuleType = np) -> D
         left, values, right = xp.linalg.svd(planes, full_matrices=False)
         vectors = right.swapaxes(1, 2) if width <= height else left
     across = planes if width <= height else planes.swapaxes(1, 2)
-    blocks = [across @ vectors[:, :, at : at + eigen.BLOCK] for at in range(0, vectors.shape[2], eigen.BLOCK)]
+    starts = range(0, max(vectors.shape[2], 1), eigen.BLOCK)  # one block at least, be it empty
+    blocks = [across @ vectors[:, :, at : at + eigen.BLOCK] for at in starts]
     scaled = blocks[0] if len(blocks) == 1 else xp.concatenate(blocks, axis=2)
     return Decomposition(planes, values, vectors, scaled, repaired)
 
@@ -114,7 +115,7 @@ def _eigh(gram: Array, count: int, xp: ModuleType) -> tuple[Array, Array, int]:
     if xp is not np:
         from pipeline.gpu import eigh
 
-        return eigh.leading(gram, count, xp)
+        return eigh.leading(gram, max(count, 1), xp)  # which are proved by their vectors
     if gram.shape[-1] >= LARGE:
         return *eigen.leading(gram, count), 0
     values, vectors = np.linalg.eigh(gram)

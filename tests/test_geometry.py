@@ -205,6 +205,20 @@ def test_mistakes_are_one_line(refused: Refused, mixed: Path, tmp_path: Path, op
     assert not (tmp_path / "out").exists()
 
 
+def test_large_images_need_no_rank(build: Build, tmp_path: Path, shared: Path) -> None:
+    """Of 96 pixels and more only the wanted singular vectors are computed: here none, in either build."""
+    (tmp_path / "pictures/photo").mkdir(parents=True)
+    photo = Image.open(next((shared / "data" / "imagenet-samples").glob("*.JPEG"))).convert("RGB").resize((100, 120))
+    photo.save(tmp_path / "pictures/photo/1.png")
+    job = ("--dataset", "folder", "--data-dir", tmp_path / "pictures", "--out", tmp_path / "out")
+    assert build(*job, "--components", "full").status == 0
+    assert build(*job, "--radii", "9").status == 0
+    np.testing.assert_array_equal([*pixels_of(tmp_path / "out", "full").values()], [np.asarray(photo)])
+    spectra = zarr.open_array(str(tmp_path / "out" / "spectra.zarr" / "train"), mode="r")
+    values = np.linalg.svd(np.asarray(photo).transpose(2, 0, 1) / 255, compute_uv=False)
+    np.testing.assert_allclose(np.asarray(spectra)[0], values, atol=1e-6 * values.max())
+
+
 def test_images_of_one_pixel_are_written_whole_or_told(build: Build, refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "dots/grey").mkdir(parents=True)
     Image.new("RGB", (1, 1), (1, 2, 3)).save(tmp_path / "dots/grey/1.png")

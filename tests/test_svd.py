@@ -1,6 +1,7 @@
 """Promises of the decomposition: the bytes of float64 LAPACK, whatever the image, the batch and the other ranks."""
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline import svd
 from pipeline.cuts import cut
 from pipeline.variants import Variant, variants
+from tests.gpu import fake
 
 RANKS = (1, 3, 5, 10, 20, 31)
 TIE = 1e-5  # grey levels
@@ -234,6 +236,14 @@ def test_where_eigh_does_not_converge_the_bytes_are_the_same(shape: str, monkeyp
         np.testing.assert_array_equal(usual[variant].pixels, fallback[variant].pixels)
     values = np.linalg.svd(planes.astype(np.float64), compute_uv=False)
     np.testing.assert_allclose(svd.decompose(planes).values, values, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (20, 40), (100, 98)])
+@pytest.mark.parametrize("xp", [np, fake])
+def test_singular_values_come_where_no_vector_is_wanted(shape: tuple[int, int], xp: ModuleType) -> None:
+    planes = np.random.default_rng(3).integers(0, 256, (2, *shape), dtype=np.uint8)
+    values = svd.to_host(svd.decompose(xp.asarray(planes), 0, xp).values)
+    np.testing.assert_allclose(values, np.linalg.svd(planes.astype(float), compute_uv=False), rtol=1e-10)
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (31, 33), (40, 20), (20, 40), (7, 5)])
