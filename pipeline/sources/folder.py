@@ -60,7 +60,7 @@ class Folder:
             shape=None,
             title="Image folder",
             terms="The terms of the images in the folder apply; they are not known to this program.",
-            note=_note(top, trees, [files for found in lists.values() for files in found.values()]),
+            note=_note(top, trees, lists),
         )
 
     def read(self, entry: Entry, most: int | None = None) -> bytes:
@@ -102,9 +102,10 @@ def _split_index(prefix: str, found: dict[str, Files], labels: dict[str, int]) -
     )
 
 
-def _note(top: Folders, trees: dict[str, tuple[str, Folders]], lists: list[Files]) -> str:
+def _note(top: Folders, trees: dict[str, tuple[str, Folders]], found: dict[str, dict[str, Files]]) -> str:
     """What was left out or looks wrong, for the dataset card; usually empty."""
     notes = []
+    lists = [files for inside in found.values() for files in inside.values()]
     flat = "" in {prefix for prefix, _ in trees.values()}
     if not flat and (others := [name for name in top.names if name not in trees]):
         notes.append(f"folders beside the splits, left out: {', '.join(others)}")
@@ -116,6 +117,9 @@ def _note(top: Folders, trees: dict[str, tuple[str, Folders]], lists: list[Files
         notes.append(f"hidden files and folders (leading dot), left out: {hidden}")
     if special := sum(files.special for files in lists):
         notes.append(f"pipes, sockets and devices, left out: {special}")
+    for split, inside in found.items():
+        if bare := [name for name, files in inside.items() if not files.files]:
+            notes.append(f"classes of {split} without a file: {len(bare)} ({bare[0]}, ...)")
     known = set(trees["train"][1].names) if "train" in trees else set()
     for split, (_, folders) in trees.items():
         if known and (strange := [name for name in folders.names if name not in known]):

@@ -86,7 +86,10 @@ def test_no_file_but_hidden_ones_is_dropped(tree):
 def test_what_has_no_class_is_told_in_the_note(tree):
     image(tree / "extra/1.png")
     image(tree / "train/loose.png")
+    (tree / "train/dog").mkdir()  # an unpacking that failed, say: the labels are those of all folders
+    (tree / "train/dog/.part").touch()
     note = Folder(tree).index().note
+    assert "classes of train without a file: 1 (dog, ...)" in note
     assert "extra" in note and "outside the class folders, left out: 1" in note
     assert "classes of val that train does not have: 1 (bee, ...)" in note
 
