@@ -63,6 +63,14 @@ def test_planes_that_lack_the_ranks_of_both_ends_are_proven(
     assert verify.main([str(tmp_path / "out"), "--workers", "1"]) == 0
 
 
+@pytest.mark.parametrize("side", ["48", "49", "98"])
+def test_the_frequency_on_the_disc_is_kept_at_every_size(side: str, tmp_path: Path) -> None:
+    """np.fft.fftfreq(49, 1 / 49) says 1.0000000000000002 for one period."""
+    out = tmp_path / "out"
+    assert build.main(["--radii", "1,5", "--resize", side, "--out", str(out), *SMALL[2:], "--limit", "4"]) == 0
+    assert verify.main([str(out), "--workers", "1"]) == 0
+
+
 def test_they_are_added_to_a_finished_output(built: Path, tmp_path: Path) -> None:
     out = tmp_path / "grown"
     for more in (["--ranks", "3,12", "--components", "low,high,full"], ["--bands", "5:30,3:12", "--exact"], FIRST):

@@ -107,7 +107,7 @@ def _low(plane: np.ndarray, left: np.ndarray, sigma: np.ndarray, right: np.ndarr
 
 def _lowpass(plane: np.ndarray, radius: int) -> np.ndarray:
     """255 F_r: the plane of the frequencies u^2 + v^2 <= r^2 alone."""
-    v, u = (np.fft.fftfreq(size, 1 / size) for size in plane.shape)
+    v, u = (np.rint(np.fft.fftfreq(size, 1 / size)) for size in plane.shape)  # fftfreq(49, 1 / 49)[1] is above 1
     kept: np.ndarray = np.fft.ifft2(np.fft.fft2(plane) * (v[:, None] ** 2 + u**2 <= radius**2)).real
     return kept
 
