@@ -183,9 +183,11 @@ def _failed(line: str, status: int = FAILED) -> int:
 
 
 def tell(text: str, end: str = "\n") -> None:
-    """Tell people on stderr; where it is a machine's, as an event of its own."""
+    """Tell people on stderr, over a terminal's line of progress; where it is a machine's, as an event of its own."""
     if _for_machines:
         text, end = json.dumps({"event": "message", "text": text}), "\n"
+    elif sys.stderr.isatty():
+        text = f"\x1b[K{text}"
     write(text, end)
 
 

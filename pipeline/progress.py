@@ -1,5 +1,6 @@
 """One line that says where a build stands: rate, shards, time left, and which stage takes the time."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -45,11 +46,19 @@ class ProgressLine:
             return
         self._shown = now
         text = describe(self._pace, self.elapsed)
-        self._write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
+        # Back to where it begins, over which ``command.tell`` writes what else there is to say.
+        self._write(f"\r\x1b[K{text[: self._room()]}\r" if self._terminal else f"{text}\n")
 
     def close(self) -> None:
         if self._terminal and not self._quiet:
             self._write("\n")
+
+    def _room(self) -> int | None:
+        """Columns that the line may have: one that the terminal wraps cannot be rewritten."""
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns - 1 or None
+        except (OSError, ValueError):
+            return None
 
     def _write(self, text: str) -> None:
         try:

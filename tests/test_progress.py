@@ -1,8 +1,15 @@
 """Promises of progress: rate and time left from measured work, events for machines, a summary that says what to do next."""
 
+import contextlib
+import fcntl
 import io
 import itertools
 import json
+import os
+import pty
+import re
+import struct
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +17,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pipeline import command
 from pipeline.build import main
 from pipeline.events import Events
 from pipeline.pace import Pace
@@ -76,6 +84,58 @@ def test_lines_come_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch)
     lines = stream.getvalue().splitlines()
     assert 3 <= len(lines) <= 8
     assert lines[-1].startswith("40 of 40 images")
+
+
+class Screen:
+    """A terminal of some columns, and the rows that stand on it in the end."""
+
+    def __init__(self, columns: int) -> None:
+        self.columns = columns
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.stream = os.fdopen(slave, "w")
+
+    def rows(self) -> list[str]:
+        self.stream.close()
+        written = b""
+        with contextlib.suppress(OSError):  # nobody has it open any more, and all is read
+            while more := os.read(self._master, 1 << 16):
+                written += more
+        os.close(self._master)
+        text, rows, column = written.decode(), [""], 0
+        for piece in re.findall("\x1b\\[K|.", text, re.DOTALL):
+            if piece == "\x1b[K":
+                rows[-1] = rows[-1][:column]
+            elif piece == "\r":
+                column = 0
+            elif piece == "\n" or column == self.columns:
+                rows.append(piece.strip("\n"))
+                column = len(rows[-1])
+            else:
+                rows[-1] = rows[-1][:column] + piece + rows[-1][column + 1 :]
+                column += 1
+        return rows
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_a_terminals_line_is_rewritten_in_place_and_gives_way_to_what_is_told(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, screen = itertools.count(), Screen(columns)
+    monkeypatch.setattr("pipeline.progress.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("sys.stderr", screen.stream)
+    pace = Pace([1] * 9, workers=1)
+    line = ProgressLine(pace, quiet=False)
+    line.start("CPU cores")
+    for number in range(9):
+        pace.finished(1, {"svd": 1.0})
+        line.show()
+        if number == 4:
+            command.tell("trying again: x")
+    line.close()
+    begun, told, last, end = screen.rows()
+    assert (begun, told, end) == ("building on CPU cores", "trying again: x", "")
+    assert last.startswith("9 of 9 images, ") and len(last) == min(columns - 1, len(describe(pace, 18.0)))
 
 
 @pytest.fixture
