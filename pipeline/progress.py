@@ -72,10 +72,15 @@ def describe(pace: Pace, elapsed: float) -> str:
     """Where a build stands: images, rate, shards, time left, and which stage takes the time."""
     left = pace.left(elapsed)
     return (
-        f"{pace.so_far:,} of {pace.images:,} images, {pace.rate(elapsed):,.0f}/s; "
+        f"{pace.so_far:,} of {pace.images:,} images, {per_second(pace.rate(elapsed))}/s; "
         f"shards {pace.shards_done} of {pace.shards}; {'?' if left is None else duration(left)} left; "
         f"{shares(pace.seconds)}"
     )
+
+
+def per_second(rate: float) -> str:
+    """A rate for people: large images take seconds each, of which whole images a second would be 0."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def shares(seconds: Mapping[str, float]) -> str:

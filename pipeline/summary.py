@@ -10,7 +10,7 @@ from pipeline.events import rounded
 from pipeline.job import Job
 from pipeline.location import copy_command
 from pipeline.manifest import REJECTS
-from pipeline.progress import duration, shares
+from pipeline.progress import duration, per_second, shares
 from pipeline.run import Outcome
 from pipeline.store import BUILD, open_store
 
@@ -26,7 +26,7 @@ def text(job: Job, outcome: Outcome) -> str:
         rate = outcome.images / max(outcome.working, 1e-9)
         lines.append(
             f"built {outcome.shards} shards from {outcome.images:,} images in {duration(outcome.working)} "
-            f"({rate:,.0f} images/s; {shares(outcome.seconds)}), {outcome.retried.total()} retries"
+            f"({per_second(rate)} images/s; {shares(outcome.seconds)}), {outcome.retried.total()} retries"
         )
         if outcome.repaired:
             lines.append(

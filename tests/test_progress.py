@@ -21,7 +21,7 @@ from pipeline import command
 from pipeline.build import main
 from pipeline.events import Events
 from pipeline.pace import Pace
-from pipeline.progress import ProgressLine, describe
+from pipeline.progress import ProgressLine, describe, per_second
 from tests.conftest import contents
 
 
@@ -71,6 +71,11 @@ def test_the_stage_that_bounds_is_named() -> None:
     assert describe(pace, 2.0) == (
         "2 of 4 images, 1/s; shards 0 of 1; 2 s left; read 25 %, decode 0 %, svd 75 %, encode 0 %, write 0 %; svd bounds"
     )
+
+
+@pytest.mark.parametrize(("rate", "text"), [(0.0, "0"), (0.253, "0.25"), (9.4, "9.4"), (12.6, "13"), (1234.5, "1,234")])
+def test_a_rate_below_one_is_not_0(rate: float, text: str) -> None:
+    assert per_second(rate) == text
 
 
 def test_lines_come_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
