@@ -75,9 +75,9 @@ def _first(there: Mapping[str, int], most: int | None) -> dict[str, int]:
 
 
 def _cores(device: Device) -> str:
-    """With the reason, where there is a driver, so that a card was to be expected."""
+    """With the reason, where a card was to be expected: there is a driver, or ``--gpus`` asks for some."""
     lacks = missing() if device.kind == "auto" else ""
-    return f"{CORES} ({lacks})" if lacks and "driver (lib" not in lacks else CORES
+    return f"{CORES} ({lacks})" if lacks and (device.gpus or "driver (lib" not in lacks) else CORES
 
 
 def _words(cards: list[str]) -> str:

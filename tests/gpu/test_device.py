@@ -86,17 +86,24 @@ def test_gpus_are_counted(machine: Any, refused: Callable[..., str], tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("driver", "package", "told"),
+    ("driver", "package", "options", "told"),
     [
-        (None, None, "CPU cores"),
-        (Driver(), None, "CPU cores (CuPy is not installed (pip install -e '.[cuda13]'))"),
+        (None, None, (), "CPU cores"),
+        (None, "cupy-cuda13x", ("--gpus", 2), "CPU cores (there is no NVIDIA driver (libcuda.so.1))"),
+        (Driver(), None, (), "CPU cores (CuPy is not installed (pip install -e '.[cuda13]'))"),
     ],
 )
 def test_auto_says_what_it_took(
-    driver: Driver | None, package: str | None, told: str, machine: Any, build: Build, tmp_path: Path
+    driver: Driver | None,
+    package: str | None,
+    options: tuple[object, ...],
+    told: str,
+    machine: Any,
+    build: Build,
+    tmp_path: Path,
 ) -> None:
     machine(driver, package)
-    job = ("--dataset", "sample", "--ranks", 3, "--limit", 4, "--out", tmp_path / "out")
+    job = ("--dataset", "sample", "--ranks", 3, "--limit", 4, "--out", tmp_path / "out", *options)
     assert build(*job, "--log-json", tmp_path / "log").status == 0
     events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert [event["device"] for event in events if event["event"] == "started"] == [told]
