@@ -71,7 +71,12 @@ def _parser() -> Parser:
     target.add_argument(
         "--address", metavar="ADDR", help="of a Ray cluster: auto or host:port (default: none, or the Ray job's)"
     )
-    target.add_argument("--config", metavar="FILE", help="job file, its section metadata.job; flags win over it")
+    target.add_argument(
+        "--config",
+        metavar="FILE",
+        type=command.path("--config"),
+        help="job file, its section metadata.job; flags win over it",
+    )
     target.add_argument("--max-rejects", metavar="N", help="unreadable images that are no failure (default 0)")
     target.add_argument("--stall", metavar="N", help="seconds without progress to tell of (default 120; 0: never)")
     target.add_argument(

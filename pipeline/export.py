@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from pipeline import command
 from pipeline.command import Parser
@@ -21,7 +20,7 @@ def _parser() -> Parser:
         "sorted names would give other labels. Exit status: 0 done; 1 failed; 2 wrong usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("out", metavar="OUT", type=Path, help="the output's folder")
+    parser.add_argument("out", metavar="OUT", type=command.path("OUT"), help="the output's folder")
     parser.add_argument("--variant", metavar="NAME", required=True, help="as in rank5, highrank5, rank5-exact, full")
     parser.add_argument("--split", metavar="NAME", default="train", help="default train; val, test: whichever there is")
     parser.add_argument(

@@ -1,7 +1,6 @@
 """``python -m pipeline.repair``: make those files of an output anew that verify has named, and nothing else."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from pipeline import command
@@ -20,14 +19,21 @@ def _parser() -> Parser:
     )
     parser.add_argument("out", metavar="OUT", type=local_output("repair"), help="the output's folder")
     parser.add_argument(
-        "--report", metavar="FILE", type=Path, help="of verify --json: repair what it names (default: verify first)"
+        "--report",
+        metavar="FILE",
+        type=command.path("--report"),
+        help="of verify --json: repair what it names (default: verify first)",
     )
-    parser.add_argument("--source", metavar="DIR", help="where the data lies that it was made from")
+    parser.add_argument(
+        "--source", metavar="DIR", type=command.path("--source"), help="where the data lies that it was made from"
+    )
     parser.add_argument(
         "--allow-unverified", action="store_true", help="take a source whose checksums are not the official ones"
     )
     parser.add_argument("--label-key", metavar="KEY", help="of a webdataset source, as it was built with")
-    parser.add_argument("--classes", metavar="FILE", help="of a webdataset source, as it was built with")
+    parser.add_argument(
+        "--classes", metavar="FILE", type=command.path("--classes"), help="of a webdataset source, as it was built with"
+    )
     parser.add_argument(
         "--workers", metavar="N", type=command.whole("--workers", 0), help="processes (default: all cores)"
     )
@@ -94,9 +100,9 @@ def _from_manifest(files: set[str], raw: dict[str, Any]) -> bool:
 
 def _options(options: argparse.Namespace) -> dict[str, Any]:
     given = {
-        "data-dir": options.source,
+        "data-dir": options.source and str(options.source),
         "label-key": options.label_key,
-        "classes": options.classes,
+        "classes": options.classes and str(options.classes),
         "workers": options.workers,
         "stall": options.stall,
     }
@@ -108,8 +114,7 @@ def _proven(options: argparse.Namespace, only: frozenset[str] | None) -> list[An
     from pipeline.proof.liveness import Alarm
     from pipeline.proof.prove import Origin, prove
 
-    classes, source = (Path(text) if text else None for text in (options.classes, options.source))
-    origin = Origin(source, options.allow_unverified, options.label_key, classes)
+    origin = Origin(options.source, options.allow_unverified, options.label_key, options.classes)
     workers = 1 if options.workers == 0 else options.workers  # 0 builds in this process, and so proves in it
     alarm = Alarm(options.stall, lambda event, message, **_: command.tell(one_line(message)))
     proof = prove(options.out, origin, 64, workers, lambda *_: None, only=only, alarm=alarm)

@@ -25,7 +25,7 @@ def _parser() -> Parser:
         "Exit status: 0 done; 1 failed; 2 wrong usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("path", metavar="PICTURE", type=Path, help="a picture, or a folder of them")
+    parser.add_argument("path", metavar="PICTURE", type=command.path("PICTURE"), help="a picture, or a folder of them")
     parser.add_argument("--ranks", metavar="LIST", type=_ranks, default=_RANKS, help=f"default {_RANKS}")
     parser.add_argument("--out", metavar="FILE", type=_png, help="write a PNG instead of opening a window")
     parser.add_argument(

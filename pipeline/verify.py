@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import command
@@ -24,13 +23,18 @@ def _parser() -> Parser:
     )
     parser.add_argument("out", metavar="OUT", type=local_output("prove"), help="the output's folder")
     parser.add_argument(
-        "--source", metavar="DIR", type=Path, help="where the data lies that it was made from (not for dataset sample)"
+        "--source",
+        metavar="DIR",
+        type=command.path("--source"),
+        help="where the data lies that it was made from (not for dataset sample)",
     )
     parser.add_argument(
         "--allow-unverified", action="store_true", help="take a source whose checksums are not the official ones"
     )
     parser.add_argument("--label-key", metavar="KEY", help="of a webdataset source, as it was built with")
-    parser.add_argument("--classes", metavar="FILE", type=Path, help="of a webdataset source, as it was built with")
+    parser.add_argument(
+        "--classes", metavar="FILE", type=command.path("--classes"), help="of a webdataset source, as it was built with"
+    )
     parser.add_argument(
         "--sample", metavar="N", type=command.whole("--sample", 0), default=64, help="images to recompute (default 64)"
     )
@@ -39,17 +43,19 @@ def _parser() -> Parser:
     )
     command.stall(parser)
     parser.add_argument("--quick", action="store_true", help="only that every file is there with its size, in seconds")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write what was found as a report, '-' for stdout")
+    parser.add_argument(
+        "--json", metavar="FILE", type=command.path("--json"), help="write what was found as a report, '-' for stdout"
+    )
     parser.add_argument(
         "--check",
         metavar="REPORT",
-        type=Path,
+        type=command.path("--check"),
         help="whether a report is unaltered and of this output; reads nothing else",
     )
     parser.add_argument(
         "--progress",
         metavar="FILE",
-        type=Path,
+        type=command.path("--progress"),
         help="keeps what is proven until all is (default OUT/.build/proof/parts)",
     )
     parser.add_argument("--fresh", action="store_true", help="believe nothing that an interrupted run has proven")

@@ -1,5 +1,6 @@
-"""Promise: Ctrl-C and SIGTERM stop a command wherever they find it, in one line."""
+"""Promise: Ctrl-C and SIGTERM stop a command wherever they find it, in one line; an empty path is no path."""
 
+import importlib
 import os
 import signal
 import sys
@@ -100,3 +101,25 @@ def test_what_else_python_drops_is_told_as_ever(monkeypatch: pytest.MonkeyPatch)
     with command.stopped_by_sigterm():
         dropping(lambda: 1 / 0)
     assert told == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "empty"),
+    [
+        ("build", ["--config", ""], "--config"),
+        ("verify", [""], "OUT"),
+        ("verify", ["out", "--source", ""], "--source"),
+        ("verify", ["out", "--json", ""], "--json"),
+        ("repair", ["out", "--source", ""], "--source"),
+        ("report", [""], "OUT"),
+        ("export", ["", "--variant", "rank3", "--to", "there"], "OUT"),
+        ("show", [""], "PICTURE"),
+        ("study.spectrum", ["--images", "", "--out", "there"], "--images"),
+        ("study.train", ["", "--variants", "full", "--out", "there"], "DATA"),
+    ],
+)
+def test_an_empty_path_is_told(name: str, arguments: list[str], empty: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A variable that a shell has not set would else be the working directory."""
+    module = importlib.import_module(f"pipeline.{name}.__main__" if name == "report" else f"pipeline.{name}")
+    assert module.main(arguments) == 2
+    assert capsys.readouterr().err == f"error: {empty}: it is empty\n"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.command import Parser, whole
+from pipeline.command import Parser, path, whole
 from pipeline.errors import UsageError
 from pipeline.sources import DATASETS
 
@@ -49,19 +49,23 @@ def add_models(parser: Parser) -> None:
     """``--model`` and what belongs to it."""
     group = parser.add_argument_group("networks (any number: repeat --model, each with its own --weights)")
     group.add_argument("--model", metavar="[LABEL=]SPEC", action=_Model, default=[], help=_MODEL)
-    of = {"action": _OfModel, "default": argparse.SUPPRESS}
-    group.add_argument("--weights", metavar="FILE", type=Path, help="its state dict, as torch.save writes it", **of)  # type: ignore[arg-type]
-    group.add_argument("--mean", metavar="R,G,B", type=_triple, help="of its input in [0, 1]; default: its own", **of)  # type: ignore[arg-type]
-    group.add_argument("--std", metavar="R,G,B", type=_triple, help="of its input in [0, 1]; default: its own", **of)  # type: ignore[arg-type]
+    of: dict[str, Any] = {"action": _OfModel, "default": argparse.SUPPRESS}
+    group.add_argument(
+        "--weights", metavar="FILE", type=path("--weights"), help="its state dict, as torch.save writes it", **of
+    )
+    group.add_argument("--mean", metavar="R,G,B", type=_triple, help="of its input in [0, 1]; default: its own", **of)
+    group.add_argument("--std", metavar="R,G,B", type=_triple, help="of its input in [0, 1]; default: its own", **of)
     group.add_argument("--device", metavar="NAME", default="cpu", help="cpu (default) or cuda")
 
 
 def add_images(parser: Parser) -> None:
     """Where images come from."""
     group = parser.add_argument_group("images (an output, a file of CIFAR-10 records, or a dataset)")
-    group.add_argument("--images", metavar="PLACE", type=Path, help="an output's folder, or a CIFAR-10 .bin file")
+    group.add_argument(
+        "--images", metavar="PLACE", type=path("--images"), help="an output's folder, or a CIFAR-10 .bin file"
+    )
     group.add_argument("--dataset", metavar="NAME", help=f"instead of --images: {', '.join(DATASETS)}")
-    group.add_argument("--data-dir", metavar="DIR", type=Path, help="where the dataset lies")
+    group.add_argument("--data-dir", metavar="DIR", type=path("--data-dir"), help="where the dataset lies")
     group.add_argument("--split", metavar="NAME", help="of an output or a dataset (default test)")
     group.add_argument("--limit", metavar="N", type=whole("--limit"), help="images to take (default: all)")
     group.add_argument("--resize", metavar="N", type=whole("--resize"), help="of a dataset: shorter side, pixels")

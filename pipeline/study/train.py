@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import command
@@ -28,7 +27,9 @@ def _parser() -> Parser:
         "figure, of the variants and seeds of the last command. Exit status: 0 done; 1 failed; 2 wrong usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("data", metavar="DATA", type=Path, help="an output of pipeline.build, with the component full")
+    parser.add_argument(
+        "data", metavar="DATA", type=command.path("DATA"), help="an output of pipeline.build, with the component full"
+    )
     parser.add_argument(
         "--variants", metavar="LIST", required=True, help="full,rank20,highrank2: stored, or cut from full"
     )
@@ -44,8 +45,15 @@ def _parser() -> Parser:
     parser.add_argument("--seeds", metavar="LIST", type=_seeds, default=(0, 1, 2), help="default 0,1,2")
     parser.add_argument("--train-split", metavar="NAME", default="train", help="default train")
     parser.add_argument("--test-split", metavar="NAME", default="test", help="default test")
-    parser.add_argument("--train-keys", metavar="FILE", type=Path, help="train on these images only: a key a line")
-    parser.add_argument("--test-keys", metavar="FILE", type=Path, help="test on these images only: a key a line")
+    parser.add_argument(
+        "--train-keys",
+        metavar="FILE",
+        type=command.path("--train-keys"),
+        help="train on these images only: a key a line",
+    )
+    parser.add_argument(
+        "--test-keys", metavar="FILE", type=command.path("--test-keys"), help="test on these images only: a key a line"
+    )
     parser.add_argument("--no-control", action="store_true", help="do not train on signed images")
     how = parser.add_argument_group("recipe")
     how.add_argument(
