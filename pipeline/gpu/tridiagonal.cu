@@ -180,7 +180,6 @@ extern "C" __global__ void __launch_bounds__(32 * ROWS) bisect(
     squares[k] = k ? beside[k - 1] * beside[k - 1] : 0.0;
   }
   __syncthreads();
-  if (k >= n) return;
   double trace = 0.0;
   for (int i = 0; i < n; ++i) trace += of_diagonal[i];
   const double finest = FINEST * ROUNDING * trace;
@@ -197,7 +196,13 @@ extern "C" __global__ void __launch_bounds__(32 * ROWS) bisect(
     if (larger > k) low = x;
     else high = x;
   }
-  values[(long long)blockIdx.x * n + k] = 0.5 * (low + high);
+  // No two threads halve alike, so that values which are no further apart than that may have come in another order.
+  double value = 0.5 * (low + high);
+  __syncthreads();
+  squares[k] = value;
+  __syncthreads();
+  for (int i = k + 1; i < n; ++i) value = fmax(value, squares[i]);
+  if (k < n) values[(long long)blockIdx.x * n + k] = value;
 }
 
 // A thread to each of the `wanted` vectors of a matrix: (n, wanted), as columns, of any length. Pivots from the top lie where the

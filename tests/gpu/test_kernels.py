@@ -108,6 +108,13 @@ def test_a_pivot_of_zero_is_counted_as_what_it_is_replaced_by() -> None:
     assert_sound(matrices, *solved("tridiagonal", matrices, 2))
 
 
+def test_values_of_nothing_are_in_order_as_well() -> None:
+    """Where the wanted vectors are of other values, the guards find no fault."""
+    blocks = np.random.default_rng(1).integers(0, 256, (20, 8, 8))
+    matrices = gram(np.kron(blocks, np.ones((1, 4, 4))))
+    assert_sound(matrices, *solved("tridiagonal", matrices, 8))
+
+
 def test_planes_without_full_rank_are_solved_by_the_other_solver() -> None:
     """Vectors of several zeros are not orthogonal, which the guards find."""
     planes = photographs(40, 3)
