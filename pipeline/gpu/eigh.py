@@ -11,8 +11,12 @@ import numpy as np
 
 from pipeline.eigen import BLOCK
 from pipeline.gpu import guards
+from pipeline.gpu import jacobi as jacobi_kernel
+from pipeline.gpu import tridiagonal as tridiagonal_kernels
 
 Array = Any  # numpy.ndarray or cupy.ndarray
+# Of float64 (p, n, n): values (p, n), descending, and vectors (p, n, wanted) of the largest, as columns. NaN, or
+# numpy.linalg.LinAlgError, where they did not converge.
 Solver = Callable[[Array, int, ModuleType], tuple[Array, Array]]
 
 # Matrices/s that ``python -m bench.gpu --keep`` measured, one entry for a size and a solver.
@@ -20,9 +24,6 @@ _MEASURED = Path(__file__).with_name("measured.json")
 _SMALL = 32  # sides up to which syevj is taken where nothing has been measured, and that jacobi is made for
 _MOST_BYTES = 2**31 - 1  # of one call's matrices, and with _MOST the cap that JAX puts on it
 _MOST = 32_768
-
-# Of float64 (p, n, n): values (p, n), descending, and vectors (p, n, wanted) of the largest, as columns. NaN, or
-# numpy.linalg.LinAlgError, where they did not converge.
 
 
 def syevj(gram: Array, wanted: int, xp: ModuleType) -> tuple[Array, Array]:
@@ -39,16 +40,12 @@ def xsyev(gram: Array, wanted: int, xp: ModuleType) -> tuple[Array, Array]:
 
 def jacobi(gram: Array, wanted: int, xp: ModuleType) -> tuple[Array, Array]:
     """This project's kernel of Jacobi's method, for up to 32 rows."""
-    from pipeline.gpu.jacobi import solve
-
-    return _largest(solve(gram, xp), wanted)
+    return _largest(jacobi_kernel.solve(gram, xp), wanted)
 
 
 def tridiagonal(gram: Array, wanted: int, xp: ModuleType) -> tuple[Array, Array]:
     """This project's kernels that find no more vectors than are wanted, for up to 224 rows."""
-    from pipeline.gpu.tridiagonal import solve
-
-    return solve(gram, wanted, xp)
+    return tridiagonal_kernels.solve(gram, wanted, xp)
 
 
 def _largest(found: tuple[Array, Array], wanted: int) -> tuple[Array, Array]:
@@ -61,10 +58,8 @@ SOLVERS: dict[str, Solver] = {"syevj": syevj, "xsyev": xsyev, "jacobi": jacobi, 
 
 def able(n: int, xp: ModuleType) -> dict[str, Solver]:
     """Those that take matrices of n rows on this card."""
-    from pipeline.gpu.tridiagonal import able
-
-    able_here = {"jacobi": n <= _SMALL, "tridiagonal": able(n, xp)}
-    return {name: solver for name, solver in SOLVERS.items() if able_here.get(name, True)}
+    limited = {"jacobi": n <= _SMALL, "tridiagonal": tridiagonal_kernels.able(n, xp)}
+    return {name: solver for name, solver in SOLVERS.items() if limited.get(name, True)}
 
 
 def leading(gram: Array, count: int, xp: ModuleType, solver: Solver | None = None) -> tuple[Array, Array, int]:
