@@ -1,8 +1,10 @@
 """Promises of ``python -m pipeline.verify``: every damage is found, and named by its file and its sample."""
 
+import functools
 import hashlib
 import io
 import json
+import operator
 import os
 import random
 import shutil
@@ -149,6 +151,14 @@ def rehash(out: Path) -> None:
                 shard |= files[shard["name"]]
             split["bytes"] = sum(shard["bytes"] for shard in split["shards"])
     write_manifest(out, manifest)
+
+
+def write_clients(out: Path, manifest: dict[str, Any]) -> None:
+    """A manifest, cards and client files made from it, under hashes that fit."""
+    for name, content in metadata.files(manifest).items():
+        (out / name).write_bytes(content)
+    write_manifest(out, manifest)
+    rehash(out)
 
 
 def unclipped(out: Path, key: str, shard: str = TRAIN0) -> tuple[int, int, int]:
@@ -797,6 +807,69 @@ def test_a_source_that_changed_under_the_same_names_and_sizes_is_a_fault(
     Image.fromarray(smooth(np.random.default_rng(5), 14, 11) // 2 + 60).save(file, "PNG")
     path.write_bytes(file.getvalue()[:size].ljust(size, b"\0"))
     assert any("train-00000003" in line for line in faults(out, "--source", folder))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("classes",), ["c", "b", "a"]),
+        (("source", "title"), "Pictures"),
+        (("source", "terms"), "none"),
+        (("source", "checksums_verified"), True),
+    ],
+)
+def test_what_a_manifest_says_of_its_source_is_held_against_it(
+    cut_folder: tuple[Path, Path], faults: Lines, place: tuple[str, ...], value: object
+) -> None:
+    out, folder = cut_folder
+    manifest = read_manifest(out)
+    functools.reduce(operator.getitem, place[:-1], manifest)[place[-1]] = value
+    write_clients(out, manifest)
+    (line,) = faults(out, "--source", folder)
+    assert line.startswith(f"manifest.json: {'.'.join(place)} is not ")
+
+
+@pytest.mark.parametrize("order", ["source", "shuffled"])
+@pytest.mark.parametrize("limit", [None, 9])
+def test_a_part_that_is_passed_off_as_more_is_told_by_the_source(
+    pictures: Callable[..., Path], tmp_path: Path, run: Verify, faults: Lines, order: str, limit: int | None
+) -> None:
+    folder, out = pictures(classes="abc", each=5, size=(14, 11)), tmp_path / "part"
+    given = ["--dataset", "folder", "--data-dir", str(folder), "--ranks", "2", "--limit", "8", "--order", order]
+    assert build_command.main([*given, "--out", str(out), "--workers", "0", "--quiet"]) == 0
+    assert run(out, "--source", folder).status == 0
+    manifest = read_manifest(out)
+    manifest["job"]["limit"] = limit
+    write_clients(out, manifest)
+    assert run(out).status == 0
+    assert faults(out, "--source", folder) == [
+        f"manifest.json: train: 8 entries, job.limit is {limit}, and the source has 15"
+    ]
+
+
+def test_a_sample_that_a_limit_takes_cannot_be_left_out_of_a_shuffled_order(
+    pictures: Callable[..., Path], tmp_path: Path, faults: Lines
+) -> None:
+    folder, manifests = pictures(classes="abc", each=5, size=(14, 11)), []
+    names = [f"{name}/{number:02d}.png" for name in "abc" for number in range(5)]
+    last = folder / names[-1]
+    content, place = last.read_bytes(), 8
+    for seed in range(20):  # one that has the last of them early
+        place = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest()).index(names[-1])
+        if place < 7:
+            break
+    given = ["--dataset", "folder", "--data-dir", str(folder), "--ranks", "2", "--limit", "8", "--order", "shuffled"]
+    for out in (tmp_path / "out", tmp_path / "less"):
+        more = ["--seed", str(seed), "--out", str(out), "--workers", "0", "--quiet"]
+        assert build_command.main([*given, *more]) == 0
+        manifests.append(read_manifest(out))
+        last.unlink(missing_ok=True)
+    last.write_bytes(content)
+    manifests[1]["source"]["fingerprint"] = manifests[0]["source"]["fingerprint"]
+    write_clients(out, manifests[1])
+    assert faults(out, "--source", folder) == [
+        "samples/train.jsonl: train-00000014: left out, though it comes before others in the order"
+    ]
 
 
 def test_the_embedded_photographs_need_no_source(out: Path, run: Verify) -> None:

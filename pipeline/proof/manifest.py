@@ -10,6 +10,7 @@ from pipeline.proof import fields, strict
 from pipeline.proof.claims import FACTORS, NAME, OFFSET, REJECTS, SPECTRA, Manifest, Variant, index_file, samples_file
 from pipeline.proof.faults import Faults, shown
 from pipeline.proof.parse import Damaged, get, parse
+from pipeline.sources.index import SourceIndex
 
 # The contract of the format that this proof knows.
 FORMAT = 1
@@ -46,6 +47,31 @@ def load(root: Path, faults: Faults) -> Manifest:
     except Damaged as error:
         raise PipelineError(f"{root / NAME} is damaged: {error}") from None
     return manifest
+
+
+def compare_source(manifest: Manifest, source: SourceIndex, faults: Faults) -> None:
+    """What only the source can tell of what the manifest says: classes, title and terms, and how many entries there are.
+
+    Its note is left alone (files that are none of a source's change it), and so is whether its checksums are the official
+    ones: of two layouts of the same images one may have these, and the other not.
+    """
+    raw = read_raw(manifest.root)
+    for name, told, right in (
+        ("classes", raw["classes"], source.classes),
+        ("source.title", raw["source"].get("title"), source.title),
+        ("source.terms", raw["source"].get("terms"), source.terms),
+    ):
+        if told != right:
+            faults.add(NAME, f"{name} is not the source's")
+    if (raw["source"].get("checksums_verified") is None) != (source.verified is None):
+        faults.add(NAME, "source.checksums_verified is not what a build from this source says")
+    limit = raw["job"].get("limit")
+    for split, counts in manifest.splits.items():
+        known = len(source.splits[split]) if split in source.splits else 0
+        wanted = min(limit, known) if type(limit) is int else known
+        if counts.entries != wanted:
+            told = f"{split}: {counts.entries:,} entries, job.limit is {shown(limit, 40)}"
+            faults.add(NAME, f"{told}, and the source has {known:,}")
 
 
 def compare_clients(root: Path, faults: Faults) -> None:

@@ -15,7 +15,7 @@ from pipeline.proof.faults import Faults, shown
 from pipeline.proof.files import check_links, check_strays, digest_of
 from pipeline.proof.kept import Kept, Stamps, part_of
 from pipeline.proof.liveness import SILENCE, Alarm
-from pipeline.proof.manifest import compare_clients, load, read_raw
+from pipeline.proof.manifest import compare_clients, compare_source, load, read_raw
 from pipeline.proof.part import Part, Result, Work
 from pipeline.proof.pool import Claims, results
 from pipeline.proof.samples import Listing, read_listings
@@ -180,6 +180,7 @@ def _open_source(manifest: Manifest, origin: Origin, faults: Faults) -> tuple[So
         hint = "; is it built with other --label-key or --classes?" if manifest.dataset == "webdataset" else ""
         faults.add(NAME, f"made from other data than {of}: fingerprint {wanted}, not {found}{hint}")
         return None, None
+    compare_source(manifest, index, faults)
     return source, index
 
 

@@ -90,6 +90,8 @@ def read_listings(manifest: Manifest, source: SourceIndex | None, faults: Faults
                     in_place = before <= last if shuffled else line.number == position
                     _check(line, in_place, split, position, manifest, source, rejects[split].get(position), faults)
             _check_count(manifest, split, listing)
+            if shuffled and source is not None:
+                _check_first(listing, last, split, manifest.seed, source, faults)
             listing.usable = True
         except BadLine as error:
             faults.add(samples_file(split), f"{error}; its samples cannot be checked")
@@ -133,6 +135,19 @@ def _check_count(manifest: Manifest, split: str, listing: Listing) -> None:
     entries = manifest.splits[split].entries
     if len(listing.indexes) != entries:
         raise BadLine(f"{counted(len(listing.indexes), 'line')}, the manifest says {entries:,}")
+
+
+def _check_first(listing: Listing, last: bytes, split: str, seed: int, source: SourceIndex, faults: Faults) -> None:
+    """A limit takes the first entries of a shuffled order: none that is left out may come before the last one taken."""
+    names = source.splits[split].names if split in source.splits else []
+    if len(names) == len(listing.indexes):
+        return
+    taken = set(listing.indexes)
+    for number, name in enumerate(names):
+        if number not in taken and _rank(name, seed, number) < last:
+            faults.add(
+                samples_file(split), f"{key_of(split, number)}: left out, though it comes before others in the order"
+            )
 
 
 def _check(
