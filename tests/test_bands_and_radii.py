@@ -71,6 +71,16 @@ def test_the_frequency_on_the_disc_is_kept_at_every_size(side: str, tmp_path: Pa
     assert verify.main([str(out), "--workers", "1"]) == 0
 
 
+def test_without_full_and_source_no_image_of_radii_is_said_to_be_cut_right(
+    pictures: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--dataset", "folder", "--data-dir", str(pictures(size=(96, 96))), "--radii", "4"]
+    assert build.main([*given, "--out", str(tmp_path / "out"), *SMALL[2:]]) == 0
+    assert verify.main([str(tmp_path / "out"), "--workers", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "not proven: that the images were cut right; that takes --source DIR, or the variant full" in told
+
+
 def test_they_are_added_to_a_finished_output(built: Path, tmp_path: Path) -> None:
     out = tmp_path / "grown"
     for more in (["--ranks", "3,12", "--components", "low,high,full"], ["--bands", "5:30,3:12", "--exact"], FIRST):

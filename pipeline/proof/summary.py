@@ -29,7 +29,7 @@ def proven(proof: Proof) -> str:
         lines.append(_recomputed(proof))
     if proof.sourced:
         lines.append("  labels and original names are the source's")
-    if not total.recomputed and any(variant.rank for variant in manifest.variants):
+    if not total.recomputed and any(variant.component != "full" for variant in manifest.variants):
         takes = "--source DIR, or the variant full" if not proof.known else "--sample 1 or more"
         lines.append(f"  not proven: that the images were cut right; that takes {takes}")
     elif not proof.sourced:
