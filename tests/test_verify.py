@@ -293,6 +293,15 @@ def test_a_shard_too_many_is_named(out: Path, faults: Lines) -> None:
     assert faults(out) == [f"{extra}: not in the manifest, but *.tar in sample-rank3 reads it"]
 
 
+def test_a_shard_too_many_is_named_though_the_manifest_claims_it(out: Path, faults: Lines) -> None:
+    extra = tar("rank3", "train-000099")
+    shutil.copy(out / tar("rank3"), out / extra)
+    manifest = read_manifest(out)
+    manifest["files"][extra] = {}
+    write_clients(out, manifest)
+    assert faults(out) == [f"manifest.json: files has {extra}, which is no shard of it, but *.tar may read it"]
+
+
 @pytest.mark.parametrize("name", ["README.md", "sample-full/_info.json", "sample-rank3/classnames.txt"])
 def test_an_edited_small_file_is_named(out: Path, faults: Lines, name: str) -> None:
     flip(out / name, 5)

@@ -150,6 +150,10 @@ def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
     for name in needed:
         if name not in manifest.files:
             faults.add(NAME, f"files has no {name}")
+    tars = {tar for shard in manifest.shards for tar in shard.tars.values()}
+    for name in sorted(manifest.files.keys() - tars):
+        if name.endswith(".tar"):
+            faults.add(NAME, f"files has {name}, which is no shard of it, but *.tar may read it")
     fields.compare(raw, manifest, faults)
 
 
