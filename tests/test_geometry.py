@@ -16,6 +16,7 @@ from pipeline.compute import Place
 from pipeline.errors import Undecodable
 from pipeline.geometry import Geometry
 from tests.conftest import Build, contents
+from tests.test_verify import write_clients
 
 Refused = Callable[..., str]
 
@@ -171,6 +172,20 @@ def test_verify_proves_mixed_sizes_exact_images_and_factors(
         told = capsys.readouterr()
         assert (status, told.err) == (0, "")
         assert "15 images recomputed from the source" in told.out
+
+
+def test_subpixels_of_mixed_sizes_are_those_of_the_images(
+    build: Build, mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert build("--dataset", "folder", "--data-dir", mixed, "--components", "full", "--out", out).status == 0
+    told = json.loads((out / "manifest.json").read_bytes())
+    counts = told["variants"]["full"]["splits"]["train"]
+    counts["subpixels"] += 3
+    write_clients(out, told)
+    assert verify.main([str(out), "--workers", "1"]) == 1
+    line = f"manifest.json: full train: {counts['subpixels']} subpixels, it has {counts['subpixels'] - 3:,}\n"
+    assert capsys.readouterr().err == line
 
 
 def test_a_fixed_size_makes_mixed_images_one_shape(build: Build, mixed: Path, tmp_path: Path) -> None:

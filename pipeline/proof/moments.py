@@ -47,6 +47,9 @@ def compare(manifest: Manifest, raw: dict[str, Any], found: dict[tuple[Variant, 
         mean = total.sums / count
         std = np.sqrt(np.maximum(0, total.squares / count - mean * mean))
         described = raw["variants"][variant.name]["splits"][split]
+        subpixels = described.get("subpixels")
+        if subpixels != 3 * total.pixels:  # which the images' size tells as well, where they have one
+            faults.add(NAME, f"{variant.name} {split}: {shown(subpixels, 20)} subpixels, it has {3 * total.pixels:,}")
         clipped, most = described.get("clipped"), 0 if variant.component == "full" else total.ends
         if type(clipped) is not int or not 0 <= clipped <= most:
             faults.add(NAME, f"{variant.name} {split}: {shown(clipped, 20)} subpixels clipped, but {most:,} can be")
