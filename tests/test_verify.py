@@ -581,6 +581,7 @@ def test_an_edited_label_in_the_samples_file_is_named(out: Path, faults: Lines, 
         (b'"key": "train-00000009"', b'"key": "train-00000008"', "1 key more than once"),
         (b'"key": "train-00000009"', b'"key": "../../etc/passwd"', "line 10: '../../etc/passwd' is no key of train"),
         (b'{"key": "train-00000009"', b'["key", "train-00000009"', "line 10 is no JSON object"),
+        (b'"train-00000009"', b'"train-00000009", "weight": 2', "line 10 has more than key, label and name"),
         (b"\n", b"", "line 1 is cut off"),
     ],
 )
@@ -796,6 +797,24 @@ def test_the_source_proves_an_output_without_full(cut_folder: tuple[Path, Path],
     result = run(out, "--source", folder)
     assert result.status == 0
     assert "14 images recomputed from the source" in result.out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ('"b/02.png"', '"b/03.png"', "train is train-00000007, b/02.png, not b/03.png"),
+        ('"b/02.png"', "2", "line 1 is no reject of this output"),
+        ("}\n", ', "more": 1}\n', "line 1 is no reject of this output"),
+    ],
+)
+def test_a_reject_is_the_entry_that_the_list_of_samples_names(
+    cut_folder: tuple[Path, Path], faults: Lines, old: str, new: str, fault: str
+) -> None:
+    path = cut_folder[0] / "rejects.jsonl"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    rehash(cut_folder[0])
+    assert any(line.startswith("rejects.jsonl: ") and line.endswith(fault) for line in faults(cut_folder[0]))
 
 
 def test_another_source_is_a_fault(cut_folder: tuple[Path, Path], faults: Lines) -> None:

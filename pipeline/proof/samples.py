@@ -43,6 +43,13 @@ class _Line(NamedTuple):
     name: str
 
 
+class _Reject(NamedTuple):
+    """An output position without a sample: what its line says of it."""
+
+    key: str
+    name: str
+
+
 class BadLine(Exception):
     """A line is not what a builder writes; the text says which line and why."""
 
@@ -157,7 +164,7 @@ def _check(
     position: int,
     manifest: Manifest,
     source: SourceIndex | None,
-    rejected: str | None,
+    rejected: _Reject | None,
     faults: Faults,
 ) -> None:
     if in_place and line.label < manifest.classes and rejected is None and source is None:
@@ -167,8 +174,10 @@ def _check(
         faults.add(samples_file(split), f"{key}: label {line.label}, but there are {manifest.classes} classes")
     if not in_place:
         faults.add(samples_file(split), f"{key}: on line {position + 1}, which is not the order that the job says")
-    if rejected is not None and rejected != key:
-        faults.add(REJECTS, f"position {position} of {split} is {key}, not {shown(rejected)}")
+    if rejected is not None and rejected != (key, line.name):
+        told = key if rejected.key != key else f"{key}, {shown(line.name)}"
+        found = rejected.key if rejected.key != key else rejected.name
+        faults.add(REJECTS, f"position {position} of {split} is {told}, not {shown(found)}")
     if source is not None:
         _check_entry(line, key, split, source, faults)
 
@@ -182,20 +191,21 @@ def _check_entry(line: _Line, key: str, split: str, source: SourceIndex, faults:
         faults.add(samples_file(split), f"{key}: {shown(line.name)}, label {line.label}; in the source: {was}")
 
 
-def _read_rejects(manifest: Manifest, faults: Faults) -> dict[str, dict[int, str]]:
-    """Keys of the rejected entries by split and position."""
-    rejects: dict[str, dict[int, str]] = {split: {} for split in manifest.splits}
+def _read_rejects(manifest: Manifest, faults: Faults) -> dict[str, dict[int, _Reject]]:
+    """The rejected entries by split and position."""
+    rejects: dict[str, dict[int, _Reject]] = {split: {} for split in manifest.splits}
     try:
         with _open(manifest, REJECTS) as file:
             for number, line in enumerate(_lines(file), 1):
                 raw = _object(line, number)
                 position, key = raw.get("position"), str(raw.get("key"))
                 split = key.rpartition("-")[0]
-                if split not in rejects or type(position) is not int or not isinstance(raw.get("reason"), str):
+                texts = all(isinstance(raw.get(field), str) for field in ("name", "reason"))
+                if split not in rejects or type(position) is not int or not texts or len(raw) != 4:
                     raise BadLine(f"line {number} is no reject of this output")
                 if not 0 <= position < manifest.splits[split].entries or position in rejects[split]:
                     raise BadLine(f"line {number}: position {position} is none of {split}, or comes twice")
-                rejects[split][position] = key
+                rejects[split][position] = _Reject(key, raw["name"])
     except BadLine as error:
         faults.add(REJECTS, str(error))
     except OSError:
@@ -236,6 +246,8 @@ def _line(text: bytes, split: str, position: int) -> _Line:
     key, label, name = raw.get("key"), raw.get("label"), raw.get("name")
     if not isinstance(key, str) or type(label) is not int or not 0 <= label <= MAX_LABEL or not isinstance(name, str):
         raise BadLine(f"line {position + 1} has no key, label and name")
+    if len(raw) != 3:
+        raise BadLine(f"line {position + 1} has more than key, label and name")
     digits = key.removeprefix(f"{split}-")
     if not (8 <= len(digits) <= 15 and digits.isascii() and digits.isdigit()) or key != key_of(split, int(digits)):
         raise BadLine(f"line {position + 1}: {shown(ascii(key))} is no key of {split}")
