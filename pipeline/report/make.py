@@ -122,7 +122,10 @@ def _ladders(
 ) -> tuple[Ladder, ...]:
     some = _one_each(chosen)[: _LADDERS[per_class(stored.output.shape) > 1]]
     if source:
-        return tuple(pictures.ladder(image, _original(source, image), ranks) for image in some)
+        found = [(image, _original(source, image)) for image in some]
+        return tuple(
+            pictures.ladder(image, original, ranks) for image, original in found if pictures.has_ranks(original)
+        )
     return tuple(pictures.stored_ladder(stored, facts.variants, image) for image in some if facts.ranks)
 
 
@@ -134,7 +137,10 @@ def _original(source: Originals, image: Chosen) -> np.ndarray:
 def _figures(source: Originals | None, chosen: Sequence[Chosen], ranks: tuple[int, ...]) -> dict[int, Sheet]:
     if not source or not chosen:
         return {}
-    some = [(image, _original(source, image)) for image in _one_each(chosen)]
+    found = [(image, _original(source, image)) for image in _one_each(chosen)]
+    some = [(image, original) for image, original in found if pictures.has_ranks(original)]
+    if not some:
+        return {}
     first, original = max(some, key=lambda pair: float(np.ptp(pair[1].astype(np.int16), axis=2).mean()))  # colourful
     near = min(ranks, key=lambda rank: abs(rank - min(original.shape[:2]) / 6))
     return {

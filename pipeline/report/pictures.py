@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.gallery import Row, Sheet, Tile
-from pipeline.ranked import RankedImage, rank_image
+from pipeline.ranked import rank_image
 from pipeline.report.choice import Chosen
 from pipeline.report.facts import VariantFacts
 from pipeline.report.measures import psnr
@@ -48,19 +48,27 @@ def contact_sheet(
     rows, last = [], ""
     for image in chosen:
         original = originals and Tile(originals.get(image.position), f"original: {image.name}")
-        cuts = rank_image(original.pixels, ranks, None) if original and not names else None
-        tiles = [original] if original else []
-        for cell in cells:
-            pixels = _cut(cuts, cell) if cuts else stored.pixels(names[cell], image.position)
-            tiles.append(Tile(pixels, f"{cell.title}: {image.name}"))
+        tiles: list[Tile | None] = [original] if original else []
+        if names:
+            cuts = {cell: stored.pixels(name, image.position) for cell, name in names.items()}
+        else:
+            cuts = _cut(original.pixels, cells) if original and has_ranks(original.pixels) else {}
+        tiles += [Tile(cuts[cell], f"{cell.title}: {image.name}") if cell in cuts else None for cell in cells]
         rows.append(Row("" if image.label == last else image.label, tuple(tiles)))
         last = image.label
     words = [cell.name for cell in cells]
     return Sheet(("original", *words) if originals else tuple(words), tuple(rows))
 
 
-def _cut(cuts: RankedImage, variant: Variant) -> np.ndarray:
-    return np.asarray((cuts.low if variant.component == "low" else cuts.high)[variant.rank])
+def has_ranks(image: np.ndarray) -> bool:
+    """Whether an image (h, w, 3) can be cut at a rank: one of one row or column cannot."""
+    return bool(min(image.shape[:2]) > 1)
+
+
+def _cut(image: np.ndarray, cells: Sequence[Variant]) -> dict[Variant, np.ndarray]:
+    """An image's parts of ranks."""
+    cuts = rank_image(image, [cell.rank for cell in cells], None)
+    return {cell: np.asarray((cuts.low if cell.component == "low" else cuts.high)[cell.rank]) for cell in cells}
 
 
 def ladder(image: Chosen, original: np.ndarray, wanted: tuple[int, ...]) -> Ladder:

@@ -250,6 +250,29 @@ def test_images_too_small_for_ssim(pictures: Callable[..., Path], tmp_path: Path
     assert "ssim" not in plots
 
 
+@pytest.mark.parametrize(
+    ("sizes", "options"),
+    [
+        ([(1, 1)], ("--components", "full")),
+        ([(1, 9)], ("--components", "full")),
+        ([(1, 7), (12, 9)], ("--components", "full")),
+        ([(1, 7), (12, 9)], ("--ranks", 2)),
+    ],
+)
+def test_images_of_one_row_have_no_ranks_to_show(
+    pictures: Callable[..., Path], tmp_path: Path, sizes: list[tuple[int, int]], options: tuple[object, ...]
+) -> None:
+    for name, size in zip("ab", sizes, strict=False):
+        folder = pictures("data/train", classes=name, size=size).parent
+    job = ("--dataset", "folder", "--data-dir", folder, *options, "--out", tmp_path / "out")
+    assert run_build(*job) == 0
+    assert report([str(tmp_path / "out"), "--png", str(tmp_path / "png")]) == 0
+    made = make(tmp_path / "out")
+    assert [ladder.chosen.label for ladder in made.ladders] == ["a", "b"][1 : len(sizes)]
+    assert bool(made.figures) == (len(sizes) > 1)
+    assert (tmp_path / "png" / "contact-sheet.png").is_file()
+
+
 def test_mistakes_are_one_line(cifar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unfinished = tmp_path / "unfinished"
     shutil.copytree(cifar, unfinished, ignore=shutil.ignore_patterns("manifest.json", "*.tar"))
