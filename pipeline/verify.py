@@ -69,9 +69,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
+    source = options.source or options.allow_unverified or options.label_key or options.classes
     if options.check:
+        if source or options.quick or options.json or options.progress or options.fresh:
+            raise UsageError("--check reads the report and the manifest alone: only OUT goes with it")
         return _check(options)
     if options.quick:
+        if source or options.progress or options.fresh:
+            raise UsageError(
+                "--quick reads no file, so --source (and how to read it), --progress and --fresh do not go with it"
+            )
         return _quick(options)
     return _prove(options)
 
@@ -124,8 +131,6 @@ def _quick(options: argparse.Namespace) -> int:
     from pipeline.proof import quick, report, summary
     from pipeline.proof.report_file import ReportFile
 
-    if options.source or options.progress or options.fresh:
-        raise UsageError("--quick reads no file, so --source, --progress and --fresh do not go with it")
     if options.json:
         ReportFile(options.json).clear(options.out)
     with lasting(options.stall, f"looking through the files of {options.out}", _say):

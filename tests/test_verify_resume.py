@@ -325,7 +325,20 @@ def test_a_report_shows_what_was_proven_and_any_edit(out: Path, run: Verify, tmp
     assert "is of another output" in run(out, "--check", path).err
 
 
-@pytest.mark.parametrize("arguments", [["--quick", "--fresh"], ["--quick", "--source", "x"], ["--check"], ["--json"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--quick", "--fresh"],
+        ["--quick", "--source", "x"],
+        ["--quick", "--allow-unverified"],
+        ["--quick", "--label-key", "x"],
+        ["--check"],
+        ["--check", "report.json", "--quick"],
+        ["--check", "report.json", "--source", "x"],
+        ["--check", "report.json", "--json", "x"],
+        ["--json"],
+    ],
+)
 def test_wrong_usage_is_one_line(out: Path, run: Verify, arguments: list[str]) -> None:
     result = run(out, *arguments)
     assert (result.status, result.out, result.err.count("\n")) == (2, "", 1)
