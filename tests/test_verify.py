@@ -817,6 +817,26 @@ def test_a_reject_is_the_entry_that_the_list_of_samples_names(
     assert any(line.startswith("rejects.jsonl: ") and line.endswith(fault) for line in faults(cut_folder[0]))
 
 
+def test_an_image_that_can_be_read_is_no_reject(
+    pictures: Callable[..., Path], tmp_path: Path, run: Verify, faults: Lines
+) -> None:
+    folder, out = pictures(classes="abc", each=5, size=(14, 11)), tmp_path / "out"
+    path = folder / "b" / "02.png"
+    image = path.read_bytes()
+    path.write_bytes(bytes(len(image)))
+    given = ["--dataset", "folder", "--data-dir", str(folder), "--ranks", "2", "--samples-per-shard", "4"]
+    assert build_command.main([*given, "--out", str(out), "--workers", "0", "--quiet"]) == 3
+    assert run(out, "--source", folder).status == 0
+    path.write_bytes(image)
+    line = "rejects.jsonl: train-00000007: no reject, its image can be read in the source"
+    assert faults(out, "--source", folder) == [line]
+    rejects = out / "rejects.jsonl"
+    reason = json.loads(rejects.read_text())["reason"]
+    rejects.write_text(rejects.read_text().replace(reason, "kills its worker (SIGSEGV)"))
+    rehash(out)
+    assert run(out, "--source", folder).status == 0  # nobody is asked to die of it
+
+
 def test_another_source_is_a_fault(cut_folder: tuple[Path, Path], faults: Lines) -> None:
     out, folder = cut_folder
     shutil.rmtree(folder / "c")

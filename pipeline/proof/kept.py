@@ -23,7 +23,7 @@ from pipeline.proof.part import Result
 from pipeline.proof.reference import Counts
 
 # Of what is kept, and of what a part's proof proves: with either changed, everything is proven again.
-_FORMAT = 3
+_FORMAT = 4
 _FIRST = b"rank-shards: parts that verify has proven\n"
 _IN_OUTPUT = Path(".build", "proof", "parts")
 _MAX_LINE = 1 << 20  # characters

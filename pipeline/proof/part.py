@@ -22,6 +22,7 @@ class Work:
         rejects: its output positions that have no sample.
         listed: the samples file is the one that the manifest claims.
         recomputed: the output positions that are recomputed, with their entries in the source where it is at hand.
+        unreadable: entries of the source that are rejects, and are tried.
     """
 
     shard: ShardSet
@@ -30,6 +31,7 @@ class Work:
     rejects: frozenset[int]
     listed: bool
     recomputed: Mapping[int, Entry | None]
+    unreadable: tuple[Entry, ...] = ()
 
     def samples(self) -> list[Sample] | None:
         """What it must hold; None where that cannot be told."""

@@ -28,7 +28,10 @@ class Claims:
 
     def prove(self, part: Part) -> Result:
         """Prove a part. Whatever goes wrong in it is a fault: nothing counts as proven that was not looked at."""
-        from pipeline.proof.screen import screen  # slow to load, and the process that hands out the parts needs neither
+        from pipeline.proof.recompute import (
+            try_rejects,
+        )  # slow to load, and the process that hands out parts needs none
+        from pipeline.proof.screen import screen
         from pipeline.proof.shard import ShardProof
 
         result = Result()
@@ -36,7 +39,10 @@ class Claims:
         try:
             if isinstance(part, Work):
                 found = screen(self.manifest, part, self.source)
-                return found or ShardProof(self.manifest, self.owners, part, self.source).run()
+                found = found or ShardProof(self.manifest, self.owners, part, self.source).run()
+                if self.source is not None:
+                    try_rejects(self.manifest, part, self.source, found.faults)
+                return found
             result.faults, result.bytes = check_files(self.manifest, part, self.owners)
         except OSError as error:
             result.faults.add(name, why(error))

@@ -99,8 +99,10 @@ def prove(
     rejects = {split: listing.rejects for split, listing in listings.items()}
     chosen = spread(manifest, rejects, sample) if known else {}
     work: list[Part] = [*_other_files(manifest)]
+    tried = {split: frozenset(sorted(listing.unreadable)[:sample]) for split, listing in listings.items()}
     for shard in manifest.shards:
-        work.append(_work(shard, listings[shard.split], chosen.get((shard.split, shard.number), []), index))
+        positions = chosen.get((shard.split, shard.number), [])
+        work.append(_work(shard, listings[shard.split], positions, index, tried[shard.split]))
     if only is not None:
         work = [part for part in work if not only.isdisjoint(_files(manifest, part))]
     found, kept = _prove_all(manifest, source, work, workers, progress, keeping, alarm)
@@ -151,6 +153,7 @@ def _claims_of(part: Part) -> list[Any]:
         [None if known is None else hashlib.sha256(known).hexdigest() for known in (part.indexes, part.labels)],
         sorted(part.rejects),
         sorted(part.recomputed),
+        [entry.index for entry in part.unreadable],
     ]
 
 
@@ -184,16 +187,25 @@ def _open_source(manifest: Manifest, origin: Origin, faults: Faults) -> tuple[So
     return source, index
 
 
-def _work(shard: ShardSet, listing: Listing, positions: list[int], index: SourceIndex | None) -> Work:
-    recomputed: dict[int, Entry | None] = dict.fromkeys(positions)
+def _work(
+    shard: ShardSet,
+    listing: Listing,
+    positions: list[int],
+    index: SourceIndex | None,
+    tried: Set[int] = frozenset(),
+) -> Work:
+    entries: dict[int, Entry] = {}
+    tried = tried & {*range(shard.start, shard.stop)}
     known = index.splits.get(shard.split) if index else None
-    for position in positions if known is not None and listing.usable else ():
+    for position in (*positions, *tried) if known is not None and listing.usable else ():
         if known is not None and listing.indexes[position] < len(known):
-            recomputed[position] = known.entry(listing.indexes[position])
+            entries[position] = known.entry(listing.indexes[position])
+    recomputed = {position: entries.get(position) for position in positions}
+    unreadable = tuple(entries[position] for position in sorted(tried & entries.keys()))
     here = slice(shard.start, shard.stop)
     indexes, labels = (of[here] if listing.usable else None for of in (listing.indexes, listing.labels))
     rejects = listing.rejects.intersection(range(shard.start, shard.stop))
-    return Work(shard, indexes, labels, rejects, listing.intact, recomputed)
+    return Work(shard, indexes, labels, rejects, listing.intact, recomputed, unreadable)
 
 
 def _other_files(manifest: Manifest) -> list[list[str]]:

@@ -6,13 +6,14 @@ import numpy as np
 
 from pipeline.errors import Undecodable
 from pipeline.proof import spectra
-from pipeline.proof.claims import FACTORS, FACTORS_ROUNDING, SPECTRA, Manifest, Variant, samples_file
+from pipeline.proof.claims import FACTORS, FACTORS_ROUNDING, REJECTS, SPECTRA, Manifest, Variant, samples_file
 from pipeline.proof.faults import Faults, shown
 from pipeline.proof.part import Work
 from pipeline.proof.pixels import Batch, BatchProof, Compared
 from pipeline.proof.reference import wrong_factors
-from pipeline.proof.samples import Sample
+from pipeline.proof.samples import Sample, key_of
 from pipeline.proof.zarr_rows import BadRows
+from pipeline.sources.images import MAX_BYTES
 from pipeline.sources.index import Entry, Source
 
 
@@ -84,3 +85,15 @@ class Recomputer:
             self._unread(error)
             return ""
         return wrong_factors(image, row, FACTORS_ROUNDING[claim.dtype])
+
+
+def try_rejects(manifest: Manifest, work: Work, source: Source, faults: Faults) -> None:
+    """Images that the source can give are no rejects: a sample may have been left out under that name."""
+    for entry in work.unreadable:
+        if entry.size > MAX_BYTES:
+            continue
+        try:
+            manifest.geometry.apply(source.decode(source.read(entry)).pixels)
+        except (OSError, MemoryError, Undecodable):
+            continue
+        faults.add(REJECTS, f"{key_of(work.shard.split, entry.index)}: no reject, its image can be read in the source")

@@ -16,6 +16,7 @@ from pipeline.sources.index import SourceIndex
 
 MAX_LINE = 1 << 16  # bytes
 MAX_LABEL = 1 << 31
+_KILLS = "kills its worker"  # how the reason of a reject begins that nobody should try again
 # A line as a builder writes nearly all of them, with nothing escaped: only others take a parser of JSON.
 _PLAIN = re.compile(
     rb'\{"key": "([ !#-\[\]-~]+)-([0-9]{8}|[1-9][0-9]{8,14})", "label": (0|[1-9][0-9]{0,8}), "name": "([ !#-\[\]-~]*)"\}\n'
@@ -48,6 +49,7 @@ class _Reject(NamedTuple):
 
     key: str
     name: str
+    reason: str
 
 
 class BadLine(Exception):
@@ -64,6 +66,7 @@ class Listing:
         usable: the two are those of all output positions.
         intact: the lists of samples and of rejects are the files that the manifest claims.
         rejects: output positions without a sample.
+        unreadable: those of them whose image could not be decoded, as is said; others killed whoever tried.
     """
 
     indexes: "array[int]" = field(default_factory=lambda: array("q"))
@@ -71,6 +74,7 @@ class Listing:
     usable: bool = False
     intact: bool = True
     rejects: frozenset[int] = frozenset()
+    unreadable: frozenset[int] = frozenset()
 
 
 def read_listings(manifest: Manifest, source: SourceIndex | None, faults: Faults) -> dict[str, Listing]:
@@ -83,7 +87,8 @@ def read_listings(manifest: Manifest, source: SourceIndex | None, faults: Faults
     rejects = _read_rejects(manifest, faults)
     listings, shuffled = {}, manifest.order == "shuffled"
     for split in manifest.splits:
-        listing = Listing(rejects=frozenset(rejects[split]))
+        unreadable = (at for at, reject in rejects[split].items() if not reject.reason.startswith(_KILLS))
+        listing = Listing(rejects=frozenset(rejects[split]), unreadable=frozenset(unreadable))
         try:
             listing.intact = all(_is_claimed(manifest, name) for name in (samples_file(split), REJECTS))
             before, last = b"", b""
@@ -174,7 +179,7 @@ def _check(
         faults.add(samples_file(split), f"{key}: label {line.label}, but there are {manifest.classes} classes")
     if not in_place:
         faults.add(samples_file(split), f"{key}: on line {position + 1}, which is not the order that the job says")
-    if rejected is not None and rejected != (key, line.name):
+    if rejected is not None and rejected[:2] != (key, line.name):
         told = key if rejected.key != key else f"{key}, {shown(line.name)}"
         found = rejected.key if rejected.key != key else rejected.name
         faults.add(REJECTS, f"position {position} of {split} is {told}, not {shown(found)}")
@@ -205,7 +210,7 @@ def _read_rejects(manifest: Manifest, faults: Faults) -> dict[str, dict[int, _Re
                     raise BadLine(f"line {number} is no reject of this output")
                 if not 0 <= position < manifest.splits[split].entries or position in rejects[split]:
                     raise BadLine(f"line {number}: position {position} is none of {split}, or comes twice")
-                rejects[split][position] = _Reject(key, raw["name"])
+                rejects[split][position] = _Reject(key, raw["name"], raw["reason"])
     except BadLine as error:
         faults.add(REJECTS, str(error))
     except OSError:
