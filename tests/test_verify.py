@@ -527,6 +527,23 @@ def test_members_that_are_not_as_listed_are_named(
     assert f"{tar('rank12')}: {line}" in faults(out)
 
 
+@pytest.mark.parametrize(
+    ("at", "field"),
+    [(100, b"0004755\0"), (108, b"0001750\0"), (136, b"14731742000\0"), (157, b"/etc/passwd"), (265, b"me")],
+)
+def test_a_header_that_says_who_made_it_or_when_is_named(out: Path, faults: Lines, at: int, field: bytes) -> None:
+    path = out / tar("rank3")
+    content = bytearray(path.read_bytes())
+    content[at : at + len(field)] = field
+    content[148:156] = b" " * 8
+    content[148:156] = b"%06o\0 " % sum(content[:512])
+    path.write_bytes(content)
+    rehash(out)
+    write_clients(out, read_manifest(out))
+    header = "its tar header has another mode, owner or time than 0644, 0 and 0, or names"
+    assert faults(out) == [f"{tar('rank3')}: train-00000000.png: {header}"]
+
+
 def test_a_member_that_is_no_pair_is_named(out: Path, faults: Lines) -> None:
     path = out / tar("rank3")
     content = path.read_bytes()

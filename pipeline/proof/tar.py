@@ -10,6 +10,8 @@ from typing import BinaryIO, NamedTuple
 BLOCK = 512
 _SPACES = b" " * 8
 _MAGIC = b"ustar\x0000"
+# Mode, owner and group; time: the same in every member, so that nothing of who made it, where and when is in a tar.
+_IDS, _TIME = b"0000644\0" + b"0000000\0" * 2, b"00000000000\0"
 
 
 class Member(NamedTuple):
@@ -77,6 +79,8 @@ def _check(header: bytes) -> tuple[str, str]:
         return name, "its tar header is not plain USTAR"
     if header[156:157] not in b"0\0":
         return name, f"it is no file (tar type {header[156:157].decode('latin-1')!a})"
+    if header[100:124] + header[136:148] != _IDS + _TIME or any(header[157:257]) or any(header[265:329]):
+        return name, "its tar header has another mode, owner or time than 0644, 0 and 0, or names"
     return name, ""
 
 

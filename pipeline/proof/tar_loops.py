@@ -19,6 +19,8 @@ _TAIL = 16  # behind them: the checksum of that chunk, and the end chunk
 START, SIZE, LABEL, DATA, LENGTH, CHECKSUM = range(6)  # of the image file, the label's text, and the deflated pixels
 SPAN = 6
 _MAGIC = np.frombuffer(b"ustar\x0000", np.uint8)  # with its version
+_IDS = np.frombuffer(b"0000644\0" + b"0000000\0" * 2, np.uint8)  # mode, owner, group
+_TIME = np.frombuffer(b"00000000000\0", np.uint8)
 LINE = 2 * NAME + 80  # bytes of a line of an index at most
 
 
@@ -61,8 +63,13 @@ def _member(buffer: Any, at: int, name: Any) -> Any:
         other |= header[i] ^ name[i]
     for i in range(_MAGIC.size):
         other |= header[257 + i] ^ _MAGIC[i]
+    for i in range(_IDS.size):
+        other |= header[100 + i] ^ _IDS[i]
+    for i in range(_TIME.size):
+        other |= header[136 + i] ^ _TIME[i]
     file, size_ends = header[156] == 48, header[135] == 0
-    if other != 0 or not file or not size_ends or not zeros(header, 345, 500):
+    names = not zeros(header, 157, 257) or not zeros(header, 265, 329) or not zeros(header, 345, 500)
+    if other != 0 or not file or not size_ends or names:
         return -1
     return octal(header, 124, 11)
 
