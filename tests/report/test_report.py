@@ -214,6 +214,8 @@ def test_it_makes_do_with_what_an_output_has(
     assert not lacks & plots
     text = text_of(out / "report.html")
     assert ("PSNR and SSIM need the original images" in text) == ("psnr" in lacks and "full" not in options)
+    assert ("There is nothing to compare with the original images" in text) == ("full" in options)
+    assert "of 0 evenly spaced images" not in text
 
 
 def test_originals_come_back_from_an_exact_pair(made: Made, cifar_tree: Path) -> None:
