@@ -6,6 +6,7 @@ import sys
 from pipeline import command
 from pipeline.command import Parser
 from pipeline.errors import UsageError, nearest, one_line
+from pipeline.location import local_output
 
 _FORMATS = ("npy", "folder")
 
@@ -20,7 +21,7 @@ def _parser() -> Parser:
         "sorted names would give other labels. Exit status: 0 done; 1 failed; 2 wrong usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("out", metavar="OUT", type=command.path("OUT"), help="the output's folder")
+    parser.add_argument("out", metavar="OUT", type=local_output("export"), help="the output's folder")
     parser.add_argument("--variant", metavar="NAME", required=True, help="as in rank5, highrank5, rank5-exact, full")
     parser.add_argument("--split", metavar="NAME", default="train", help="default train; val, test: whichever there is")
     parser.add_argument(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
+from pipeline.export import main as export
 from pipeline.job import Job
 from pipeline.location import copy_command, parse_url
 from pipeline.verify import main as verify
@@ -74,6 +75,11 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(UsageError, match="carries no credentials") as caught:
         Job.parse({"ranks": "3", "out": url})
     assert "hush" not in str(caught.value)
+
+
+def test_export_says_how_to_copy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(["s3://bucket/out", "--variant", "rank3", "--to", "x"]) == 2
+    assert "s3://bucket/out is in object storage; export a copy, as made by: aws s3 sync " in capsys.readouterr().err
 
 
 def test_verify_says_how_to_copy(capsys: pytest.CaptureFixture[str]) -> None:
