@@ -145,6 +145,22 @@ def test_factors_that_are_off_by_more_than_rounding_are_a_fault(dtype: str) -> N
     assert wrong_factors(cross(), row, FACTORS_ROUNDING[dtype]).startswith("green: at rank 1 they are ")
 
 
+def tiles() -> np.ndarray:
+    """All singular values of a plane are equal, so that no low-rank image of it is unique."""
+    return np.stack([np.roll(np.eye(24, dtype=np.uint8) * level, at, 0) for at, level in enumerate((255, 97, 3))], 2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_factors_of_images_whose_cuts_are_not_unique_leave_out_what_they_must(dtype: str) -> None:
+    row = factors_of(tiles(), dtype)
+    assert wrong_factors(tiles(), row, FACTORS_ROUNDING[dtype]) == ""
+    for part, value in (("u", 0.5), ("v", np.nan), ("s", 0.3)):
+        wrong = {name: array.copy() for name, array in row.items()}
+        wrong[part][1, ..., 0] += value
+        told = wrong_factors(tiles(), wrong, FACTORS_ROUNDING[dtype])
+        assert told.startswith("green: what they leave out at rank 1 has norm ")
+
+
 def test_lost_factors_are_named(out: Path, faults: Callable[[], list[str]]) -> None:
     shutil.rmtree(out / "factors.zarr" / "test")
     assert any(line.startswith("factors.zarr/test/u/zarr.json: missing") for line in faults())

@@ -187,11 +187,19 @@ def wrong_factors(image: np.ndarray, row: Mapping[str, np.ndarray], rounding: fl
         left, sigma, right = np.linalg.svd(image[..., channel].astype(np.float64), full_matrices=False)
         u, s, v = (row[name][channel].astype(np.float64) for name in "usv")
         for rank in sorted({1, (most + 1) // 2, most}):
-            if rank < len(sigma) and sigma[rank - 1] - sigma[rank] <= 1e-6 * sigma[0] and sigma[rank] > GAP * sigma[0]:
-                continue  # not unique
             kept = left[:, :rank], sigma[:rank], right[:rank]
-            apart = np.abs(255 * (u[:, :rank] * s[:rank]) @ v[:, :rank].T - (kept[0] * kept[1]) @ kept[2])
+            found = 255 * (u[:, :rank] * s[:rank]) @ v[:, :rank].T
             allowed = FACTORS_ALLOWED + _moved(*kept, rounding)
+            if rank < len(sigma) and sigma[rank - 1] - sigma[rank] <= 1e-6 * sigma[0] and sigma[rank] > GAP * sigma[0]:
+                # not unique: what it leaves out is as long as the remaining singular values
+                lengths = [float(np.linalg.norm(of)) for of in (image[..., channel] - found, sigma[rank:], allowed)]
+                if not abs(lengths[0] - lengths[1]) <= lengths[2]:
+                    return (
+                        f"{CHANNELS[channel]}: what they leave out at rank {rank} has norm {lengths[0]:.4f}, "
+                        f"the remaining singular values {lengths[1]:.4f}"
+                    )
+                continue
+            apart = np.abs(found - (kept[0] * kept[1]) @ kept[2])
             worst = (apart - allowed).argmax()  # a NaN before all
             if not apart.flat[worst] <= allowed.flat[worst]:
                 return (
