@@ -71,6 +71,11 @@ class Facts:
     work: tuple[Work, ...] | None
 
     @property
+    def rejected(self) -> int:
+        """How many images were rejected, as the manifest counts them: the list of them may have been left behind."""
+        return int(sum(split["rejects"] for split in self.manifest["splits"].values()))
+
+    @property
     def ranks(self) -> tuple[int, ...]:
         return tuple(sorted({v.cut.rank for v in self.variants if v.cut.component in ("low", "high")}))
 

@@ -176,6 +176,15 @@ def test_rejects_are_told_with_their_reason(imagenet: Path) -> None:
     assert json.loads((imagenet / "rejects.jsonl").read_text())["reason"] in text
 
 
+def test_rejects_are_counted_though_their_list_was_left_behind(imagenet: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(imagenet, copy, ignore=shutil.ignore_patterns("rejects.jsonl", "report.html"))
+    assert report([str(copy)]) == 0
+    text = text_of(copy / "report.html")
+    assert "1 image of the source is not in the output; the list of them (rejects.jsonl) is not here." in text
+    assert "every image" not in text
+
+
 def test_png_writes_the_sheets_and_every_plot(cifar: Path, tmp_path: Path) -> None:
     assert report([str(cifar), "--out", str(tmp_path / "r.html"), "--png", str(tmp_path / "deep" / "png")]) == 0
     names = {file.stem for file in (tmp_path / "deep" / "png").iterdir()}
