@@ -862,6 +862,13 @@ def test_another_source_is_a_fault(cut_folder: tuple[Path, Path], faults: Lines)
     )
 
 
+def test_a_source_that_is_not_there_is_told_in_words_of_this_command(
+    cut_folder: tuple[Path, Path], tmp_path: Path, faults: Lines
+) -> None:
+    (line,) = faults(cut_folder[0], "--source", tmp_path / "none")
+    assert line.startswith(f"error: {tmp_path / 'none'} does not exist: --source takes the folder ")
+
+
 def test_a_source_that_changed_under_the_same_names_and_sizes_is_a_fault(
     cut_folder: tuple[Path, Path], faults: Lines
 ) -> None:

@@ -175,8 +175,11 @@ def _open_source(manifest: Manifest, origin: Origin, faults: Faults) -> tuple[So
         return None, None
     if manifest.dataset not in DATASETS:
         raise PipelineError(f"{NAME}: dataset {shown(ascii(manifest.dataset))} is none that this program knows")
-    source = open_source(manifest.dataset, **origin._asdict())
-    index = source.index()
+    try:
+        source = open_source(manifest.dataset, **origin._asdict())
+        index = source.index()
+    except PipelineError as error:  # sources speak of the option that a build has
+        raise PipelineError(str(error).replace("--data-dir", "--source"), error.status) from None
     if index.fingerprint() != manifest.fingerprint:
         of = f"--source {source_dir}" if source_dir else "the embedded photographs"
         found, wanted = index.fingerprint(), shown(manifest.fingerprint, 64)
