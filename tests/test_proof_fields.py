@@ -120,6 +120,8 @@ def test_what_is_of_the_pixels_is_held_against_them(out: Path, key: str, value: 
         (("variants", "rank3", "relative_rank"), 0.25),
         (("variants", "rank3", "splits", "test", "near_ties"), 3 * 24 * 24 * 4 + 1),
         (("variants", "rank3", "splits", "test", "degenerate_planes"), 13),
+        (("variants", "full", "splits", "test", "near_ties"), 1),
+        (("variants", "full", "splits", "test", "recomputed_planes"), 1),
         (("factors",), None),
         (("factors", "error"), "none at all"),
         (("numerics", "more"), "x"),

@@ -122,7 +122,7 @@ def _variant(raw: dict[str, Any], variant: Variant, manifest: Manifest, faults: 
     for split in manifest.splits:
         counts = raw["splits"][split]
         _same_keys(counts, _IN_SPLIT, f"{of}.splits.{split}", faults)
-        ends = 2 if variant.above else 1  # a band counts both
+        ends = 2 if variant.above else int(variant.component != "full")  # a band counts both; full has none
         planes = 3 * manifest.splits[split].samples
         bounds = {"near_ties": ends * counts["subpixels"]} | dict.fromkeys(_PLANES, ends * planes)
         for key, most in bounds.items():
