@@ -28,9 +28,8 @@ class Claims:
 
     def prove(self, part: Part) -> Result:
         """Prove a part. Whatever goes wrong in it is a fault: nothing counts as proven that was not looked at."""
-        from pipeline.proof.recompute import (
-            try_rejects,
-        )  # slow to load, and the process that hands out parts needs none
+        # slow to load, and the process that hands out the parts needs none of them
+        from pipeline.proof.recompute import try_rejects
         from pipeline.proof.screen import screen
         from pipeline.proof.shard import ShardProof
 
