@@ -21,6 +21,7 @@ from pipeline.device import Device
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.gpu import cards
 from pipeline.gpu.pool import Servers, attempt_on_cards
+from pipeline.location import Location
 from pipeline.probe import Expected
 from pipeline.store import BUILD
 from pipeline.work import Progress, ShardTask
@@ -74,6 +75,12 @@ def find(address: str | None) -> str | None:
 def _in_job() -> bool:
     """Whether this process was started by ``ray job submit``."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def check_lasts(out: Location) -> None:
+    """Refuse an output in the copy of a folder that a Ray job works in, which Ray deletes. Raises PipelineError."""
+    if _in_job() and isinstance(out, Path) and "runtime_resources" in out.resolve().parts:
+        raise PipelineError(f"--out {out.resolve()} is the job's temporary folder; give a path that every node shares")
 
 
 def _check_answer(address: str) -> None:
@@ -135,8 +142,6 @@ def connect(address: str, first: ShardTask, workers: int | None, device: Device)
         PipelineError: a node differs from this one, or none can run a shard, or there is no card, which there has to be.
     """
     folder = first.root if isinstance(first.root, Path) else None  # object storage is the same from every node
-    if folder and "runtime_resources" in folder.parts:
-        raise PipelineError(f"--out {folder} is the job's temporary folder; give a path that every node shares")
     before = os.environ.copy()
     os.environ.pop("RAY_ADDRESS", None)  # to Ray, it goes before what it is told
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

@@ -63,6 +63,7 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
     Raises:
         PipelineError: as ``open_source``, ``resolve`` and ``output.merged`` do.
     """
+    cluster.check_lasts(job.out)
     with _disk_errors(job):
         output.check_place(open_store(job.out), job.out)
     inside = isinstance(job.out, Path) and job.data_dir and job.out.resolve().is_relative_to(job.data_dir.resolve())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import cluster
 from pipeline.job import Job
 
 Refused = Callable[..., str]
@@ -86,6 +87,21 @@ def test_inside_of_a_ray_job_its_cluster_is_meant(
     monkeypatch.setenv("RAY_ADDRESS", deaf)
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     assert refused(*JOB, "--workers", "2", status=1).startswith(f"--address {deaf}: what answers")
+
+
+@pytest.mark.parametrize("how", ["--workers=0", "--address=local", "--dry-run"])
+def test_the_folder_that_a_ray_job_works_in_takes_no_output(
+    how: str, refused: Refused, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = here / "runtime_resources" / "working_dir_files" / "_ray_pkg_0"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    line = refused(*JOB, how, status=1)
+    assert line == f"--out {folder / 'out/sample'} is the job's temporary folder; give a path that every node shares"
+    assert list(folder.iterdir()) == []
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR")  # a folder of that name is anybody's
+    cluster.check_lasts(Path("out/sample"))
 
 
 def test_the_address_is_no_part_of_what_is_built() -> None:
