@@ -2,6 +2,9 @@
 
 import sys
 
+from pipeline import command
+from pipeline.errors import UsageError
+
 COMMANDS = {
     "build": "cut a dataset at the given ranks and write its shards",
     "verify": "prove that an output is complete and right",
@@ -15,14 +18,17 @@ COMMANDS = {
     "study.rig": "rank-integrated gradients: which pixels a prediction depends on",
 }
 
-if __name__ == "__main__":
+
+def main() -> int:
+    """List the commands. Returns the exit status."""
     if sys.argv[1:]:
         name = sys.argv[1] if sys.argv[1] in COMMANDS else "build"
-        print(
-            f"error: nothing was done: commands are written with a dot, as in python -m pipeline.{name}",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+        raise UsageError(f"nothing was done: commands are written with a dot, as in python -m pipeline.{name}")
     print("Commands; each explains itself with --help:")
     for name, what in COMMANDS.items():
         print(f"  python -m pipeline.{name:15} {what}")
+    return 0
+
+
+if __name__ == "__main__":
+    command.leave(command.run(main, "stopped"))

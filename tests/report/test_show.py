@@ -197,6 +197,20 @@ def test_the_bare_package_lists_its_commands() -> None:
         )
 
 
+def test_the_list_of_commands_may_be_cut_off_by_its_reader() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as closed:
+        done = subprocess.run([sys.executable, "-m", "pipeline"], stdout=closed, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_command_without_its_dot_is_one_line() -> None:
+    done = subprocess.run([sys.executable, "-m", "pipeline", "verify", "out"], capture_output=True, text=True)
+    line = "error: nothing was done: commands are written with a dot, as in python -m pipeline.verify\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+
+
 def test_a_picture_is_not_written_over(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = picture.read_bytes()
     assert show([str(picture), "--ranks", "2", "--out", str(picture)]) == 2
