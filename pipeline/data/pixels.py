@@ -69,11 +69,12 @@ def _expected(found: tuple[int, int], shape: tuple[int, int] | None) -> bool:
 def to_tensor(image: Any) -> Any:
     """A PIL image or uint8 (h, w, 3) array as torch float32 (3, h, w) in [0, 1]; float arrays keep their values.
 
-    What torchvision's ``ToTensor`` does, for those who have no torchvision.
+    A grey image or (h, w) array has one plane, (1, h, w). What torchvision's ``ToTensor`` does, for those who have none.
     """
     import torch
 
     array = np.asarray(image)
+    array = array[:, :, None] if array.ndim == 2 else array
     planes = np.array(array.transpose(2, 0, 1), np.float32, order="C")  # NumPy: torch's calls cost more on small images
     if array.dtype == np.uint8:
         planes /= 255

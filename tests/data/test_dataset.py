@@ -161,6 +161,14 @@ def test_exact_variants_give_signed_floats(exact_out: Path) -> None:
     np.testing.assert_array_equal(tensor.permute(1, 2, 0).numpy(), image)
 
 
+def test_a_grey_image_is_one_plane_as_torchvision_has_it(out: Path) -> None:
+    data = RankDataset(out, transform=lambda image: to_tensor(image.convert("L")))
+    grey = np.asarray(RankDataset(out)[3][0].convert("L"))
+    np.testing.assert_array_equal(data[3][0].numpy(), grey[None].astype(np.float32) / 255)
+    np.testing.assert_array_equal(to_tensor(grey).numpy(), data[3][0].numpy())
+    assert to_tensor(grey.astype(np.float32)).shape == (1, 32, 32)
+
+
 @pytest.mark.parametrize("damage", [b"\x93NUMPY\x02", b"<f8", b"(31, 32"])
 def test_a_float_image_that_is_not_as_promised_is_refused(damage: bytes, exact_out: Path) -> None:
     data = RankDataset(exact_out, "rank5-exact")
