@@ -9,7 +9,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -97,7 +97,7 @@ class Output:
     classes: tuple[str, ...]
     shape: tuple[int, int] | None
     factors: int | None
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any] = field(repr=False)  # megabytes, which a notebook would show
 
     def part(self, variant: str, split: str) -> Part:
         """One variant of one split.

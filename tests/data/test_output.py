@@ -33,6 +33,12 @@ def test_an_output_tells_what_it_has(out: Path) -> None:
     assert all(shard.path.is_file() and shard.index.is_file() for shard in part.shards)
 
 
+def test_a_notebook_shows_an_output_in_short(out: Path) -> None:
+    shown = repr(open_output(out))
+    assert "variants=('rank5', 'highrank5', 'full')" in shown
+    assert "sha256" not in shown
+
+
 @pytest.mark.parametrize("alias", ["val", "validation", "test"])
 def test_the_held_out_split_answers_to_all_its_names(alias: str, out: Path) -> None:
     assert open_output(out).part("full", alias).split == "test"
