@@ -22,7 +22,7 @@ _EVERY = 500  # images between two reports of progress
 Progress = Callable[[int, int], None]
 
 
-def export_npy(data: RankDataset, to: Path, progress: Progress = lambda done, all: None) -> Path:
+def export_npy(data: RankDataset, to: str | os.PathLike[str], progress: Progress = lambda done, all: None) -> Path:
     """Write ``images.npy``, ``labels.npy``, ``keys.txt`` (a line per image) and ``classes.txt`` (line = label) into ``to``.
 
     Images are uint8 (n, h, w, 3), float32 for ``-exact`` variants; labels int64 (n,). Memory does not grow with n.
@@ -41,7 +41,8 @@ def export_npy(data: RankDataset, to: Path, progress: Progress = lambda done, al
     """
     if data.part.shape is None:
         raise UsageError(f"--format npy: the images of {data.variant} differ in size; use --format folder")
-    with _appearing(to) as unfinished:
+    target = Path(to)
+    with _appearing(target) as unfinished:
         dtype = np.dtype("<f4" if data.part.form == "npy" else "u1")
         shape = (*data.part.shape, 3)
         with (unfinished / "images.npy").open("wb") as file:
@@ -56,10 +57,10 @@ def export_npy(data: RankDataset, to: Path, progress: Progress = lambda done, al
         with (unfinished / "keys.txt").open("w") as keys:
             keys.writelines(f"{data.key(i)}\n" for i in range(len(data)))
         _write_classes(unfinished / CLASSES, data.classes)
-    return to
+    return target
 
 
-def export_folder(data: RankDataset, to: Path, progress: Progress = lambda done, all: None) -> Path:
+def export_folder(data: RankDataset, to: str | os.PathLike[str], progress: Progress = lambda done, all: None) -> Path:
     """Write ``<to>/<split>/<class>/<key>.png``, the stored PNG bytes unchanged, and ``classes.txt`` (line = label) beside.
 
     ImageFolder numbers classes by their sorted folder names. ``class_folders`` makes that the labels of the output; every
@@ -78,7 +79,7 @@ def export_folder(data: RankDataset, to: Path, progress: Progress = lambda done,
     """
     if data.part.form != "png":
         raise UsageError(f"--format folder writes PNG files, but {data.variant} holds float32; use --format npy")
-    target = to / data.split
+    target = Path(to) / data.split
     with _appearing(target) as unfinished:
         folders = [unfinished / name for name in class_folders(data.classes)]
         for folder in folders:

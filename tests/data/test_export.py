@@ -51,6 +51,14 @@ def test_npy_holds_every_image_and_label_in_order(variant: str, out: Path, tmp_p
     assert np.load(to / "images.npy", mmap_mode="r").shape == (20, 32, 32, 3)
 
 
+def test_a_folder_may_be_a_text(out: Path, tmp_path: Path) -> None:
+    data = RankDataset(str(out), split="test")
+    assert export_npy(data, str(tmp_path / "npy")) == tmp_path / "npy"
+    assert export_folder(data, str(tmp_path / "tree")) == tmp_path / "tree" / "test"
+    assert names(tmp_path / "npy") == ["classes.txt", "images.npy", "keys.txt", "labels.npy"]
+    assert "airplane" in names(tmp_path / "tree" / "test")
+
+
 def test_npy_of_exact_variants_is_float32(exact_out: Path, tmp_path: Path, export: Export) -> None:
     assert export(exact_out, "--variant", "rank5-exact", "--to", tmp_path / "to", "--quiet") == (0, "", "")
     images = np.load(tmp_path / "to" / "images.npy")
