@@ -1,5 +1,6 @@
 """Job files: the YAML that names a job in its section ``metadata.job``; the rest of it belongs to Ray's launcher."""
 
+import re
 from collections.abc import Container
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from pipeline.errors import UsageError, nearest
 from pipeline.options import OPTIONS
 
 _MOST = 1 << 17  # bytes: a hundred times the largest of jobs/, and the parser takes seconds for more
+_PATHS = ("data-dir", "classes", "out", "log-json")
+_VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{\w+\})", re.ASCII)  # as a shell has it
 
 
 class _Loader(yaml.SafeLoader):
@@ -74,4 +77,10 @@ def read_job_file(path: Path, overridden: Container[str] = ()) -> dict[str, Any]
                 OPTIONS[key](key, value)
             except UsageError as error:
                 raise UsageError(f"config {path}: {error}") from None
+            variable = _VARIABLE.search(str(value)) if key in _PATHS else None
+            if variable:  # a folder of that very name is hardly meant
+                raise UsageError(
+                    f"config {path}: {key}: {variable[0]} is a shell's, nothing fills it in here; write the path itself, "
+                    f"or give --{key}"
+                )
     return section

@@ -223,6 +223,11 @@ def test_a_job_file_has_the_flags_names_as_keys(tmp_path: Path) -> None:
         ("a: " + "9" * 5000, "has no section metadata.job"),
         ("metadata: {job: {ranks: 3, ranks: 5}}", "is not valid YAML: 'ranks' is given twice"),
         ("a: &a [x]\nb: [*a, *a]\n", "is not valid YAML: it has an alias, which job files do without"),
+        (
+            "metadata: {job: {ranks: 3, out: $SCRATCH/out}}",
+            "out: $SCRATCH is a shell's, nothing fills it in here; write",
+        ),
+        ("metadata: {job: {data-dir: '/a/${USER}/b'}}", "data-dir: ${USER} is a shell's, nothing fills it in here"),
         ("a: " + "x" * (1 << 20), "is larger than 128 KB, which no job file is"),
     ],
 )
@@ -237,6 +242,12 @@ def test_a_job_file_that_says_nothing_useful_is_one_line(
     assert line in message
     assert "\n" not in message
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_dollar_that_begins_no_variable_is_a_name_like_any(tmp_path: Path) -> None:
+    text = "metadata: {job: {ranks: 3, out: a$/5$5, label-key: $label}}"
+    assert read(tmp_path, text) == {"ranks": "3", "out": "a$/5$5", "label-key": "$label"}
+    assert read(tmp_path, "metadata: {job: {out: $OUT}}", {"out": "flag"}) == {"out": "$OUT"}
 
 
 def test_a_job_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
