@@ -84,6 +84,6 @@ def test_many_ranks_are_looked_through_in_a_moment(line):
 
 def test_a_wrong_value_that_a_flag_overrules_does_not_count(tmp_path, build):
     path = tmp_path / "job.yaml"
-    path.write_text(section("ranks: none at all, seed: 7"))
+    path.write_text(section("ranks: none at all, order: shuffled, seed: 7"))
     made = build("--config", path, "--ranks", 5, "--dataset", "sample", "--dry-run", "--out", tmp_path / "out")
     assert made.status == 0
