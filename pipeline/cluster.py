@@ -29,6 +29,7 @@ from pipeline.work import Progress, ShardTask
 MEMORY = 800 * 2**20  # bytes that a shard task may take; with one CPU, what a node must have free for each
 _CONNECT = 4.0  # seconds, for the connection and for the first answer each
 _PROBE = 120.0  # seconds: a node's first worker has to start, and gets this package's files
+_HEADLESS = 40.0  # seconds in which a head may come again; after 60, Ray would end this process in words of its own
 _SKEW = 60.0  # seconds between clocks that are worth a word
 
 
@@ -85,9 +86,8 @@ def check_lasts(out: Location) -> None:
 
 def _check_answer(address: str) -> None:
     """Ask for a sign of life: ``ray.init`` itself gives up after two minutes, and not tidily."""
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT).close()
+        _dial(address)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PipelineError(f"--address {address}: nobody answers ({reason}); is the cluster's head up?") from None
@@ -118,6 +118,12 @@ def _check_answer(address: str) -> None:
             f"--address {address}: the cluster has Ray {answer.ray_version}, this machine {ray.__version__}; "
             f"install the same version"
         )
+
+
+def _dial(address: str) -> None:
+    """Be taken the call by whoever listens there. Raises OSError, ValueError."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), _CONNECT).close()
 
 
 def import_ray() -> Any:
@@ -156,7 +162,7 @@ def connect(address: str, first: ShardTask, workers: int | None, device: Device)
             expected = Expected(probe.versions(), probe.code(), folder / BUILD / "lock" if folder else None, first.run)
             _check_room(ray, address)
             _check_nodes(ray, expected, first)
-            yield _pool(ray, expected, workers, device)
+            yield _pool(ray, address, expected, workers, device)
         finally:
             ray.shutdown()
     finally:
@@ -239,14 +245,24 @@ def _check_nodes(ray: Any, expected: Expected, first: ShardTask) -> None:
         raise PipelineError(f"node {nodes[asked[silent[0]]]} did not start a worker within {_PROBE:.0f} s")
 
 
-def _pool(ray: Any, expected: Expected, workers: int | None, device: Device) -> Pool:
+def _pool(ray: Any, address: str, expected: Expected, workers: int | None, device: Device) -> Pool:
     there = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in _nodes(ray)}
     servers, computes_on = cards.on_ray(ray, device, there)
     # Retries are ours. Nodes that join later are checked by each worker process, once.
     remote = ray.remote(num_cpus=1, memory=MEMORY, max_retries=0, scheduling_strategy="SPREAD")(build_on_node)
+    room, heard = 0, time.monotonic()
 
     def size() -> int:
-        room = sum(_room(node) for node in _nodes(ray))
+        nonlocal room, heard
+        try:
+            _dial(address)  # without a head, ray.nodes() would not come back
+            room, heard = sum(_room(node) for node in _nodes(ray)), time.monotonic()
+        except OSError as error:
+            if time.monotonic() - heard > _HEADLESS:
+                raise PipelineError(
+                    f"--address {address}: the cluster's head is gone ({error.strerror or error}); the same command goes on "
+                    f"from what is committed"
+                ) from None
         return room if workers is None else min(room, workers)
 
     takes = f"1 CPU and {MEMORY >> 20} MB"

@@ -56,6 +56,13 @@ class Nodes:
         self._process.stdin.flush()
         return self._line()
 
+    def behead(self) -> None:
+        """Kill the head's own server (GCS)."""
+        for pid in _session(self._process.pid):
+            with contextlib.suppress(OSError):
+                if "gcs_server" in Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]:
+                    os.kill(pid, signal.SIGKILL)
+
     def _line(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()

@@ -79,6 +79,23 @@ def test_a_driver_that_dies_resumes_on_the_same_cluster(nodes: Start, tmp_path: 
     assert events[-1]["images"] <= 2138 - 5 * done + 50
 
 
+def test_a_lost_head_is_one_line(nodes: Start, tmp_path: Path) -> None:
+    cluster, out = nodes(1), tmp_path / "out"
+    log, prelude = tmp_path / "log", "from pipeline import cluster\ncluster._HEADLESS = 1"
+    with Build(*LONG, "--address", cluster.address, "--log-json", log, out=out, prelude=prelude) as build:
+        build.wait_for_commits(3)
+        cluster.behead()
+        ended = build.end()
+    line = one_line(ended)
+    assert line == (
+        f"--address {cluster.address}: the cluster's head is gone (Connection refused); the same command goes on from "
+        "what is committed"
+    )
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert (last["event"], last["status"], last["message"]) == ("failed", 1, line)
+    assert 3 <= committed(out) < 400
+
+
 def test_a_cluster_whose_nodes_are_too_small_is_refused(nodes: Start, tmp_path: Path) -> None:
     cluster = nodes(1, memory=300 * 2**20)
     ended = run(*JOB, "--address", cluster.address, out=tmp_path / "out")
