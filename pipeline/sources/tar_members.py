@@ -16,6 +16,7 @@ _OCTAL_END = 8**11  # bytes, the first size that eleven octal digits do not hold
 _LARGEST_PADDING = (
     22 * 512
 )  # bytes after the last member: an end mark of two blocks, and the rest of a record of twenty
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
 _REFUSED = {
     "1": "a hard link",
     "2": "a symbolic link",
@@ -88,6 +89,10 @@ def scan(descriptor: int, archive: str, start: int = 0, size: int | None = None)
         if not block[0] and not any(block):
             return _check_end(descriptor, archive, position, start, end)
         header = parse(block)
+        if header is None and position == start and block.startswith(_COMPRESSED):
+            raise PipelineError(
+                f"{archive} is compressed, whatever its name says: unpack it to a plain .tar, to be read in place"
+            )
         if header is None:
             what = "is no tar archive" if position == start else f"is damaged at byte {position - start:,}"
             raise PipelineError(f"{archive} {what}: get it again")

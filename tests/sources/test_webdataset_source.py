@@ -1,7 +1,10 @@
 """Promises of the WebDataset source: every sample once, in the shards' order, read in place, or one clear line."""
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import os
 import pickle
 import tarfile
@@ -309,6 +312,7 @@ END = bytes(10240)
         (info("x", 10, b"g") + b"10 path=a\n".ljust(512, b"\0"), "gives all its members one path"),
         (info("x", 2 << 20, b"L"), "has a name of 2,097,152 bytes"),
         (b"\x01" * 512, "is no tar archive"),
+        *((pack(os.urandom(1024)), "is compressed, whatever") for pack in (gzip.compress, bz2.compress, lzma.compress)),
         (
             tar_bytes([("k.jpg", b"x" * 512)])[:1024] + b"y" * 512,
             "is damaged at byte 1,024",
