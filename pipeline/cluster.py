@@ -1,6 +1,7 @@
 """An existing Ray cluster: found, checked before work starts, and how much of it may work at once."""
 
 import contextlib
+import errno
 import functools
 import json
 import logging
@@ -9,6 +10,7 @@ import pickle
 import shutil
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -30,6 +32,7 @@ MEMORY = 800 * 2**20  # bytes that a shard task may take; with one CPU, what a n
 _CONNECT = 4.0  # seconds, for the connection and for the first answer each
 _PROBE = 120.0  # seconds: a node's first worker has to start, and gets this package's files
 _HEADLESS = 40.0  # seconds in which a head may come again; after 60, Ray would end this process in words of its own
+_ANSWER = 10.0  # seconds in which a head that takes the call answers
 _SKEW = 60.0  # seconds between clocks that are worth a word
 
 
@@ -255,8 +258,8 @@ def _pool(ray: Any, address: str, expected: Expected, workers: int | None, devic
     def size() -> int:
         nonlocal room, heard
         try:
-            _dial(address)  # without a head, ray.nodes() would not come back
-            room, heard = sum(_room(node) for node in _nodes(ray)), time.monotonic()
+            _dial(address)
+            room, heard = _within(_ANSWER, lambda: sum(_room(node) for node in _nodes(ray))), time.monotonic()
         except OSError as error:
             if time.monotonic() - heard > _HEADLESS:
                 raise PipelineError(
@@ -267,6 +270,22 @@ def _pool(ray: Any, address: str, expected: Expected, workers: int | None, devic
 
     takes = f"1 CPU and {MEMORY >> 20} MB"
     return Pool(ray, functools.partial(remote.remote, expected, servers), size, takes, computes_on)
+
+
+def _within(seconds: float, ask: Callable[[], int]) -> int:
+    """The answer. Raises TimeoutError where it takes longer: of a head that goes meanwhile, Ray waits for it for ever."""
+    answers: list[int] = []
+
+    def get() -> None:
+        with contextlib.suppress(Exception):  # of Ray, when it is shut down meanwhile
+            answers.append(ask())
+
+    thread = threading.Thread(target=get, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not answers:
+        raise TimeoutError(errno.ETIMEDOUT, "it does not answer")
+    return answers[0]
 
 
 def build_on_node(expected: Expected, servers: Servers, task: ShardTask) -> Progress | Failure:

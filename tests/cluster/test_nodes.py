@@ -79,16 +79,22 @@ def test_a_driver_that_dies_resumes_on_the_same_cluster(nodes: Start, tmp_path: 
     assert events[-1]["images"] <= 2138 - 5 * done + 50
 
 
-def test_a_lost_head_is_one_line(nodes: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("moment", "reason"),
+    [("", "Connection refused"), ("cluster._dial = lambda _: None", "it does not answer")],
+    ids=["before the driver asks for its nodes", "while it asks"],
+)
+def test_a_lost_head_is_one_line(moment: str, reason: str, nodes: Start, tmp_path: Path) -> None:
     cluster, out = nodes(1), tmp_path / "out"
-    log, prelude = tmp_path / "log", "from pipeline import cluster\ncluster._HEADLESS = 1"
+    log, prelude = tmp_path / "log", f"from pipeline import cluster\ncluster._HEADLESS = 1\n{moment}"
     with Build(*LONG, "--address", cluster.address, "--log-json", log, out=out, prelude=prelude) as build:
         build.wait_for_commits(3)
         cluster.behead()
         ended = build.end()
     line = one_line(ended)
-    assert line == (
-        f"--address {cluster.address}: the cluster's head is gone (Connection refused); the same command goes on from "
+    told = line.replace("it does not answer", "Connection refused") if not moment else line  # it may go just then
+    assert told == (
+        f"--address {cluster.address}: the cluster's head is gone ({reason}); the same command goes on from "
         "what is committed"
     )
     last = json.loads(log.read_text().splitlines()[-1])
