@@ -25,7 +25,7 @@ from unittest.mock import patch
 import numpy as np
 
 from bench import gpu_build, inputs
-from pipeline import eigen, svd
+from pipeline import device, eigen, svd
 from pipeline.compute import Computed, Recipe, compute
 from pipeline.errors import PipelineError
 from pipeline.gpu import client, eigh, guards, server, xsyev
@@ -60,10 +60,17 @@ def main() -> None:
     options = parser.parse_args()
     if options.keep and options.fake:
         parser.error("--keep is for the rates of a card, and --fake has none")
+    lacks = "" if options.fake else device.missing()
+    if lacks:
+        parser.error(f"it measures a card: {lacks}")
+    sides = list(filter(None, options.sizes.split(",")))
+    for side in sides:
+        if side not in map(str, SIZES):
+            parser.error(f"--sizes: {side!r} is not one of {', '.join(map(str, SIZES))}")
     xp = importlib.import_module("tests.gpu.fake" if options.fake else "cupy")
     tell(what="card", name=xp.cuda.runtime.getDeviceProperties(0)["name"].decode(), **_versions(xp))
     kept: list[dict[str, Any]] = []
-    for side in map(int, filter(None, options.sizes.split(","))):
+    for side in map(int, sides):
         count, ranks = SIZES[side]
         rates = measure(side, 12 if options.fake else count, ranks, xp, 0.1 if options.fake else 2.0)
         kept += [{"n": side, "solver": name, "matrices_per_s": rate} for name, rate in rates.items()]

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from bench import gpu
+from pipeline import device
 from pipeline.work import STAGES
 
 
@@ -31,6 +33,25 @@ def test_it_measures_every_candidate() -> None:
         "tridiagonal",
         "xp.linalg.svd",
     }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--fake", "--sizes", "32,33"], "--sizes: '33' is not one of 32, 64, 128, 224, 256"),
+        (["--fake", "--keep"], "--keep is for the rates of a card, and --fake has none"),
+        ([], "it measures a card: CuPy is not installed (pip install -e '.[cuda13]')"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(device, "missing", lambda: "CuPy is not installed (pip install -e '.[cuda13]')")
+    monkeypatch.setattr(sys, "argv", ["bench.gpu", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"python -m bench.gpu: error: {told}"
 
 
 @pytest.mark.full
