@@ -75,6 +75,23 @@ def path(option: str) -> Callable[[str], Path]:
     return parse
 
 
+def origin(parser: argparse.ArgumentParser) -> None:
+    """The options that say where the source of an output lies, and how it is read."""
+    parser.add_argument(
+        "--source",
+        metavar="DIR",
+        type=path("--source"),
+        help="where the data lies that it was made from (not for dataset sample)",
+    )
+    parser.add_argument(
+        "--allow-unverified", action="store_true", help="take a source whose checksums are not the official ones"
+    )
+    parser.add_argument("--label-key", metavar="KEY", help="of a webdataset source, as it was built with")
+    parser.add_argument(
+        "--classes", metavar="FILE", type=path("--classes"), help="of a webdataset source, as it was built with"
+    )
+
+
 def stall(parser: argparse.ArgumentParser) -> None:
     """The option ``--stall``, of a command that has processes at work."""
     seconds = whole("--stall", 0, 86_400)

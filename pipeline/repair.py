@@ -24,16 +24,7 @@ def _parser() -> Parser:
         type=command.path("--report"),
         help="of verify --json: repair what it names (default: verify first)",
     )
-    parser.add_argument(
-        "--source", metavar="DIR", type=command.path("--source"), help="where the data lies that it was made from"
-    )
-    parser.add_argument(
-        "--allow-unverified", action="store_true", help="take a source whose checksums are not the official ones"
-    )
-    parser.add_argument("--label-key", metavar="KEY", help="of a webdataset source, as it was built with")
-    parser.add_argument(
-        "--classes", metavar="FILE", type=command.path("--classes"), help="of a webdataset source, as it was built with"
-    )
+    command.origin(parser)
     parser.add_argument(
         "--workers", metavar="N", type=command.whole("--workers", 0), help="processes (default: all cores)"
     )

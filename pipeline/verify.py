@@ -22,19 +22,7 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("out", metavar="OUT", type=local_output("prove"), help="the output's folder")
-    parser.add_argument(
-        "--source",
-        metavar="DIR",
-        type=command.path("--source"),
-        help="where the data lies that it was made from (not for dataset sample)",
-    )
-    parser.add_argument(
-        "--allow-unverified", action="store_true", help="take a source whose checksums are not the official ones"
-    )
-    parser.add_argument("--label-key", metavar="KEY", help="of a webdataset source, as it was built with")
-    parser.add_argument(
-        "--classes", metavar="FILE", type=command.path("--classes"), help="of a webdataset source, as it was built with"
-    )
+    command.origin(parser)
     parser.add_argument(
         "--sample", metavar="N", type=command.whole("--sample", 0), default=64, help="images to recompute (default 64)"
     )

@@ -86,9 +86,8 @@ def leading(gram: Array, count: int, xp: ModuleType, solver: Solver | None = Non
         failed = failed[_failed(gram[some], *again, xp)]
     if len(failed):
         some = xp.asarray(failed)
-        ascending, columns = np.linalg.eigh(gram[some].get())
-        values[some] = xp.asarray(ascending[:, ::-1].copy())
-        vectors[some] = xp.asarray(columns[:, :, ::-1][:, :, :wanted].copy())
+        exact = _largest(np.linalg.eigh(gram[some].get()), wanted)
+        values[some], vectors[some] = (xp.asarray(one.copy()) for one in exact)
     return values, vectors, len(failed)
 
 

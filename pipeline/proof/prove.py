@@ -195,20 +195,20 @@ def _work(
     listing: Listing,
     positions: list[int],
     index: SourceIndex | None,
-    tried: Set[int] = frozenset(),
+    unreadable: Set[int] = frozenset(),
 ) -> Work:
     entries: dict[int, Entry] = {}
-    tried = tried & {*range(shard.start, shard.stop)}
+    tried = [position for position in sorted(unreadable) if shard.start <= position < shard.stop]
     known = index.splits.get(shard.split) if index else None
     for position in (*positions, *tried) if known is not None and listing.usable else ():
         if known is not None and listing.indexes[position] < len(known):
             entries[position] = known.entry(listing.indexes[position])
     recomputed = {position: entries.get(position) for position in positions}
-    unreadable = tuple(entries[position] for position in sorted(tried & entries.keys()))
+    rejected = tuple(entries[position] for position in tried if position in entries)
     here = slice(shard.start, shard.stop)
     indexes, labels = (of[here] if listing.usable else None for of in (listing.indexes, listing.labels))
     rejects = listing.rejects.intersection(range(shard.start, shard.stop))
-    return Work(shard, indexes, labels, rejects, listing.intact, recomputed, unreadable)
+    return Work(shard, indexes, labels, rejects, listing.intact, recomputed, rejected)
 
 
 def _other_files(manifest: Manifest) -> list[list[str]]:
