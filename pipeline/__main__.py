@@ -2,7 +2,7 @@
 
 import sys
 
-from pipeline import command
+from pipeline import console
 from pipeline.errors import UsageError
 
 COMMANDS = {
@@ -31,4 +31,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    command.leave(command.run(main, "stopped"))
+    console.leave(console.run(main, "stopped"))

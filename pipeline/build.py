@@ -5,8 +5,8 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import command
-from pipeline.command import Parser
+from pipeline import console
+from pipeline.console import Parser
 from pipeline.errors import FAILED, REJECTS, PipelineError, UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _parser() -> Parser:
     target.add_argument(
         "--config",
         metavar="FILE",
-        type=command.path("--config"),
+        type=console.path("--config"),
         help="job file, its section metadata.job; flags win over it",
     )
     target.add_argument("--max-rejects", metavar="N", help="unreadable images that are no failure (default 0)")
@@ -125,7 +125,7 @@ def parse_job(arguments: list[str] | None) -> "Job":
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    with command.stopped_by_sigterm():
+    with console.stopped_by_sigterm():
         return _run(arguments, "stopped; what is committed stays, and the same command goes on from there")
 
 
@@ -135,10 +135,10 @@ def _run(arguments: list[str] | None, stopped: str) -> int:
 
         def build() -> int:
             job = parse_job(arguments)
-            until_told.enter_context(command.stderr_for_machines(job.log_json == "-"))
+            until_told.enter_context(console.stderr_for_machines(job.log_json == "-"))
             return _main(job)
 
-        return command.run(build, stopped)
+        return console.run(build, stopped)
 
 
 def _main(job: "Job") -> int:
@@ -159,10 +159,10 @@ def _main(job: "Job") -> int:
     events.emit("finished", **summary.event(job, outcome))
     rejects = sum(split["rejects"] for split in outcome.manifest["splits"].values())
     if rejects > job.max_rejects:
-        command.tell(summary.rejects(job, rejects))
+        console.tell(summary.rejects(job, rejects))
         return REJECTS
     return 0
 
 
 if __name__ == "__main__":
-    command.leave(main())
+    console.leave(main())

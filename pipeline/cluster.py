@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import command, probe, runtime
+from pipeline import console, probe, runtime
 from pipeline.attempt import Failure
 from pipeline.device import Device
 from pipeline.errors import PipelineError, UsageError, one_line
@@ -243,7 +243,7 @@ def _check_nodes(ray: Any, expected: Expected, first: ShardTask) -> None:
             raise PipelineError(f"{label} {answer.differs}")
         skew = max(start - answer.clock, answer.clock - time.time())
         if skew > _SKEW:
-            command.tell(f"{label}: its clock is {skew:,.0f} s away from this one's; object storage may refuse it")
+            console.tell(f"{label}: its clock is {skew:,.0f} s away from this one's; object storage may refuse it")
     if silent:
         raise PipelineError(f"node {nodes[asked[silent[0]]]} did not start a worker within {_PROBE:.0f} s")
 

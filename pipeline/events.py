@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import command
+from pipeline import console
 from pipeline.errors import PipelineError
 from pipeline.location import Location
 from pipeline.pace import Pace
@@ -41,13 +41,13 @@ class Events:
             return
         line = json.dumps({"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields})
         if self._target == STDERR:
-            command.write(line)
+            console.write(line)
         else:
             self._append(f"{line}\n")
 
     def say(self, event: str, message: str, **fields: Any) -> None:
         """Tell people as well. Raises PipelineError as the constructor."""
-        command.tell(message)
+        console.tell(message)
         self.emit(event, message=message, **fields)
 
     def shard(self, task: ShardTask, progress: Progress, pace: Pace, elapsed: float) -> None:

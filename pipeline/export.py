@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from pipeline import command
-from pipeline.command import Parser
+from pipeline import console
+from pipeline.console import Parser
 from pipeline.errors import UsageError, nearest, one_line
 from pipeline.location import local_output
 
@@ -25,7 +25,7 @@ def _parser() -> Parser:
     parser.add_argument("--variant", metavar="NAME", required=True, help="as in rank5, highrank5, rank5-exact, full")
     parser.add_argument("--split", metavar="NAME", default="train", help="default train; val, test: whichever there is")
     parser.add_argument(
-        "--to", metavar="DIR", type=command.path("--to"), required=True, help="a new folder (for npy), or of all splits"
+        "--to", metavar="DIR", type=console.path("--to"), required=True, help="a new folder (for npy), or of all splits"
     )
     parser.add_argument("--format", metavar="FORMAT", type=_format, default="npy", help="npy (default) or folder")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
@@ -40,7 +40,7 @@ def _format(text: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    return command.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been exported")
+    return console.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been exported")
 
 
 def _main(options: argparse.Namespace) -> int:
@@ -51,7 +51,7 @@ def _main(options: argparse.Namespace) -> int:
     def progress(done: int, images: int) -> None:
         if terminal:
             end = "\r\x1b[K" if done == images else ""
-            command.tell(f"\r\x1b[Kexported {done:,} of {images:,} images{end}", end="")
+            console.tell(f"\r\x1b[Kexported {done:,} of {images:,} images{end}", end="")
 
     data = RankDataset(options.out, options.variant, options.split)
     write = export_npy if options.format == "npy" else export_folder
@@ -65,4 +65,4 @@ def _main(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    command.leave(main())
+    console.leave(main())

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline import command
+from pipeline import console
 from pipeline.errors import UsageError, nearest
 
 Location = Path | str
@@ -63,6 +63,6 @@ def local_output(task: str) -> Callable[[str], Path]:
         url = parse_url("OUT", text)
         if url:
             raise UsageError(f"{url} is in object storage; {task} a copy, as made by: {copy_command(url, 'COPY')}")
-        return command.path("OUT")(text)
+        return console.path("OUT")(text)
 
     return parse

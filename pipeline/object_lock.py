@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pipeline.bucket import Bucket
-from pipeline.command import tell
+from pipeline.console import tell
 from pipeline.errors import PipelineError
 from pipeline.lock import LostLock
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TextIO
 
-from pipeline.lasting import duration as duration
+from pipeline.liveness import duration as duration
 from pipeline.pace import Pace
 from pipeline.work import STAGES
 

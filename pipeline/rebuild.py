@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import command, engine, isolate, manifest, metadata, output, png, run, spectra
+from pipeline import console, engine, isolate, manifest, metadata, output, png, run, spectra
 from pipeline.commit import Record, Reject
 from pipeline.errors import PipelineError, Undecodable, one_line
 from pipeline.factors import Factors
@@ -194,7 +194,7 @@ class _Repair:
                 line.show()
 
             try:
-                watch = Watch(self._job.stall, lambda event, message, **_: command.tell(one_line(message)))
+                watch = Watch(self._job.stall, lambda event, message, **_: console.tell(one_line(message)))
                 engine.run(tasks, workers, done, lambda *_: None, lambda _: None, line.start, watch)
             finally:
                 line.close()

@@ -3,8 +3,8 @@
 import argparse
 from typing import Any
 
-from pipeline import command
-from pipeline.command import Parser
+from pipeline import console
+from pipeline.console import Parser
 from pipeline.errors import FAILED, PipelineError, one_line
 from pipeline.location import local_output
 
@@ -21,21 +21,21 @@ def _parser() -> Parser:
     parser.add_argument(
         "--report",
         metavar="FILE",
-        type=command.path("--report"),
+        type=console.path("--report"),
         help="of verify --json: repair what it names (default: verify first)",
     )
-    command.origin(parser)
+    console.origin(parser)
     parser.add_argument(
-        "--workers", metavar="N", type=command.whole("--workers", 0), help="processes (default: all cores)"
+        "--workers", metavar="N", type=console.whole("--workers", 0), help="processes (default: all cores)"
     )
-    command.stall(parser)
+    console.stall(parser)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    with command.stopped_by_sigterm():
-        return command.run(
+    with console.stopped_by_sigterm():
+        return console.run(
             lambda: _main(_parser().parse(arguments)), "stopped; what is repaired stays, and the same command goes on"
         )
 
@@ -76,7 +76,7 @@ def _main(options: argparse.Namespace) -> int:
     else:
         tidy(options.out)
     for name, text in left.items():
-        command.tell(one_line(f"left: {name}: {text}"))
+        console.tell(one_line(f"left: {name}: {text}"))
     if not files and not left:
         print("nothing is wrong, so there is nothing to repair")
     return FAILED if left else 0
@@ -107,10 +107,10 @@ def _proven(options: argparse.Namespace, only: frozenset[str] | None) -> list[An
 
     origin = Origin(options.source, options.allow_unverified, options.label_key, options.classes)
     workers = 1 if options.workers == 0 else options.workers  # 0 builds in this process, and so proves in it
-    alarm = Alarm(options.stall, lambda event, message, **_: command.tell(one_line(message)))
+    alarm = Alarm(options.stall, lambda event, message, **_: console.tell(one_line(message)))
     proof = prove(options.out, origin, 64, workers, lambda *_: None, only=only, alarm=alarm)
     return proof.total.faults.kept
 
 
 if __name__ == "__main__":
-    command.leave(main())
+    console.leave(main())

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import cluster, command, engine, manifest, output
+from pipeline import cluster, console, engine, manifest, output
 from pipeline.attempt import Failure
 from pipeline.commit import Reject
 from pipeline.content import Content, geometry_of, resolve
@@ -172,7 +172,7 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
 
     def retry(task: ShardTask, failure: Failure) -> None:
         outcome.retried[task.shard.name] += 1
-        command.tell(f"trying again: {one_line(failure.message)}")
+        console.tell(f"trying again: {one_line(failure.message)}")
         events.emit("retry", shard=task.shard.name, message=one_line(failure.message))
 
     def report(progress: Progress) -> None:

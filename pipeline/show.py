@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import command
-from pipeline.command import Parser
+from pipeline import console
+from pipeline.console import Parser
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.target import check_picture
 
@@ -25,7 +25,7 @@ def _parser() -> Parser:
         "Exit status: 0 done; 1 failed; 2 wrong usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("path", metavar="PICTURE", type=command.path("PICTURE"), help="a picture, or a folder of them")
+    parser.add_argument("path", metavar="PICTURE", type=console.path("PICTURE"), help="a picture, or a folder of them")
     parser.add_argument("--ranks", metavar="LIST", type=_ranks, default=_RANKS, help=f"default {_RANKS}")
     parser.add_argument("--out", metavar="FILE", type=_png, help="write a PNG instead of opening a window")
     parser.add_argument(
@@ -38,14 +38,14 @@ def _parser() -> Parser:
     parser.add_argument(
         "--tile",
         metavar="N",
-        type=command.whole("--tile", 16, 2_000),
+        type=console.whole("--tile", 16, 2_000),
         default=224,
         help="pixels of each tile (default 224)",
     )
     parser.add_argument(
         "--limit",
         metavar="N",
-        type=command.whole("--limit", 1, 500),
+        type=console.whole("--limit", 1, 500),
         default=8,
         help="pictures of a folder (default: the first 8)",
     )
@@ -53,14 +53,14 @@ def _parser() -> Parser:
 
 
 def _ranks(text: str) -> tuple[int, ...]:
-    return tuple(map(command.whole("--ranks", 1, 15_000), map(str.strip, text.split(","))))
+    return tuple(map(console.whole("--ranks", 1, 15_000), map(str.strip, text.split(","))))
 
 
 def _pixels(text: str) -> int | None:
     if text == "none":
         return None
     try:
-        return command.whole("--reduce", 2, 15_000)(text)
+        return console.whole("--reduce", 2, 15_000)(text)
     except UsageError as error:
         raise UsageError(f"{error}, nor none") from None
 
@@ -73,7 +73,7 @@ def _png(text: str) -> Path:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    return command.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been written")
+    return console.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been written")
 
 
 def _main(options: argparse.Namespace) -> int:
@@ -92,7 +92,7 @@ def _main(options: argparse.Namespace) -> int:
         except PipelineError as error:
             if len(pictures) == 1:
                 raise
-            command.tell(f"left out: {one_line(error)}")
+            console.tell(f"left out: {one_line(error)}")
     if not rows:
         raise PipelineError(f"{options.path}: none of {len(pictures)} pictures can be read")
     image = draw(Sheet(columns(sorted({*options.ranks})), tuple(rows)), options.tile)
@@ -111,7 +111,7 @@ def _pictures(path: Path, limit: int) -> list[Path]:
     if not found:
         raise PipelineError(f"{path} holds no picture ({', '.join(sorted(_SUFFIXES))})")
     if len(found) > limit:
-        command.tell(one_line(f"the first {limit} of {len(found)} pictures in {path}; --limit takes more"))
+        console.tell(one_line(f"the first {limit} of {len(found)} pictures in {path}; --limit takes more"))
     return found[:limit]
 
 
@@ -130,4 +130,4 @@ def _window(image: "Image.Image", title: str) -> None:
 
 
 if __name__ == "__main__":
-    command.leave(main())
+    console.leave(main())

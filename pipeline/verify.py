@@ -4,8 +4,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pipeline import command
-from pipeline.command import Parser
+from pipeline import console
+from pipeline.console import Parser
 from pipeline.errors import FAILED, UsageError, one_line
 from pipeline.location import local_output
 
@@ -22,28 +22,28 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("out", metavar="OUT", type=local_output("prove"), help="the output's folder")
-    command.origin(parser)
+    console.origin(parser)
     parser.add_argument(
-        "--sample", metavar="N", type=command.whole("--sample", 0), default=64, help="images to recompute (default 64)"
+        "--sample", metavar="N", type=console.whole("--sample", 0), default=64, help="images to recompute (default 64)"
     )
     parser.add_argument(
-        "--workers", metavar="N", type=command.whole("--workers"), help="processes (default: all cores)"
+        "--workers", metavar="N", type=console.whole("--workers"), help="processes (default: all cores)"
     )
-    command.stall(parser)
+    console.stall(parser)
     parser.add_argument("--quick", action="store_true", help="only that every file is there with its size, in seconds")
     parser.add_argument(
-        "--json", metavar="FILE", type=command.path("--json"), help="write what was found as a report, '-' for stdout"
+        "--json", metavar="FILE", type=console.path("--json"), help="write what was found as a report, '-' for stdout"
     )
     parser.add_argument(
         "--check",
         metavar="REPORT",
-        type=command.path("--check"),
+        type=console.path("--check"),
         help="whether a report is unaltered and of this output; reads nothing else",
     )
     parser.add_argument(
         "--progress",
         metavar="FILE",
-        type=command.path("--progress"),
+        type=console.path("--progress"),
         help="keeps what is proven until all is (default OUT/.build/proof/parts)",
     )
     parser.add_argument("--fresh", action="store_true", help="believe nothing that an interrupted run has proven")
@@ -52,8 +52,8 @@ def _parser() -> Parser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    with command.stopped_by_sigterm():
-        return command.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing is proven")
+    with console.stopped_by_sigterm():
+        return console.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing is proven")
 
 
 def _main(options: argparse.Namespace) -> int:
@@ -93,7 +93,7 @@ def _prove(options: argparse.Namespace) -> int:
         proven = done
         if terminal:
             end = "\r\x1b[K" if done == parts else ""
-            command.tell(f"\r\x1b[Kproven {done} of {parts} parts{end}", end="")
+            console.tell(f"\r\x1b[Kproven {done} of {parts} parts{end}", end="")
 
     source = Origin(options.source, options.allow_unverified, options.label_key, options.classes)
     path = kept.named(options.progress, options.out) if options.progress else kept.in_output(options.out)
@@ -106,7 +106,7 @@ def _prove(options: argparse.Namespace) -> int:
         )
     except KeyboardInterrupt:
         if proven and keeping.path and keeping.path.is_file():
-            command.tell(f"stopped; {proven} parts are proven, and the same command goes on from there")
+            console.tell(f"stopped; {proven} parts are proven, and the same command goes on from there")
             return FAILED
         raise
     if options.json:
@@ -115,7 +115,7 @@ def _prove(options: argparse.Namespace) -> int:
 
 
 def _quick(options: argparse.Namespace) -> int:
-    from pipeline.lasting import lasting
+    from pipeline.liveness import lasting
     from pipeline.proof import quick, report, summary
     from pipeline.proof.report_file import ReportFile
 
@@ -130,14 +130,14 @@ def _quick(options: argparse.Namespace) -> int:
 
 def _say(event: str, message: str, **_: Any) -> None:
     """What ``--stall`` tells, on a terminal in place of the line that says how far it is."""
-    command.tell(("\r\x1b[K" if sys.stderr.isatty() else "") + one_line(message))
+    console.tell(("\r\x1b[K" if sys.stderr.isatty() else "") + one_line(message))
 
 
 def _told(faults: "Faults", right: str, options: argparse.Namespace) -> int:
     from pipeline.proof import summary
 
     if faults.count:
-        command.tell(_safe(summary.faults(faults)))
+        console.tell(_safe(summary.faults(faults)))
         return FAILED
     if str(options.json) != "-":
         print(_safe(right), flush=True)
@@ -160,4 +160,4 @@ def _safe(text: str) -> str:
 
 
 if __name__ == "__main__":
-    command.leave(main())
+    console.leave(main())

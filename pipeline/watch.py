@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from pipeline.board import Beat, beat
 from pipeline.errors import PipelineError, one_line
-from pipeline.lasting import Say, beside, duration
-from pipeline.lasting import lasting as lasting
+from pipeline.liveness import Say, beside, duration
+from pipeline.liveness import lasting as lasting
 from pipeline.work import Progress
 
 SILENT = 10.0  # seconds after which a worker that says nothing is one that cannot: five words missed

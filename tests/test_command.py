@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pipeline import command
+from pipeline import console
 
 
 class Something:
@@ -54,8 +54,8 @@ def test_a_signal_that_comes_where_python_drops_what_is_raised_is_not_lost(
         return 0
 
     before, start = hooks(), time.monotonic()
-    with command.stopped_by_sigterm():
-        status = command.run(work, "stopped")
+    with console.stopped_by_sigterm():
+        status = console.run(work, "stopped")
     assert (status, capsys.readouterr().err) == (1, "stopped\n")
     assert time.monotonic() - start < 10
     assert hooks() == before
@@ -65,7 +65,7 @@ def test_a_signal_that_comes_where_python_drops_what_is_raised_is_not_lost(
 def test_one_that_is_dropped_as_the_command_ends_does_not_end_what_comes_after(how: signal.Signals) -> None:
     before = hooks()
     for _ in range(20):
-        with command.stopped_by_sigterm():
+        with console.stopped_by_sigterm():
             drop(how)
     assert hooks() == before
     time.sleep(0.1)  # the last of them would have come by now
@@ -82,8 +82,8 @@ def test_a_stop_that_becomes_an_error_of_an_import_is_a_stop(
             raise ImportError("numpy cannot be imported") from None
         return 0
 
-    with command.stopped_by_sigterm():
-        status = command.run(work, "stopped")
+    with console.stopped_by_sigterm():
+        status = console.run(work, "stopped")
     assert (status, capsys.readouterr().err) == (1, "stopped\n")
 
 
@@ -91,14 +91,14 @@ def test_any_other_error_of_an_import_is_told() -> None:
     def work() -> int:
         raise ImportError("numpy cannot be imported")
 
-    with pytest.raises(ImportError), command.stopped_by_sigterm():
-        command.run(work, "stopped")
+    with pytest.raises(ImportError), console.stopped_by_sigterm():
+        console.run(work, "stopped")
 
 
 def test_what_else_python_drops_is_told_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[type[BaseException]] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda what: told.append(what.exc_type))
-    with command.stopped_by_sigterm():
+    with console.stopped_by_sigterm():
         dropping(lambda: 1 / 0)
     assert told == [ZeroDivisionError]
 

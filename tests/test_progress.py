@@ -17,7 +17,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline import command
+from pipeline import console
 from pipeline.build import main
 from pipeline.events import Events
 from pipeline.pace import Pace
@@ -136,7 +136,7 @@ def test_a_terminals_line_is_rewritten_in_place_and_gives_way_to_what_is_told(
         pace.finished(1, {"svd": 1.0})
         line.show()
         if number == 4:
-            command.tell("trying again: x")
+            console.tell("trying again: x")
     line.close()
     begun, told, last, end = screen.rows()
     assert (begun, told, end) == ("building on CPU cores", "trying again: x", "")

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline import command
+from pipeline import console
 from pipeline.compute import HERE, Place
 from pipeline.device import Device, missing
 from pipeline.errors import PipelineError
@@ -61,7 +61,7 @@ def _check(device: Device, usable: int, failures: list[str]) -> None:
     if device.kind == "cuda" and usable < (device.gpus or 1):
         raise PipelineError(f"--device cuda: {usable} of {device.gpus or 1} cards can be used{reason}")
     if failures:
-        command.tell(f"{len(failures)} card{'s' * (len(failures) != 1)} cannot be used{reason}")
+        console.tell(f"{len(failures)} card{'s' * (len(failures) != 1)} cannot be used{reason}")
 
 
 def _first(there: Mapping[str, int], most: int | None) -> dict[str, int]:

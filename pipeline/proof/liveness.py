@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from pipeline.lasting import Say, beside, duration
+from pipeline.liveness import Say, beside, duration
 
 EVERY = 2.0  # seconds between two words of a worker
 SILENT = 10.0  # seconds after which a worker that says nothing is one that cannot: five words missed

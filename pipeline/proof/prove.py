@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import PipelineError, UsageError
-from pipeline.lasting import lasting
+from pipeline.liveness import lasting
 from pipeline.proof import moments, spectra
 from pipeline.proof.claims import NAME, REJECTS, Manifest, ShardSet, index_file, samples_file
 from pipeline.proof.faults import Faults, shown

@@ -4,8 +4,8 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from pipeline import command
-from pipeline.command import Parser
+from pipeline import console
+from pipeline.console import Parser
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.location import local_output
 from pipeline.target import check, inside
@@ -23,15 +23,15 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("output", metavar="OUT", type=local_output("report on"), help="the output's folder")
-    parser.add_argument("--out", metavar="FILE", type=command.path("--out"), help=f"default OUT/{NAME}")
+    parser.add_argument("--out", metavar="FILE", type=console.path("--out"), help=f"default OUT/{NAME}")
     parser.add_argument(
-        "--png", metavar="DIR", type=command.path("--png"), help="also write the pictures and plots at paper quality"
+        "--png", metavar="DIR", type=console.path("--png"), help="also write the pictures and plots at paper quality"
     )
     parser.add_argument("--split", metavar="NAME", help="that pictures and errors are of (default: the first)")
     parser.add_argument(
         "--sample",
         metavar="N",
-        type=command.whole("--sample"),
+        type=console.whole("--sample"),
         help="images whose PSNR and SSIM are measured (default: up to 128)",
     )
     return parser
@@ -39,7 +39,7 @@ def _parser() -> Parser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    return command.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been written")
+    return console.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been written")
 
 
 def _main(options: argparse.Namespace) -> int:
@@ -81,4 +81,4 @@ def _write(target: Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    command.leave(main())
+    console.leave(main())

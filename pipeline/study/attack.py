@@ -5,8 +5,8 @@ import sys
 from collections.abc import Callable
 from fractions import Fraction
 
-from pipeline import command
-from pipeline.command import Parser, whole
+from pipeline import console
+from pipeline.console import Parser, whole
 from pipeline.errors import UsageError
 from pipeline.study.options import add_images, add_models, images, networks
 
@@ -38,7 +38,7 @@ def _parser() -> Parser:
         "--batch", metavar="N", type=whole("--batch"), default=256, help="images at a time (default 256)"
     )
     group.add_argument(
-        "--out", metavar="DIR", type=command.path("--out"), required=True, help="folder for tables and the figure"
+        "--out", metavar="DIR", type=console.path("--out"), required=True, help="folder for tables and the figure"
     )
     return parser
 
@@ -69,7 +69,7 @@ def _ranks(text: str) -> tuple[int, ...]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    return command.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been written")
+    return console.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been written")
 
 
 def _main(options: argparse.Namespace) -> int:
@@ -92,7 +92,7 @@ def _main(options: argparse.Namespace) -> int:
     def progress(done: int, count: int) -> None:
         if terminal:
             end = "\r\x1b[K" if done == count else ""
-            command.tell(f"\r\x1b[K{done} of {count} batches attacked{end}", end="")
+            console.tell(f"\r\x1b[K{done} of {count} batches attacked{end}", end="")
 
     attacked = attack_run.run(loaded, given, attack, options.ranks, options.batch, options.device, progress)
     results.write_csv(out / "attack.csv", attack_table.rows(attacked))
@@ -108,4 +108,4 @@ def _main(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    command.leave(main())
+    console.leave(main())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.command import Parser, path, whole
+from pipeline.console import Parser, path, whole
 from pipeline.errors import UsageError
 from pipeline.sources import DATASETS
 

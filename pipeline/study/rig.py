@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import command
-from pipeline.command import Parser, whole
+from pipeline import console
+from pipeline.console import Parser, whole
 from pipeline.errors import UsageError
 from pipeline.study.options import add_images, add_models, images, networks
 
@@ -47,14 +47,14 @@ def _parser() -> Parser:
         "--batch", metavar="N", type=whole("--batch"), default=128, help="gradients at a time (default 128)"
     )
     group.add_argument(
-        "--out", metavar="DIR", type=command.path("--out"), required=True, help="folder for maps, tables and the figure"
+        "--out", metavar="DIR", type=console.path("--out"), required=True, help="folder for maps, tables and the figure"
     )
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    return command.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been written")
+    return console.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been written")
 
 
 def _main(options: argparse.Namespace) -> int:
@@ -127,4 +127,4 @@ def __getattr__(name: str) -> object:
 
 
 if __name__ == "__main__":
-    command.leave(main())
+    console.leave(main())

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import command
-from pipeline.command import Parser, whole
+from pipeline import console
+from pipeline.console import Parser, whole
 from pipeline.errors import UsageError, nearest
 from pipeline.study.options import add_images, add_models, images, networks
 
@@ -40,14 +40,14 @@ def _parser() -> Parser:
     group.add_argument("--at", metavar="K", type=whole("--at"), default=3, help="rank of the summary (default 3)")
     group.add_argument("--batch", metavar="N", type=whole("--batch"), default=64, help="images at a time (default 64)")
     group.add_argument(
-        "--out", metavar="DIR", type=command.path("--out"), required=True, help="folder for tables and figures"
+        "--out", metavar="DIR", type=console.path("--out"), required=True, help="folder for tables and figures"
     )
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
-    return command.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been written")
+    return console.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been written")
 
 
 def _main(options: argparse.Namespace) -> int:
@@ -68,7 +68,7 @@ def _main(options: argparse.Namespace) -> int:
     def progress(done: int, count: int) -> None:
         if terminal:
             end = "\r\x1b[K" if done == count else ""
-            command.tell(f"\r\x1b[K{done:,} of {count:,} images at every rank{end}", end="")
+            console.tell(f"\r\x1b[K{done:,} of {count:,} images at every rank{end}", end="")
 
     spectrum = run(loaded, given, wanted, options.as_stored, options.batch, progress)
     _write(spectrum, twins, reference, out, options)
@@ -126,4 +126,4 @@ def _write(spectrum: "Spectrum", twins: "list[Twin]", reference: str, out: Path,
 
 
 if __name__ == "__main__":
-    command.leave(main())
+    console.leave(main())

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipeline import command
-from pipeline.command import Parser, whole
+from pipeline import console
+from pipeline.console import Parser, whole
 from pipeline.errors import UsageError, nearest
 
 if TYPE_CHECKING:  # torch must not slow down --help
@@ -28,13 +28,13 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "data", metavar="DATA", type=command.path("DATA"), help="an output of pipeline.build, with the component full"
+        "data", metavar="DATA", type=console.path("DATA"), help="an output of pipeline.build, with the component full"
     )
     parser.add_argument(
         "--variants", metavar="LIST", required=True, help="full,rank20,highrank2: stored, or cut from full"
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=command.path("--out"), required=True, help="folder for what is made"
+        "--out", metavar="DIR", type=console.path("--out"), required=True, help="folder for what is made"
     )
     parser.add_argument(
         "--network",
@@ -48,11 +48,11 @@ def _parser() -> Parser:
     parser.add_argument(
         "--train-keys",
         metavar="FILE",
-        type=command.path("--train-keys"),
+        type=console.path("--train-keys"),
         help="train on these images only: a key a line",
     )
     parser.add_argument(
-        "--test-keys", metavar="FILE", type=command.path("--test-keys"), help="test on these images only: a key a line"
+        "--test-keys", metavar="FILE", type=console.path("--test-keys"), help="test on these images only: a key a line"
     )
     parser.add_argument("--no-control", action="store_true", help="do not train on signed images")
     how = parser.add_argument_group("recipe")
@@ -115,7 +115,7 @@ def _rate(text: str) -> float:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
     stopped = "stopped; the same command goes on after the last whole epoch"
-    return command.run(lambda: _main(_parser().parse(arguments)), stopped)
+    return console.run(lambda: _main(_parser().parse(arguments)), stopped)
 
 
 def _main(options: argparse.Namespace) -> int:
@@ -123,7 +123,7 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.study.curves import has_tensorboard
 
     if not has_tensorboard():
-        command.tell('no TensorBoard here (pip install -e ".[study]"): curves go to curve.csv alone')
+        console.tell('no TensorBoard here (pip install -e ".[study]"): curves go to curve.csv alone')
     runs = _runs(options)
     trained = training_runs.run(runs, options.out, options.quiet)
     print(training_report.write(options.out, runs, trained), flush=True)
@@ -153,4 +153,4 @@ def _runs(options: argparse.Namespace) -> "Runs":
 
 
 if __name__ == "__main__":
-    command.leave(main())
+    console.leave(main())

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.command import Parser, run, whole
+from pipeline.console import Parser, run, whole
 from tests.faults.builds import MEMORY, Build, hashes, scratch
 from tests.faults.failing_disk import KILL, Disk
 from tests.faults.forked import Done, Forked, warm_up
