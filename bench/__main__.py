@@ -11,7 +11,7 @@ from pathlib import Path
 from bench import baseline, inputs, machine, ranks, readers, verify, views
 from pipeline import run
 from pipeline.job import Job
-from pipeline.runtime import prepare
+from pipeline.numerics.runtime import prepare
 
 
 @dataclass

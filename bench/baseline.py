@@ -13,7 +13,7 @@ import numpy as np
 import webdataset as wds
 from PIL import Image
 
-from pipeline.geometry import Geometry
+from pipeline.numerics.geometry import Geometry
 from pipeline.sources.index import Entry, Source
 
 

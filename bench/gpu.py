@@ -25,12 +25,14 @@ from unittest.mock import patch
 import numpy as np
 
 from bench import gpu_build, inputs
-from pipeline import device, eigen, svd
-from pipeline.compute import Computed, Recipe, compute
+from pipeline import device
 from pipeline.errors import PipelineError
-from pipeline.gpu import client, eigh, guards, server, xsyev
+from pipeline.gpu import client, server
 from pipeline.gpu.slots import Slot, bytes_of, views
-from pipeline.variants import Variant, variants
+from pipeline.numerics import eigen, svd
+from pipeline.numerics.batch import Computed, Recipe, compute
+from pipeline.numerics.cuda import eigh, guards, xsyev
+from pipeline.numerics.variants import Variant, variants
 
 # Planes at once, and ranks, at each side.
 SIZES = {

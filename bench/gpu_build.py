@@ -16,11 +16,11 @@ import numpy as np
 from bench import inputs
 from pipeline import local_ray, run
 from pipeline.attempt import Failure, attempt
-from pipeline.compute import Computed, Recipe, compute
-from pipeline.cuts import Cut
 from pipeline.device import Device
 from pipeline.gpu.client import place
 from pipeline.job import Job
+from pipeline.numerics.batch import Computed, Recipe, compute
+from pipeline.numerics.cut import Cut
 from pipeline.run import Outcome
 from pipeline.work import Progress, ShardTask
 

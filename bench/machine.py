@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.runtime import prepare
+from pipeline.numerics.runtime import prepare
 
 _SECONDS = 2.0
 

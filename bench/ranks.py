@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from bench import inputs
-from pipeline import svd
-from pipeline.cuts import cut
-from pipeline.geometry import Geometry
+from pipeline.numerics import svd
+from pipeline.numerics.cut import cut
+from pipeline.numerics.geometry import Geometry
+from pipeline.numerics.variants import Variant
 from pipeline.sources.images import decode_image
-from pipeline.variants import Variant
 
 IMAGES = 10  # as many as the paper took
 SIDE = 224

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pipeline
-from pipeline import cuts, data, ranked, svd, variants
+from pipeline import data, ranked
+from pipeline.numerics import cut, svd, variants
 
 TARGET = Path(__file__).parent / "api.md"
 HEAD = "# Public API\n\nMade by `python docs/api.py` from the docstrings; do not edit.\n"
@@ -15,9 +16,9 @@ PARTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "pipeline": (pipeline, ("rank_image",)),
     "pipeline.ranked": (ranked, ("RankedImage",)),
     "pipeline.data": (data, tuple(data.__all__)),
-    "pipeline.svd": (svd, ("Decomposition", "Truncation", "decompose", "truncate", "factors")),
-    "pipeline.variants": (variants, ("Variant",)),
-    "pipeline.cuts": (cuts, ("Cut", "Statistics", "cut")),
+    "pipeline.numerics.svd": (svd, ("Decomposition", "Truncation", "decompose", "truncate", "factors")),
+    "pipeline.numerics.variants": (variants, ("Variant",)),
+    "pipeline.numerics.cut": (cut, ("Cut", "Statistics", "cut")),
 }
 
 

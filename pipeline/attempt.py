@@ -5,9 +5,9 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pipeline.compute import HERE, Place
 from pipeline.errors import PipelineError
 from pipeline.lock import LostLock
+from pipeline.numerics.batch import HERE, Place
 from pipeline.task import SourceChanged, build_shard
 from pipeline.work import Progress, ShardTask
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pipeline.attempt import Failure, attempt
-from pipeline.compute import HERE, Place
+from pipeline.numerics.batch import HERE, Place
 from pipeline.work import Progress, ShardTask
 
 EVERY = 2.0  # seconds between two words of a worker

@@ -17,13 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import console, probe, runtime
+from pipeline import console, probe
 from pipeline.attempt import Failure
 from pipeline.device import Device
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.gpu import cards
 from pipeline.gpu.pool import Servers, attempt_on_cards
 from pipeline.location import Location
+from pipeline.numerics import runtime
 from pipeline.probe import Expected
 from pipeline.store import BUILD
 from pipeline.work import Progress, ShardTask

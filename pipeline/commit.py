@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from pipeline.cuts import Statistics
+from pipeline.numerics.cut import Statistics
 from pipeline.plan import Shard
 from pipeline.sealed import seal, unseal
 from pipeline.store import BUILD, FileProof, Reading

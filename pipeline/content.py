@@ -6,12 +6,12 @@ from typing import Any
 from pipeline import png
 from pipeline.errors import PipelineError, UsageError, nearest
 from pipeline.factors import DTYPES, Factors
-from pipeline.geometry import MAX_SIDE, Geometry
 from pipeline.job import Job
+from pipeline.numerics.geometry import MAX_SIDE, Geometry
+from pipeline.numerics.variants import OFFSET, Variant, canonical
 from pipeline.sealed import seal, unseal
 from pipeline.shapes import Shapes
 from pipeline.sources.index import SourceIndex
-from pipeline.variants import OFFSET, Variant, canonical
 
 FORMAT = 1
 # Version of the numerical contract (docs/numerics.md): the same for every backend that keeps it.

@@ -13,6 +13,7 @@ from pipeline.device import Device
 from pipeline.errors import PipelineError, one_line
 from pipeline.gpu import cards
 from pipeline.job import Job
+from pipeline.numerics.variants import Variant
 from pipeline.plan import Plan, Shard
 from pipeline.progress import duration
 from pipeline.run import plan_job
@@ -20,7 +21,6 @@ from pipeline.shards import BLOCK
 from pipeline.sources.index import Source
 from pipeline.stages import encode_batches
 from pipeline.store import open_store
-from pipeline.variants import Variant
 from pipeline.work import Progress, ShardTask
 
 _PROBES = 64

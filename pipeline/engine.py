@@ -10,11 +10,11 @@ from pipeline import cluster, isolate, local_ray
 from pipeline.attempt import ATTEMPTS, Failure, WorkerDied, attempt
 from pipeline.board import Board
 from pipeline.cluster import Pool
-from pipeline.compute import Place
-from pipeline.cuts import rehearse
 from pipeline.device import CPU, Device
 from pipeline.errors import PipelineError
 from pipeline.gpu import cards
+from pipeline.numerics.batch import Place
+from pipeline.numerics.cut import rehearse
 from pipeline.plan import Shard
 from pipeline.watch import Watch
 from pipeline.work import Progress, ShardTask

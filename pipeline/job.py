@@ -8,8 +8,8 @@ from typing import Any
 from pipeline.errors import UsageError, nearest
 from pipeline.factors import Factors
 from pipeline.location import Location
+from pipeline.numerics.variants import Variant, variants
 from pipeline.options import OPTIONS
-from pipeline.variants import Variant, variants
 
 
 @dataclass(frozen=True)

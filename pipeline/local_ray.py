@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline import cluster, runtime
+from pipeline import cluster
 from pipeline.cluster import Pool
-from pipeline.cuts import rehearse
 from pipeline.device import CPU, Device
 from pipeline.errors import PipelineError
 from pipeline.gpu import cards
 from pipeline.gpu.pool import attempt_on_cards
+from pipeline.numerics import runtime
+from pipeline.numerics.cut import rehearse
 
 _OBJECT_STORE = 80 * 2**20  # bytes; only records pass through it
 

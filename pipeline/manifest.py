@@ -13,10 +13,10 @@ from typing import Any
 from pipeline import factors, png, spectra
 from pipeline.commit import Record, VariantProof
 from pipeline.content import FORMAT, NUMERICS, Content
-from pipeline.cuts import FINE, Statistics
 from pipeline.errors import PipelineError
+from pipeline.numerics.cut import FINE, Statistics
+from pipeline.numerics.variants import OFFSET, Variant
 from pipeline.plan import Plan, Shard, folder, key
-from pipeline.variants import OFFSET, Variant
 
 NAME = "manifest.json"
 REJECTS = "rejects.jsonl"

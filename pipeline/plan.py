@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.content import Content
+from pipeline.numerics.variants import Variant
 from pipeline.sources.index import Entries, SourceIndex, SplitIndex
-from pipeline.variants import Variant
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline import svd
-from pipeline.cuts import cut
 from pipeline.errors import PipelineError, Undecodable, UsageError, one_line
 from pipeline.gallery import Row, Sheet, Tile, draw
-from pipeline.geometry import MAX_SIDE, Geometry
+from pipeline.numerics import svd
+from pipeline.numerics.cut import cut
+from pipeline.numerics.geometry import MAX_SIDE, Geometry
+from pipeline.numerics.variants import Variant
 from pipeline.sources.images import decode_image, read_image, refuse_deep
-from pipeline.variants import Variant
 
 RANKS = (1, 5, 10, 20, 50)
 SIDE = 512

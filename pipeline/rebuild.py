@@ -18,13 +18,13 @@ from pipeline.commit import Record, Reject
 from pipeline.errors import PipelineError, Undecodable, one_line
 from pipeline.factors import Factors
 from pipeline.job import Job
+from pipeline.numerics.variants import Variant
 from pipeline.pace import Pace
 from pipeline.plan import Plan, Shard, tar_name
 from pipeline.progress import ProgressLine
 from pipeline.sources.index import Entry, Source
 from pipeline.store import BUILD, SCRATCH, LocalStore
 from pipeline.tasks import shard_task, shard_tasks
-from pipeline.variants import Variant
 from pipeline.watch import Watch
 from pipeline.work import Progress, ShardTask
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pipeline.errors import PipelineError, Undecodable
-from pipeline.geometry import Geometry
+from pipeline.numerics.geometry import Geometry
 from pipeline.sources.images import header_size
 from pipeline.sources.index import Entry, Source, SourceIndex, SplitIndex
 

@@ -9,16 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline import npy, png, runtime
+from pipeline import npy, png
 from pipeline.commit import Reject
-from pipeline.compute import HERE, Compute, Computed, Place, Recipe
-from pipeline.cuts import Cut, Statistics, join
 from pipeline.errors import PipelineError, Undecodable
+from pipeline.numerics import runtime
+from pipeline.numerics.batch import HERE, Compute, Computed, Place, Recipe
+from pipeline.numerics.cut import Cut, Statistics, join
+from pipeline.numerics.variants import Variant
 from pipeline.plan import key
 from pipeline.shards import Heads, heads
 from pipeline.sources.images import MAX_BYTES, too_large
 from pipeline.sources.index import Entry, Picture
-from pipeline.variants import Variant
 from pipeline.work import Progress, ShardTask
 
 # Subpixels of an image from which on its channels are worked on one by one: their float64 arrays are what takes memory.

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from pipeline import regular, spectra
 from pipeline.commit import Record, VariantProof, record_name
-from pipeline.compute import HERE, Place
-from pipeline.cuts import Statistics
+from pipeline.numerics.batch import HERE, Place
+from pipeline.numerics.cut import Statistics
+from pipeline.numerics.variants import Variant
 from pipeline.rows import RowWriter
 from pipeline.shards import ShardWriter
 from pipeline.stages import encode_batches
 from pipeline.store import FileProof, open_store
-from pipeline.variants import Variant
 from pipeline.work import Progress, ShardTask
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline.commit import Record, Reject
-from pipeline.compute import Recipe
 from pipeline.factors import Factors
-from pipeline.geometry import Geometry
 from pipeline.location import Location
+from pipeline.numerics.batch import Recipe
+from pipeline.numerics.geometry import Geometry
+from pipeline.numerics.variants import Variant
 from pipeline.plan import Shard
 from pipeline.sources.index import Entry, Source
-from pipeline.variants import Variant
 
 STAGES = ("read", "decode", "svd", "encode", "write")
 

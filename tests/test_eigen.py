@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import eigen, svd
+from pipeline.numerics import eigen, svd
 
 
 def gram(side: int, seed: int = 0, planes: int = 2) -> np.ndarray:
@@ -65,8 +65,8 @@ def test_a_vectors_bits_depend_neither_on_the_count_nor_on_the_batch() -> None:
 def test_without_convergence_the_svd_of_the_plane_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (2, 120, 110), dtype=np.uint8)
     usual = svd.truncate(svd.decompose(pixels, 20), 20)
-    monkeypatch.setattr("pipeline.eigen.lapack.dsterf", lambda diagonal, beside: (diagonal, 1))
-    monkeypatch.setattr("pipeline.eigen.lapack.dstevd", lambda diagonal, beside: (diagonal, None, 1))
+    monkeypatch.setattr("pipeline.numerics.eigen.lapack.dsterf", lambda diagonal, beside: (diagonal, 1))
+    monkeypatch.setattr("pipeline.numerics.eigen.lapack.dstevd", lambda diagonal, beside: (diagonal, None, 1))
     with pytest.raises(np.linalg.LinAlgError):
         eigen.leading(gram(120), 20)
     np.testing.assert_array_equal(svd.truncate(svd.decompose(pixels, 20), 20).rounded, usual.rounded)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline import svd
 from pipeline.commit import RECORDS
-from pipeline.compute import Place
+from pipeline.numerics import svd
+from pipeline.numerics.batch import Place
 from tests.conftest import Build, SmallCifar, contents
 
 RANKS = (3, 5, 20)

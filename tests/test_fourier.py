@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pipeline.fourier import lowpass
+from pipeline.numerics.fourier import lowpass
 
 SIDES = st.integers(2, 24)
 

@@ -12,9 +12,9 @@ import zarr
 from PIL import Image
 
 from pipeline import verify
-from pipeline.compute import Place
 from pipeline.errors import Undecodable
-from pipeline.geometry import Geometry
+from pipeline.numerics.batch import Place
+from pipeline.numerics.geometry import Geometry
 from tests.conftest import Build, contents
 from tests.test_verify import write_clients
 

@@ -10,8 +10,8 @@ import pytest
 from pipeline.errors import WRONG_USAGE, PipelineError, UsageError, nearest
 from pipeline.job import Job
 from pipeline.job_file import read_job_file
+from pipeline.numerics.variants import Variant
 from pipeline.options import OPTIONS
-from pipeline.variants import Variant
 
 
 def job(**options: Any) -> Job:

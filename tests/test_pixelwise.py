@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pipeline import compiled, jit, pixelwise
+from pipeline.numerics import compiled, jit, rounding
 
 # NumPy by another name: it goes the way of every other namespace.
 GENERIC: Any = SimpleNamespace(**{name: getattr(np, name) for name in dir(np) if not name.startswith("_")})
@@ -32,8 +32,8 @@ def test_rounding(data: st.DataObject) -> None:
     edges = np.round(levels) + 0.5 - np.array([1e-5, 1e-5 + 2**-54, 1e-5 - 2**-54])[levels.astype(int) % 3]
     for planes in (levels, halves, edges):
         for band in (1e-9, 1e-5, 0.1):
-            rounded, margins, near = pixelwise.round_planes(planes, band)
-            same((rounded, margins, near), pixelwise.round_planes(planes, band, GENERIC))
+            rounded, margins, near = rounding.round_planes(planes, band)
+            same((rounded, margins, near), rounding.round_planes(planes, band, GENERIC))
             np.testing.assert_array_equal(rounded, np.rint(planes))
             assert rounded.dtype == np.int16
             distances = [[0.5 - abs(value - round(value)) for value in plane.flat] for plane in planes]
@@ -47,15 +47,15 @@ def test_clipping(data: st.DataObject) -> None:
     shape = data.draw(SHAPES)
     rounded = data.draw(arrays.arrays(np.int16, shape, elements=st.integers(-32000, 32000)))
     pixels = data.draw(arrays.arrays(np.uint8, shape))
-    low = pixelwise.low(rounded)
-    same(low, pixelwise.low(rounded, GENERIC))
+    low = rounding.low(rounded)
+    same(low, rounding.low(rounded, GENERIC))
     np.testing.assert_array_equal(low[0], rounded.clip(0, 255))
     assert low[1] == ((rounded < 0) | (rounded > 255)).sum()
     # the residual of a cut stays within what int16 holds, as the cut is near the image
     near = (pixels.astype(np.int16) + rounded % 600 - 300).astype(np.int16)
     for laid in (pixels, np.asfortranarray(pixels)):
-        high = pixelwise.difference(laid, near, 128)
-        same(high, pixelwise.difference(laid, near, 128, GENERIC))
+        high = rounding.difference(laid, near, 128)
+        same(high, rounding.difference(laid, near, 128, GENERIC))
         unclipped = pixels.astype(int) - near + 128
         np.testing.assert_array_equal(high[0], unclipped.clip(0, 255))
         assert high[1] == ((unclipped < 0) | (unclipped > 255)).sum()
@@ -64,8 +64,8 @@ def test_clipping(data: st.DataObject) -> None:
 def test_moments_of_large_planes_do_not_overflow() -> None:
     for shape in ((2, 300, 401), (1, 1, 1), (3, 128, 256), (2, 1, 1 << 16)):
         for stored in (np.full(shape, 255, np.uint8), np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)):
-            sums, squares = pixelwise.moments(stored)
-            same((sums, squares), pixelwise.moments(stored, GENERIC))
+            sums, squares = rounding.moments(stored)
+            same((sums, squares), rounding.moments(stored, GENERIC))
             assert sums.tolist() == [sum(plane.tolist()) for plane in stored.reshape(shape[0], -1)]
             assert squares.tolist() == [sum(v * v for v in plane.tolist()) for plane in stored.reshape(shape[0], -1)]
 

@@ -12,13 +12,13 @@ import pytest
 
 from pipeline.content import Content, resolve
 from pipeline.errors import UsageError
-from pipeline.geometry import NATIVE
 from pipeline.job import Job
+from pipeline.numerics.geometry import NATIVE
+from pipeline.numerics.variants import Variant
 from pipeline.plan import Plan, Shard, key, make_plan, tar_name
 from pipeline.shapes import Shapes
 from pipeline.sources import open_source
 from pipeline.sources.index import SourceIndex, SplitIndex
-from pipeline.variants import Variant
 from tests.conftest import SmallCifar
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline import svd
-from pipeline.cuts import cut
-from pipeline.variants import Variant, variants
+from pipeline.numerics import svd
+from pipeline.numerics.cut import cut
+from pipeline.numerics.variants import Variant, variants
 from tests.gpu import fake
 
 RANKS = (1, 3, 5, 10, 20, 31)

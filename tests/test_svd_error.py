@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipeline import svd
+from pipeline.numerics import svd
 
 # A tenth of the contract's 1e-5 around a tie; what was met is a tenth of this again.
 ALLOWED = 1e-6

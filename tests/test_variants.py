@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import svd
-from pipeline.cuts import Statistics, cut
-from pipeline.variants import Variant, canonical, variants
+from pipeline.numerics import svd
+from pipeline.numerics.cut import Statistics, cut
+from pipeline.numerics.variants import Variant, canonical, variants
 
 
 def photo(seed: int = 0, count: int = 5) -> np.ndarray:

@@ -196,7 +196,7 @@ def test_two_processes_say_what_one_says(out: Path, run: Verify) -> None:
 def test_neither_the_projects_svd_nor_its_png_is_loaded(out: Path) -> None:
     code = (
         "import sys; from pipeline.verify import main; status = main(sys.argv[1:]);"
-        "sys.exit(status or ', '.join(m for m in ('pipeline.svd', 'pipeline.png') if m in sys.modules) or None)"
+        "sys.exit(status or ', '.join(m for m in ('pipeline.numerics.svd', 'pipeline.png') if m in sys.modules) or None)"
     )
     done = subprocess.run([sys.executable, "-c", code, out, "--workers", "1"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -204,7 +204,7 @@ def test_neither_the_projects_svd_nor_its_png_is_loaded(out: Path) -> None:
         "import sys; import pipeline.sources.folder, pipeline.sources.cifar, pipeline.proof.prove; print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", loads], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert not {"pipeline.svd", "pipeline.png"} & set(loaded.stdout.split())
+    assert not {"pipeline.numerics.svd", "pipeline.png"} & set(loaded.stdout.split())
 
 
 def test_help_answers_in_half_a_second() -> None:

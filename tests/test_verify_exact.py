@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import svd, verify
+from pipeline import verify
 from pipeline.build import main
+from pipeline.numerics import svd
 from pipeline.proof.claims import FACTORS_ROUNDING
 from pipeline.proof.reference import wrong_factors
 from tests.test_verify import read_manifest, read_members, rehash, write_manifest, write_members

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.errors import PipelineError, UsageError, nearest, one_line
-from pipeline.variants import SIGNED
+from pipeline.numerics.variants import SIGNED
 
 NAME = "manifest.json"
 BUILD = ".build"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from pipeline.variants import OFFSET
+from pipeline.numerics.variants import OFFSET
 
 MAX_PIXELS = 1 << 26  # of an image: bounds what a hostile output can make us decode
 _DEFLATE = 1032  # bytes that one of a PNG file can stand for at most

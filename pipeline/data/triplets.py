@@ -6,7 +6,7 @@ from pipeline.data.files import Files
 from pipeline.data.output import NAME, Output
 from pipeline.data.zarr_rows import ZarrRows
 from pipeline.errors import PipelineError
-from pipeline.geometry import MAX_SIDE
+from pipeline.numerics.geometry import MAX_SIDE
 
 STORE = "factors.zarr"
 

@@ -15,7 +15,7 @@ from pipeline.data.dataset import RankDataset, Transform
 from pipeline.data.output import Output, open_output
 from pipeline.data.triplets import Triplets
 from pipeline.errors import PipelineError, UsageError, nearest
-from pipeline.variants import OFFSET
+from pipeline.numerics.variants import OFFSET
 
 COMPONENTS = ("low", "high")
 FORMS = ("png", "npy")
@@ -174,7 +174,7 @@ class _Svd:
     """Cuts by the pipeline's own SVD, in float64."""
 
     def low(self, position: int, pixels: np.ndarray, rank: int) -> np.ndarray:
-        from pipeline import svd
+        from pipeline.numerics import svd
 
         decomposed = svd.decompose(pixels, rank)
         whole = rank >= min(pixels.shape[1:])

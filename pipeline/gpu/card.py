@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.compute import Recipe, compute
-from pipeline.cuts import Statistics
 from pipeline.errors import PipelineError
-from pipeline.variants import Variant, variants
+from pipeline.numerics.batch import Recipe, compute
+from pipeline.numerics.cut import Statistics
+from pipeline.numerics.variants import Variant, variants
 
 Outputs = dict[Variant | str, np.ndarray]  # where each cut and each array of rows goes
 

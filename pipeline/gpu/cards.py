@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline import console
-from pipeline.compute import HERE, Place
 from pipeline.device import Device, missing
 from pipeline.errors import PipelineError
+from pipeline.numerics.batch import HERE, Place
 from pipeline.work import ShardTask
 
 CORES = "CPU cores"

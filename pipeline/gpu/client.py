@@ -6,13 +6,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from pipeline.compute import Computed, Place, Recipe, compute
-from pipeline.cuts import Cut, Statistics
 from pipeline.errors import PipelineError
 from pipeline.gpu.card import Card, Outputs
 from pipeline.gpu.server import Answer
 from pipeline.gpu.slots import Order, Slot, bytes_of, views
-from pipeline.variants import Variant
+from pipeline.numerics.batch import Computed, Place, Recipe, compute
+from pipeline.numerics.cut import Cut, Statistics
+from pipeline.numerics.variants import Variant
 from pipeline.work import ShardTask
 
 T = TypeVar("T")

@@ -11,12 +11,13 @@ from mmap import mmap
 
 import numpy as np
 
-from pipeline import device, runtime
-from pipeline.cuts import Statistics
+from pipeline import device
 from pipeline.errors import PipelineError
 from pipeline.gpu.card import Card, describe
 from pipeline.gpu.slots import Order, attach, views
-from pipeline.variants import Variant
+from pipeline.numerics import runtime
+from pipeline.numerics.cut import Statistics
+from pipeline.numerics.variants import Variant
 
 # Orders in work at once, each on its own thread and stream: one is copied in and one out while one is computed.
 THREADS = 3

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.compute import Recipe
 from pipeline.gpu.card import Outputs
-from pipeline.variants import Variant
+from pipeline.numerics.batch import Recipe
+from pipeline.numerics.variants import Variant
 
 _ALIGN = 256  # bytes; what copies to and from a card like
 _GRAIN = 1 << 20  # bytes; slots grow in these

@@ -12,7 +12,7 @@ import yaml
 
 from pipeline.errors import one_line
 from pipeline.metadata import labels, timm
-from pipeline.variants import PASSES, SIGNED
+from pipeline.numerics.variants import PASSES, SIGNED
 
 _SIGNED = {"high": "high-rank-only images", "band": "bands", "highpass": "high-pass images"}
 

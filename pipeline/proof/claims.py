@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.geometry import Geometry
+from pipeline.numerics.geometry import Geometry
 
 NAME = "manifest.json"
 REJECTS = "rejects.jsonl"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.jit import compiled
+from pipeline.numerics.jit import compiled
 
 # Rows whose squared grey levels add up in 32 bits.
 _ROWS = 1 << 16

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.jit import compiled
+from pipeline.numerics.jit import compiled
 
 LANES = 4  # streams that are read at once
 SLACK = 32  # bytes behind those of an image that may be written

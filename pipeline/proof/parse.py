@@ -4,7 +4,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.geometry import MAX_SIDE, Geometry
+from pipeline.numerics.geometry import MAX_SIDE, Geometry
 from pipeline.proof.claims import (
     FACTORS,
     FACTORS_ROUNDING,

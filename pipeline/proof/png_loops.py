@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.jit import compiled
+from pipeline.numerics.jit import compiled
 from pipeline.proof.tar_loops import CHECKSUM, DATA, LENGTH
 
 # Places in arrays are unsigned: one that can be negative costs a comparison each time.

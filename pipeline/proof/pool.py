@@ -8,8 +8,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 
-from pipeline import runtime
 from pipeline.errors import PipelineError
+from pipeline.numerics import runtime
 from pipeline.proof import forks
 from pipeline.proof.claims import Manifest
 from pipeline.proof.faults import shown

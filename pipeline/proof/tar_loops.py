@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.jit import compiled
+from pipeline.numerics.jit import compiled
 
 BLOCK = 512
 NAME = 100  # bytes of a member's name

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.bounded import read_regular
 from pipeline.data.output import BUILD, NAME, Output
 from pipeline.errors import PipelineError, one_line
-from pipeline.variants import Variant
+from pipeline.numerics.variants import Variant
 from pipeline.work import STAGES
 
 REJECTS_SHOWN = 200

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipeline.numerics.variants import OFFSET
 from pipeline.report.facts import VariantFacts
 from pipeline.report.stored import Stored
-from pipeline.variants import OFFSET
 
 FULL = "full"
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.variants import SIGNED
+from pipeline.numerics.variants import SIGNED
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.data import RankDataset
 from pipeline.data.output import Output
-from pipeline.variants import OFFSET
+from pipeline.numerics.variants import OFFSET
 
 
 class Stored:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.geometry import NATIVE
+from pipeline.numerics.geometry import NATIVE
 from pipeline.sources import cifar_manifest
 from pipeline.sources.cifar_batch import Batch, read_batch
 from pipeline.sources.cifar_locate import locate

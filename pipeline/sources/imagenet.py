@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.geometry import Geometry
+from pipeline.numerics.geometry import Geometry
 from pipeline.sources import imagenet_manifest
 from pipeline.sources.imagenet_archive import list_train, list_val
 from pipeline.sources.imagenet_labels import find_labels

@@ -10,7 +10,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin 
 
 from pipeline import bounded
 from pipeline.errors import Undecodable
-from pipeline.geometry import MAX_SIDE
+from pipeline.numerics.geometry import MAX_SIDE
 from pipeline.sources.index import Picture
 
 # Pillow's modes that are not RGB, in words.

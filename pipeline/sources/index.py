@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, overload
 
 import numpy as np
 
-from pipeline.geometry import Geometry
+from pipeline.numerics.geometry import Geometry
 
 
 @dataclass(frozen=True, slots=True)

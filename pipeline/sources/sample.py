@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import PipelineError
-from pipeline.geometry import NATIVE
+from pipeline.numerics.geometry import NATIVE
 from pipeline.sources import manifests
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 

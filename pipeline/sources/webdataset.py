@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.geometry import NATIVE
+from pipeline.numerics.geometry import NATIVE
 from pipeline.sources.images import decode_image
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 from pipeline.sources.saved_index import Columns, pack, saved, unpack

@@ -5,8 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline import svd
 from pipeline.errors import UsageError, nearest
+from pipeline.numerics import svd
 
 RANK = "rank"
 CONTROLS = ("lowpass", "blur", "jpeg", "noise")

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.data import RankDataset, open_output
 from pipeline.errors import PipelineError, Undecodable, UsageError
-from pipeline.geometry import Geometry
+from pipeline.numerics.geometry import Geometry
 from pipeline.plan import key
 from pipeline.sources import cifar_manifest, open_source
 

@@ -106,7 +106,7 @@ def networks(options: argparse.Namespace, size: tuple[int, int], classes: int) -
 
 def images(options: argparse.Namespace) -> "Images":
     """The images asked for."""
-    from pipeline.geometry import Geometry
+    from pipeline.numerics.geometry import Geometry
     from pipeline.study import inputs
 
     if (options.images is None) == (options.dataset is None):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from pipeline.gpu import xsyev
+from pipeline.numerics.cuda import xsyev
 from tests.gpu import emulator
 
 __name__ = "tests.gpu.fake"

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import compute as computing
-from pipeline.compute import Recipe, compute
 from pipeline.errors import PipelineError
 from pipeline.gpu import card, client, server
 from pipeline.gpu.server import Server
 from pipeline.gpu.slots import Slot, attach, bytes_of, views
-from pipeline.variants import variants
+from pipeline.numerics import batch as computing
+from pipeline.numerics.batch import Recipe, compute
+from pipeline.numerics.variants import variants
 from tests.conftest import smooth
 from tests.gpu import fake
 

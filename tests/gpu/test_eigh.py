@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import svd
-from pipeline.compute import Recipe, compute
 from pipeline.errors import PipelineError
-from pipeline.gpu import eigh, guards, xsyev
-from pipeline.variants import Variant, variants
+from pipeline.numerics import svd
+from pipeline.numerics.batch import Recipe, compute
+from pipeline.numerics.cuda import eigh, guards, xsyev
+from pipeline.numerics.variants import Variant, variants
 from tests.conftest import smooth
 from tests.gpu import fake
 from tests.gpu.fake import Array

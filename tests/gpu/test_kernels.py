@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from bench.gpu import photographs
-from pipeline.compute import Recipe, compute
-from pipeline.gpu import eigh, guards, tridiagonal
-from pipeline.variants import variants
+from pipeline.numerics.batch import Recipe, compute
+from pipeline.numerics.cuda import eigh, guards, tridiagonal
+from pipeline.numerics.variants import variants
 from tests.gpu import emulator, fake
 from tests.gpu.test_eigh import gram
 

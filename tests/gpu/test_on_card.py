@@ -9,12 +9,12 @@ import pytest
 
 from bench import gpu, inputs
 from pipeline import device, run
-from pipeline.compute import Recipe, compute
-from pipeline.gpu import eigh, guards
 from pipeline.gpu.card import Card
 from pipeline.gpu.client import in_process
 from pipeline.job import Job
-from pipeline.variants import variants
+from pipeline.numerics.batch import Recipe, compute
+from pipeline.numerics.cuda import eigh, guards
+from pipeline.numerics.variants import variants
 from tests.conftest import contents
 from tests.gpu import test_kernels
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.geometry import Geometry
+from pipeline.numerics.geometry import Geometry
 from pipeline.sources import imagenet, imagenet_archive, imagenet_manifest, manifests, saved_index
 from pipeline.sources.imagenet import open_imagenet
 from pipeline.sources.imagenet_archive import list_train

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from pipeline.errors import Undecodable
-from pipeline.geometry import MAX_SIDE
+from pipeline.numerics.geometry import MAX_SIDE
 from pipeline.sources.images import FORMATS, decode_image, header_size
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)

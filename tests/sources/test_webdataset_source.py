@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
-from pipeline.geometry import NATIVE
+from pipeline.numerics.geometry import NATIVE
 from pipeline.sources import tar_members, webdataset_scan
 from pipeline.sources.tar_members import Member, scan
 from pipeline.sources.webdataset import WebDataset

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError, UsageError
-from pipeline.geometry import Geometry
+from pipeline.numerics.geometry import Geometry
 from pipeline.study import inputs
 from tests.conftest import Build, SmallCifar
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import Undecodable
-from pipeline.geometry import MAX_SIDE
+from pipeline.numerics.geometry import MAX_SIDE
 from pipeline.sources.images import FORMATS, decode_image, header_size
 from tests.fuzz import repair
 

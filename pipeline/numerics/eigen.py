@@ -8,7 +8,7 @@ where eigenvalues are too close.
 import numpy as np
 from scipy.linalg import lapack
 
-from pipeline import tridiagonal
+from pipeline.numerics import tridiagonal
 
 # Columns that are transformed together. A column's bits depend on its block, and so not on how many are wanted.
 BLOCK = 64

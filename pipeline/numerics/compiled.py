@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.jit import compiled
+from pipeline.numerics.jit import compiled
 
 # Pixels whose squared grey levels add up in 32 bits.
 _CHUNK = 1 << 15

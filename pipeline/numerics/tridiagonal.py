@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.jit import compiled
+from pipeline.numerics.jit import compiled
 
 _LANES = 8  # eigenvalues worked on side by side, in the processor's vector registers
 _TINY = 1e-300  # in place of a pivot that is zero

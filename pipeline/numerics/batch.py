@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from pipeline import factors, svd
-from pipeline.cuts import Cut, cut
-from pipeline.variants import Variant
+from pipeline import factors
+from pipeline.numerics import svd
+from pipeline.numerics.cut import Cut, cut
+from pipeline.numerics.variants import Variant
 
 T = TypeVar("T")
 Array = Any  # numpy.ndarray or cupy.ndarray

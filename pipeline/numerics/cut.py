@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import fourier, pixelwise, svd
-from pipeline.svd import Array
-from pipeline.variants import OFFSET, Variant, variants
+from pipeline.numerics import fourier, rounding, svd
+from pipeline.numerics.svd import Array
+from pipeline.numerics.variants import OFFSET, Variant, variants
 
 # Sums over float32 images are kept as whole multiples of this, so that they add up the same in any order.
 FINE = 2.0**-16
@@ -98,11 +98,11 @@ def _stored(variant: Variant, pixels: Array, kept: svd.Truncation, below: svd.Tr
         return Cut(exact, replace(counted, sums=sums, squares=squares))
     rounded = kept.rounded.reshape(pixels.shape)
     if below:
-        stored, clipped = pixelwise.difference(rounded, below.rounded.reshape(pixels.shape), OFFSET, xp)
+        stored, clipped = rounding.difference(rounded, below.rounded.reshape(pixels.shape), OFFSET, xp)
     elif variant.signed:
-        stored, clipped = pixelwise.difference(pixels, rounded, OFFSET, xp)
+        stored, clipped = rounding.difference(pixels, rounded, OFFSET, xp)
     else:
-        stored, clipped = pixelwise.low(rounded, xp)
+        stored, clipped = rounding.low(rounded, xp)
     sums, squares, changed = _moments(stored, clipped, xp)
     return Cut(stored, replace(counted, clipped=changed, sums=sums, squares=squares))
 
@@ -135,7 +135,7 @@ def _fine_moments(stored: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple
 def _moments(stored: Array, clipped: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """Per-channel sum and sum of squares of uint8 (n, c, h, w) pixels, and ``clipped``: a card is waited for once."""
     count, channels, height, width = stored.shape
-    found = xp.stack(pixelwise.moments(stored.reshape(-1, height, width), xp)).reshape(2, count, channels).sum(axis=1)
+    found = xp.stack(rounding.moments(stored.reshape(-1, height, width), xp)).reshape(2, count, channels).sum(axis=1)
     numbers = svd.to_host(xp.concatenate([found.reshape(-1), xp.asarray(clipped).reshape(1)])).tolist()
     return tuple(numbers[:channels]), tuple(numbers[channels:-1]), numbers[-1]
 

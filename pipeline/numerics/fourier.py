@@ -10,8 +10,8 @@ from types import ModuleType
 
 import numpy as np
 
-from pipeline import pixelwise
-from pipeline.svd import EXACT_TIE, TIE, Array, Truncation, to_host
+from pipeline.numerics import rounding
+from pipeline.numerics.svd import EXACT_TIE, TIE, Array, Truncation, to_host
 
 
 def lowpass(planes: Array, radius: int, xp: ModuleType = np) -> Truncation:
@@ -32,7 +32,7 @@ def lowpass(planes: Array, radius: int, xp: ModuleType = np) -> Truncation:
     (columns, u), (rows, v) = _basis(height, radius), _basis(width, radius)
     left, right, disc = (xp.asarray(array) for array in (columns, rows, u[:, None] ** 2 + v**2 <= radius**2))
     kept = left @ ((left.T @ planes @ right) * disc) @ right.T
-    rounded, margin, near = pixelwise.round_planes(kept, TIE, xp)
+    rounded, margin, near = rounding.round_planes(kept, TIE, xp)
     for plane in np.flatnonzero(to_host(margin < EXACT_TIE)):
         halves = xp.rint(2 * kept[plane]) / 2
         kept[plane] = xp.where(xp.abs(kept[plane] - halves) < EXACT_TIE, halves, kept[plane])

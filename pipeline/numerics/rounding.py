@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import compiled
+from pipeline.numerics import compiled
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 

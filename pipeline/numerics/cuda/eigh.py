@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.eigen import BLOCK
-from pipeline.gpu import guards
-from pipeline.gpu import jacobi as jacobi_kernel
-from pipeline.gpu import tridiagonal as tridiagonal_kernels
+from pipeline.numerics.cuda import guards
+from pipeline.numerics.cuda import jacobi as jacobi_kernel
+from pipeline.numerics.cuda import tridiagonal as tridiagonal_kernels
+from pipeline.numerics.eigen import BLOCK
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 # Of float64 (p, n, n): values (p, n), descending, and vectors (p, n, wanted) of the largest, as columns. NaN, or
@@ -33,7 +33,7 @@ def syevj(gram: Array, wanted: int, xp: ModuleType) -> tuple[Array, Array]:
 
 def xsyev(gram: Array, wanted: int, xp: ModuleType) -> tuple[Array, Array]:
     """cuSOLVER's batched eigensolver, which CuPy does not bind."""
-    from pipeline.gpu.xsyev import solver
+    from pipeline.numerics.cuda.xsyev import solver
 
     return _largest(solver(xp)(gram), wanted)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import eigen, pixelwise
+from pipeline.numerics import eigen, rounding
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -113,7 +113,7 @@ def decompose(pixels: Array, count: int | None = None, xp: ModuleType = np) -> D
 def _eigh(gram: Array, count: int, xp: ModuleType) -> tuple[Array, Array, int]:
     """Eigenvalues (p, n), descending, the vectors (p, n, m) of at least the ``count`` largest ones, and planes repaired."""
     if xp is not np:
-        from pipeline.gpu import eigh
+        from pipeline.numerics.cuda import eigh
 
         return eigh.leading(gram, max(count, 1), xp)  # which are proved by their vectors
     if gram.shape[-1] >= LARGE:
@@ -151,14 +151,14 @@ def truncate(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> Trunc
 
     first, last, following = values[:, 0], values[:, rank - 1], values[:, rank]
     degenerate = last - following <= GAP * first
-    rounded, margin, near = pixelwise.round_planes(cut, TIE, xp)
+    rounded, margin, near = rounding.round_planes(cut, TIE, xp)
     doubtful = _doubtful(first, last, following) | (margin < EXACT_TIE)
     recomputed = np.flatnonzero(to_host(doubtful))
     for plane in recomputed:
         exact, degenerate[plane] = _lapack(to_host(planes[plane]), rank)
         cut[plane] = xp.asarray(exact)
         one = slice(plane, plane + 1)
-        rounded[one], _, near[one] = pixelwise.round_planes(cut[one], TIE, xp)
+        rounded[one], _, near[one] = rounding.round_planes(cut[one], TIE, xp)
     counts = xp.stack([near.sum(), degenerate.sum(), (following == 0).sum()])
     ties, unclear, complete = to_host(counts).tolist()  # a card is waited for once
     return Truncation(cut, rounded, ties, unclear, complete, len(recomputed))

@@ -1,0 +1,1 @@
+"""Pure arithmetic: decompositions, cuts, rounding and geometry. Nothing here reads or writes files."""

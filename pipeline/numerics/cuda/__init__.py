@@ -1,0 +1,1 @@
+"""Eigensolvers that run on CUDA GPUs."""
