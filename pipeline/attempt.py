@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pipeline.errors import PipelineError
-from pipeline.lock import LostLock
 from pipeline.numerics.batch import HERE, Place
+from pipeline.storage.lock import LostLock
 from pipeline.task import SourceChanged, build_shard
 from pipeline.work import Progress, ShardTask
 

@@ -23,10 +23,10 @@ from pipeline.device import Device
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.gpu import cards
 from pipeline.gpu.pool import Servers, attempt_on_cards
-from pipeline.location import Location
 from pipeline.numerics import runtime
 from pipeline.probe import Expected
-from pipeline.store import BUILD
+from pipeline.storage.location import Location
+from pipeline.storage.store import BUILD
 from pipeline.work import Progress, ShardTask
 
 MEMORY = 800 * 2**20  # bytes that a shard task may take; with one CPU, what a node must have free for each

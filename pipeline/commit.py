@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pipeline.numerics.cut import Statistics
 from pipeline.plan import Shard
 from pipeline.sealed import seal, unseal
-from pipeline.store import BUILD, FileProof, Reading
+from pipeline.storage.store import BUILD, FileProof, Reading
 
 RECORDS = f"{BUILD}/records"
 _LARGEST = 1 << 63  # what NumPy takes

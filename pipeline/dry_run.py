@@ -20,7 +20,7 @@ from pipeline.run import plan_job
 from pipeline.shards import BLOCK
 from pipeline.sources.index import Source
 from pipeline.stages import encode_batches
-from pipeline.store import open_store
+from pipeline.storage.store import open_store
 from pipeline.work import Progress, ShardTask
 
 _PROBES = 64

@@ -7,9 +7,9 @@ from typing import Any
 
 from pipeline import console
 from pipeline.errors import PipelineError
-from pipeline.location import Location
 from pipeline.pace import Pace
-from pipeline.target import check, check_outside
+from pipeline.storage.location import Location
+from pipeline.storage.user_files import check, check_outside
 from pipeline.work import Progress, ShardTask
 
 STDERR = "-"

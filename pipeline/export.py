@@ -6,7 +6,7 @@ import sys
 from pipeline import console
 from pipeline.console import Parser
 from pipeline.errors import UsageError, nearest, one_line
-from pipeline.location import local_output
+from pipeline.storage.location import local_output
 
 _FORMATS = ("npy", "folder")
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from pipeline.target import MARK
+from pipeline.storage.user_files import MARK
 
 SMALL = 64  # pixels; up to here a picture is shown with its pixels as squares
 _INK, _PAPER = "#1a1a1a", "white"

@@ -7,9 +7,9 @@ from typing import Any
 
 from pipeline.errors import UsageError, nearest
 from pipeline.factors import Factors
-from pipeline.location import Location
 from pipeline.numerics.variants import Variant, variants
 from pipeline.options import OPTIONS
+from pipeline.storage.location import Location
 
 
 @dataclass(frozen=True)

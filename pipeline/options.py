@@ -10,10 +10,10 @@ from typing import Any
 from pipeline.device import KINDS
 from pipeline.errors import UsageError, nearest
 from pipeline.factors import DTYPES
-from pipeline.location import Location, parse_url
 from pipeline.numerics.geometry import MAX_SIDE
 from pipeline.numerics.variants import COMPONENTS
 from pipeline.sources import DATASETS
+from pipeline.storage.location import Location, parse_url
 
 _ORDERS = ("source", "shuffled")
 _LARGEST = 10**18 - 1

@@ -14,13 +14,13 @@ from pipeline import commit, factors, manifest, metadata, spectra
 from pipeline.commit import Record
 from pipeline.content import Content, grow
 from pipeline.errors import PipelineError
-from pipeline.location import Location
-from pipeline.lock import FRESH
 from pipeline.numerics.variants import Variant
 from pipeline.plan import Plan, Shard, folder, tar_name
 from pipeline.rows import RowArray
 from pipeline.sources.index import SourceIndex
-from pipeline.store import BUILD, Reading, Store
+from pipeline.storage.location import Location
+from pipeline.storage.lock import FRESH
+from pipeline.storage.store import BUILD, Reading, Store
 
 STATE = f"{BUILD}/job.json"
 RUNS = f"{BUILD}/runs.jsonl"

@@ -16,9 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline import regular
 from pipeline.errors import PipelineError
-from pipeline.lock import LARGEST
+from pipeline.storage import files
+from pipeline.storage.lock import LARGEST
 
 # What an output's bytes come from, and what this package cannot do without.
 LIBRARIES = ("numpy", "pillow", "zlib-ng", "deflate", "zarr", "numcodecs")
@@ -111,7 +111,7 @@ def _other_output(expected: Expected) -> str:
 def _run(lock: Path) -> object:
     try:
         os.listdir(lock.parent)  # makes NFS look again
-        owner = json.loads(regular.read(lock, LARGEST))
+        owner = json.loads(files.read(lock, LARGEST))
     except (OSError, ValueError, RecursionError, PipelineError):
         return None
     return owner.get("run") if isinstance(owner, dict) else None
@@ -122,7 +122,7 @@ def _cannot_write(expected: Expected) -> str:
         return ""
     scratch = expected.lock.parent / "tmp" / f"{expected.run}-probe-{os.getpid()}-{socket.gethostname()}"
     try:
-        regular.write(scratch, b"")
+        files.write(scratch, b"")
         scratch.unlink()
     except OSError as error:
         return f"cannot write to the output: {scratch}: {error.strerror}"

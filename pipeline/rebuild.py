@@ -23,7 +23,7 @@ from pipeline.pace import Pace
 from pipeline.plan import Plan, Shard, tar_name
 from pipeline.progress import ProgressLine
 from pipeline.sources.index import Entry, Source
-from pipeline.store import BUILD, SCRATCH, LocalStore
+from pipeline.storage.store import BUILD, SCRATCH, LocalStore
 from pipeline.tasks import shard_task, shard_tasks
 from pipeline.watch import Watch
 from pipeline.work import Progress, ShardTask

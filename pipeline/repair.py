@@ -6,7 +6,7 @@ from typing import Any
 from pipeline import console
 from pipeline.console import Parser
 from pipeline.errors import FAILED, PipelineError, one_line
-from pipeline.location import local_output
+from pipeline.storage.location import local_output
 
 
 def _parser() -> Parser:
@@ -46,7 +46,7 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.proof.faults import Faults
     from pipeline.proof.prove import EMBEDDED
     from pipeline.rebuild import job_of, repair, tidy
-    from pipeline.store import LocalStore
+    from pipeline.storage.store import LocalStore
 
     LocalStore(options.out).check_inside()
     damage = Faults()

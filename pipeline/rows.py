@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import regular
-from pipeline.store import FileProof
+from pipeline.storage import files as regular
+from pipeline.storage.store import FileProof
 
 MAX_CHUNK = 64 * 2**20  # bytes
 

@@ -19,14 +19,14 @@ from pipeline.device import Device
 from pipeline.errors import PipelineError, UsageError, one_line, redacted
 from pipeline.events import STDERR, Events, rounded
 from pipeline.job import Job
-from pipeline.lock import LostLock
 from pipeline.pace import Pace
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import ProgressLine
 from pipeline.shapes import shapes_of
 from pipeline.sources import open_source
 from pipeline.sources.index import Source, SourceIndex
-from pipeline.store import BUILD, Store, open_store
+from pipeline.storage.lock import LostLock
+from pipeline.storage.store import BUILD, Store, open_store
 from pipeline.tasks import shard_tasks
 from pipeline.watch import Watch, lasting
 from pipeline.work import STAGES, Progress, ShardTask

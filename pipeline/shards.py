@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline import regular
+from pipeline.storage import files
 
 BLOCK = 512
 _END = bytes(2 * BLOCK)
@@ -81,7 +81,7 @@ class ShardWriter:
 
     def __init__(self, path: Path, form: str = "png") -> None:
         self.form = form
-        self._file = regular.create(path, buffering=0)
+        self._file = files.create(path, buffering=0)
         self._digest = hashlib.sha256()
         self._index: list[str] = []
         self._offset = 0

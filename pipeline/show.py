@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline import console
 from pipeline.console import Parser
 from pipeline.errors import PipelineError, UsageError, one_line
-from pipeline.target import check_picture
+from pipeline.storage.user_files import check_picture
 
 if TYPE_CHECKING:
     from PIL import Image

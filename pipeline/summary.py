@@ -8,11 +8,11 @@ from typing import Any
 from pipeline.errors import one_line
 from pipeline.events import rounded
 from pipeline.job import Job
-from pipeline.location import copy_command
 from pipeline.manifest import REJECTS
 from pipeline.progress import duration, per_second, shares
 from pipeline.run import Outcome
-from pipeline.store import BUILD, open_store
+from pipeline.storage.location import copy_command
+from pipeline.storage.store import BUILD, open_store
 
 _SHOWN = 5
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline import regular, spectra
+from pipeline import spectra
 from pipeline.commit import Record, VariantProof, record_name
 from pipeline.numerics.batch import HERE, Place
 from pipeline.numerics.cut import Statistics
@@ -17,7 +17,8 @@ from pipeline.numerics.variants import Variant
 from pipeline.rows import RowWriter
 from pipeline.shards import ShardWriter
 from pipeline.stages import encode_batches
-from pipeline.store import FileProof, open_store
+from pipeline.storage import files as regular
+from pipeline.storage.store import FileProof, open_store
 from pipeline.work import Progress, ShardTask
 
 

@@ -4,7 +4,7 @@ from pipeline import output
 from pipeline.commit import Record
 from pipeline.plan import Plan, Shard, tar_name
 from pipeline.sources.index import Source
-from pipeline.store import Store
+from pipeline.storage.store import Store
 from pipeline.work import ShardTask
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import console
 from pipeline.console import Parser
 from pipeline.errors import FAILED, UsageError, one_line
-from pipeline.location import local_output
+from pipeline.storage.location import local_output
 
 if TYPE_CHECKING:
     from pipeline.proof.faults import Faults

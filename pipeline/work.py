@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from pipeline.commit import Record, Reject
 from pipeline.factors import Factors
-from pipeline.location import Location
 from pipeline.numerics.batch import Recipe
 from pipeline.numerics.geometry import Geometry
 from pipeline.numerics.variants import Variant
 from pipeline.plan import Shard
 from pipeline.sources.index import Entry, Source
+from pipeline.storage.location import Location
 
 STAGES = ("read", "decode", "svd", "encode", "write")
 

@@ -4,8 +4,8 @@ import io
 import os
 import resource
 
-from pipeline.bounded import open_regular
 from pipeline.errors import PipelineError
+from pipeline.storage.bounded import open_regular
 
 
 class Files:

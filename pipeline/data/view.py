@@ -10,12 +10,12 @@ from typing import Any, Protocol, SupportsIndex
 import numpy as np
 from PIL import Image
 
-from pipeline.bounded import read_regular
 from pipeline.data.dataset import RankDataset, Transform
 from pipeline.data.output import Output, open_output
 from pipeline.data.triplets import Triplets
 from pipeline.errors import PipelineError, UsageError, nearest
 from pipeline.numerics.variants import OFFSET
+from pipeline.storage.bounded import read_regular
 
 COMPONENTS = ("low", "high")
 FORMS = ("png", "npy")

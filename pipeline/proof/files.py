@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.bounded import Bounded, IsLink, open_regular
 from pipeline.proof.claims import FileClaim, Manifest
 from pipeline.proof.faults import Faults, shown
+from pipeline.storage.bounded import Bounded, IsLink, open_regular
 
 INTACT, EDITED, TORN, LONG, ABSENT = "intact", "edited", "torn", "long", "absent"
 # How far a file that is longer than claimed is read, to tell what is in it.

@@ -15,12 +15,13 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from pipeline import __version__, target
+from pipeline import __version__
 from pipeline.errors import UsageError
 from pipeline.proof.claims import Manifest
 from pipeline.proof.moments import Moments
 from pipeline.proof.part import Result
 from pipeline.proof.reference import Counts
+from pipeline.storage import user_files
 
 # Of what is kept, and of what a part's proof proves: with either changed, everything is proven again.
 _FORMAT = 4
@@ -33,8 +34,8 @@ _SUMS = ("bytes", "samples", "fitted", "paired", "recomputed")
 def named(path: Path, out: Path) -> Path:
     """The user's own choice of where to keep it. Raises PipelineError where it cannot be, or another's file is, or inside
     the output."""
-    target.check_outside("--progress", path, out)
-    target.check("--progress", path, _FIRST, "holds no parts that verify has proven")
+    user_files.check_outside("--progress", path, out)
+    user_files.check("--progress", path, _FIRST, "holds no parts that verify has proven")
     if path.exists() and not path.is_file():
         raise UsageError(f"--progress {path} is no regular file: name another file")
     return path
@@ -46,7 +47,7 @@ def in_output(out: Path) -> Path | None:
     try:
         if any(place.is_symlink() for place in (path, *path.parents[:2])):
             return None
-        return path if not path.exists() or (path.is_file() and target.begins(path, _FIRST)) else None
+        return path if not path.exists() or (path.is_file() and user_files.begins(path, _FIRST)) else None
     except OSError:
         return None
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
-from pipeline.bounded import read_regular
 from pipeline.errors import PipelineError
 from pipeline.proof import strict
 from pipeline.proof.claims import NAME, Manifest, index_file
@@ -20,6 +19,7 @@ from pipeline.proof.faults import Fault, Faults, shown
 from pipeline.proof.files import digest_of
 from pipeline.proof.prove import Proof
 from pipeline.proof.quick import Look
+from pipeline.storage.bounded import read_regular
 
 KIND = "rank-shards proof"
 # What the file of every report begins with.

@@ -5,9 +5,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from pipeline import target
 from pipeline.errors import PipelineError
 from pipeline.proof.report import FIRST
+from pipeline.storage import user_files
 
 
 class ReportFile:
@@ -28,8 +28,8 @@ class ReportFile:
         """
         if str(self._path) == "-":
             return
-        target.check_outside("--json", self._path, out)
-        target.check("--json", self._path, FIRST, "is no report of verify")
+        user_files.check_outside("--json", self._path, out)
+        user_files.check("--json", self._path, FIRST, "is no report of verify")
         if self._plain():
             if not os.access(self._path.resolve().parent, os.W_OK):
                 raise PipelineError(f"--json {self._path}: its folder cannot be written to; name another file")

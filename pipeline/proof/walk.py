@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from pipeline.bounded import TooLong
 from pipeline.proof.faults import counted, shown
 from pipeline.proof.image import largest
 from pipeline.proof.samples import Sample
 from pipeline.proof.tar import Member, TarError, members
+from pipeline.storage.bounded import TooLong
 
 Say = Callable[[str], None]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from pipeline import console
 from pipeline.console import Parser
 from pipeline.errors import PipelineError, UsageError, one_line
-from pipeline.location import local_output
-from pipeline.target import check, inside
+from pipeline.storage.location import local_output
+from pipeline.storage.user_files import check, inside
 
 NAME = "report.html"
 _DOCTYPE = b"<!doctype html>"

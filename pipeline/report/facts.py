@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.bounded import read_regular
 from pipeline.data.output import BUILD, NAME, Output
 from pipeline.errors import PipelineError, one_line
 from pipeline.numerics.variants import Variant
+from pipeline.storage.bounded import read_regular
 from pipeline.work import STAGES
 
 REJECTS_SHOWN = 200

@@ -6,7 +6,7 @@ from pipeline.errors import PipelineError
 from pipeline.gallery import Sheet, draw, save
 from pipeline.report.make import Report
 from pipeline.report.palette import PAPER
-from pipeline.target import MARK, check_picture
+from pipeline.storage.user_files import MARK, check_picture
 
 _DPI = 300
 _TILE = 256  # pixels of each picture of a sheet: eight for one of CIFAR's

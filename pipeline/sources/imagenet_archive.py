@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline import bounded
 from pipeline.errors import PipelineError
 from pipeline.sources.imagenet_manifest import DATASET, Archive
 from pipeline.sources.saved_index import Columns, pack, saved, unpack
 from pipeline.sources.tar_members import Member, scan
+from pipeline.storage import bounded
 
 VAL_IMAGE = re.compile(r"ILSVRC2012_val_\d{8}\.JPEG")
 _SYNSET_TAR = re.compile(r"n\d{8}\.tar")

@@ -8,10 +8,10 @@ import warnings
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  importing registers them
 
-from pipeline import bounded
 from pipeline.errors import Undecodable
 from pipeline.numerics.geometry import MAX_SIDE
 from pipeline.sources.index import Picture
+from pipeline.storage import bounded
 
 # Pillow's modes that are not RGB, in words.
 _MODES = {"1": "grey", "L": "grey", "LA": "alpha", "P": "palette", "PA": "alpha", "RGBA": "alpha", "RGBX": "alpha"}

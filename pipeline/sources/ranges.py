@@ -3,7 +3,7 @@
 import os
 from functools import lru_cache
 
-from pipeline.bounded import descriptor
+from pipeline.storage.bounded import descriptor
 
 
 class _Descriptor:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pipeline import bounded
 from pipeline.errors import PipelineError
+from pipeline.storage import bounded
 
 DEFAULT = "classnames.txt"
 _LARGEST = 64 << 20  # bytes

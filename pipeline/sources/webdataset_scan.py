@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import bounded
 from pipeline.errors import PipelineError
 from pipeline.sources.tar_members import Member, scan
+from pipeline.storage import bounded
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)  # as webdataset splits a name: key, extension

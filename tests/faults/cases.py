@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.store import BUILD
+from pipeline.storage.store import BUILD
 from tests.faults.builds import Files, hashes
 from tests.faults.failing_disk import FailingDisk
 

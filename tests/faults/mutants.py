@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pipeline import manifest, store
+from pipeline import manifest
 from pipeline.commit import RECORDS
-from pipeline.store import LocalStore
+from pipeline.storage import store
+from pipeline.storage.store import LocalStore
 
 
 def _unsynced_files() -> None:

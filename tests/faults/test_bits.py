@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.sealed import seal, unseal
-from pipeline.store import BUILD
+from pipeline.storage.store import BUILD
 from tests.faults.builds import Files, assert_manifest_holds, hashes
 from tests.faults.cases import CASES, fresh_copy
 from tests.faults.failing_disk import DIED, KILL, FailingDisk

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.sealed import seal, unseal
-from pipeline.store import BUILD
+from pipeline.storage.store import BUILD
 from tests.faults.builds import Files, hashes, scratch
 from tests.faults.failing_disk import FailingDisk
 

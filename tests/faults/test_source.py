@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.bounded import descriptor
+from pipeline.storage.bounded import descriptor
 from pipeline.verify import main as verify
 from tests.conftest import Build, SmallCifar, contents, smooth
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import commit, content, lock, object_lock, output
+from pipeline import commit, content, output
 from pipeline.data import RankDataset, RankView
 from pipeline.data.output import open_output
 from pipeline.data.pixels import decode_png
@@ -25,7 +25,8 @@ from pipeline.report.facts import collect
 from pipeline.run import plan_job
 from pipeline.sealed import seal
 from pipeline.sources.imagenet_meta import read_synsets
-from pipeline.store import open_store
+from pipeline.storage import lock, object_lock
+from pipeline.storage.store import open_store
 from pipeline.study import checkpoint
 from pipeline.study.weights import read_weights
 from tests.fuzz import place

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from pipeline import build as build_command
-from pipeline import regular, repair
+from pipeline import repair
 from pipeline.errors import PipelineError
 from pipeline.sealed import seal
+from pipeline.storage import files
 from tests.conftest import Result, contents, smooth
 
 FOLDERS = [".build", ".build/tmp", ".build/records", ".build/tmp/repair", "pets-rank2", "samples", "spectra.zarr"]
@@ -277,7 +278,7 @@ def test_what_is_opened_to_be_written_is_no_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "file")
     for flags in (os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_RDWR | os.O_CREAT | os.O_APPEND):
         with pytest.raises(PipelineError, match="symbolic link"):
-            regular.open_regular(tmp_path / "link", flags)
+            files.open_regular(tmp_path / "link", flags)
     with pytest.raises(FileExistsError):
-        regular.create(tmp_path / "link")
+        files.create(tmp_path / "link")
     assert not (tmp_path / "file").exists()

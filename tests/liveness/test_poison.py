@@ -11,7 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.job import Job
 from pipeline.repair import main as repair
 from pipeline.run import plan_job
-from pipeline.store import LocalStore
+from pipeline.storage.store import LocalStore
 from pipeline.tasks import shard_tasks
 from pipeline.work import Progress, ShardTask
 from tests.conftest import contents

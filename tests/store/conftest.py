@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import object_lock, scratch
+from pipeline.storage import object_lock, upload_scratch
 from tests.store.s3_server import S3Server
 
 _numbers = itertools.count()
@@ -67,7 +67,7 @@ def scratches(server: S3Server) -> Iterator[Path]:
 
 def forget() -> None:
     """As in a new process: the environment is read anew."""
-    from pipeline import bucket
+    from pipeline.storage import bucket
 
     bucket._files.cache_clear()
-    scratch._own.cache_clear()
+    upload_scratch._own.cache_clear()

@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import UsageError
 from pipeline.export import main as export
 from pipeline.job import Job
-from pipeline.location import copy_command, parse_url
+from pipeline.storage.location import copy_command, parse_url
 from pipeline.verify import main as verify
 from tests.test_job import job
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from pipeline import object_lock
-from pipeline.bucket import Bucket
 from pipeline.errors import PipelineError
-from pipeline.lock import LostLock
-from pipeline.object_lock import ObjectLock, check_owner, last_claim
+from pipeline.storage import object_lock
+from pipeline.storage.bucket import Bucket
+from pipeline.storage.lock import LostLock
+from pipeline.storage.object_lock import ObjectLock, check_owner, last_claim
 from tests.store.conftest import BUCKET
 from tests.store.s3_server import S3Server
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import object_lock
 from pipeline.build import main
+from pipeline.storage import object_lock
 from tests.conftest import Build, Files, contents
 from tests.store.s3_server import S3Server
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import scratch
+from pipeline.storage import upload_scratch
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER = "from pipeline import scratch\nscratch.path('run').write_text('x')\nprint(scratch._own(), flush=True)\ninput()"
@@ -17,9 +17,9 @@ OTHER = "from pipeline import scratch\nscratch.path('run').write_text('x')\nprin
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    scratch._own.cache_clear()
+    upload_scratch._own.cache_clear()
     yield
-    scratch._own.cache_clear()
+    upload_scratch._own.cache_clear()
 
 
 def other() -> tuple[subprocess.Popen[str], Path]:
@@ -35,12 +35,12 @@ def test_a_dead_process_leaves_nothing_for_long_and_a_living_one_is_left_alone()
     process, theirs = other()
     with process:
         assert len(list(theirs.iterdir())) == 1
-        scratch.clear()
+        upload_scratch.clear()
         assert len(list(theirs.iterdir())) == 1
         process.kill()
         process.wait()
         assert theirs.exists()
-        scratch.clear()
+        upload_scratch.clear()
         assert not theirs.exists()
         assert not theirs.with_suffix(".lock").exists()
 
@@ -50,14 +50,14 @@ def test_the_first_scratch_of_a_process_sweeps_too() -> None:
     with process:
         process.kill()
         process.wait()
-        assert scratch.path("run").parent.is_dir()
+        assert upload_scratch.path("run").parent.is_dir()
         assert not theirs.exists()
 
 
 def test_clearing_removes_this_process_s_own_files_and_goes_on() -> None:
-    scratch.path("run").write_text("x")
-    scratch.clear()
-    again = scratch.path("run")
+    upload_scratch.path("run").write_text("x")
+    upload_scratch.clear()
+    again = upload_scratch.path("run")
     again.write_text("x")
     assert again.read_text() == "x"
     assert [path.name for path in again.parent.iterdir()] == [again.name]

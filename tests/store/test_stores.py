@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.location import Location
-from pipeline.lock import LostLock
-from pipeline.store import Reading, Store, open_store
+from pipeline.storage.location import Location
+from pipeline.storage.lock import LostLock
+from pipeline.storage.store import Reading, Store, open_store
 
 RUN = "run"
 LARGE = bytes(range(256)) * (17 * 2**12)  # 17 MB: goes up in parts

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from pipeline import output
-from pipeline.bucket import Bucket
 from pipeline.errors import PipelineError
 from pipeline.job import Job
-from pipeline.lock import LostLock, publishing
-from pipeline.object_lock import check_owner
 from pipeline.plan import make_plan
 from pipeline.probe import _run
 from pipeline.run import plan_job
-from pipeline.store import open_store
+from pipeline.storage.bucket import Bucket
+from pipeline.storage.lock import LostLock, publishing
+from pipeline.storage.object_lock import check_owner
+from pipeline.storage.store import open_store
 from tests.fuzz import place, repair
 
 ALLOWED = (PipelineError,)

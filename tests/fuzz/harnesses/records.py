@@ -6,7 +6,7 @@ from pipeline import manifest, output
 from pipeline.errors import PipelineError
 from pipeline.job import Job
 from pipeline.run import plan_job
-from pipeline.store import open_store
+from pipeline.storage.store import open_store
 from tests.fuzz import place, repair
 
 ALLOWED = (PipelineError,)

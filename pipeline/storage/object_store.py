@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pipeline import scratch
-from pipeline.bucket import Bucket
 from pipeline.errors import PipelineError
-from pipeline.object_lock import ObjectLock, check_owner
-from pipeline.regular import MOST
+from pipeline.storage import upload_scratch
+from pipeline.storage.bucket import Bucket
+from pipeline.storage.files import MOST
+from pipeline.storage.object_lock import ObjectLock, check_owner
 
 _FILES_AT_ONCE = 4  # uploads: with parts of 8 MB, four each, at most 128 MB of memory
 _READS_AT_ONCE = 32
@@ -62,9 +62,9 @@ class ObjectStore:
     def lock(self, run: str) -> AbstractContextManager[object]:
         return ObjectLock(self._bucket, run)
 
-    def scratch(self, run: str) -> Path:
+    def upload_scratch(self, run: str) -> Path:
         """A fresh path for a file of this run, on this machine."""
-        return scratch.path(run)
+        return upload_scratch.path(run)
 
     def publish(self, files: Mapping[str, Path], run: str) -> None:
         """Upload finished scratch files, each at once or not at all.
@@ -129,7 +129,7 @@ class ObjectStore:
 
     def clear_scratch(self) -> None:
         """Remove what dead runs left behind: files on this machine, and uploads that were never completed."""
-        scratch.clear()
+        upload_scratch.clear()
         self._bucket.abort_uploads()
 
     def append(self, name: str, line: bytes) -> None:

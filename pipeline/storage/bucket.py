@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.location import protocol
+from pipeline.storage.location import protocol
 
 _PART = 8 * 2**20  # bytes: larger files go up in parts of this size, and a worker's memory stays small
 _PARTS_AT_ONCE = 4

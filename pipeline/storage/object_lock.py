@@ -14,10 +14,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from pipeline.bucket import Bucket
 from pipeline.console import tell
 from pipeline.errors import PipelineError
-from pipeline.lock import LostLock
+from pipeline.storage.bucket import Bucket
+from pipeline.storage.lock import LostLock
 
 FOLDER = ".build/lock"
 HEARTBEAT = 5.0  # seconds

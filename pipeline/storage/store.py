@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
-from pipeline import regular
 from pipeline.errors import PipelineError
-from pipeline.location import Location
-from pipeline.lock import BuildLock, publishing
+from pipeline.storage import files as regular
+from pipeline.storage.location import Location
+from pipeline.storage.lock import BuildLock, publishing
 
 BUILD = ".build"
 SCRATCH = f"{BUILD}/tmp"  # nothing in it outlives the run that has written it
@@ -74,7 +74,7 @@ def open_store(location: Location) -> Store:
     """The store of an output."""
     if isinstance(location, Path):
         return LocalStore(location)
-    from pipeline.object_store import ObjectStore
+    from pipeline.storage.object_store import ObjectStore
 
     return ObjectStore(location)
 

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline import regular
 from pipeline.errors import PipelineError
+from pipeline.storage import files
 
 HEARTBEAT = 5.0  # seconds
 FRESH = "lock-"  # what a lock is called until it is whole
@@ -48,7 +48,7 @@ class BuildLock:
         self._stop = threading.Event()
 
     def __enter__(self) -> "BuildLock":
-        self._driver = regular.open_regular(self._folder / "driver", os.O_RDWR | os.O_CREAT)
+        self._driver = files.open_regular(self._folder / "driver", os.O_RDWR | os.O_CREAT)
         if not _flock(self._driver, fcntl.LOCK_EX):
             os.close(self._driver)
             raise PipelineError(
@@ -97,7 +97,7 @@ class BuildLock:
         owner = {"run": self._run, "host": socket.gethostname(), "pid": os.getpid(), "beats": self._beats}
         fresh = self._folder / f"{FRESH}{self._run}"
         try:
-            regular.write(fresh, json.dumps(owner).encode())
+            files.write(fresh, json.dumps(owner).encode())
             fresh.replace(self._folder / "lock")
         finally:
             fresh.unlink(missing_ok=True)
@@ -124,7 +124,7 @@ def publishing(folder: Path, run: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _writers(folder: Path, how: int) -> Iterator[None]:
-    descriptor = regular.open_regular(folder / "writers", os.O_RDWR | os.O_CREAT)
+    descriptor = files.open_regular(folder / "writers", os.O_RDWR | os.O_CREAT)
     try:
         deadline = time.monotonic() + _PATIENCE
         while not _flock(descriptor, how):
@@ -150,7 +150,7 @@ def _flock(descriptor: int, how: int) -> bool:
 
 def _owner(folder: Path) -> dict[str, Any]:
     try:
-        owner = json.loads(regular.read(folder / "lock", LARGEST))
+        owner = json.loads(files.read(folder / "lock", LARGEST))
     except (OSError, ValueError, RecursionError):
         return {}
     return owner if isinstance(owner, dict) else {}

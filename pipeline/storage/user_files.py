@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from pipeline.errors import PipelineError, UsageError
-from pipeline.location import Location
+from pipeline.storage.location import Location
 
 
 def check(option: str, path: Path, first: bytes, otherwise: str, empty: bool = False) -> None:

@@ -1,0 +1,1 @@
+"""Durable files and objects: publishing, locks and the locations of outputs."""
