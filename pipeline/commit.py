@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
+from pipeline.formats.sealed_json import seal, unseal
 from pipeline.numerics.cut import Statistics
 from pipeline.plan import Shard
-from pipeline.sealed import seal, unseal
 from pipeline.storage.store import BUILD, FileProof, Reading
 
 RECORDS = f"{BUILD}/records"

@@ -3,13 +3,13 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pipeline import png
 from pipeline.errors import PipelineError, UsageError, nearest
-from pipeline.factors import DTYPES, Factors
+from pipeline.formats import png
+from pipeline.formats.factors import DTYPES, Factors
+from pipeline.formats.sealed_json import seal, unseal
 from pipeline.job import Job
 from pipeline.numerics.geometry import MAX_SIDE, Geometry
 from pipeline.numerics.variants import OFFSET, Variant, canonical
-from pipeline.sealed import seal, unseal
 from pipeline.shapes import Shapes
 from pipeline.sources.index import SourceIndex
 

@@ -11,13 +11,13 @@ from pipeline import output
 from pipeline.commit import Record
 from pipeline.device import Device
 from pipeline.errors import PipelineError, one_line
+from pipeline.formats.tar import BLOCK
 from pipeline.gpu import cards
 from pipeline.job import Job
 from pipeline.numerics.variants import Variant
 from pipeline.plan import Plan, Shard
 from pipeline.progress import duration
 from pipeline.run import plan_job
-from pipeline.shards import BLOCK
 from pipeline.sources.index import Source
 from pipeline.stages import encode_batches
 from pipeline.storage.store import open_store

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError, nearest
-from pipeline.factors import Factors
+from pipeline.formats.factors import Factors
 from pipeline.numerics.variants import Variant, variants
 from pipeline.options import OPTIONS
 from pipeline.storage.location import Location

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.device import KINDS
 from pipeline.errors import UsageError, nearest
-from pipeline.factors import DTYPES
+from pipeline.formats.factors import DTYPES
 from pipeline.numerics.geometry import MAX_SIDE
 from pipeline.numerics.variants import COMPONENTS
 from pipeline.sources import DATASETS

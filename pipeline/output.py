@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pipeline import commit, factors, manifest, metadata, spectra
+from pipeline import commit, manifest
 from pipeline.commit import Record
 from pipeline.content import Content, grow
 from pipeline.errors import PipelineError
+from pipeline.formats import clients, factors, spectra
+from pipeline.formats.zarr_rows import RowArray
 from pipeline.numerics.variants import Variant
 from pipeline.plan import Plan, Shard, folder, tar_name
-from pipeline.rows import RowArray
 from pipeline.sources.index import SourceIndex
 from pipeline.storage.location import Location
 from pipeline.storage.lock import FRESH
@@ -191,7 +192,7 @@ def finish(store: Store, plan: Plan, run: str, recheck: bool) -> dict[str, Any]:
     now = store.snapshot()
     records = _records(now, plan)
     described = manifest.describe(plan, records)
-    small = metadata.files(described) | manifest.array_files(plan) | {manifest.REJECTS: manifest.rejects(plan, records)}
+    small = clients.files(described) | manifest.array_files(plan) | {manifest.REJECTS: manifest.rejects(plan, records)}
     small |= {f"{SAMPLES}/{split}.jsonl": manifest.samples(plan, split) for split in plan.content.splits}
     files = manifest.committed(plan, records)
     files |= {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in small.items()}

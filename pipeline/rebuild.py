@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import console, engine, isolate, manifest, metadata, output, png, run, spectra
+from pipeline import console, engine, isolate, manifest, output, run
 from pipeline.commit import Record, Reject
 from pipeline.errors import PipelineError, Undecodable, one_line
-from pipeline.factors import Factors
+from pipeline.formats import clients, png, spectra
+from pipeline.formats.factors import Factors
 from pipeline.job import Job
 from pipeline.numerics.variants import Variant
 from pipeline.pace import Pace
@@ -106,7 +107,7 @@ class _Repair:
         self._done = Repair()
 
     def run(self) -> Repair:
-        self._put(metadata.files(self._told))
+        self._put(clients.files(self._told))
         if self._files - {*self._done.repaired, *self._done.refused}:
             source, plan = self._planned()
             self._put(manifest.array_files(plan) | self._lists(source, plan))

@@ -84,9 +84,9 @@ def _main(options: argparse.Namespace) -> int:
 
 def _from_manifest(files: set[str], raw: dict[str, Any]) -> bool:
     """Whether all these files are made from the manifest alone."""
-    from pipeline import metadata
+    from pipeline.formats import clients
 
-    return files <= metadata.files(raw).keys()
+    return files <= clients.files(raw).keys()
 
 
 def _options(options: argparse.Namespace) -> dict[str, Any]:

@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline import npy, png
 from pipeline.commit import Reject
 from pipeline.errors import PipelineError, Undecodable
+from pipeline.formats import npy, png
+from pipeline.formats.tar import Heads, heads
 from pipeline.numerics import runtime
 from pipeline.numerics.batch import HERE, Compute, Computed, Place, Recipe
 from pipeline.numerics.cut import Cut, Statistics, join
 from pipeline.numerics.variants import Variant
 from pipeline.plan import key
-from pipeline.shards import Heads, heads
 from pipeline.sources.images import MAX_BYTES, too_large
 from pipeline.sources.index import Entry, Picture
 from pipeline.work import Progress, ShardTask

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline import spectra
 from pipeline.commit import Record, VariantProof, record_name
+from pipeline.formats import spectra
+from pipeline.formats.tar import ShardWriter
+from pipeline.formats.zarr_rows import RowWriter
 from pipeline.numerics.batch import HERE, Place
 from pipeline.numerics.cut import Statistics
 from pipeline.numerics.variants import Variant
-from pipeline.rows import RowWriter
-from pipeline.shards import ShardWriter
 from pipeline.stages import encode_batches
 from pipeline.storage import files as regular
 from pipeline.storage.store import FileProof, open_store

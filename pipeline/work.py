@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline.commit import Record, Reject
-from pipeline.factors import Factors
+from pipeline.formats.factors import Factors
 from pipeline.numerics.batch import Recipe
 from pipeline.numerics.geometry import Geometry
 from pipeline.numerics.variants import Variant

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.sealed import seal, unseal
+from pipeline.formats.sealed_json import seal, unseal
 from tests.conftest import Build, contents, stamps
 
 Refused = Callable[..., str]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline import png
+from pipeline.formats import png
 
 FILTERS = (png.NONE, png.AVERAGE)
 SIZES = ((1, 1), (1, 2), (2, 1), (1, 33), (33, 1), (3, 5), (31, 33), (32, 32), (7, 224), (100, 3))  # height, width

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline import rows, spectra
-from pipeline.rows import RowArray, RowWriter
+from pipeline.formats import spectra, zarr_rows
+from pipeline.formats.zarr_rows import RowArray, RowWriter
 
 
 def written(array: RowArray, start: int, stop: int, positions: list[int], values: np.ndarray, root: Path) -> list[str]:
@@ -49,14 +49,14 @@ def test_no_two_shards_share_a_chunk_and_each_chunk_is_written_whole(tmp_path: P
 def test_zarr_reads_what_is_written_and_gaps_are_nan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, most: int
 ) -> None:
-    monkeypatch.setattr(rows, "MAX_CHUNK", most)  # a chunk a shard, or several
+    monkeypatch.setattr(zarr_rows, "MAX_CHUNK", most)  # a chunk a shard, or several
     array = RowArray("some.zarr/train/u", (3, 4, 2), dtype, ("channel", "row", "rank"), 6)
     assert array.chunk_rows == (6 if most > 200 else 2 if dtype == "<f4" else 3)
     values = np.random.default_rng(0).random((10, 3, 4, 2)).astype(dtype)
     kept = [0, 1, 3, 4, 7, 8]
     written(array, 0, 6, kept[:4], values[kept[:4]], tmp_path)
     written(array, 6, 10, kept[4:], values[kept[4:]], tmp_path)
-    for name, data in rows.metadata("some.zarr", {"what": "a test"}, {array: 10}).items():
+    for name, data in zarr_rows.metadata("some.zarr", {"what": "a test"}, {array: 10}).items():
         (tmp_path / name).write_bytes(data)
     group = zarr.open_group(str(tmp_path / "some.zarr"), mode="r")
     read = group["train/u"]

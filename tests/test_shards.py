@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.shards import ShardFile, ShardWriter, heads
+from pipeline.formats.tar import ShardFile, ShardWriter, heads
 
 Sample = tuple[str, int, bytes]  # key, label, image
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from pipeline import spectra
+from pipeline.formats import spectra
 from pipeline.numerics import svd
 from tests.conftest import Build, SmallCifar, contents
 

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline import build as build_command
-from pipeline import metadata, verify
+from pipeline import verify
+from pipeline.formats import clients
 from pipeline.proof import zarr_rows
 from pipeline.proof.claims import Variant
 from pipeline.proof.faults import Faults
@@ -155,7 +156,7 @@ def rehash(out: Path) -> None:
 
 def write_clients(out: Path, manifest: dict[str, Any]) -> None:
     """A manifest, cards and client files made from it, under hashes that fit."""
-    for name, content in metadata.files(manifest).items():
+    for name, content in clients.files(manifest).items():
         (out / name).write_bytes(content)
     write_manifest(out, manifest)
     rehash(out)
@@ -196,7 +197,7 @@ def test_two_processes_say_what_one_says(out: Path, run: Verify) -> None:
 def test_neither_the_projects_svd_nor_its_png_is_loaded(out: Path) -> None:
     code = (
         "import sys; from pipeline.verify import main; status = main(sys.argv[1:]);"
-        "sys.exit(status or ', '.join(m for m in ('pipeline.numerics.svd', 'pipeline.png') if m in sys.modules) or None)"
+        "sys.exit(status or ', '.join(m for m in ('pipeline.numerics.svd', 'pipeline.formats.png') if m in sys.modules) or None)"
     )
     done = subprocess.run([sys.executable, "-c", code, out, "--workers", "1"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -204,7 +205,7 @@ def test_neither_the_projects_svd_nor_its_png_is_loaded(out: Path) -> None:
         "import sys; import pipeline.sources.folder, pipeline.sources.cifar, pipeline.proof.prove; print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", loads], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert not {"pipeline.numerics.svd", "pipeline.png"} & set(loaded.stdout.split())
+    assert not {"pipeline.numerics.svd", "pipeline.formats.png"} & set(loaded.stdout.split())
 
 
 def test_help_answers_in_half_a_second() -> None:
@@ -400,7 +401,7 @@ def test_what_a_manifest_says_of_a_build_is_held_against_what_can_be(
     manifest = read_manifest(out)
     said = edit(manifest)
     write_manifest(out, manifest)
-    for name, content in metadata.files(manifest).items():
+    for name, content in clients.files(manifest).items():
         (out / name).write_bytes(content)
     rehash(out)
     (line,) = faults(out)

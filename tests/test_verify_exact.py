@@ -217,7 +217,7 @@ def test_an_edited_manifest_is_named(
 
 def test_large_chunks_of_half_floats_are_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A chunk of float16 between 32 and 64 MB; values that fit are written without the SVD of large images."""
-    from pipeline.factors import Factors
+    from pipeline.formats.factors import Factors
     from pipeline.proof import spectra
     from pipeline.proof.claims import Factors as Claim
     from pipeline.proof.claims import FileClaim

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from pipeline import factors
+from pipeline.formats import factors
 from pipeline.numerics import svd
 from pipeline.numerics.cut import Cut, cut
 from pipeline.numerics.variants import Variant

@@ -4,8 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from pipeline import metadata
 from pipeline.errors import PipelineError
+from pipeline.formats import clients
 from pipeline.proof import fields, strict
 from pipeline.proof.claims import FACTORS, NAME, OFFSET, REJECTS, SPECTRA, Manifest, Variant, index_file, samples_file
 from pipeline.proof.faults import Faults, shown
@@ -78,7 +78,7 @@ def compare_clients(root: Path, faults: Faults) -> None:
     """Cards and client files are made from the manifest alone, classes, counts, means and all: make them once more."""
     raw = read_raw(root)
     try:
-        made = metadata.files(raw)
+        made = clients.files(raw)
     except Exception as error:
         faults.add(NAME, f"is damaged: the clients' files cannot be made from it ({type(error).__name__})")
         return

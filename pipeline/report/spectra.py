@@ -8,8 +8,8 @@ from pipeline.data.files import Files
 from pipeline.data.output import NAME, Output
 from pipeline.data.zarr_rows import ZarrRows
 from pipeline.errors import PipelineError, one_line
+from pipeline.formats.spectra import STORE
 from pipeline.numerics.geometry import MAX_SIDE
-from pipeline.spectra import STORE
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BYTES = 64 << 20  # of singular values that are read; more images than that are sampled

@@ -17,7 +17,7 @@ from unittest.mock import patch
 import pytest
 from torch.utils.data import DataLoader, IterableDataset
 
-from pipeline.metadata import files
+from pipeline.formats.clients import files
 from tests.clients.conftest import COUNTS, SHARDS, VARIANTS, Output, sample
 from tests.conftest import Build
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.sealed import seal, unseal
+from pipeline.formats.sealed_json import seal, unseal
 from pipeline.storage.store import BUILD
 from tests.faults.builds import Files, assert_manifest_holds, hashes
 from tests.faults.cases import CASES, fresh_copy

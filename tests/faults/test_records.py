@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.sealed import seal, unseal
+from pipeline.formats.sealed_json import seal, unseal
 from pipeline.storage.store import BUILD
 from tests.faults.builds import Files, hashes, scratch
 from tests.faults.failing_disk import FailingDisk

@@ -4,7 +4,7 @@ import json
 import struct
 import zlib
 
-from pipeline.sealed import seal
+from pipeline.formats.sealed_json import seal
 
 _BLOCK = 512
 

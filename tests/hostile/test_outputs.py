@@ -17,7 +17,7 @@ import pytest
 from pipeline import build as build_command
 from pipeline import repair
 from pipeline.errors import PipelineError
-from pipeline.sealed import seal
+from pipeline.formats.sealed_json import seal
 from pipeline.storage import files
 from tests.conftest import Result, contents, smooth
 

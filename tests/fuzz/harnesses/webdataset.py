@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Iterator
 
 from pipeline.errors import PipelineError
-from pipeline.metadata import labels
+from pipeline.formats.clients import labels
 from pipeline.sources.webdataset_classes import read_classes
 from pipeline.sources.webdataset_scan import scan_shard
 from tests.fuzz import repair

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from pipeline.errors import one_line
-from pipeline.metadata import labels, timm
+from pipeline.formats.clients import labels, timm
 from pipeline.numerics.variants import PASSES, SIGNED
 
 _SIGNED = {"high": "high-rank-only images", "band": "bands", "highpass": "high-pass images"}

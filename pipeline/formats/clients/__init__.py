@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.metadata import card, names, timm, wids
+from pipeline.formats.clients import card, names, timm, wids
 
 
 def files(manifest: dict[str, Any]) -> dict[str, bytes]:

@@ -4,8 +4,8 @@ Row: float32 (3, min(h, w)), of the image in [0, 1] (paper eq. 1), descending.
 Error of a value: at most 1.5e-8 sqrt(min(h, w)) sigma_1, plus float32 rounding.
 """
 
-from pipeline import rows
-from pipeline.rows import RowArray
+from pipeline.formats import zarr_rows
+from pipeline.formats.zarr_rows import RowArray
 
 STORE = "spectra.zarr"
 
@@ -23,4 +23,4 @@ def metadata(entries: dict[str, int], size: int, samples_per_shard: int) -> dict
         "error": "at most 1.5e-8 sqrt(min(h, w)) of the largest singular value, plus float32 rounding",
     }
     arrays = {array(split, size, samples_per_shard): count for split, count in entries.items()}
-    return rows.metadata(STORE, attributes, arrays)
+    return zarr_rows.metadata(STORE, attributes, arrays)

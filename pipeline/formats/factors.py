@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline import rows
-from pipeline.rows import RowArray
+from pipeline.formats import zarr_rows
+from pipeline.formats.zarr_rows import RowArray
 
 STORE = "factors.zarr"
 DTYPES = {"float32": "<f4", "float16": "<f2"}
@@ -49,7 +49,7 @@ class Factors:
         arrays: dict[RowArray, int] = {}
         for split, count in entries.items():
             arrays |= dict.fromkeys(self.arrays(split, shape, samples_per_shard).values(), count)
-        return rows.metadata(STORE, attributes, arrays)
+        return zarr_rows.metadata(STORE, attributes, arrays)
 
 
 def reshaped(parts: tuple[np.ndarray, np.ndarray, np.ndarray], count: int) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@
 import json
 from typing import Any
 
-from pipeline.metadata import labels
+from pipeline.formats.clients import labels
 
 
 def files(manifest: dict[str, Any]) -> dict[str, bytes]:
