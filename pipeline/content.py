@@ -10,8 +10,8 @@ from pipeline.formats.sealed_json import seal, unseal
 from pipeline.job import Job
 from pipeline.numerics.geometry import MAX_SIDE, Geometry
 from pipeline.numerics.variants import OFFSET, Variant, canonical
-from pipeline.shapes import Shapes
 from pipeline.sources.index import SourceIndex
+from pipeline.sources.shapes import Shapes
 
 FORMAT = 1
 # Version of the numerical contract (docs/numerics.md): the same for every backend that keeps it.

@@ -22,9 +22,9 @@ from pipeline.job import Job
 from pipeline.pace import Pace
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import ProgressLine
-from pipeline.shapes import shapes_of
 from pipeline.sources import open_source
 from pipeline.sources.index import Source, SourceIndex
+from pipeline.sources.shapes import shapes_of
 from pipeline.storage.lock import LostLock
 from pipeline.storage.store import BUILD, Store, open_store
 from pipeline.tasks import shard_tasks

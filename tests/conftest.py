@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from pipeline.build import main
-from pipeline.sources import cifar_manifest
-from pipeline.sources.cifar_manifest import CifarManifest
+from pipeline.sources.cifar.manifest import CifarManifest
+from pipeline.sources.cifar.source import manifest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when datasets is imported
 
@@ -119,7 +119,7 @@ class SmallCifar(NamedTuple):
 @pytest.fixture
 def cifar_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallCifar:
     """A CIFAR-10 of 20 images a batch in the binary layout; its files count as the official ones."""
-    official = cifar_manifest.load("cifar10")
+    official = manifest.load("cifar10")
     binary = official.layout("binary")
     rng = np.random.default_rng(7)
     files, parts = [], []
@@ -140,7 +140,7 @@ def cifar_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallCifar:
         assert dataset == "cifar10"
         return small
 
-    monkeypatch.setattr(cifar_manifest, "load", load)
+    monkeypatch.setattr(manifest, "load", load)
     splits = ("train", "test")
     return SmallCifar(
         tmp_path / "cifar",

@@ -16,9 +16,9 @@ from pipeline.job import Job
 from pipeline.numerics.geometry import NATIVE
 from pipeline.numerics.variants import Variant
 from pipeline.plan import Plan, Shard, key, make_plan, tar_name
-from pipeline.shapes import Shapes
 from pipeline.sources import open_source
 from pipeline.sources.index import SourceIndex, SplitIndex
+from pipeline.sources.shapes import Shapes
 from tests.conftest import SmallCifar
 
 

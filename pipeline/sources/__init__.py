@@ -57,11 +57,11 @@ def open_source(
 
         return Sample()
     if dataset == "imagenet" and data_dir is not None:
-        from pipeline.sources.imagenet import open_imagenet
+        from pipeline.sources.imagenet.source import open_imagenet
 
         return open_imagenet(data_dir)
     if dataset == "webdataset" and data_dir is not None:
-        from pipeline.sources.webdataset import WebDataset
+        from pipeline.sources.webdataset.source import WebDataset
 
         return WebDataset(Path(os.path.abspath(data_dir)), label_key, classes)
     if dataset == "folder" and data_dir is not None:
@@ -69,7 +69,7 @@ def open_source(
 
         return Folder(Path(os.path.abspath(data_dir)))  # workers have another current directory
     if dataset in ("cifar10", "cifar100"):
-        from pipeline.sources.cifar import open_cifar
+        from pipeline.sources.cifar.source import open_cifar
 
         return open_cifar(dataset, data_dir, allow_unverified=allow_unverified, download=download, report=report)
     raise UsageError(f"unknown dataset {dataset!r}{nearest(dataset, DATASETS)}; allowed: {', '.join(DATASETS)}")

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.sources.cifar_manifest import Layout
+from pipeline.sources.cifar.manifest import Layout
 from pipeline.sources.download import md5_of
 
 

@@ -10,7 +10,8 @@ from pipeline.data import RankDataset, open_output
 from pipeline.errors import PipelineError, Undecodable, UsageError
 from pipeline.numerics.geometry import Geometry
 from pipeline.plan import key
-from pipeline.sources import cifar_manifest, open_source
+from pipeline.sources import open_source
+from pipeline.sources.cifar.source import manifest
 
 _RECORD = 1 + 3 * 32 * 32
 _BATCH = 10_000  # images of an official batch file
@@ -133,7 +134,7 @@ def from_records(path: Path, limit: int | None = None) -> Images:
         records = np.fromfile(path, np.uint8, count=-1 if limit is None else limit * _RECORD)
     except OSError as error:
         raise PipelineError(f"{path}: {error.strerror}") from None
-    classes = list(cifar_manifest.load("cifar10").classes)
+    classes = list(manifest.load("cifar10").classes)
     if size % _RECORD or not size or records[::_RECORD].max(initial=0) >= len(classes):
         raise PipelineError(f"{path} holds no CIFAR-10 records of {_RECORD} bytes, label first (the binary format)")
     records = records.reshape(-1, _RECORD)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.build import main
-from pipeline.sources import cifar_manifest
+from pipeline.sources.cifar.source import manifest
 from tests.conftest import smooth
 
 RANKS = (3, 5, 10, 20)
@@ -105,7 +105,7 @@ def build_cifar(root: Path, source: Path, *options: str, backwards: bool = False
             size, so that nothing but content tells the two builds apart.
     """
     records = _source(backwards)
-    official = cifar_manifest.load("cifar10")
+    official = manifest.load("cifar10")
     binary = official.layout("binary")
     folder = source / binary.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def build_cifar(root: Path, source: Path, *options: str, backwards: bool = False
     given = ["--dataset", "cifar10", "--data-dir", str(source), "--out", str(root), "--samples-per-shard", size]
     given += ["--ranks", ranks, "--components", "low,high,full", "--workers", "0", "--quiet", *options]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cifar_manifest, "load", lambda dataset: small)
+        patch.setattr(manifest, "load", lambda dataset: small)
         assert main(given) == 0
     by_split = {
         split: np.concatenate([records[known.batch] for known in binary.files if known.split == split])

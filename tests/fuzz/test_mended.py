@@ -24,7 +24,7 @@ from pipeline.proof.image import BadImage, decode, size_of
 from pipeline.proof.manifest import load
 from pipeline.report.facts import collect
 from pipeline.run import plan_job
-from pipeline.sources.imagenet_meta import read_synsets
+from pipeline.sources.imagenet.meta import read_synsets
 from pipeline.storage import lock, object_lock
 from pipeline.storage.store import open_store
 from pipeline.study import checkpoint

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.data import RankDataset
 from pipeline.errors import PipelineError
-from pipeline.sources.webdataset_scan import scan_shard
+from pipeline.sources.webdataset.scan import scan_shard
 
 HOSTILE = [
     "../../evil",

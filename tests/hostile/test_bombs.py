@@ -135,8 +135,8 @@ def limited(script: str, *arguments: object) -> subprocess.CompletedProcess[str]
     bound = "used = int(open('/proc/self/statm').read().split()[0]) << 12\n"
     bound += "resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30),) * 2)\n"
     ends = f"try:\n    {script}\nexcept PipelineError as error:\n    print(error)\n"
-    imports = "from pipeline.sources.imagenet_labels import find_labels\n"
-    imports += "from pipeline.sources.webdataset_scan import scan_shard\n"
+    imports = "from pipeline.sources.imagenet.labels import find_labels\n"
+    imports += "from pipeline.sources.webdataset.scan import scan_shard\n"
     command = [sys.executable, "-c", head + imports + bound + ends, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
 

@@ -14,8 +14,8 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.sources.cache import cache_folder
-from pipeline.sources.cifar import Cifar
-from pipeline.sources.cifar_locate import locate
+from pipeline.sources.cifar.locate import locate
+from pipeline.sources.cifar.source import Cifar
 
 
 def packed(layout, folder, target, change=None):

@@ -15,10 +15,12 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.numerics.geometry import Geometry
-from pipeline.sources import imagenet, imagenet_archive, imagenet_manifest, manifests, saved_index
-from pipeline.sources.imagenet import open_imagenet
-from pipeline.sources.imagenet_archive import list_train
-from pipeline.sources.imagenet_meta import read_synsets
+from pipeline.sources import manifests, saved_index
+from pipeline.sources.imagenet.archive import list_train
+from pipeline.sources.imagenet.meta import read_synsets
+from pipeline.sources.imagenet.source import archive as imagenet_archive
+from pipeline.sources.imagenet.source import manifest, open_imagenet
+from pipeline.sources.imagenet.source import source as imagenet
 from tests.sources.make_imagenet import (
     Photograph,
     devkit,
@@ -122,14 +124,14 @@ def test_what_is_missing_of_the_set_is_said(archives):
 
 
 def test_a_full_set_has_the_official_labels_and_no_note(tmp_path, monkeypatch):
-    known = imagenet_manifest.load()
+    known = manifest.load()
     images = [Photograph("train", s, f"{s}_1.JPEG", b"x") for s in known.synsets]
     names = [f"ILSVRC2012_val_{n:08d}.JPEG" for n in range(1, 1001)]
     images += [Photograph("val", s, name, b"y") for s, name in zip(reversed(known.synsets), names, strict=True)]
     make_archives(tmp_path, images)
     monkeypatch.setitem(known.images, "train", 1000)
     monkeypatch.setitem(known.images, "val", 1000)
-    monkeypatch.setattr(imagenet_manifest, "load", lambda: known)
+    monkeypatch.setattr(manifest, "load", lambda: known)
     index = open_imagenet(tmp_path).index()
     assert index.classes == list(known.synsets) and index.note == ""
     assert index.splits["train"].labels.tolist() == list(range(1000))
@@ -139,11 +141,9 @@ def test_a_full_set_has_the_official_labels_and_no_note(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("first", [1, 3])
 def test_labels_of_a_full_set_that_do_not_come_out_even_are_told(archives, few, monkeypatch, first):
-    known = imagenet_manifest.load()
+    known = manifest.load()
     synsets = {synset: known.synsets[synset] for synset in ("n01440764", "n01443537")}
-    monkeypatch.setattr(
-        imagenet_manifest, "load", lambda: replace(known, synsets=synsets, images={"train": 6, "val": 4})
-    )
+    monkeypatch.setattr(manifest, "load", lambda: replace(known, synsets=synsets, images={"train": 6, "val": 4}))
     assert open_imagenet(archives).index().note == ""
     (archives / DEVKIT).unlink()
     (archives / LIST).write_text("n01440764\n" * first + "n01443537\n" * (4 - first))
@@ -523,7 +523,7 @@ def test_a_table_that_unpacks_without_end_is_refused():
 
 
 def test_forty_thousand_images_are_listed_in_a_moment(tmp_path):
-    known = imagenet_manifest.load()
+    known = manifest.load()
     synsets = list(known.synsets)[:40]
     path = tmp_path / TRAIN
     path.write_bytes(
@@ -547,6 +547,6 @@ def test_content_is_never_read_while_indexing(archives, monkeypatch):
 
     monkeypatch.setattr(os, "pread", pread)
     open_imagenet(archives)
-    imagenet.list_train(archives / TRAIN, imagenet_manifest.load().archives["train"], imagenet_manifest.load().synsets)
+    imagenet.list_train(archives / TRAIN, manifest.load().archives["train"], manifest.load().synsets)
     ends = 3  # of the outer tar and two inner ones: the padding is looked at
     assert sizes.count(512) == 2 + 6 + ends and len(sizes) == 2 + 6 + 2 * ends

@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.sources import cifar_manifest, manifests
+from pipeline.sources import manifests
+from pipeline.sources.cifar.source import manifest
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
@@ -13,7 +14,7 @@ def test_sizes_counts_and_checksums_agree(dataset):
     assert len(set(known["classes"])) == {"cifar10": 10, "cifar100": 100}[dataset]
     assert known["classes"] == sorted(known["classes"])
     batches = []
-    for layout in cifar_manifest.load(dataset).layouts:
+    for layout in manifest.load(dataset).layouts:
         for split, images in known["splits"].items():
             assert sum(file.images for file in layout.files if file.split == split) == images
         for file in layout.files:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
-from pipeline.sources.unpickle import PickledArray, load
+from pipeline.sources.cifar.unpickle import PickledArray, load
 
 LABELS = np.array([3, 1, 4], np.uint8)
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 3072), dtype=np.uint8)

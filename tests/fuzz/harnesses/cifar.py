@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.sources import cifar_manifest
-from pipeline.sources.cifar_batch import read_batch
+from pipeline.sources.cifar.batch import read_batch
+from pipeline.sources.cifar.source import manifest
 from tests.fuzz.place import folder
 
 ALLOWED = (PipelineError,)
 JSON = False
 _IMAGES = 2
 _PATH = folder() / "batch"
-_LAYOUTS = cifar_manifest.load("cifar10").layouts
+_LAYOUTS = manifest.load("cifar10").layouts
 
 
 def seeds() -> Iterator[bytes]:

@@ -6,15 +6,15 @@ import tarfile
 from collections.abc import Iterator
 
 from pipeline.errors import PipelineError
-from pipeline.sources import imagenet_manifest
-from pipeline.sources.imagenet_labels import DEVKIT, LIST, TABLE, find_labels
+from pipeline.sources.imagenet.labels import DEVKIT, LIST, TABLE, find_labels
+from pipeline.sources.imagenet.source import manifest
 from tests.fuzz import repair
 from tests.fuzz.place import folder
 from tests.sources.make_imagenet import devkit, tar_bytes
 
 ALLOWED = (PipelineError,)
 JSON = False
-_SYNSETS = imagenet_manifest.load().synsets
+_SYNSETS = manifest.load().synsets
 _FORMS = (f"{DEVKIT}.tar.gz", LIST, TABLE)
 
 

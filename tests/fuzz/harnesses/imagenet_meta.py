@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pipeline.errors import PipelineError
-from pipeline.sources.imagenet_meta import read_synsets
+from pipeline.sources.imagenet.meta import read_synsets
 from tests.sources.make_imagenet import devkit
 
 ALLOWED = (PipelineError,)

@@ -6,9 +6,9 @@ import tarfile
 from collections.abc import Iterator
 
 from pipeline.errors import PipelineError
-from pipeline.sources import imagenet_manifest
-from pipeline.sources.imagenet_archive import list_train, list_val
-from pipeline.sources.imagenet_manifest import Archive
+from pipeline.sources.imagenet.archive import list_train, list_val
+from pipeline.sources.imagenet.manifest import Archive
+from pipeline.sources.imagenet.source import manifest
 from tests.fuzz import repair
 from tests.fuzz.place import folder
 
@@ -16,7 +16,7 @@ ALLOWED = (PipelineError,)
 JSON = False
 _PATH = folder() / "images.tar"
 _KNOWN = Archive("images.tar", "", 0)
-_SYNSETS = imagenet_manifest.load().synsets
+_SYNSETS = manifest.load().synsets
 _FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
 os.environ["XDG_CACHE_HOME"] = os.devnull  # no saved index: every input is scanned
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from pipeline.errors import PipelineError
 from pipeline.formats.clients import labels
-from pipeline.sources.webdataset_classes import read_classes
-from pipeline.sources.webdataset_scan import scan_shard
+from pipeline.sources.webdataset.classes import read_classes
+from pipeline.sources.webdataset.scan import scan_shard
 from tests.fuzz import repair
 from tests.fuzz.place import folder
 from tests.sources.make_imagenet import tar_bytes

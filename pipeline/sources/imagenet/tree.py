@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import PipelineError
-from pipeline.sources.imagenet_archive import VAL_IMAGE
+from pipeline.sources.imagenet.archive import VAL_IMAGE
 from pipeline.sources.tree import list_files, list_folders
 
 

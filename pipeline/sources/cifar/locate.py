@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.sources.cache import cache_folder
-from pipeline.sources.cifar_manifest import CifarManifest, Layout
+from pipeline.sources.cifar.manifest import CifarManifest, Layout
 from pipeline.sources.download import fetch, stderr_report
 from pipeline.sources.unpack import unpack
 

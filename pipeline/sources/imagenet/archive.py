@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.sources.imagenet_manifest import DATASET, Archive
+from pipeline.sources.imagenet.manifest import DATASET, Archive
 from pipeline.sources.saved_index import Columns, pack, saved, unpack
 from pipeline.sources.tar_members import Member, scan
 from pipeline.storage import bounded

@@ -14,9 +14,9 @@ from pipeline.sources.images import decode_image
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 from pipeline.sources.saved_index import Columns, pack, saved, unpack
 from pipeline.sources.tar_members import read_member
-from pipeline.sources.webdataset_classes import MOST_UNNAMED, read_classes
-from pipeline.sources.webdataset_scan import scan_shard
-from pipeline.sources.webdataset_shards import find_shards
+from pipeline.sources.webdataset.classes import MOST_UNNAMED, read_classes
+from pipeline.sources.webdataset.scan import scan_shard
+from pipeline.sources.webdataset.shards import find_shards
 
 _SCANS = 8  # shards at once: on a network file system a scan mostly waits
 _HEADER_NAME = 90  # bytes of ASCII keys that stand in a member's header whole; others may stand before it

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pipeline.errors import PipelineError, one_line
-from pipeline.sources.imagenet_meta import read_synsets
+from pipeline.sources.imagenet.meta import read_synsets
 
 DEVKIT = "ILSVRC2012_devkit_t12"
 LIST = "imagenet_2012_validation_synset_labels.txt"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import PipelineError
-from pipeline.sources.imagenet_manifest import ImagenetManifest
+from pipeline.sources.imagenet.manifest import ImagenetManifest
 
 SPLITS = ("train", "val")
 _KAGGLE = ("ILSVRC", "Data", "CLS-LOC")

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.sources.cifar_manifest import PIXELS, BatchFile, Layout
-from pipeline.sources.unpickle import PickledArray, load
+from pipeline.sources.cifar.manifest import PIXELS, BatchFile, Layout
+from pipeline.sources.cifar.unpickle import PickledArray, load
 
 _ROWS = 1_000  # images hashed at a time
 

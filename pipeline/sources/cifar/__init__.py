@@ -1,0 +1,1 @@
+"""CIFAR-10 and CIFAR-100 in their official layouts."""

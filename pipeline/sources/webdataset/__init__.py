@@ -1,0 +1,1 @@
+"""WebDataset shards of images with labels."""
