@@ -197,11 +197,13 @@ def test_two_processes_say_what_one_says(out: Path, run: Verify) -> None:
 def test_neither_the_projects_svd_nor_its_png_is_loaded(out: Path) -> None:
     code = (
         "import sys; from pipeline.verify import main; status = main(sys.argv[1:]);"
-        "sys.exit(status or ', '.join(m for m in ('pipeline.numerics.svd', 'pipeline.formats.png') if m in sys.modules) or None)"
+        "writers = ('pipeline.numerics.svd', 'pipeline.formats.png');"
+        "sys.exit(status or ', '.join(m for m in writers if m in sys.modules) or None)"
     )
     done = subprocess.run([sys.executable, "-c", code, out, "--workers", "1"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    loads = "import sys; import pipeline.sources.folder, pipeline.sources.cifar.source, pipeline.proof.prove; print(*sys.modules)"
+    modules = "pipeline.sources.folder, pipeline.sources.cifar.source, pipeline.proof.prove"
+    loads = f"import sys; import {modules}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", loads], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"pipeline.numerics.svd", "pipeline.formats.png"} & set(loaded.stdout.split())
 
