@@ -10,8 +10,8 @@ from pathlib import Path
 
 from bench import baseline, inputs, machine, ranks, readers, verify, views
 from pipeline import run
-from pipeline.job import Job
 from pipeline.numerics.runtime import prepare
+from pipeline.planning.job import Job
 
 
 @dataclass

@@ -18,11 +18,11 @@ from pipeline import local_ray, run
 from pipeline.attempt import Failure, attempt
 from pipeline.device import Device
 from pipeline.gpu.client import place
-from pipeline.job import Job
 from pipeline.numerics.batch import Computed, Recipe, compute
 from pipeline.numerics.cut import Cut
+from pipeline.planning.job import Job
+from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.run import Outcome
-from pipeline.work import Progress, ShardTask
 
 _DISTINCT = 400  # JPEG files; more images are links to them
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from bench import inputs
 from pipeline import run
 from pipeline.data import RankDataset, export_folder, rank_shards, to_tensor
-from pipeline.job import Job
+from pipeline.planning.job import Job
 
 IMAGES = 10_000
 BATCH = 256

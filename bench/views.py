@@ -7,7 +7,7 @@ from pathlib import Path
 from bench import inputs
 from pipeline import run
 from pipeline.data import RankView
-from pipeline.job import Job
+from pipeline.planning.job import Job
 
 IMAGES = 64
 

@@ -44,8 +44,8 @@ def submit(config: Path, flags: list[str]) -> int:
 
     from pipeline.build import parse_flags
     from pipeline.errors import PipelineError
-    from pipeline.job import Job
-    from pipeline.job_file import read_job_file
+    from pipeline.planning.job import Job
+    from pipeline.planning.job_file import read_job_file
 
     try:
         given = parse_flags(flags)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pipeline.attempt import Failure, attempt
 from pipeline.numerics.batch import HERE, Place
-from pipeline.work import Progress, ShardTask
+from pipeline.planning.shard_task import Progress, ShardTask
 
 EVERY = 2.0  # seconds between two words of a worker
 _SPACE = b"rank-shards"

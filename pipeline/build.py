@@ -10,7 +10,7 @@ from pipeline.console import Parser
 from pipeline.errors import FAILED, REJECTS, PipelineError, UsageError
 
 if TYPE_CHECKING:
-    from pipeline.job import Job
+    from pipeline.planning.job import Job
 
 _FLAGS = ("exact", "allow-unverified", "overwrite", "recheck", "dry-run", "quiet")
 
@@ -109,12 +109,12 @@ def parse_flags(arguments: list[str] | None) -> dict[str, object]:
 def parse_job(arguments: list[str] | None) -> "Job":
     """The job of the command line: the options of its file, overridden by its flags. Raises UsageError."""
     given = parse_flags(arguments)
-    from pipeline.job import Job  # after --help, which answers without NumPy
+    from pipeline.planning.job import Job  # after --help, which answers without NumPy
 
     config = given.pop("config", None)
     if config is None:
         return Job.parse(given)
-    from pipeline.job_file import read_job_file
+    from pipeline.planning.job_file import read_job_file
 
     options = read_job_file(Path(str(config)), overridden=given) | given
     try:

@@ -24,10 +24,10 @@ from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.gpu import cards
 from pipeline.gpu.pool import Servers, attempt_on_cards
 from pipeline.numerics import runtime
+from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.probe import Expected
 from pipeline.storage.location import Location
 from pipeline.storage.store import BUILD
-from pipeline.work import Progress, ShardTask
 
 MEMORY = 800 * 2**20  # bytes that a shard task may take; with one CPU, what a node must have free for each
 _CONNECT = 4.0  # seconds, for the connection and for the first answer each

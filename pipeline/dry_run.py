@@ -7,21 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import output
-from pipeline.commit import Record
 from pipeline.device import Device
 from pipeline.errors import PipelineError, one_line
 from pipeline.formats.tar import BLOCK
 from pipeline.gpu import cards
-from pipeline.job import Job
 from pipeline.numerics.variants import Variant
-from pipeline.plan import Plan, Shard
+from pipeline.planning import output_state
+from pipeline.planning.job import Job
+from pipeline.planning.plan import Plan, Shard
+from pipeline.planning.record import Record
+from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.progress import duration
 from pipeline.run import plan_job
 from pipeline.sources.index import Source
 from pipeline.stages import encode_batches
 from pipeline.storage.store import open_store
-from pipeline.work import Progress, ShardTask
 
 _PROBES = 64
 
@@ -33,15 +33,15 @@ def describe(job: Job) -> str:
         PipelineError: as the build itself would.
     """
     source, plan = plan_job(job)
-    found = {} if job.overwrite else output.survey(open_store(job.out), plan, recheck=False)
+    found = {} if job.overwrite else output_state.survey(open_store(job.out), plan, recheck=False)
     lines = [
         f"{one_line(job.out)}: {', '.join(variant.name for variant in plan.content.variants)}; order {plan.content.order}"
     ]
     for split, positions in plan.positions.items():
         shards = sum(shard.split == split for shard in plan.shards)
         lines.append(f"  {split}: {len(positions):,} images, {shards} shards per variant")
-    lacking = {shard: output.missing(plan, found.get(shard)) for shard in plan.shards}
-    work = {shard for shard in plan.shards if not output.complete(plan, found.get(shard))}
+    lacking = {shard: output_state.missing(plan, found.get(shard)) for shard in plan.shards}
+    work = {shard for shard in plan.shards if not output_state.complete(plan, found.get(shard))}
     images = sum(shard.stop - shard.start for shard in work)
     files = sum(len(variants) for variants in lacking.values())
     if not work:

@@ -15,9 +15,9 @@ from pipeline.errors import PipelineError
 from pipeline.gpu import cards
 from pipeline.numerics.batch import Place
 from pipeline.numerics.cut import rehearse
-from pipeline.plan import Shard
+from pipeline.planning.plan import Shard
+from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.watch import Watch
-from pipeline.work import Progress, ShardTask
 
 # Tasks handed to Ray beyond those that run, for each worker: enough that none waits for the driver.
 _AHEAD = 1

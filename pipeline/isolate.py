@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pipeline.errors import PipelineError
-from pipeline.work import Progress, ShardTask, Step
+from pipeline.planning.shard_task import Progress, ShardTask, Step
 
 MOST = 8  # killers of a shard; more are hardly the images' fault
 _NO_MEMORY = 70  # exit status of a process that had too little memory

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Mapping, Sequence
 
-from pipeline.work import STAGES
+from pipeline.planning.shard_task import STAGES
 
 
 class Pace:

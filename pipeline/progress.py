@@ -8,7 +8,7 @@ from typing import TextIO
 
 from pipeline.liveness import duration as duration
 from pipeline.pace import Pace
-from pipeline.work import STAGES
+from pipeline.planning.shard_task import STAGES
 
 _EVERY = {True: 0.2, False: 10.0}  # seconds between lines, on a terminal and elsewhere
 

@@ -13,21 +13,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import console, engine, isolate, manifest, output, run
-from pipeline.commit import Record, Reject
+from pipeline import console, engine, isolate, run
 from pipeline.errors import PipelineError, Undecodable, one_line
 from pipeline.formats import clients, png, spectra
 from pipeline.formats.factors import Factors
-from pipeline.job import Job
 from pipeline.numerics.variants import Variant
 from pipeline.pace import Pace
-from pipeline.plan import Plan, Shard, tar_name
+from pipeline.planning import manifest, output_state
+from pipeline.planning.job import Job
+from pipeline.planning.plan import Plan, Shard, tar_name
+from pipeline.planning.record import Record, Reject
+from pipeline.planning.shard_task import Progress, ShardTask
+from pipeline.planning.tasks import shard_task, shard_tasks
 from pipeline.progress import ProgressLine
 from pipeline.sources.index import Entry, Source
 from pipeline.storage.store import BUILD, SCRATCH, LocalStore
-from pipeline.tasks import shard_task, shard_tasks
 from pipeline.watch import Watch
-from pipeline.work import Progress, ShardTask
 
 _SIDE = f"{SCRATCH}/repair"  # the folder beside
 
@@ -180,7 +181,7 @@ class _Repair:
         side = LocalStore(self._store.root / _SIDE)
         side.make_root()
         with side.lock(self._run):
-            output.prepare(side, plan.content, self._run)
+            output_state.prepare(side, plan.content, self._run)
             tasks = [self._task(plan, task) for task in shard_tasks(side, source, plan, False, self._run)]
             tasks = [replace(task, killers=self._killers(task)) for task in tasks if self._wanted(plan, task)]
             if not tasks:

@@ -11,25 +11,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import cluster, console, engine, manifest, output
+from pipeline import cluster, console, engine
 from pipeline.attempt import Failure
-from pipeline.commit import Reject
-from pipeline.content import Content, geometry_of, resolve
 from pipeline.device import Device
 from pipeline.errors import PipelineError, UsageError, one_line, redacted
 from pipeline.events import STDERR, Events, rounded
-from pipeline.job import Job
 from pipeline.pace import Pace
-from pipeline.plan import Plan, make_plan
+from pipeline.planning import manifest, output_state
+from pipeline.planning.job import Job
+from pipeline.planning.output_spec import Content, geometry_of, resolve
+from pipeline.planning.plan import Plan, make_plan
+from pipeline.planning.record import Reject
+from pipeline.planning.shard_task import STAGES, Progress, ShardTask
+from pipeline.planning.tasks import shard_tasks
 from pipeline.progress import ProgressLine
 from pipeline.sources import open_source
 from pipeline.sources.index import Source, SourceIndex
 from pipeline.sources.shapes import shapes_of
 from pipeline.storage.lock import LostLock
 from pipeline.storage.store import BUILD, Store, open_store
-from pipeline.tasks import shard_tasks
 from pipeline.watch import Watch, lasting
-from pipeline.work import STAGES, Progress, ShardTask
 
 # A source of which more than half of the first images is unreadable is the wrong source.
 _FIRST = 1000
@@ -65,7 +66,7 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
     """
     cluster.check_lasts(job.out)
     with _disk_errors(job):
-        output.check_place(open_store(job.out), job.out)
+        output_state.check_place(open_store(job.out), job.out)
     inside = isinstance(job.out, Path) and job.data_dir and job.out.resolve().is_relative_to(job.data_dir.resolve())
     if job.dataset in ("imagenet", "folder", "webdataset") and inside:
         raise UsageError(f"--out {job.out} lies inside --data-dir {job.data_dir}, whose images it would join")
@@ -95,7 +96,7 @@ def silent(job: Job) -> bool:
 
 def _merged(job: Job, wanted: Content, index: SourceIndex) -> Content:
     with _disk_errors(job):
-        return output.merged(open_store(job.out), wanted, index, job.overwrite)
+        return output_state.merged(open_store(job.out), wanted, index, job.overwrite)
 
 
 def build(job: Job) -> Outcome:
@@ -121,8 +122,8 @@ def build(job: Job) -> Outcome:
         if content != plan.content:
             plan = make_plan(content, plan.index)
         if job.overwrite:
-            output.wipe(store, content)
-        output.prepare(store, plan.content, run)
+            output_state.wipe(store, content)
+        output_state.prepare(store, plan.content, run)
         try:
             return _build(job, source, plan, store, run, events)
         finally:
@@ -133,19 +134,19 @@ def build(job: Job) -> Outcome:
 def _build(job: Job, source: Source, plan: Plan, store: Store, run: str, events: Events) -> Outcome:
     with lasting(job.stall, f"looking through what is in {job.out}", events.say):
         tasks = shard_tasks(store, source, plan, job.recheck, run)
-    output.log_run(store, _log(run, "started", workers=job.workers, shards=len(tasks)))
+    output_state.log_run(store, _log(run, "started", workers=job.workers, shards=len(tasks)))
     outcome = Outcome({})
     try:
         if tasks:
             _run(job, plan, tasks, outcome, store, events)
         with lasting(job.stall, f"writing the lists and the manifest of {job.out}", events.say):
-            outcome.manifest = output.finish(store, plan, run, job.recheck)
+            outcome.manifest = output_state.finish(store, plan, run, job.recheck)
     finally:
         did = {"images": outcome.images, "retries": outcome.retried.total(), "retried": outcome.retried}
         did["repaired"] = outcome.repaired
         took = {"working": round(outcome.working, 3), "seconds": rounded(outcome.seconds)}
         with contextlib.suppress(OSError):  # a log is no part of what is promised
-            output.log_run(store, _log(run, "finished" if outcome.manifest else "ended early", **did, **took))
+            output_state.log_run(store, _log(run, "finished" if outcome.manifest else "ended early", **did, **took))
     return outcome
 
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.commit import Reject
 from pipeline.errors import PipelineError, Undecodable
 from pipeline.formats import npy, png
 from pipeline.formats.tar import Heads, heads
@@ -17,10 +16,11 @@ from pipeline.numerics import runtime
 from pipeline.numerics.batch import HERE, Compute, Computed, Place, Recipe
 from pipeline.numerics.cut import Cut, Statistics, join
 from pipeline.numerics.variants import Variant
-from pipeline.plan import key
+from pipeline.planning.plan import key
+from pipeline.planning.record import Reject
+from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.sources.images import MAX_BYTES, too_large
 from pipeline.sources.index import Entry, Picture
-from pipeline.work import Progress, ShardTask
 
 # Subpixels of an image from which on its channels are worked on one by one: their float64 arrays are what takes memory.
 _LARGE = 1 << 20

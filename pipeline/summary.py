@@ -7,8 +7,8 @@ from typing import Any
 
 from pipeline.errors import one_line
 from pipeline.events import rounded
-from pipeline.job import Job
-from pipeline.manifest import REJECTS
+from pipeline.planning.job import Job
+from pipeline.planning.manifest import REJECTS
 from pipeline.progress import duration, per_second, shares
 from pipeline.run import Outcome
 from pipeline.storage.location import copy_command

@@ -11,7 +11,7 @@ from pipeline.board import Beat, beat
 from pipeline.errors import PipelineError, one_line
 from pipeline.liveness import Say, beside, duration
 from pipeline.liveness import lasting as lasting
-from pipeline.work import Progress
+from pipeline.planning.shard_task import Progress
 
 SILENT = 10.0  # seconds after which a worker that says nothing is one that cannot: five words missed
 _LOOKS = 5.0  # the most seconds between two looks

@@ -10,7 +10,7 @@ from PIL import Image
 
 from bench import baseline, inputs
 from pipeline import run
-from pipeline.job import Job
+from pipeline.planning.job import Job
 
 
 def pixels(tar: Path) -> dict[int, np.ndarray]:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline.commit import RECORDS
 from pipeline.numerics import svd
 from pipeline.numerics.batch import Place
+from pipeline.planning.record import RECORDS
 from tests.conftest import Build, SmallCifar, contents
 
 RANKS = (3, 5, 20)

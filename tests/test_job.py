@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from pipeline.errors import WRONG_USAGE, PipelineError, UsageError, nearest
-from pipeline.job import Job
-from pipeline.job_file import read_job_file
 from pipeline.numerics.variants import Variant
-from pipeline.options import OPTIONS
+from pipeline.planning.job import Job
+from pipeline.planning.job_file import read_job_file
+from pipeline.planning.options import OPTIONS
 
 
 def job(**options: Any) -> Job:

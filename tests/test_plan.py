@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.content import Content, resolve
 from pipeline.errors import UsageError
-from pipeline.job import Job
 from pipeline.numerics.geometry import NATIVE
 from pipeline.numerics.variants import Variant
-from pipeline.plan import Plan, Shard, key, make_plan, tar_name
+from pipeline.planning.job import Job
+from pipeline.planning.output_spec import Content, resolve
+from pipeline.planning.plan import Plan, Shard, key, make_plan, tar_name
 from pipeline.sources import open_source
 from pipeline.sources.index import SourceIndex, SplitIndex
 from pipeline.sources.shapes import Shapes

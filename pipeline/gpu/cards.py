@@ -8,7 +8,7 @@ from pipeline import console
 from pipeline.device import Device, missing
 from pipeline.errors import PipelineError
 from pipeline.numerics.batch import HERE, Place
-from pipeline.work import ShardTask
+from pipeline.planning.shard_task import ShardTask
 
 CORES = "CPU cores"
 

@@ -13,7 +13,7 @@ from pipeline.gpu.slots import Order, Slot, bytes_of, views
 from pipeline.numerics.batch import Computed, Place, Recipe, compute
 from pipeline.numerics.cut import Cut, Statistics
 from pipeline.numerics.variants import Variant
-from pipeline.work import ShardTask
+from pipeline.planning.shard_task import ShardTask
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from pipeline.errors import one_line
 from pipeline.gpu.client import CardLost, Client, place
 from pipeline.gpu.server import THREADS, Answer, Server
 from pipeline.gpu.slots import Order
-from pipeline.work import Progress, ShardTask
+from pipeline.planning.shard_task import Progress, ShardTask
 
 Servers = dict[str, list[Any]]  # actors, by the id of their node
 

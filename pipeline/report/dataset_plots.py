@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from pipeline.planning.shard_task import STAGES
 from pipeline.report.facts import Work
 from pipeline.report.palette import Palette
 from pipeline.report.plots import WIDTH, Plot, Table, rows, thousands
-from pipeline.work import STAGES
 
 _BARS = 40  # classes; of more, the sorted counts are a curve
 _SHADES = (1.0, 0.55, 0.3)

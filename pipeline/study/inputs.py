@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.data import RankDataset, open_output
 from pipeline.errors import PipelineError, Undecodable, UsageError
 from pipeline.numerics.geometry import Geometry
-from pipeline.plan import key
+from pipeline.planning.plan import key
 from pipeline.sources import open_source
 from pipeline.sources.cifar.source import manifest
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cluster
-from pipeline.job import Job
+from pipeline.planning.job import Job
 
 Refused = Callable[..., str]
 JOB = ("--dataset", "sample", "--ranks", "3", "--limit", "6")

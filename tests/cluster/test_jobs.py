@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.job import Job
-from pipeline.job_file import read_job_file
+from pipeline.planning.job import Job
+from pipeline.planning.job_file import read_job_file
 from tests.cluster.conftest import ROOT
 
 JOBS = ROOT / "jobs"

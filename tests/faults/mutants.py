@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pipeline import manifest
-from pipeline.commit import RECORDS
+from pipeline.planning import manifest
+from pipeline.planning.record import RECORDS
 from pipeline.storage import store
 from pipeline.storage.store import LocalStore
 

@@ -42,7 +42,7 @@ OPTIONS = {
 @functools.cache
 def output() -> Path:
     """The output's folder; it is built at the first call."""
-    from pipeline.job import Job
+    from pipeline.planning.job import Job
     from pipeline.run import build
 
     rng = np.random.default_rng(0)

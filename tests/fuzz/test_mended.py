@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import commit, content, output
 from pipeline.data import RankDataset, RankView
 from pipeline.data.output import open_output
 from pipeline.data.pixels import decode_png
 from pipeline.errors import PipelineError
 from pipeline.formats.sealed_json import seal
-from pipeline.job import Job
+from pipeline.planning import output_spec, output_state, record
+from pipeline.planning.job import Job
 from pipeline.proof.claims import FileClaim
 from pipeline.proof.faults import Faults
 from pipeline.proof.files import check_links
@@ -67,10 +67,10 @@ def test_what_is_nested_too_deeply_is_no_lock_no_output_and_no_description(tmp_p
 
     assert object_lock.last_claim(Bucket()).owner == {}
     with pytest.raises(PipelineError, match="description .build/job.json is damaged"):
-        content.grow(DEEP, plan.content, plan.index)
+        output_spec.grow(DEEP, plan.content, plan.index)
     (tmp_path / "manifest.json").write_bytes(DEEP)
     with pytest.raises(PipelineError, match="nothing that says that a build has written them"):
-        output.check_place(open_store(tmp_path), tmp_path)
+        output_state.check_place(open_store(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,11 @@ def test_a_record_of_impossible_numbers_is_none(plan, path, value):
     name = ".build/records/train-000000.json"
     data = edited(name, *path, value=value)
     with pytest.raises(ValueError, match="not a shard record"):
-        commit.Record.from_json(data)
+        record.Record.from_json(data)
     with place.replaced(name, data):
         store = open_store(place.output())
-        assert output.merged(store, plan.content, plan.index, overwrite=False) == plan.content
-        assert plan.shards[0] not in output.survey(store, plan, recheck=False)
+        assert output_state.merged(store, plan.content, plan.index, overwrite=False) == plan.content
+        assert plan.shards[0] not in output_state.survey(store, plan, recheck=False)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_record_of_impossible_numbers_is_none(plan, path, value):
 )
 def test_a_description_of_impossible_growth_is_damaged(plan, path, value):
     with pytest.raises(PipelineError, match="is damaged"):
-        content.grow(edited(output.STATE, *path, value=value), plan.content, plan.index)
+        output_spec.grow(edited(output_state.STATE, *path, value=value), plan.content, plan.index)
 
 
 SPLIT = ("variants", "rank1", "splits", "train")
@@ -186,8 +186,8 @@ def test_a_png_file_of_fewer_bytes_than_its_pixels_need_is_not_decoded(height, w
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(500))), (b"IEND", b"")]
     raw = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in chunks
+        struct.pack(">I", len(output_spec)) + kind + output_spec + struct.pack(">I", zlib.crc32(kind + output_spec))
+        for kind, output_spec in chunks
     )
     for call in (lambda: size_of(raw, "png"), lambda: decode(raw, (height, width), "png")):
         with pytest.raises(BadImage, match="pixels in"):

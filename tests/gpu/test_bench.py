@@ -10,7 +10,7 @@ import pytest
 
 from bench import gpu
 from pipeline import device
-from pipeline.work import STAGES
+from pipeline.planning.shard_task import STAGES
 
 
 def measured(*arguments: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest
 from pipeline import engine, run
 from pipeline.device import Device
 from pipeline.errors import PipelineError
-from pipeline.job import Job
+from pipeline.planning.job import Job
 from pipeline.run import Outcome
 from tests.conftest import contents
 from tests.gpu import fake

@@ -11,10 +11,10 @@ from bench import gpu, inputs
 from pipeline import device, run
 from pipeline.gpu.card import Card
 from pipeline.gpu.client import in_process
-from pipeline.job import Job
 from pipeline.numerics.batch import Recipe, compute
 from pipeline.numerics.cuda import eigh, guards
 from pipeline.numerics.variants import variants
+from pipeline.planning.job import Job
 from tests.conftest import contents
 from tests.gpu import test_kernels
 

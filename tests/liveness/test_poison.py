@@ -8,12 +8,12 @@ import pytest
 
 from pipeline import isolate
 from pipeline.errors import PipelineError
-from pipeline.job import Job
+from pipeline.planning.job import Job
+from pipeline.planning.shard_task import Progress, ShardTask
+from pipeline.planning.tasks import shard_tasks
 from pipeline.repair import main as repair
 from pipeline.run import plan_job
 from pipeline.storage.store import LocalStore
-from pipeline.tasks import shard_tasks
-from pipeline.work import Progress, ShardTask
 from tests.conftest import contents
 from tests.faults.builds import Ended, run
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import build, output, run
+from pipeline import build, run
+from pipeline.planning import output_state
 from tests.faults.builds import Build, Ended, assert_undisturbed
 
 pytestmark = pytest.mark.fault
@@ -100,7 +101,7 @@ def test_nothing_is_said_with_stall_0(trapped: Callable[..., Path], release: Pat
     [
         (run, "plan_job", "going through the images of "),
         (run, "shard_tasks", "looking through what is in "),
-        (output, "finish", "writing the lists and the manifest of "),
+        (output_state, "finish", "writing the lists and the manifest of "),
     ],
 )
 def test_what_stands_still_before_and_after_the_shards_is_named(

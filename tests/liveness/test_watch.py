@@ -4,8 +4,8 @@ import time
 from typing import Any
 
 from pipeline.board import Beat
+from pipeline.planning.shard_task import Progress
 from pipeline.watch import Watch
-from pipeline.work import Progress
 
 
 class Workers:

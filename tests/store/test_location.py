@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.export import main as export
-from pipeline.job import Job
+from pipeline.planning.job import Job
 from pipeline.storage.location import copy_command, parse_url
 from pipeline.verify import main as verify
 from tests.test_job import job

@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, cast
 
-from pipeline import output
 from pipeline.errors import PipelineError
-from pipeline.job import Job
-from pipeline.plan import make_plan
+from pipeline.planning import output_state
+from pipeline.planning.job import Job
+from pipeline.planning.plan import make_plan
 from pipeline.probe import _run
 from pipeline.run import plan_job
 from pipeline.storage.bucket import Bucket
@@ -34,7 +34,7 @@ class _Bucket:
 
 
 def seeds() -> Iterator[bytes]:
-    yield (place.output() / output.STATE).read_bytes()
+    yield (place.output() / output_state.STATE).read_bytes()
     yield b'{"run": "r", "host": "h", "pid": 1, "beats": 7, "time": "t", "released": false}'
 
 
@@ -46,6 +46,6 @@ def parse(data: bytes) -> None:
     with contextlib.suppress(LostLock), publishing(place.folder(), "r"):
         pass
     _, plan = plan_job(Job.parse(place.OPTIONS))
-    with place.replaced(output.STATE, repair.sealed(data)):
-        grown = output.merged(open_store(place.output()), plan.content, plan.index, overwrite=False)
+    with place.replaced(output_state.STATE, repair.sealed(data)):
+        grown = output_state.merged(open_store(place.output()), plan.content, plan.index, overwrite=False)
     assert make_plan(grown, plan.index).shards and grown.to_json()

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.job import Job
-from pipeline.job_file import read_job_file
+from pipeline.planning.job import Job
+from pipeline.planning.job_file import read_job_file
 from tests.fuzz.place import folder
 
 ALLOWED = (PipelineError,)

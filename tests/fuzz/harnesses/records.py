@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from pipeline import manifest, output
 from pipeline.errors import PipelineError
-from pipeline.job import Job
+from pipeline.planning import manifest, output_state
+from pipeline.planning.job import Job
 from pipeline.run import plan_job
 from pipeline.storage.store import open_store
 from tests.fuzz import place, repair
@@ -24,7 +24,7 @@ def parse(data: bytes) -> None:
     store = open_store(place.output())
     for name in _NAMES:
         with place.replaced(name, repair.sealed(data)):
-            output.merged(store, plan.content, plan.index, overwrite=False)
-            records = output.survey(store, plan, recheck=True)
+            output_state.merged(store, plan.content, plan.index, overwrite=False)
+            records = output_state.survey(store, plan, recheck=True)
             if len(records) == len(plan.shards):
                 manifest.describe(plan, records)

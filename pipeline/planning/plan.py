@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.content import Content
 from pipeline.numerics.variants import Variant
+from pipeline.planning.output_spec import Content
 from pipeline.sources.index import Entries, SourceIndex, SplitIndex
 
 

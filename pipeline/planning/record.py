@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pipeline.formats.sealed_json import seal, unseal
 from pipeline.numerics.cut import Statistics
-from pipeline.plan import Shard
+from pipeline.planning.plan import Shard
 from pipeline.storage.store import BUILD, FileProof, Reading
 
 RECORDS = f"{BUILD}/records"

@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pipeline import commit, manifest
-from pipeline.commit import Record
-from pipeline.content import Content, grow
 from pipeline.errors import PipelineError
 from pipeline.formats import clients, factors, spectra
 from pipeline.formats.zarr_rows import RowArray
 from pipeline.numerics.variants import Variant
-from pipeline.plan import Plan, Shard, folder, tar_name
+from pipeline.planning import manifest
+from pipeline.planning import record as commit
+from pipeline.planning.output_spec import Content, grow
+from pipeline.planning.plan import Plan, Shard, folder, tar_name
+from pipeline.planning.record import Record
 from pipeline.sources.index import SourceIndex
 from pipeline.storage.location import Location
 from pipeline.storage.lock import FRESH

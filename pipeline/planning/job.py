@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.errors import UsageError, nearest
 from pipeline.formats.factors import Factors
 from pipeline.numerics.variants import Variant, variants
-from pipeline.options import OPTIONS
+from pipeline.planning.options import OPTIONS
 from pipeline.storage.location import Location
 
 

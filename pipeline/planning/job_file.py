@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from pipeline.errors import UsageError, nearest
-from pipeline.options import OPTIONS
+from pipeline.planning.options import OPTIONS
 
 _MOST = 1 << 17  # bytes: a hundred times the largest of jobs/, and the parser takes seconds for more
 _PATHS = ("data-dir", "classes", "out", "log-json")

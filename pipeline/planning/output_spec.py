@@ -7,9 +7,9 @@ from pipeline.errors import PipelineError, UsageError, nearest
 from pipeline.formats import png
 from pipeline.formats.factors import DTYPES, Factors
 from pipeline.formats.sealed_json import seal, unseal
-from pipeline.job import Job
 from pipeline.numerics.geometry import MAX_SIDE, Geometry
 from pipeline.numerics.variants import OFFSET, Variant, canonical
+from pipeline.planning.job import Job
 from pipeline.sources.index import SourceIndex
 from pipeline.sources.shapes import Shapes
 

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipeline.commit import Record, VariantProof
-from pipeline.content import FORMAT, NUMERICS, Content
 from pipeline.errors import PipelineError
 from pipeline.formats import factors, png, spectra
 from pipeline.numerics.cut import FINE, Statistics
 from pipeline.numerics.variants import OFFSET, Variant
-from pipeline.plan import Plan, Shard, folder, key
+from pipeline.planning.output_spec import FORMAT, NUMERICS, Content
+from pipeline.planning.plan import Plan, Shard, folder, key
+from pipeline.planning.record import Record, VariantProof
 
 NAME = "manifest.json"
 REJECTS = "rejects.jsonl"

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pipeline.commit import Record, Reject
 from pipeline.formats.factors import Factors
 from pipeline.numerics.batch import Recipe
 from pipeline.numerics.geometry import Geometry
 from pipeline.numerics.variants import Variant
-from pipeline.plan import Shard
+from pipeline.planning.plan import Shard
+from pipeline.planning.record import Record, Reject
 from pipeline.sources.index import Entry, Source
 from pipeline.storage.location import Location
 

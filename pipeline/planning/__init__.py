@@ -1,0 +1,1 @@
+"""What to build: options, job, plan, and the records and manifest of an output."""
