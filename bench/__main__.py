@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import baseline, inputs, machine, ranks, readers, verify, views
-from pipeline import run
+from pipeline.execution import run
 from pipeline.numerics.runtime import prepare
 from pipeline.planning.job import Job
 

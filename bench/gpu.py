@@ -25,10 +25,10 @@ from unittest.mock import patch
 import numpy as np
 
 from bench import gpu_build, inputs
-from pipeline import device
 from pipeline.errors import PipelineError
-from pipeline.gpu import client, server
-from pipeline.gpu.slots import Slot, bytes_of, views
+from pipeline.execution import device
+from pipeline.execution.gpus import client, server
+from pipeline.execution.gpus.slots import Slot, bytes_of, views
 from pipeline.numerics import eigen, svd
 from pipeline.numerics.batch import Computed, Recipe, compute
 from pipeline.numerics.cuda import eigh, guards, xsyev

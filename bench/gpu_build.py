@@ -14,15 +14,15 @@ from unittest.mock import patch
 import numpy as np
 
 from bench import inputs
-from pipeline import local_ray, run
-from pipeline.attempt import Failure, attempt
-from pipeline.device import Device
-from pipeline.gpu.client import place
+from pipeline.execution import ray_local, run
+from pipeline.execution.attempt import Failure, attempt
+from pipeline.execution.device import Device
+from pipeline.execution.gpus.client import place
+from pipeline.execution.run import Outcome
 from pipeline.numerics.batch import Computed, Recipe, compute
 from pipeline.numerics.cut import Cut
 from pipeline.planning.job import Job
 from pipeline.planning.shard_task import Progress, ShardTask
-from pipeline.run import Outcome
 
 _DISTINCT = 400  # JPEG files; more images are links to them
 
@@ -41,7 +41,7 @@ def measure(folder: Path, images: int, workers: int | None, namespace: str) -> I
             return run.build(_job(data, folder / "out", images, cores, "cuda"))
 
     def left_out() -> Outcome:
-        with patch.object(local_ray, "attempt_on_cards", _without):
+        with patch.object(ray_local, "attempt_on_cards", _without):
             return run.build(_job(data, folder / "out", images, cores, "cpu"))
 
     for name, build in (("on cards", on_cards), ("svd left out", left_out)):

@@ -14,8 +14,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from bench import inputs
-from pipeline import run
 from pipeline.data import RankDataset, export_folder, rank_shards, to_tensor
+from pipeline.execution import run
 from pipeline.planning.job import Job
 
 IMAGES = 10_000

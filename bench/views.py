@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 from bench import inputs
-from pipeline import run
 from pipeline.data import RankView
+from pipeline.execution import run
 from pipeline.planning.job import Job
 
 IMAGES = 64

@@ -142,8 +142,8 @@ def _run(arguments: list[str] | None, stopped: str) -> int:
 
 
 def _main(job: "Job") -> int:
-    from pipeline import dry_run, run, summary
-    from pipeline.events import Events
+    from pipeline.execution import dry_run, run, summary
+    from pipeline.execution.events import Events
 
     if job.dry_run:
         print(dry_run.describe(job))

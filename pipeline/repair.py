@@ -41,11 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
+    from pipeline.execution.rebuild import job_of, repair, tidy
     from pipeline.proof import manifest, report
     from pipeline.proof.claims import NAME
     from pipeline.proof.faults import Faults
     from pipeline.proof.prove import EMBEDDED
-    from pipeline.rebuild import job_of, repair, tidy
     from pipeline.storage.store import LocalStore
 
     LocalStore(options.out).check_inside()

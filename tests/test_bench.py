@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bench import baseline, inputs
-from pipeline import run
+from pipeline.execution import run
 from pipeline.planning.job import Job
 
 

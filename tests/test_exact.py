@@ -88,7 +88,7 @@ def test_exact_bytes_do_not_depend_on_the_batch(
 ) -> None:
     outs = [tmp_path / "one", tmp_path / "other"]
     for out, pixels in zip(outs, (1 << 16, 3 * 1024), strict=True):
-        monkeypatch.setattr("pipeline.gpu.cards.HERE", Place(batch_pixels=pixels))
+        monkeypatch.setattr("pipeline.execution.gpus.choose.HERE", Place(batch_pixels=pixels))
         assert build(*job, "--exact", "--factors", "--out", out).status == 0
     assert contents(outs[0]) == contents(outs[1])
 

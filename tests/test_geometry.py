@@ -144,9 +144,9 @@ def test_mixed_sizes_do_not_depend_on_batches_or_workers(
 ) -> None:
     job = ("--dataset", "folder", "--data-dir", mixed, "--ranks", "2,10", "--samples-per-shard", 6, "--exact")
     assert build(*job, "--out", tmp_path / "a").status == 0
-    monkeypatch.setattr("pipeline.gpu.cards.HERE", Place(batch_pixels=2))
+    monkeypatch.setattr("pipeline.execution.gpus.choose.HERE", Place(batch_pixels=2))
     assert build(*job, "--out", tmp_path / "b").status == 0
-    monkeypatch.setattr("pipeline.stages._LARGE", 100)  # channel by channel, as large images are worked on
+    monkeypatch.setattr("pipeline.execution.stages._LARGE", 100)  # channel by channel, as large images are worked on
     assert build(*job, "--out", tmp_path / "c").status == 0
     assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "c")
 

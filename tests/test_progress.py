@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from pipeline import console
 from pipeline.build import main
-from pipeline.events import Events
-from pipeline.pace import Pace
-from pipeline.progress import ProgressLine, describe, per_second
+from pipeline.execution.events import Events
+from pipeline.execution.pace import Pace
+from pipeline.execution.progress import ProgressLine, describe, per_second
 from tests.conftest import contents
 
 
@@ -80,7 +80,7 @@ def test_a_rate_below_one_is_not_0(rate: float, text: str) -> None:
 
 def test_lines_come_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
-    monkeypatch.setattr("pipeline.progress.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("pipeline.execution.progress.time.monotonic", lambda: float(next(clock)))
     pace, stream = Pace([1] * 40, workers=1), io.StringIO()
     line = ProgressLine(pace, quiet=False, stream=stream)
     for _ in range(40):
@@ -127,7 +127,7 @@ def test_a_terminals_line_is_rewritten_in_place_and_gives_way_to_what_is_told(
     columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, screen = itertools.count(), Screen(columns)
-    monkeypatch.setattr("pipeline.progress.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("pipeline.execution.progress.time.monotonic", lambda: float(next(clock)))
     monkeypatch.setattr("sys.stderr", screen.stream)
     pace = Pace([1] * 9, workers=1)
     line = ProgressLine(pace, quiet=False)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.device import KINDS
 from pipeline.errors import UsageError, nearest
+from pipeline.execution.device import KINDS
 from pipeline.formats.factors import DTYPES
 from pipeline.numerics.geometry import MAX_SIDE
 from pipeline.numerics.variants import COMPONENTS

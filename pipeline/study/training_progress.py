@@ -6,7 +6,7 @@ import time
 from torch import Tensor
 
 from pipeline.console import tell
-from pipeline.progress import duration
+from pipeline.execution.progress import duration
 
 _EVERY = {True: 0.2, False: 10.0}  # seconds between lines, on a terminal and elsewhere
 

@@ -66,7 +66,9 @@ def test_ctrl_c_and_sigterm_stop_at_once(workers: int, out: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("module", ["numpy", "pipeline.run", "zarr", pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.mark.parametrize(
+    "module", ["numpy", "pipeline.execution.run", "zarr", pytest.param("ray", marks=pytest.mark.ray)]
+)
 def test_stops_while_modules_load(module: str, how: signal.Signals, out: Path) -> None:
     """Nothing but the message, in the first second of a build as well as when it finishes."""
     job = (*SMALL, "--workers", 1 if module == "ray" else 0)

@@ -20,7 +20,7 @@ RANKS = ("--ranks", "3", "--components", "low,full", "--samples-per-shard", "2")
 
 @pytest.fixture(autouse=True)
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.engine.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("pipeline.execution.scheduler.time.sleep", lambda seconds: None)
 
 
 @pytest.fixture

@@ -42,8 +42,8 @@ OPTIONS = {
 @functools.cache
 def output() -> Path:
     """The output's folder; it is built at the first call."""
+    from pipeline.execution.run import build
     from pipeline.planning.job import Job
-    from pipeline.run import build
 
     rng = np.random.default_rng(0)
     for number in range(8):

@@ -14,6 +14,7 @@ from pipeline.data import RankDataset, RankView
 from pipeline.data.output import open_output
 from pipeline.data.pixels import decode_png
 from pipeline.errors import PipelineError
+from pipeline.execution.run import plan_job
 from pipeline.formats.sealed_json import seal
 from pipeline.planning import output_spec, output_state, record
 from pipeline.planning.job import Job
@@ -23,7 +24,6 @@ from pipeline.proof.files import check_links
 from pipeline.proof.image import BadImage, decode, size_of
 from pipeline.proof.manifest import load
 from pipeline.report.facts import collect
-from pipeline.run import plan_job
 from pipeline.sources.imagenet.meta import read_synsets
 from pipeline.storage import lock, object_lock
 from pipeline.storage.store import open_store

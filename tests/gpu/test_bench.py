@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench import gpu
-from pipeline import device
+from pipeline.execution import device
 from pipeline.planning.shard_task import STAGES
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import engine, run
-from pipeline.device import Device
 from pipeline.errors import PipelineError
+from pipeline.execution import run, scheduler
+from pipeline.execution.device import Device
+from pipeline.execution.run import Outcome
 from pipeline.planning.job import Job
-from pipeline.run import Outcome
 from tests.conftest import contents
 from tests.gpu import fake
 
@@ -106,7 +106,7 @@ def test_a_sticky_error_replaces_the_server_and_repeats_its_shards(
 def test_a_card_that_keeps_failing_ends_the_build(on_cards: Build, tmp_path: Path) -> None:
     with (
         fake.faults(tmp_path, *["sticky"] * 40),
-        pytest.raises(engine.ShardError, match=r"tried 3 times|has failed 5 times"),
+        pytest.raises(scheduler.ShardError, match=r"tried 3 times|has failed 5 times"),
     ):
         on_cards("out", 1)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.gpu import card, client, server
-from pipeline.gpu.server import Server
-from pipeline.gpu.slots import Slot, attach, bytes_of, views
+from pipeline.execution.gpus import card, client, server
+from pipeline.execution.gpus.server import Server
+from pipeline.execution.gpus.slots import Slot, attach, bytes_of, views
 from pipeline.numerics import batch as computing
 from pipeline.numerics.batch import Recipe, compute
 from pipeline.numerics.variants import variants
@@ -129,7 +129,7 @@ def test_a_slot_whose_order_was_given_up_is_not_used_again(pixels: np.ndarray) -
 def test_a_sticky_error_ends_the_process_after_it_has_been_told(pixels: np.ndarray, tmp_path: Path) -> None:
     code = (
         "from tests.gpu.test_card import RECIPE, ordered; from tests.conftest import smooth; import numpy as np, time\n"
-        "from pipeline.gpu.server import Server; from pipeline.gpu.client import CardLost\n"
+        "from pipeline.execution.gpus.server import Server; from pipeline.execution.gpus.client import CardLost\n"
         "ours, pixels = ordered(Server('tests.gpu.fake')), np.zeros((2, 3, 24, 24), np.uint8)\n"
         "for _ in range(2):\n"
         "    try: ours.begin(pixels, RECIPE)()\n"

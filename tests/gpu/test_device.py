@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import device
-from pipeline.device import Device
+from pipeline.execution import device
+from pipeline.execution.device import Device
 from tests.conftest import Build
 
 

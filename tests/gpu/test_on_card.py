@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bench import gpu, inputs
-from pipeline import device, run
-from pipeline.gpu.card import Card
-from pipeline.gpu.client import in_process
+from pipeline.execution import device, run
+from pipeline.execution.gpus.card import Card
+from pipeline.execution.gpus.client import in_process
 from pipeline.numerics.batch import Recipe, compute
 from pipeline.numerics.cuda import eigh, guards
 from pipeline.numerics.variants import variants

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import isolate
 from pipeline.errors import PipelineError
+from pipeline.execution import deadly_images
+from pipeline.execution.run import plan_job
 from pipeline.planning.job import Job
 from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.planning.tasks import shard_tasks
 from pipeline.repair import main as repair
-from pipeline.run import plan_job
 from pipeline.storage.store import LocalStore
 from tests.conftest import contents
 from tests.faults.builds import Ended, run
@@ -117,44 +117,44 @@ def test_a_killer_is_found_in_about_two_trials_a_halving(
     task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = []
-    real = isolate._Expendable.survives
+    real = deadly_images._Expendable.survives
 
-    def survives(self: isolate._Expendable, start: int, stop: int) -> bool:
+    def survives(self: deadly_images._Expendable, start: int, stop: int) -> bool:
         trials.append((start, stop))
         return real(self, start, stop)
 
-    monkeypatch.setattr(isolate._Expendable, "survives", survives)
+    monkeypatch.setattr(deadly_images._Expendable, "survives", survives)
     progress = Progress()
-    assert isolate.killers(task(b03="SEGFAULT"), progress) == {11: "kills its worker (SIGSEGV)"}
+    assert deadly_images.killers(task(b03="SEGFAULT"), progress) == {11: "kills its worker (SIGSEGV)"}
     assert len(trials) <= 1 + 2 * 4 + 2
     assert progress.now.stage == "trial"
 
 
 def test_a_shard_without_a_killer_loses_no_image(task: Callable[..., ShardTask]) -> None:
     """Somebody from outside has killed its workers."""
-    assert isolate.killers(task(), Progress()) == {}
+    assert deadly_images.killers(task(), Progress()) == {}
 
 
 def test_a_process_that_dies_of_nothing_blames_no_image(
     task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolate._Expendable, "survives", lambda self, start, stop: False)
-    assert isolate.killers(task(), Progress()) == {}
+    monkeypatch.setattr(deadly_images._Expendable, "survives", lambda self, start, stop: False)
+    assert deadly_images.killers(task(), Progress()) == {}
 
 
 def test_a_death_by_chance_blames_no_image(task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody kills the first processes down to a single image, and then no more."""
     lives = iter([False] * 5)
-    monkeypatch.setattr(isolate._Expendable, "survives", lambda self, start, stop: next(lives, True))
-    assert isolate.killers(task(), Progress()) == {}
+    monkeypatch.setattr(deadly_images._Expendable, "survives", lambda self, start, stop: next(lives, True))
+    assert deadly_images.killers(task(), Progress()) == {}
 
 
 def test_too_many_killers_are_not_the_images_fault(
     task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolate._Expendable, "survives", lambda self, start, stop: start == stop)
+    monkeypatch.setattr(deadly_images._Expendable, "survives", lambda self, start, stop: start == stop)
     with pytest.raises(PipelineError, match="more than 8 of its images kill their worker, b/00.png among them"):
-        isolate.killers(task(), Progress())
+        deadly_images.killers(task(), Progress())
 
 
 def test_without_workers_the_death_is_the_users_to_see(trapped: Callable[..., Path], tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import build, run
+from pipeline import build
+from pipeline.execution import run
 from pipeline.planning import output_state
 from tests.faults.builds import Build, Ended, assert_undisturbed
 

@@ -3,9 +3,9 @@
 import time
 from typing import Any
 
-from pipeline.board import Beat
+from pipeline.execution.heartbeat import Beat
+from pipeline.execution.stall_watch import Watch
 from pipeline.planning.shard_task import Progress
-from pipeline.watch import Watch
 
 
 class Workers:

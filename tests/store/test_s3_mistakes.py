@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import engine
+from pipeline.execution import scheduler
 from tests.conftest import Build
 from tests.store.conftest import forget
 from tests.store.s3_server import S3Server
@@ -24,7 +24,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_: Any, **__: Any) -> None:
         raise AssertionError("work has started")
 
-    monkeypatch.setattr(engine, "run", run)
+    monkeypatch.setattr(scheduler, "run", run)
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from pipeline.errors import PipelineError
+from pipeline.execution.node_check import _run
+from pipeline.execution.run import plan_job
 from pipeline.planning import output_state
 from pipeline.planning.job import Job
 from pipeline.planning.plan import make_plan
-from pipeline.probe import _run
-from pipeline.run import plan_job
 from pipeline.storage.bucket import Bucket
 from pipeline.storage.lock import LostLock, publishing
 from pipeline.storage.object_lock import check_owner

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from pipeline.errors import PipelineError
+from pipeline.execution.run import plan_job
 from pipeline.planning import manifest, output_state
 from pipeline.planning.job import Job
-from pipeline.run import plan_job
 from pipeline.storage.store import open_store
 from tests.fuzz import place, repair
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from pipeline.execution.stages import encode_batches
 from pipeline.formats import spectra
 from pipeline.formats.tar import ShardWriter
 from pipeline.formats.zarr_rows import RowWriter
@@ -17,7 +18,6 @@ from pipeline.numerics.cut import Statistics
 from pipeline.numerics.variants import Variant
 from pipeline.planning.record import Record, VariantProof, record_name
 from pipeline.planning.shard_task import Progress, ShardTask
-from pipeline.stages import encode_batches
 from pipeline.storage import files as regular
 from pipeline.storage.store import FileProof, open_store
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pipeline.errors import PipelineError
+from pipeline.execution.build_shard import SourceChanged, build_shard
 from pipeline.numerics.batch import HERE, Place
 from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.storage.lock import LostLock
-from pipeline.task import SourceChanged, build_shard
 
 ATTEMPTS = 3
 _FINAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}

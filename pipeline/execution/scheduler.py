@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline import cluster, isolate, local_ray
-from pipeline.attempt import ATTEMPTS, Failure, WorkerDied, attempt
-from pipeline.board import Board
-from pipeline.cluster import Pool
-from pipeline.device import CPU, Device
 from pipeline.errors import PipelineError
-from pipeline.gpu import cards
+from pipeline.execution import deadly_images, ray_cluster, ray_local
+from pipeline.execution.attempt import ATTEMPTS, Failure, WorkerDied, attempt
+from pipeline.execution.device import CPU, Device
+from pipeline.execution.gpus import choose
+from pipeline.execution.heartbeat import Board
+from pipeline.execution.ray_cluster import Pool
+from pipeline.execution.stall_watch import Watch
 from pipeline.numerics.batch import Place
 from pipeline.numerics.cut import rehearse
 from pipeline.planning.plan import Shard
 from pipeline.planning.shard_task import Progress, ShardTask
-from pipeline.watch import Watch
 
 # Tasks handed to Ray beyond those that run, for each worker: enough that none waits for the driver.
 _AHEAD = 1
@@ -73,13 +73,13 @@ def run(
         ShardError: a shard failed for good. What other shards have committed stays.
     """
     if address:
-        with cluster.connect(address, tasks[0], workers, device) as pool:
+        with ray_cluster.connect(address, tasks[0], workers, device) as pool:
             _run_on_ray(tasks, pool, done, retry, ready, watch)
     elif workers:
-        with local_ray.start(workers, device) as pool:
+        with ray_local.start(workers, device) as pool:
             _run_on_ray(tasks, pool, done, retry, ready, watch)
     else:
-        places, computes_on = cards.in_this_process(device)
+        places, computes_on = choose.in_this_process(device)
         rehearse()
         ready(computes_on)
         with watch.over():
@@ -125,7 +125,7 @@ def _without_killers(task: ShardTask, tries: Tries, watch: Watch) -> ShardTask:
     """The shard without the images that kill; where there are none, it was chance, or somebody from outside."""
     progress = Progress()
     watch.given(task.shard.name, progress)
-    found = isolate.killers(task, progress)
+    found = deadly_images.killers(task, progress)
     watch.ended(task.shard.name, built=False)
     if found:
         del tries[task.shard, WorkerDied]

@@ -1,7 +1,7 @@
 """Finds the images that kill whoever decodes or cuts them, by trying parts of a shard in processes that may die.
 
-``python -m pipeline.isolate`` is such a process: it reads a pickled task and then a part's bounds a line, and answers each
-part that it survives with a line.
+``python -m pipeline.execution.deadly_images`` is such a process: it reads a pickled task and then a part's bounds a line,
+and answers each part that it survives with a line.
 """
 
 import contextlib
@@ -102,10 +102,10 @@ class _Expendable:
 
 
 def _started() -> "subprocess.Popen[bytes]":
-    package_root = str(Path(__file__).resolve().parent.parent)
+    package_root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.isolate"],
+        [sys.executable, "-m", "pipeline.execution.deadly_images"],
         env=os.environ | {"PYTHONPATH": path},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -118,7 +118,7 @@ def main() -> None:
     """Try parts until the input ends or a part is deadly."""
     import resource
 
-    from pipeline.stages import encode_batches
+    from pipeline.execution.stages import encode_batches
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):

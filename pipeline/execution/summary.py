@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import one_line
-from pipeline.events import rounded
+from pipeline.execution.events import rounded
+from pipeline.execution.progress import duration, per_second, shares
+from pipeline.execution.run import Outcome
 from pipeline.planning.job import Job
 from pipeline.planning.manifest import REJECTS
-from pipeline.progress import duration, per_second, shares
-from pipeline.run import Outcome
 from pipeline.storage.location import copy_command
 from pipeline.storage.store import BUILD, open_store
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.gpu.card import Outputs
+from pipeline.execution.gpus.card import Outputs
 from pipeline.numerics.batch import Recipe
 from pipeline.numerics.variants import Variant
 

@@ -11,10 +11,10 @@ from mmap import mmap
 
 import numpy as np
 
-from pipeline import device
 from pipeline.errors import PipelineError
-from pipeline.gpu.card import Card, describe
-from pipeline.gpu.slots import Order, attach, views
+from pipeline.execution import device
+from pipeline.execution.gpus.card import Card, describe
+from pipeline.execution.gpus.slots import Order, attach, views
 from pipeline.numerics import runtime
 from pipeline.numerics.cut import Statistics
 from pipeline.numerics.variants import Variant

@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import TextIO
 
+from pipeline.execution.pace import Pace
 from pipeline.liveness import duration as duration
-from pipeline.pace import Pace
 from pipeline.planning.shard_task import STAGES
 
 _EVERY = {True: 0.2, False: 10.0}  # seconds between lines, on a terminal and elsewhere

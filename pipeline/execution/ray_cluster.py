@@ -17,15 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import console, probe
-from pipeline.attempt import Failure
-from pipeline.device import Device
+from pipeline import console
 from pipeline.errors import PipelineError, UsageError, one_line
-from pipeline.gpu import cards
-from pipeline.gpu.pool import Servers, attempt_on_cards
+from pipeline.execution import node_check
+from pipeline.execution.attempt import Failure
+from pipeline.execution.device import Device
+from pipeline.execution.gpus import choose
+from pipeline.execution.gpus.pool import Servers, attempt_on_cards
+from pipeline.execution.node_check import Expected
 from pipeline.numerics import runtime
 from pipeline.planning.shard_task import Progress, ShardTask
-from pipeline.probe import Expected
 from pipeline.storage.location import Location
 from pipeline.storage.store import BUILD
 
@@ -45,7 +46,7 @@ class Pool(NamedTuple):
     submit: Callable[[ShardTask], Any]
     size: Callable[[], int]
     takes: str = "1 CPU"
-    computes_on: str = cards.CORES
+    computes_on: str = choose.CORES
 
 
 def find(address: str | None) -> str | None:
@@ -163,7 +164,9 @@ def connect(address: str, first: ShardTask, workers: int | None, device: Device)
         except Exception as error:
             raise PipelineError(f"--address {address}: {one_line(' '.join(str(error).split()))[:300]}") from None
         try:
-            expected = Expected(probe.versions(), probe.code(), folder / BUILD / "lock" if folder else None, first.run)
+            expected = Expected(
+                node_check.versions(), node_check.code(), folder / BUILD / "lock" if folder else None, first.run
+            )
             _check_room(ray, address)
             _check_nodes(ray, expected, first)
             yield _pool(ray, address, expected, workers, device)
@@ -194,7 +197,7 @@ def _our_code() -> Iterator[dict[str, Any]]:
     if "working_dir" in job or "py_modules" in job:
         yield {}
         return
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     with tempfile.TemporaryDirectory(prefix="rank-shards-") as folder:
         for package in ("pipeline", "manifests"):
             shutil.copytree(root / package, Path(folder) / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -227,7 +230,7 @@ def _check_nodes(ray: Any, expected: Expected, first: ShardTask) -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     question = replace(expected, read=pickle.dumps((first.source, first.entries[0])))
-    remote = ray.remote(num_cpus=0, max_retries=1)(probe.ask)
+    remote = ray.remote(num_cpus=0, max_retries=1)(node_check.ask)
     nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in _nodes(ray)}
     start = time.time()
     asked = {remote.options(scheduling_strategy=On(node, soft=False)).remote(question): node for node in nodes}
@@ -251,7 +254,7 @@ def _check_nodes(ray: Any, expected: Expected, first: ShardTask) -> None:
 
 def _pool(ray: Any, address: str, expected: Expected, workers: int | None, device: Device) -> Pool:
     there = {node["NodeID"]: int(node["Resources"].get("GPU", 0)) for node in _nodes(ray)}
-    servers, computes_on = cards.on_ray(ray, device, there)
+    servers, computes_on = choose.on_ray(ray, device, there)
     # Retries are ours. Nodes that join later are checked by each worker process, once.
     remote = ray.remote(num_cpus=1, memory=MEMORY, max_retries=0, scheduling_strategy="SPREAD")(build_on_node)
     room, heard = 0, time.monotonic()
@@ -291,7 +294,7 @@ def _within(seconds: float, ask: Callable[[], int]) -> int:
 
 def build_on_node(expected: Expected, servers: Servers, task: ShardTask) -> Progress | Failure:
     """Runs on the node: one try at a shard, if this node is like the driver's."""
-    differs = probe.differences(expected)
+    differs = node_check.differences(expected)
     if differs:
         return Failure(f"node {socket.gethostname()} {differs}")
     runtime.prepare()

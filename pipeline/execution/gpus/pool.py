@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from pipeline.attempt import Failure
-from pipeline.board import attempt_and_tell
 from pipeline.errors import one_line
-from pipeline.gpu.client import CardLost, Client, place
-from pipeline.gpu.server import THREADS, Answer, Server
-from pipeline.gpu.slots import Order
+from pipeline.execution.attempt import Failure
+from pipeline.execution.gpus.client import CardLost, Client, place
+from pipeline.execution.gpus.server import THREADS, Answer, Server
+from pipeline.execution.gpus.slots import Order
+from pipeline.execution.heartbeat import attempt_and_tell
 from pipeline.planning.shard_task import Progress, ShardTask
 
 Servers = dict[str, list[Any]]  # actors, by the id of their node

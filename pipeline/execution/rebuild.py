@@ -13,22 +13,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import console, engine, isolate, run
+from pipeline import console
 from pipeline.errors import PipelineError, Undecodable, one_line
+from pipeline.execution import deadly_images, run, scheduler
+from pipeline.execution.pace import Pace
+from pipeline.execution.progress import ProgressLine
+from pipeline.execution.stall_watch import Watch
 from pipeline.formats import clients, png, spectra
 from pipeline.formats.factors import Factors
 from pipeline.numerics.variants import Variant
-from pipeline.pace import Pace
 from pipeline.planning import manifest, output_state
 from pipeline.planning.job import Job
 from pipeline.planning.plan import Plan, Shard, tar_name
 from pipeline.planning.record import Record, Reject
 from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.planning.tasks import shard_task, shard_tasks
-from pipeline.progress import ProgressLine
 from pipeline.sources.index import Entry, Source
 from pipeline.storage.store import BUILD, SCRATCH, LocalStore
-from pipeline.watch import Watch
 
 _SIDE = f"{SCRATCH}/repair"  # the folder beside
 
@@ -148,7 +149,7 @@ class _Repair:
 
     def _lists(self, source: Source, plan: Plan) -> dict[str, bytes]:
         """The lists of samples and of rejects that are to be repaired."""
-        splits = {f"{output.SAMPLES}/{split}.jsonl": split for split in plan.content.splits}
+        splits = {f"{output_state.SAMPLES}/{split}.jsonl": split for split in plan.content.splits}
         made = {name: manifest.samples(plan, split) for name, split in splits.items() if name in self._files}
         if manifest.REJECTS in self._files:
             records = {shard: Record("", "", 0, 0, {}, self._rejects(source, plan, shard), ()) for shard in plan.shards}
@@ -174,7 +175,7 @@ class _Repair:
         return bool(samples < shard.stop - shard.start)
 
     def _killers(self, task: ShardTask) -> dict[int, str]:
-        return isolate.killers(replace(task, tars={}), Progress()) if self._lacks(task.shard) else {}
+        return deadly_images.killers(replace(task, tars={}), Progress()) if self._lacks(task.shard) else {}
 
     def _rebuild(self, source: Source, plan: Plan) -> None:
         """Run the tasks of the shards that have files to repair, and move these files into place, shard by shard."""
@@ -197,7 +198,7 @@ class _Repair:
 
             try:
                 watch = Watch(self._job.stall, lambda event, message, **_: console.tell(one_line(message)))
-                engine.run(tasks, workers, done, lambda *_: None, lambda _: None, line.start, watch)
+                scheduler.run(tasks, workers, done, lambda *_: None, lambda _: None, line.start, watch)
             finally:
                 line.close()
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from pipeline.attempt import Failure, attempt
+from pipeline.execution.attempt import Failure, attempt
 from pipeline.numerics.batch import HERE, Place
 from pipeline.planning.shard_task import Progress, ShardTask
 

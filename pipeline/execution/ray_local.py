@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline import cluster
-from pipeline.cluster import Pool
-from pipeline.device import CPU, Device
 from pipeline.errors import PipelineError
-from pipeline.gpu import cards
-from pipeline.gpu.pool import attempt_on_cards
+from pipeline.execution import ray_cluster
+from pipeline.execution.device import CPU, Device
+from pipeline.execution.gpus import choose
+from pipeline.execution.gpus.pool import attempt_on_cards
+from pipeline.execution.ray_cluster import Pool
 from pipeline.numerics import runtime
 from pipeline.numerics.cut import rehearse
 
@@ -81,7 +81,7 @@ def _alone() -> Iterator[None]:
 def start(workers: int, device: Device = CPU) -> Iterator[Pool]:
     """Start it with so many workers, which stand ready, and the cards; it ends with the block. Raises PipelineError."""
     gpus = device.cards_here()
-    package_root = str(Path(__file__).resolve().parent.parent)
+    package_root = str(Path(__file__).resolve().parents[2])
     settings = {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -93,7 +93,7 @@ def start(workers: int, device: Device = CPU) -> Iterator[Pool]:
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
-        ray = cluster.import_ray()
+        ray = ray_cluster.import_ray()
         with _signals_later(), _start_errors(), _alone():
             ray.init(
                 address="local",
@@ -107,7 +107,7 @@ def start(workers: int, device: Device = CPU) -> Iterator[Pool]:
         try:
             warm = ray.remote(num_cpus=1)(_warm_up)
             ray.get([warm.remote() for _ in range(workers)])
-            servers, computes_on = cards.on_ray(ray, device, {ray.get_runtime_context().get_node_id(): gpus})
+            servers, computes_on = choose.on_ray(ray, device, {ray.get_runtime_context().get_node_id(): gpus})
             # Retries are ours, so that they are bounded per shard, counted and told.
             work = ray.remote(num_cpus=1, max_retries=0)(attempt_on_cards)
             yield Pool(ray, functools.partial(work.remote, servers), lambda: _living(workers), computes_on=computes_on)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline import console
-from pipeline.device import Device, missing
 from pipeline.errors import PipelineError
+from pipeline.execution.device import Device, missing
 from pipeline.numerics.batch import HERE, Place
 from pipeline.planning.shard_task import ShardTask
 
@@ -23,7 +23,7 @@ def in_this_process(device: Device) -> tuple[Callable[[ShardTask], Place], str]:
         return lambda _: HERE, _cores(device)
     import importlib
 
-    from pipeline.gpu import card, client
+    from pipeline.execution.gpus import card, client
 
     try:
         xp = importlib.import_module(device.namespace)
@@ -43,7 +43,7 @@ def on_ray(ray: Any, device: Device, there: Mapping[str, int]) -> tuple[dict[str
     Raises:
         PipelineError: there have to be cards, and there are none that work, or too few.
     """
-    from pipeline.gpu import pool
+    from pipeline.execution.gpus import pool
 
     wanted = _first(there, device.gpus)
     if device.kind == "cpu" or not wanted:

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.device import Device
 from pipeline.errors import PipelineError, one_line
+from pipeline.execution.device import Device
+from pipeline.execution.gpus import choose
+from pipeline.execution.progress import duration
+from pipeline.execution.run import plan_job
+from pipeline.execution.stages import encode_batches
 from pipeline.formats.tar import BLOCK
-from pipeline.gpu import cards
 from pipeline.numerics.variants import Variant
 from pipeline.planning import output_state
 from pipeline.planning.job import Job
 from pipeline.planning.plan import Plan, Shard
 from pipeline.planning.record import Record
 from pipeline.planning.shard_task import Progress, ShardTask
-from pipeline.progress import duration
-from pipeline.run import plan_job
 from pipeline.sources.index import Source
-from pipeline.stages import encode_batches
 from pipeline.storage.store import open_store
 
 _PROBES = 64
@@ -99,7 +99,7 @@ def _measure(source: Source, plan: Plan, device: Device) -> tuple[dict[Variant, 
         root=Path(),
         run="",
     )
-    places, _ = cards.in_this_process(device)
+    places, _ = choose.in_this_process(device)
     for _ in range(2):  # the first one warms up
         total, count, start = dict.fromkeys(variants, 0), 0, time.perf_counter()
         for encoded in encode_batches(task, variants, Progress(), places(task)):

@@ -7,9 +7,9 @@ from typing import TypeVar
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.gpu.card import Card, Outputs
-from pipeline.gpu.server import Answer
-from pipeline.gpu.slots import Order, Slot, bytes_of, views
+from pipeline.execution.gpus.card import Card, Outputs
+from pipeline.execution.gpus.server import Answer
+from pipeline.execution.gpus.slots import Order, Slot, bytes_of, views
 from pipeline.numerics.batch import Computed, Place, Recipe, compute
 from pipeline.numerics.cut import Cut, Statistics
 from pipeline.numerics.variants import Variant

@@ -11,12 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import cluster, console, engine
-from pipeline.attempt import Failure
-from pipeline.device import Device
+from pipeline import console
 from pipeline.errors import PipelineError, UsageError, one_line, redacted
-from pipeline.events import STDERR, Events, rounded
-from pipeline.pace import Pace
+from pipeline.execution import ray_cluster, scheduler
+from pipeline.execution.attempt import Failure
+from pipeline.execution.device import Device
+from pipeline.execution.events import STDERR, Events, rounded
+from pipeline.execution.pace import Pace
+from pipeline.execution.progress import ProgressLine
+from pipeline.execution.stall_watch import Watch, lasting
 from pipeline.planning import manifest, output_state
 from pipeline.planning.job import Job
 from pipeline.planning.output_spec import Content, geometry_of, resolve
@@ -24,13 +27,11 @@ from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.record import Reject
 from pipeline.planning.shard_task import STAGES, Progress, ShardTask
 from pipeline.planning.tasks import shard_tasks
-from pipeline.progress import ProgressLine
 from pipeline.sources import open_source
 from pipeline.sources.index import Source, SourceIndex
 from pipeline.sources.shapes import shapes_of
 from pipeline.storage.lock import LostLock
 from pipeline.storage.store import BUILD, Store, open_store
-from pipeline.watch import Watch, lasting
 
 # A source of which more than half of the first images is unreadable is the wrong source.
 _FIRST = 1000
@@ -64,7 +65,7 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
     Raises:
         PipelineError: as ``open_source``, ``resolve`` and ``output.merged`` do.
     """
-    cluster.check_lasts(job.out)
+    ray_cluster.check_lasts(job.out)
     with _disk_errors(job):
         output_state.check_place(open_store(job.out), job.out)
     inside = isinstance(job.out, Path) and job.data_dir and job.out.resolve().is_relative_to(job.data_dir.resolve())
@@ -106,7 +107,7 @@ def build(job: Job) -> Outcome:
         PipelineError: why it could not be finished, and what to do. What is committed stays.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the same command goes on.
     """
-    job = replace(job, address=None if job.workers == 0 else cluster.find(job.address))
+    job = replace(job, address=None if job.workers == 0 else ray_cluster.find(job.address))
     if not job.address:
         Device(job.device, job.gpus).cards_here()  # a card that is not to be had is told before anything else
     events = Events(job.log_json, job.out)
@@ -189,8 +190,8 @@ def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: 
 
     try:
         device, watch = Device(job.device, job.gpus), Watch(job.stall, events.say)
-        engine.run(tasks, workers, done, retry, report, ready, watch, job.address, device)
-    except engine.ShardError as error:
+        scheduler.run(tasks, workers, done, retry, report, ready, watch, job.address, device)
+    except scheduler.ShardError as error:
         if error.details:
             with contextlib.suppress(LostLock):
                 store.put(f"{BUILD}/error.txt", redacted(error.details).encode(), tasks[0].run)
