@@ -42,15 +42,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace) -> int:
     from pipeline.execution.rebuild import job_of, repair, tidy
-    from pipeline.proof import manifest, report
-    from pipeline.proof.claims import NAME
-    from pipeline.proof.faults import Faults
-    from pipeline.proof.prove import EMBEDDED
     from pipeline.storage.store import LocalStore
+    from pipeline.verification import report
+    from pipeline.verification.faults import Faults
+    from pipeline.verification.manifest import document
+    from pipeline.verification.manifest.claims import NAME
+    from pipeline.verification.prove import EMBEDDED
 
     LocalStore(options.out).check_inside()
     damage = Faults()
-    claims = manifest.load(options.out, damage)
+    claims = document.load(options.out, damage)
     faults = (
         [(fault["file"], fault["fault"]) for fault in report.check(options.report, options.out)["faults"]]
         if options.report
@@ -63,7 +64,7 @@ def _main(options: argparse.Namespace) -> int:
     files = named & claims.files.keys()
     left = {file: text for file, text in faults if file not in files and not any(f.startswith(file) for f in files)}
     if files:
-        raw = manifest.read_raw(options.out)
+        raw = document.read_raw(options.out)
         if options.source is None and claims.dataset != EMBEDDED and not _from_manifest(files, raw):
             raise PipelineError("what is at fault is made from the source: say with --source DIR where that lies")
         found = repair(options.out, raw, files, job_of(raw, options.out, _options(options)))
@@ -102,8 +103,8 @@ def _options(options: argparse.Namespace) -> dict[str, Any]:
 
 def _proven(options: argparse.Namespace, only: frozenset[str] | None) -> list[Any]:
     """The faults that a full proof finds, of all parts or of those that some files belong to."""
-    from pipeline.proof.liveness import Alarm
-    from pipeline.proof.prove import Origin, prove
+    from pipeline.verification.prove import Origin, prove
+    from pipeline.verification.stall_watch import Alarm
 
     origin = Origin(options.source, options.allow_unverified, options.label_key, options.classes)
     workers = 1 if options.workers == 0 else options.workers  # 0 builds in this process, and so proves in it

@@ -10,7 +10,7 @@ from pipeline.errors import FAILED, UsageError, one_line
 from pipeline.storage.location import local_output
 
 if TYPE_CHECKING:
-    from pipeline.proof.faults import Faults
+    from pipeline.verification.faults import Faults
 
 
 def _parser() -> Parser:
@@ -72,7 +72,7 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def _prove(options: argparse.Namespace) -> int:
-    from pipeline.proof import forks
+    from pipeline.verification import forks
 
     if not options.source and (options.label_key or options.classes or options.allow_unverified):
         raise UsageError(
@@ -81,10 +81,10 @@ def _prove(options: argparse.Namespace) -> int:
 
     if options.workers != 1 and (options.out / "manifest.json").is_file():
         forks.warm()  # before all that the next lines load
-    from pipeline.proof import kept, report, summary
-    from pipeline.proof.liveness import Alarm
-    from pipeline.proof.prove import Keeping, Origin, prove
-    from pipeline.proof.report_file import ReportFile
+    from pipeline.verification import report, resume, summary
+    from pipeline.verification.prove import Keeping, Origin, prove
+    from pipeline.verification.report_file import ReportFile
+    from pipeline.verification.stall_watch import Alarm
 
     terminal, proven = sys.stderr.isatty(), 0
 
@@ -96,7 +96,7 @@ def _prove(options: argparse.Namespace) -> int:
             console.tell(f"\r\x1b[Kproven {done} of {parts} parts{end}", end="")
 
     source = Origin(options.source, options.allow_unverified, options.label_key, options.classes)
-    path = kept.named(options.progress, options.out) if options.progress else kept.in_output(options.out)
+    path = resume.named(options.progress, options.out) if options.progress else resume.in_output(options.out)
     keeping = Keeping(path, options.fresh)
     if options.json:
         ReportFile(options.json).clear(options.out)
@@ -116,8 +116,8 @@ def _prove(options: argparse.Namespace) -> int:
 
 def _quick(options: argparse.Namespace) -> int:
     from pipeline.liveness import lasting
-    from pipeline.proof import quick, report, summary
-    from pipeline.proof.report_file import ReportFile
+    from pipeline.verification import quick, report, summary
+    from pipeline.verification.report_file import ReportFile
 
     if options.json:
         ReportFile(options.json).clear(options.out)
@@ -134,7 +134,7 @@ def _say(event: str, message: str, **_: Any) -> None:
 
 
 def _told(faults: "Faults", right: str, options: argparse.Namespace) -> int:
-    from pipeline.proof import summary
+    from pipeline.verification import summary
 
     if faults.count:
         console.tell(_safe(summary.faults(faults)))
@@ -145,7 +145,7 @@ def _told(faults: "Faults", right: str, options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from pipeline.proof import report
+    from pipeline.verification import report
 
     found = report.check(options.check, options.out)
     right = found["verdict"] != report.FAULTY

@@ -10,9 +10,9 @@ import pytest
 
 from pipeline import build, repair, verify
 from pipeline.errors import PipelineError
-from pipeline.proof.claims import NAME
-from pipeline.proof.faults import Faults
-from pipeline.proof.manifest import compare_clients, load
+from pipeline.verification.faults import Faults
+from pipeline.verification.manifest.claims import NAME
+from pipeline.verification.manifest.document import compare_clients, load
 
 JOB = (
     *("--limit", "4", "--samples-per-shard", "2", "--resize", "24", "--ranks", "3", "--bands", "3:5", "--radii", "2"),

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zlib_ng import zlib_ng
 
-from pipeline.proof import literals, tar_loops
-from pipeline.proof.png_batch import PngDecoder
+from pipeline.verification.shards import literals, tar_loops
+from pipeline.verification.shards.png_batch import PngDecoder
 
 
 def packed(data: bytes, blocks: int = 9, packer: Any = zlib) -> bytes:

@@ -20,19 +20,20 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from pipeline import build as build_command
-from pipeline.proof import law_loops, libdeflate, png_loops, samples, tar_loops
-from pipeline.proof.claims import Manifest
-from pipeline.proof.faults import Faults
-from pipeline.proof.files import owners_of
-from pipeline.proof.law import Bounds
-from pipeline.proof.manifest import load
-from pipeline.proof.part import Result, Work
-from pipeline.proof.png_batch import PngDecoder
-from pipeline.proof.prove import _work
-from pipeline.proof.samples import read_listings
-from pipeline.proof.screen import screen
-from pipeline.proof.shard import ShardProof
-from pipeline.proof.stream import HashedStream
+from pipeline.verification import listings
+from pipeline.verification.faults import Faults
+from pipeline.verification.listings import read_listings
+from pipeline.verification.manifest.claims import Manifest
+from pipeline.verification.manifest.document import load
+from pipeline.verification.part import Result, Work
+from pipeline.verification.prove import _work
+from pipeline.verification.shards import complement_loops, libdeflate, png_loops, tar_loops
+from pipeline.verification.shards.complement import Bounds
+from pipeline.verification.shards.diagnosis import ShardProof
+from pipeline.verification.shards.fast_check import screen
+from pipeline.verification.shards.files import owners_of
+from pipeline.verification.shards.png_batch import PngDecoder
+from pipeline.verification.shards.stream import HashedStream
 
 TAR = "sample-rank3/sample-rank3-train-000000.tar"
 
@@ -122,7 +123,7 @@ def test_the_law_of_a_known_image_holds_just_where_it_is_written_to() -> None:
     for image, low, high in every:
         x, a, b = (np.full((1, 1, 1, 1), value, np.uint8) for value in (image, low, high))
         valid = np.array([True])
-        assert law_loops.add_up(x.ravel(), a.ravel(), b.ravel()) != Bounds(x, valid).broken(a, b, valid).any()
+        assert complement_loops.add_up(x.ravel(), a.ravel(), b.ravel()) != Bounds(x, valid).broken(a, b, valid).any()
 
 
 @settings(deadline=None)  # the first call compiles
@@ -133,7 +134,7 @@ def test_the_law_of_an_unknown_image_holds_just_where_it_is_written_to(parts: np
     least, most = np.zeros(6, np.int16), np.full(6, 255, np.int16)
     for low, high in (parts[:2], parts[2:]):
         broken = bounds.broken(low.reshape(1, 1, 2, 3), high.reshape(1, 1, 2, 3), ~nobody).any()
-        assert law_loops.narrow(least, most, low, high) != broken
+        assert complement_loops.narrow(least, most, low, high) != broken
         if broken:
             return
 
@@ -145,14 +146,14 @@ def test_a_band_holds_just_where_it_is_the_difference_of_its_ends() -> None:
             clipped = {more, less} & {0, 255}
             for band in range(256):
                 right = bool(clipped) or band == min(max(more - less + 128, 0), 255)
-                assert law_loops.differ(*(np.array([value], np.uint8) for value in (band, more, less))) == right
+                assert complement_loops.differ(*(np.array([value], np.uint8) for value in (band, more, less))) == right
 
 
 @settings(deadline=None)  # the first call compiles
 @given(arrays(np.uint8, st.tuples(st.integers(0, 40), st.sampled_from([3, 6, 96]))))
 def test_sums_are_those_of_whole_numbers(rows: np.ndarray) -> None:
     sums, squares = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
-    ends = law_loops.moments(rows, sums, squares)
+    ends = complement_loops.moments(rows, sums, squares)
     assert ends == np.count_nonzero((rows == 0) | (rows == 255))
     levels = rows.reshape(-1, 3).astype(object)
     assert [sums.tolist(), squares.tolist()] == [
@@ -163,7 +164,7 @@ def test_sums_are_those_of_whole_numbers(rows: np.ndarray) -> None:
 
 def test_sums_of_more_rows_than_add_up_in_32_bits() -> None:
     sums, squares = np.zeros(3, np.uint64), np.zeros(3, np.uint64)
-    law_loops.moments(np.full((200_000, 3), 255, np.uint8), sums, squares)
+    complement_loops.moments(np.full((200_000, 3), 255, np.uint8), sums, squares)
     assert squares.tolist() == [200_000 * 255**2] * 3
 
 
@@ -211,14 +212,14 @@ def test_a_line_in_the_usual_form_says_what_a_parser_of_json_reads(changes: list
     for split in ("train", 'tra"in', "train-1"):
         with pytest.MonkeyPatch.context() as patch:
             fast = line_or_error(bytes(line), split)
-            patch.setattr(samples, "_PLAIN", re.compile(b"(?!)"))
+            patch.setattr(listings, "_PLAIN", re.compile(b"(?!)"))
             assert line_or_error(bytes(line), split) == fast
 
 
 def line_or_error(line: bytes, split: str) -> Any:
     try:
-        return samples._line(line, split, 12)
-    except samples.BadLine as error:
+        return listings._line(line, split, 12)
+    except listings.BadLine as error:
         return str(error)
 
 

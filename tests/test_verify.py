@@ -27,13 +27,13 @@ from PIL import Image
 from pipeline import build as build_command
 from pipeline import verify
 from pipeline.formats import clients
-from pipeline.proof import zarr_rows
-from pipeline.proof.claims import Variant
-from pipeline.proof.faults import Faults
-from pipeline.proof.law import Bounds
-from pipeline.proof.manifest import load
-from pipeline.proof.reference import compare
-from pipeline.proof.tar import TarError, members
+from pipeline.verification.arrays import zarr_rows
+from pipeline.verification.arrays.reference import compare
+from pipeline.verification.faults import Faults
+from pipeline.verification.manifest.claims import Variant
+from pipeline.verification.manifest.document import load
+from pipeline.verification.shards.complement import Bounds
+from pipeline.verification.shards.tar import TarError, members
 from tests.conftest import Result, smooth
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -202,7 +202,7 @@ def test_neither_the_projects_svd_nor_its_png_is_loaded(out: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, out, "--workers", "1"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    modules = "pipeline.sources.folder, pipeline.sources.cifar.source, pipeline.proof.prove"
+    modules = "pipeline.sources.folder, pipeline.sources.cifar.source, pipeline.verification.prove"
     loads = f"import sys; import {modules}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", loads], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"pipeline.numerics.svd", "pipeline.formats.png"} & set(loaded.stdout.split())

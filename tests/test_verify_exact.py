@@ -15,8 +15,8 @@ import pytest
 from pipeline import verify
 from pipeline.build import main
 from pipeline.numerics import svd
-from pipeline.proof.claims import FACTORS_ROUNDING
-from pipeline.proof.reference import wrong_factors
+from pipeline.verification.arrays.reference import wrong_factors
+from pipeline.verification.manifest.claims import FACTORS_ROUNDING
 from tests.test_verify import read_manifest, read_members, rehash, write_manifest, write_members
 
 KEY = "train-00000004"
@@ -218,9 +218,9 @@ def test_an_edited_manifest_is_named(
 def test_large_chunks_of_half_floats_are_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A chunk of float16 between 32 and 64 MB; values that fit are written without the SVD of large images."""
     from pipeline.formats.factors import Factors
-    from pipeline.proof import spectra
-    from pipeline.proof.claims import Factors as Claim
-    from pipeline.proof.claims import FileClaim
+    from pipeline.verification.arrays import spectra
+    from pipeline.verification.manifest.claims import Factors as Claim
+    from pipeline.verification.manifest.claims import FileClaim
 
     arrays = Factors(100, "float16").arrays("train", (224, 224), 1000)
     assert 32 << 20 < arrays["u"].chunk_rows * arrays["u"].row_bytes <= 64 << 20

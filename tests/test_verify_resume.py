@@ -15,8 +15,8 @@ import pytest
 
 from pipeline import build as build_command
 from pipeline import repair, verify
-from pipeline.proof import pool
-from pipeline.proof import prove as prove_module
+from pipeline.verification import pool
+from pipeline.verification import prove as prove_module
 from tests.conftest import Result, contents
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,17 +18,17 @@ from pipeline.execution.run import plan_job
 from pipeline.formats.sealed_json import seal
 from pipeline.planning import output_spec, output_state, record
 from pipeline.planning.job import Job
-from pipeline.proof.claims import FileClaim
-from pipeline.proof.faults import Faults
-from pipeline.proof.files import check_links
-from pipeline.proof.image import BadImage, decode, size_of
-from pipeline.proof.manifest import load
 from pipeline.report.facts import collect
 from pipeline.sources.imagenet.meta import read_synsets
 from pipeline.storage import lock, object_lock
 from pipeline.storage.store import open_store
 from pipeline.study import checkpoint
 from pipeline.study.weights import read_weights
+from pipeline.verification.faults import Faults
+from pipeline.verification.manifest.claims import FileClaim
+from pipeline.verification.manifest.document import load
+from pipeline.verification.shards.files import check_links
+from pipeline.verification.shards.image import BadImage, decode, size_of
 from tests.fuzz import place
 from tests.fuzz.harnesses.weights import packed
 

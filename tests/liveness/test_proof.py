@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import build
-from pipeline.proof import prove as prove_module
-from pipeline.proof import samples
-from pipeline.proof.liveness import Alarm, Lookout
+from pipeline.verification import listings
+from pipeline.verification import prove as prove_module
+from pipeline.verification.stall_watch import Alarm, Lookout
 from pipeline.verify import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +119,7 @@ def test_a_command_that_is_ended_while_its_workers_start_says_one_line(
 def test_lists_that_take_long_are_told(
     out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    read = samples.read_listings
+    read = listings.read_listings
 
     def slow(*arguments: object) -> object:
         time.sleep(1.5)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pipeline.data import RankView
 from pipeline.data.output import open_output
 from pipeline.errors import PipelineError
-from pipeline.proof.faults import Faults
-from pipeline.proof.manifest import load
-from pipeline.proof.prove import _work
-from pipeline.proof.samples import read_listings
 from pipeline.report.facts import collect
+from pipeline.verification.faults import Faults
+from pipeline.verification.listings import read_listings
+from pipeline.verification.manifest.document import load
+from pipeline.verification.prove import _work
 from tests.fuzz.place import output, replaced
 
 ALLOWED = (PipelineError,)

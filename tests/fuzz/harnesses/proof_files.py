@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 
 from pipeline.errors import PipelineError
-from pipeline.proof import report
-from pipeline.proof.faults import Faults
-from pipeline.proof.kept import _FORMAT, Kept
-from pipeline.proof.manifest import load
-from pipeline.proof.quick import Look, _check_records
+from pipeline.verification import report
+from pipeline.verification.faults import Faults
+from pipeline.verification.manifest.document import load
+from pipeline.verification.quick import Look, _check_records
+from pipeline.verification.resume import _FORMAT, Kept
 from tests.fuzz.place import folder, output, replaced
 
 ALLOWED = (PipelineError,)

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.proof.faults import Faults
-from pipeline.proof.image import BadImage, decode
-from pipeline.proof.manifest import load
-from pipeline.proof.png_batch import PngReader, names_of
-from pipeline.proof.prove import _work
-from pipeline.proof.samples import Sample, read_listings
-from pipeline.proof.stream import HashedStream
-from pipeline.proof.tar import TarError, members
-from pipeline.proof.walk import walk
+from pipeline.verification.faults import Faults
+from pipeline.verification.listings import Sample, read_listings
+from pipeline.verification.manifest.document import load
+from pipeline.verification.prove import _work
+from pipeline.verification.shards.image import BadImage, decode
+from pipeline.verification.shards.png_batch import PngReader, names_of
+from pipeline.verification.shards.stream import HashedStream
+from pipeline.verification.shards.tar import TarError, members
+from pipeline.verification.shards.tar_walk import walk
 from tests.fuzz import repair
 from tests.fuzz.place import folder, output
 

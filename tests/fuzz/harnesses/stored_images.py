@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.pixels import decode_npy, decode_png
-from pipeline.proof.image import BadImage, decode, size_of
+from pipeline.verification.shards.image import BadImage, decode, size_of
 from tests.fuzz import repair
 
 ALLOWED = (BadImage,)

@@ -10,10 +10,11 @@ import numpy as np
 from pipeline.data.files import Files
 from pipeline.data.zarr_rows import ZarrRows
 from pipeline.errors import PipelineError
-from pipeline.proof import manifest, spectra
-from pipeline.proof.claims import FileClaim
-from pipeline.proof.faults import Faults
-from pipeline.proof.zarr_rows import BadRows
+from pipeline.verification.arrays import spectra
+from pipeline.verification.arrays.zarr_rows import BadRows
+from pipeline.verification.faults import Faults
+from pipeline.verification.manifest import document
+from pipeline.verification.manifest.claims import FileClaim
 from tests.fuzz.place import output, replaced
 
 ALLOWED = (PipelineError,)
@@ -26,7 +27,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def parse(data: bytes) -> None:
-    proven = manifest.load(output(), Faults())
+    proven = document.load(output(), Faults())
     claim = FileClaim(len(data), hashlib.sha256(data).hexdigest())  # else zarr is never given it
     proven = replace(proven, files=proven.files | {_SPECTRA: claim, _FACTORS: claim})
     assert proven.factors is not None

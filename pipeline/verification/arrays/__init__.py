@@ -1,0 +1,1 @@
+"""Verifies an output's Zarr arrays, and recomputes images in float64."""

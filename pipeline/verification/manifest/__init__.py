@@ -1,0 +1,1 @@
+"""Reads an output's manifest as claims to verify."""

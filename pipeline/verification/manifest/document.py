@@ -1,0 +1,184 @@
+"""``manifest.json`` opened as a claim to be proven, and whether it agrees with itself and with what is made from it."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+from pipeline.formats import clients
+from pipeline.sources.index import SourceIndex
+from pipeline.verification.faults import Faults, shown
+from pipeline.verification.manifest import fields, strict
+from pipeline.verification.manifest.claims import (
+    FACTORS,
+    NAME,
+    OFFSET,
+    REJECTS,
+    SPECTRA,
+    Manifest,
+    Variant,
+    index_file,
+    samples_file,
+)
+from pipeline.verification.manifest.parse import Damaged, get, parse
+
+# The contract of the format that this proof knows.
+FORMAT = 1
+NUMERICS = {
+    "contract": 1,
+    "low": "clip(rint(255 A_k), 0, 255)",
+    "high": f"clip(X - rint(255 A_k) + {OFFSET}, 0, 255)",
+    "high_offset": OFFSET,
+    "high_scale": "1/255",
+    "exact_low": "A_k, float32",
+    "exact_high": "X / 255 - A_k, float32, no offset",
+}
+FURTHER = {
+    "band": f"clip(rint(255 A_b) - rint(255 A_a) + {OFFSET}, 0, 255)",
+    "lowpass": "clip(rint(255 F_r), 0, 255), F_r of the frequencies u^2 + v^2 <= r^2",
+    "highpass": f"clip(X - rint(255 F_r) + {OFFSET}, 0, 255)",
+}  # where there are such variants
+MAX_BYTES = 1 << 29  # of a manifest; one of ImageNet with eight variants has 7 MB
+
+
+def load(root: Path, faults: Faults) -> Manifest:
+    """Read the manifest of an output.
+
+    Args:
+        faults: where it contradicts itself.
+
+    Raises:
+        PipelineError: there is no output, it is not finished, or its manifest cannot be understood.
+    """
+    raw = read_raw(root)
+    try:
+        manifest = parse(root, raw)
+        _compare(raw, manifest, faults)
+    except Damaged as error:
+        raise PipelineError(f"{root / NAME} is damaged: {error}") from None
+    return manifest
+
+
+def compare_source(manifest: Manifest, source: SourceIndex, faults: Faults) -> None:
+    """What only the source can tell of what the manifest says: classes, title and terms, and how many entries there are.
+
+    Its note is left alone (files that are none of a source's change it), and so is whether its checksums are the official
+    ones: of two layouts of the same images one may have these, and the other not.
+    """
+    raw = read_raw(manifest.root)
+    for name, told, right in (
+        ("classes", raw["classes"], source.classes),
+        ("source.title", raw["source"].get("title"), source.title),
+        ("source.terms", raw["source"].get("terms"), source.terms),
+    ):
+        if told != right:
+            faults.add(NAME, f"{name} is not the source's")
+    if (raw["source"].get("checksums_verified") is None) != (source.verified is None):
+        faults.add(NAME, "source.checksums_verified is not what a build from this source says")
+    limit = raw["job"].get("limit")
+    for split, counts in manifest.splits.items():
+        known = len(source.splits[split]) if split in source.splits else 0
+        wanted = min(limit, known) if type(limit) is int else known
+        if counts.entries != wanted:
+            told = f"{split}: {counts.entries:,} entries, job.limit is {shown(limit, 40)}"
+            faults.add(NAME, f"{told}, and the source has {known:,}")
+
+
+def compare_clients(root: Path, faults: Faults) -> None:
+    """Cards and client files are made from the manifest alone, classes, counts, means and all: make them once more."""
+    raw = read_raw(root)
+    try:
+        made = clients.files(raw)
+    except Exception as error:
+        faults.add(NAME, f"is damaged: the clients' files cannot be made from it ({type(error).__name__})")
+        return
+    others = [
+        name
+        for name, content in made.items()
+        if raw["files"].get(name, {}).get("sha256") != hashlib.sha256(content).hexdigest()
+    ]
+    if others:
+        faults.add(NAME, f"says other things than {others[0]} ({len(others)} such files), which is made from it")
+
+
+def read_raw(root: Path) -> dict[str, Any]:
+    path = root / NAME
+    try:
+        if not root.is_dir():
+            raise PipelineError(
+                f"{root} {'is a file, not the folder of an output' if root.exists() else 'does not exist'}"
+            )
+        if path.is_symlink():
+            raise PipelineError(
+                f"{path} is a link: an output holds its own files, copy it with cp -rL and prove the copy"
+            )
+        if not path.is_file():
+            raise PipelineError(
+                f"{root} has no {NAME}: it is no output, or an unfinished one; build it to its end first"
+            )
+        if path.stat().st_size > MAX_BYTES:
+            raise PipelineError(f"{path} is damaged: {path.stat().st_size:,} bytes are more than a manifest can have")
+        raw = strict.parse(path.read_bytes())
+    except OSError as error:
+        raise PipelineError(f"{path}: {error.strerror}") from None
+    except RecursionError:
+        raise PipelineError(f"{path} is damaged: nested too deeply") from None
+    except ValueError as error:
+        raise PipelineError(f"{path} is damaged, it is no JSON: {shown(error)}") from None
+    if not isinstance(raw, dict):
+        raise PipelineError(f"{path} is damaged: it describes nothing")
+    if raw.get("format") != FORMAT or raw["format"] is True:
+        raise PipelineError(f"{path} has format {shown(raw.get('format'))}; this program proves format {FORMAT}")
+    return raw
+
+
+def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
+    """What the manifest says twice must be the same, and every file that an output needs must be claimed."""
+    numerics, further = raw.get("numerics"), {v.component for v in manifest.variants} & FURTHER.keys()
+    if not isinstance(numerics, dict) or numerics.get("high_offset") != OFFSET:
+        faults.add(NAME, f"the offset of high-rank-only images is not {OFFSET}")
+    elif numerics != NUMERICS | {key: FURTHER[key] for key in further} or numerics["contract"] is True:
+        faults.add(NAME, "numerics is not the contract that is proven here")
+    needed = [REJECTS, f"{SPECTRA}/zarr.json"]
+    for split, counts in manifest.splits.items():
+        needed += [samples_file(split), f"{SPECTRA}/{split}/zarr.json"]
+        if counts.entries != counts.samples + counts.rejects:
+            faults.add(
+                NAME, f"{split}: {counts.entries} entries are not {counts.samples} samples and {counts.rejects} rejects"
+            )
+        if raw["splits"][split].get("shards") != sum(shard.split == split for shard in manifest.shards):
+            faults.add(NAME, f"{split}: its shards are not {raw['splits'][split].get('shards')!a:.20}")
+        for variant in manifest.variants:
+            if list(raw["variants"][variant.name]["splits"]) != list(manifest.splits):
+                faults.add(NAME, f"variant {variant.name} has other splits than the output")
+            _compare_totals(raw["variants"][variant.name]["splits"][split], variant, split, manifest, faults)
+    if manifest.factors:
+        arrays = [f"/{split}/{part}" for split in manifest.splits for part in "usv"]
+        needed += [f"{FACTORS}{array}/zarr.json" for array in ["", *arrays]]
+    for shard in manifest.shards:
+        needed += [name for tar in shard.tars.values() for name in (tar, index_file(tar))]
+    for name in needed:
+        if name not in manifest.files:
+            faults.add(NAME, f"files has no {name}")
+    tars = {tar for shard in manifest.shards for tar in shard.tars.values()}
+    for name in sorted(manifest.files.keys() - tars):
+        if name.endswith(".tar"):
+            faults.add(NAME, f"files has {name}, which is no shard of it, but *.tar may read it")
+    fields.compare(raw, manifest, faults)
+
+
+def _compare_totals(raw: dict[str, Any], variant: Variant, split: str, manifest: Manifest, faults: Faults) -> None:
+    of, shards = f"{variant.name} {split}: ", raw["shards"]
+    samples = get(raw, "samples", int, of)
+    if samples != manifest.splits[split].samples or samples != sum(shard["samples"] for shard in shards):
+        summed = sum(shard["samples"] for shard in shards)
+        faults.add(NAME, f"{of}{samples} samples, {manifest.splits[split].samples} in splits, {summed} in its shards")
+    if get(raw, "bytes", int, of) != sum(get(shard, "bytes", int, of) for shard in shards):
+        faults.add(NAME, f"{of}bytes are not the sum over its shards")
+    subpixels, shape = get(raw, "subpixels", int, of), manifest.shape
+    if shape is not None and subpixels != 3 * samples * shape[0] * shape[1]:
+        faults.add(NAME, f"{of}subpixels are not 3 for each pixel of its samples")
+    for shard in shards:
+        claim = manifest.files.get(shard["name"])
+        if claim is not None and claim != (shard["bytes"], shard.get("sha256")):
+            faults.add(NAME, f"files and variants say different bytes or sha256 of {shard['name']}")

@@ -1,0 +1,177 @@
+"""``manifest.json`` parsed: every field of the kind that a builder writes, every name a place in the output."""
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.numerics.geometry import MAX_SIDE, Geometry
+from pipeline.verification.faults import shown
+from pipeline.verification.manifest.claims import (
+    FACTORS,
+    FACTORS_ROUNDING,
+    MAX_PIXELS,
+    Factors,
+    FileClaim,
+    Manifest,
+    ShardSet,
+    Split,
+    Variant,
+)
+
+LARGEST = 1 << 63  # what NumPy and file systems take
+_NUMBER = "([1-9][0-9]{0,5})"
+
+
+class Damaged(Exception):
+    """The manifest is not what a builder writes; the text says where."""
+
+
+def get(where: dict[str, Any], key: str, kind: type[Any], of: str = "") -> Any:
+    """A field of the wanted type; whole numbers are never negative, and below ``LARGEST``."""
+    value = where.get(key)
+    if type(value) is not kind or (isinstance(value, int) and not 0 <= value < LARGEST):
+        raise Damaged(f"{shown(of)}{shown(key)} is {'missing' if key not in where else 'no ' + _KINDS[kind]}")
+    return value
+
+
+_KINDS = {int: "whole number", str: "text", dict: "object", list: "list", float: "number"}
+
+
+def parse(root: Path, raw: dict[str, Any]) -> Manifest:
+    """Raises Damaged."""
+    job, source, image = (get(raw, key, dict) for key in ("job", "source", "image"))
+    name = _safe(get(raw, "name", str))
+    variants = tuple(_variant(name, key, value) for key, value in _objects(raw, "variants"))
+    splits = {_plain(key): _split(value, key) for key, value in _objects(raw, "splits")}
+    per_shard = get(job, "samples_per_shard", int)
+    if not (per_shard and variants and splits):
+        raise Damaged("it has no variants, no splits or no samples_per_shard")
+    shape, side, factors = _shape(image), get(image, "side", int), _factors(raw)
+    if not 0 < side <= (min(shape) if shape else MAX_SIDE) or (shape and factors and factors.rank > min(shape)):
+        raise Damaged("the side of its images or the rank of its factors is none that such images have")
+    return Manifest(
+        root=root,
+        name=name,
+        dataset=get(raw, "dataset", str),
+        fingerprint=get(source, "fingerprint", str),
+        shape=shape,
+        side=side,
+        geometry=_geometry(get(image, "geometry", dict)),
+        classes=len(get(raw, "classes", list)),
+        order=get(job, "order", str),
+        seed=get(job, "seed", int),
+        samples_per_shard=per_shard,
+        splits=splits,
+        variants=variants,
+        shards=tuple(_shards(raw, name, variants, splits, per_shard)),
+        files={_safe(key): _claim(value, key) for key, value in _objects(raw, "files")},
+        factors=factors,
+    )
+
+
+def _shape(image: dict[str, Any]) -> tuple[int, int] | None:
+    """(height, width), or None where both are null: then images differ in size."""
+    if image.get("height", 0) is None and image.get("width", 0) is None:
+        return None
+    height, width = get(image, "height", int), get(image, "width", int)
+    if not 0 < height * width <= MAX_PIXELS:
+        raise Damaged(f"images of {height} x {width} pixels")
+    return height, width
+
+
+def _geometry(raw: dict[str, Any]) -> Geometry:
+    sizes = [None if raw.get(key, 0) is None else get(raw, key, int, "geometry ") for key in ("resize", "crop")]
+    if any(size is not None and not 0 < size <= MAX_SIDE for size in sizes) or (sizes[1] or 0) > (sizes[0] or 0):
+        raise Damaged(f"images resized to {sizes[0]} and cropped to {sizes[1]}")
+    return Geometry(*sizes)
+
+
+def _factors(raw: dict[str, Any]) -> Factors | None:
+    if raw.get("factors", 0) is None:
+        return None
+    told = get(raw, "factors", dict)
+    claim = Factors(get(told, "rank", int, "factors "), get(told, "dtype", str, "factors "))
+    if claim.dtype not in FACTORS_ROUNDING or told.get("store") != FACTORS or not 0 < claim.rank <= MAX_SIDE:
+        raise Damaged("its factors are of an unknown kind")
+    return claim
+
+
+def _objects(raw: dict[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]:
+    inside = get(raw, key, dict)
+    return [(name, get(inside, name, dict, f"{key} ")) for name in inside]
+
+
+def _variant(name: str, key: str, raw: dict[str, Any]) -> Variant:
+    match = re.fullmatch(rf"(full)|(?:(rank|highrank|lowpass|highpass)|(band){_NUMBER}-){_NUMBER}(-exact)?", key)
+    if not match or (match[3] and int(match[4]) >= int(match[5])):
+        raise Damaged(f"unknown variant {shown(key)}")
+    prefix = match[1] or match[2] or match[3]
+    component = {"rank": "low", "highrank": "high"}.get(prefix, prefix)
+    number, above = int(match[5] or 0), int(match[4] or 0)
+    rank, radius = (0, number) if component in ("lowpass", "highpass") else (number, 0)
+    folder, form = _safe(get(raw, "folder", str, f"{key} ")), "npy" if match[6] else "png"
+    numbers = tuple(raw.get(size, 0) for size in ("rank", "above", "radius"))
+    told = (raw.get("component"), raw.get("form"), numbers, folder)
+    if told != (component, form, (rank, above, radius), f"{name}-{key}"):
+        raise Damaged(f"variant {key} has another component, form, rank or folder than its name says")
+    return Variant(key, component, rank, folder, form, above, radius)
+
+
+def _split(raw: dict[str, Any], name: str) -> Split:
+    return Split(*(get(raw, key, int, f"split {name} ") for key in ("entries", "samples", "rejects")))
+
+
+def _claim(raw: dict[str, Any], name: str) -> FileClaim:
+    digest = get(raw, "sha256", str, f"{name} ")
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise Damaged(f"the sha256 of {shown(name)} is none")
+    return FileClaim(get(raw, "bytes", int, f"{name} "), digest)
+
+
+def _safe(name: str) -> str:
+    """A file's name, if it is a relative path that stays in the output."""
+    plain = name.isprintable() and name.isascii() and "\\" not in name
+    if not plain or str(PurePosixPath(name)) != name or name.startswith("/") or {"", ".", ".."} & {*name.split("/")}:
+        raise Damaged(f"it names {shown(ascii(name))}, which is no place in the output")
+    return name
+
+
+def _plain(name: str) -> str:
+    if "/" in _safe(name):
+        raise Damaged(f"a split is called {name!a}")
+    return name
+
+
+def _shards(
+    raw: dict[str, Any], name: str, variants: tuple[Variant, ...], splits: dict[str, Split], per_shard: int
+) -> list[ShardSet]:
+    """The shards that every variant must have, checked against those that each one lists."""
+    listed = {
+        (variant.name, split): get(get(get(raw["variants"][variant.name], "splits", dict), split, dict), "shards", list)
+        for variant in variants
+        for split in splits
+    }
+    shards = []
+    for split, counts in splits.items():
+        wanted = -(-counts.entries // per_shard)
+        for variant in variants:
+            if len(listed[variant.name, split]) != wanted:
+                has = len(listed[variant.name, split])
+                raise Damaged(
+                    f"variant {variant.name} lists {has} shards of {split}, {counts.entries} entries make {wanted}"
+                )
+        for number in range(wanted):
+            start, stop = number * per_shard, min((number + 1) * per_shard, counts.entries)
+            tars, samples = {}, {}
+            for variant in variants:
+                entry = listed[variant.name, split][number]
+                if not isinstance(entry, dict):
+                    raise Damaged(f"a shard of {variant.name} is no object")
+                tar = _safe(get(entry, "name", str, "shard "))
+                if tar != f"{variant.folder}/{variant.folder}-{split}-{number:06d}.tar":
+                    raise Damaged(f"shard {number} of {variant.name} {split} is called {shown(tar)}")
+                if (entry.get("start"), entry.get("stop")) != (start, stop):
+                    raise Damaged(f"{tar} does not range from {start} to {stop}")
+                tars[variant.name], samples[variant.name] = tar, get(entry, "samples", int, f"{tar} ")
+            shards.append(ShardSet(split, number, start, stop, tars, samples))
+    return shards

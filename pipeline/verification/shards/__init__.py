@@ -1,0 +1,1 @@
+"""Verifies the shards of an output: files, tars, labels and pixels."""
