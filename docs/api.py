@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pipeline
-from pipeline import data, ranked
+from pipeline import data
 from pipeline.numerics import cut, svd, variants
+from pipeline.report import rank_image
 
 TARGET = Path(__file__).parent / "api.md"
 HEAD = "# Public API\n\nMade by `python docs/api.py` from the docstrings; do not edit.\n"
 PARTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "pipeline": (pipeline, ("rank_image",)),
-    "pipeline.ranked": (ranked, ("RankedImage",)),
+    "pipeline.report.rank_image": (rank_image, ("RankedImage",)),
     "pipeline.data": (data, tuple(data.__all__)),
     "pipeline.numerics.svd": (svd, ("Decomposition", "Truncation", "decompose", "truncate", "factors")),
     "pipeline.numerics.variants": (variants, ("Variant",)),

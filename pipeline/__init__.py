@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.ranked import rank_image
+    from pipeline.report.rank_image import rank_image
 
 __version__ = "0.1.0"
 __all__ = ["rank_image"]
@@ -12,7 +12,7 @@ __all__ = ["rank_image"]
 def __getattr__(name: str) -> Any:
     """``rank_image`` is imported when it is first asked for: every command imports this package."""
     if name == "rank_image":
-        from pipeline.ranked import rank_image
+        from pipeline.report.rank_image import rank_image
 
         return rank_image
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -77,8 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
-    from pipeline.gallery import Row, Sheet, draw, save
-    from pipeline.ranked import columns, rank_image
+    from pipeline.report.gallery import Row, Sheet, draw, save
+    from pipeline.report.rank_image import columns, rank_image
 
     rows: list[Row] = []
     pictures = _pictures(options.path, options.limit)

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.data import RankDataset
 from pipeline.errors import one_line
-from pipeline.gallery import SMALL
+from pipeline.report.gallery import SMALL
 from pipeline.report.spectra import spread
 
 _CLASSES = 10

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.numerics.variants import OFFSET
-from pipeline.report.facts import VariantFacts
+from pipeline.report.page.facts import VariantFacts
 from pipeline.report.stored import Stored
 
 FULL = "full"

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.gallery import Sheet, draw, save
-from pipeline.report.make import Report
-from pipeline.report.palette import PAPER
+from pipeline.report.contents import Report
+from pipeline.report.gallery import Sheet, draw, save
+from pipeline.report.plots.palette import PAPER
 from pipeline.storage.user_files import MARK, check_picture
 
 _DPI = 300

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.gallery import Row, Sheet, Tile
 from pipeline.numerics.variants import Variant
-from pipeline.ranked import rank_image
 from pipeline.report.choice import Chosen
-from pipeline.report.facts import VariantFacts
+from pipeline.report.gallery import Row, Sheet, Tile
 from pipeline.report.measures import psnr
 from pipeline.report.originals import Originals
+from pipeline.report.page.facts import VariantFacts
+from pipeline.report.rank_image import rank_image
 from pipeline.report.stored import Stored
 
 _FRAMES = 31  # ranks of an image through which one slides, at most

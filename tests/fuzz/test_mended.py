@@ -18,7 +18,7 @@ from pipeline.execution.run import plan_job
 from pipeline.formats.sealed_json import seal
 from pipeline.planning import output_spec, output_state, record
 from pipeline.planning.job import Job
-from pipeline.report.facts import collect
+from pipeline.report.page.facts import collect
 from pipeline.sources.imagenet.meta import read_synsets
 from pipeline.storage import lock, object_lock
 from pipeline.storage.store import open_store

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pipeline.data import RankView
 from pipeline.data.output import open_output
 from pipeline.errors import PipelineError
-from pipeline.report.facts import collect
+from pipeline.report.page.facts import collect
 from pipeline.verification.faults import Faults
 from pipeline.verification.listings import read_listings
 from pipeline.verification.manifest.document import load

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pipeline.data.output import NAME, open_output
 from pipeline.errors import PipelineError
-from pipeline.report.facts import collect
+from pipeline.report.page.facts import collect
 from tests.fuzz.place import output, replaced
 
 ALLOWED = (PipelineError,)

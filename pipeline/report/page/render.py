@@ -9,18 +9,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
 
 from pipeline.errors import PipelineError, one_line
-from pipeline.gallery import SMALL, Sheet
-from pipeline.report import embed, svg
-from pipeline.report.make import Report
+from pipeline.report.contents import Report
+from pipeline.report.gallery import SMALL, Sheet
+from pipeline.report.page.render import embed
 from pipeline.report.pictures import Ladder
-from pipeline.report.spectrum_plots import share
+from pipeline.report.plots.plot import svg
+from pipeline.report.plots.spectrum import share
 
 
 def render(report: Report) -> str:
     """The page. Raises PipelineError where the manifest lacks what it shows."""
     code = _asset("page.js")
     environment = Environment(
-        loader=PackageLoader("pipeline.report", "."),
+        loader=PackageLoader("pipeline.report.page", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -51,7 +52,7 @@ def render(report: Report) -> str:
 
 
 def _asset(name: str) -> str:
-    return resources.files("pipeline.report").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("pipeline.report.page").joinpath(name).read_text(encoding="utf-8")
 
 
 def _sheet(sheet: Sheet) -> dict[str, Any]:

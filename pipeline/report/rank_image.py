@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import PipelineError, Undecodable, UsageError, one_line
-from pipeline.gallery import Row, Sheet, Tile, draw
 from pipeline.numerics import svd
 from pipeline.numerics.cut import cut
 from pipeline.numerics.geometry import MAX_SIDE, Geometry
 from pipeline.numerics.variants import Variant
+from pipeline.report.gallery import Row, Sheet, Tile, draw
 from pipeline.sources.images import decode_image, read_image, refuse_deep
 
 RANKS = (1, 5, 10, 20, 50)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from pipeline.gallery import SMALL, Tile
+from pipeline.report.gallery import SMALL, Tile
 
 _LARGEST = 224  # pixels a side; what a page can show of a large picture
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from pipeline.report.palette import Palette
+from pipeline.report.plots.palette import Palette
 
 WIDTH = 5.2  # inches: legible on a phone, not too large beside another plot
 _SIZE = (WIDTH, 3.3)

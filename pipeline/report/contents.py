@@ -9,14 +9,16 @@ import numpy as np
 from pipeline.data import RankDataset, open_output
 from pipeline.data.output import Output
 from pipeline.errors import PipelineError
-from pipeline.gallery import SMALL, Sheet
-from pipeline.ranked import reduced
-from pipeline.report import dataset_plots, measures, pictures, spectra, spectrum_plots, variant_plots
+from pipeline.report import measures, pictures, spectra
 from pipeline.report.choice import Chosen, choose, per_class
-from pipeline.report.facts import Facts, collect
+from pipeline.report.gallery import SMALL, Sheet
 from pipeline.report.originals import Originals, originals
+from pipeline.report.page.facts import Facts, collect
 from pipeline.report.pictures import Ladder
-from pipeline.report.plots import Plot
+from pipeline.report.plots.plot import Plot, dataset
+from pipeline.report.plots.plot import spectrum as spectrum_plots
+from pipeline.report.plots.plot import variants as variant_plots
+from pipeline.report.rank_image import reduced
 from pipeline.report.stored import Stored
 
 # Ranks for outputs that hold none: the paper's of CIFAR-10 and of ImageNet.
@@ -78,8 +80,8 @@ def make(root: Path, split: str | None = None, sample: int | None = None) -> Rep
         *((spectrum_plots.spectrum(read, facts.ranks), spectrum_plots.energy(read, facts.ranks)) if read else ()),
         *variant_plots.errors(facts.variants, errors),
         variant_plots.clipping(facts.variants),
-        dataset_plots.balance(facts.counts, facts.classes),
-        dataset_plots.stages(facts.work or ()),
+        dataset.balance(facts.counts, facts.classes),
+        dataset.stages(facts.work or ()),
     ]
     return Report(
         facts,

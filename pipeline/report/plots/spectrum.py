@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from pipeline.report.palette import Palette
-from pipeline.report.plots import Plot, Table, band, mark_ranks, whole_ticks
+from pipeline.report.plots.palette import Palette
+from pipeline.report.plots.plot import Plot, Table, band, mark_ranks, whole_ticks
 from pipeline.report.spectra import Spectra
 
 _HEAD = ("5 %", "25 %", "median", "75 %", "95 %")

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.report.facts import VariantFacts
 from pipeline.report.measures import Measure
-from pipeline.report.palette import Palette
-from pipeline.report.plots import WIDTH, Plot, Table, intervals, rows
+from pipeline.report.page.facts import VariantFacts
+from pipeline.report.plots.palette import Palette
+from pipeline.report.plots.plot import WIDTH, Plot, Table, intervals, rows
 
 _HEAD = ("variant", "5 %", "25 %", "median", "75 %", "95 %")
 

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipeline.planning.shard_task import STAGES
-from pipeline.report.facts import Work
-from pipeline.report.palette import Palette
-from pipeline.report.plots import WIDTH, Plot, Table, rows, thousands
+from pipeline.report.page.facts import Work
+from pipeline.report.plots.palette import Palette
+from pipeline.report.plots.plot import WIDTH, Plot, Table, rows, thousands
 
 _BARS = 40  # classes; of more, the sorted counts are a curve
 _SHADES = (1.0, 0.55, 0.3)

@@ -3,8 +3,8 @@
 import io
 from xml.etree import ElementTree
 
-from pipeline.report.palette import THEME, VARIABLES
-from pipeline.report.plots import Plot
+from pipeline.report.plots.palette import THEME, VARIABLES
+from pipeline.report.plots.plot import Plot
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
