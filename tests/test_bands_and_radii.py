@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline import build, verify
 from pipeline.data import RankDataset, decode_high
 from pipeline.report.__main__ import main as report
-from pipeline.study.training_data import Selection, read_variant
+from pipeline.study.training.data import Selection, read_variant
 from tests.test_verify import change_pixel, rehash, tar
 
 SMALL = ("--limit", "20", "--samples-per-shard", "8", "--workers", "0", "--quiet")

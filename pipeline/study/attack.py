@@ -73,8 +73,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
-    from pipeline.study import attack_run, attack_table, plots, plots_attack, results
-    from pipeline.study.pgd import Attack
+    from pipeline.study import results
+    from pipeline.study.attacks import run as attack_run
+    from pipeline.study.attacks import table
+    from pipeline.study.attacks.pgd import Attack
+    from pipeline.study.plots.style import attack as plots_attack
+    from pipeline.study.plots.style import style as plots
 
     given = images(options)
     if max(options.ranks, default=0) >= min(given.size):
@@ -95,15 +99,15 @@ def _main(options: argparse.Namespace) -> int:
             console.tell(f"\r\x1b[K{done} of {count} batches attacked{end}", end="")
 
     attacked = attack_run.run(loaded, given, attack, options.ranks, options.batch, options.device, progress)
-    results.write_csv(out / "attack.csv", attack_table.rows(attacked))
-    results.write_csv(out / "predictions.csv", attack_table.predictions(attacked))
+    results.write_csv(out / "attack.csv", table.rows(attacked))
+    results.write_csv(out / "predictions.csv", table.predictions(attacked))
     asked = {name: value for name, value in vars(options).items() if name not in ("model", "out")}
     asked["model"] = [vars(one) for one in options.model]
-    about = {"images": given.origin, "results": list(attack_table.rows(attacked))}
+    about = {"images": given.origin, "results": list(table.rows(attacked))}
     results.write_json(out / "attack.json", results.settings(asked) | about)
     with plots.style():
         plots.save(plots_attack.figure(attacked), out / "attack")
-    print(attack_table.text(attacked), flush=True)
+    print(table.text(attacked), flush=True)
     return 0
 
 

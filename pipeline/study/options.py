@@ -12,7 +12,7 @@ from pipeline.sources import DATASETS
 
 if TYPE_CHECKING:  # torch and numpy must not slow down --help
     from pipeline.study.inputs import Images
-    from pipeline.study.models import Network
+    from pipeline.study.networks.load import Network
 
 _MODEL = (
     "NAME of a known network, module:factory, FILE.onnx, FILE.pt2 or timm:NAME; LABEL=... says what figures call it"
@@ -85,7 +85,7 @@ def _triple(text: str) -> tuple[float, float, float]:
 
 def networks(options: argparse.Namespace, size: tuple[int, int], classes: int) -> "list[Network]":
     """The networks asked for, on their device, of distinct names, for images of ``size``, telling ``classes`` apart."""
-    from pipeline.study.models import load
+    from pipeline.study.networks.load import load
 
     if not options.model:
         raise UsageError("give at least one --model; see --help")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pipeline.study.inputs import Images
-    from pipeline.study.models import Network
+    from pipeline.study.networks.load import Network
     from pipeline.study.rig_maps import Maps
     from pipeline.study.rig_maps import rig as rig
     from pipeline.study.rig_maps import vanilla as vanilla
@@ -105,7 +105,9 @@ def _write(
 ) -> None:
     import numpy as np
 
-    from pipeline.study import plots, plots_rig, results
+    from pipeline.study import results
+    from pipeline.study.plots.style import rig as plots_rig
+    from pipeline.study.plots.style import style as plots
     from pipeline.study.rig_maps import maps_file
 
     results.write_csv(out / "rig.csv", (row for one in maps for row in one.rows(given)))

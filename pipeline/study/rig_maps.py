@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.errors import UsageError, nearest
 from pipeline.study.inputs import Images
-from pipeline.study.models import Network
+from pipeline.study.networks.load import Network
 
 REDUCTIONS = ("max", "absmax")
 OUTPUTS = ("softmax", "logit")

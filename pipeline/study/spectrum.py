@@ -11,8 +11,8 @@ from pipeline.errors import UsageError, nearest
 from pipeline.study.options import add_images, add_models, images, networks
 
 if TYPE_CHECKING:
-    from pipeline.study.spectrum_run import Spectrum
-    from pipeline.study.spectrum_tables import Twin
+    from pipeline.study.distortion.spectrum import Spectrum
+    from pipeline.study.distortion.tables import Twin
 
 
 def _parser() -> Parser:
@@ -52,9 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace) -> int:
     from pipeline.study import results
-    from pipeline.study.families import families
-    from pipeline.study.spectrum_run import run
-    from pipeline.study.spectrum_text import summary
+    from pipeline.study.distortion.families import families
+    from pipeline.study.distortion.spectrum import run
+    from pipeline.study.distortion.text import summary
 
     wanted = families(options.family)
     given = images(options)
@@ -78,7 +78,7 @@ def _main(options: argparse.Namespace) -> int:
 
 def _twins(options: argparse.Namespace, names: list[str]) -> "tuple[list[Twin], str]":
     """Pairs of networks, and the network that gaps are to."""
-    from pipeline.study.spectrum_tables import Twin
+    from pipeline.study.distortion.tables import Twin
 
     pairs = []
     for text in options.twin:
@@ -106,8 +106,10 @@ def _known(option: str, given: list[str], names: list[str]) -> None:
 
 
 def _write(spectrum: "Spectrum", twins: "list[Twin]", reference: str, out: Path, options: argparse.Namespace) -> None:
-    from pipeline.study import plots, plots_spectrum, results
-    from pipeline.study import spectrum_tables as tables
+    from pipeline.study import results
+    from pipeline.study.distortion import tables
+    from pipeline.study.plots.style import spectrum as plots_spectrum
+    from pipeline.study.plots.style import style as plots
 
     results.write_csv(out / "spectrum.csv", tables.curves(spectrum))
     results.write_csv(out / "classes.csv", tables.by_class(spectrum))

@@ -10,7 +10,7 @@ from pipeline.console import Parser, whole
 from pipeline.errors import UsageError, nearest
 
 if TYPE_CHECKING:  # torch must not slow down --help
-    from pipeline.study.training_runs import Runs
+    from pipeline.study.training.runs import Runs
 
 _RECIPES = ("paper", "short")
 _PRECISIONS = ("float32", "bfloat16")
@@ -119,21 +119,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
-    from pipeline.study import training_report, training_runs
-    from pipeline.study.curves import has_tensorboard
+    from pipeline.study.training.curves import has_tensorboard
+    from pipeline.study.training.epochs import report
+    from pipeline.study.training.epochs import runs as training_runs
 
     if not has_tensorboard():
         console.tell('no TensorBoard here (pip install -e ".[study]"): curves go to curve.csv alone')
     runs = _runs(options)
     trained = training_runs.run(runs, options.out, options.quiet)
-    print(training_report.write(options.out, runs, trained), flush=True)
+    print(report.write(options.out, runs, trained), flush=True)
     return 0
 
 
 def _runs(options: argparse.Namespace) -> "Runs":
-    from pipeline.study import training_runs
-    from pipeline.study.recipe import RECIPES
-    from pipeline.study.training_data import Selection
+    from pipeline.study.training.data import Selection
+    from pipeline.study.training.epochs import runs as training_runs
+    from pipeline.study.training.recipe import RECIPES
 
     given = {name: getattr(options, name) for name in ("epochs", "lr", "batch")}
     recipe = replace(RECIPES[options.recipe], **{name: value for name, value in given.items() if value is not None})

@@ -22,8 +22,8 @@ from pipeline.report.page.facts import collect
 from pipeline.sources.imagenet.meta import read_synsets
 from pipeline.storage import lock, object_lock
 from pipeline.storage.store import open_store
-from pipeline.study import checkpoint
-from pipeline.study.weights import read_weights
+from pipeline.study.networks.weights import read_weights
+from pipeline.study.training.epochs import checkpoint
 from pipeline.verification.faults import Faults
 from pipeline.verification.manifest.claims import FileClaim
 from pipeline.verification.manifest.document import load

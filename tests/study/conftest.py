@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.study.inputs import Images, from_records
-from pipeline.study.models import Network, load
+from pipeline.study.networks.load import Network, load
 
 KNOWN = {
     "resnet20": ("resnet20", "natural/resnet20-12fca82f.th"),

@@ -14,10 +14,10 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError
-from pipeline.study.attack_run import run
+from pipeline.study.attacks.pgd import Attack, draw_starts, draw_targets, perturb
+from pipeline.study.attacks.run import run
 from pipeline.study.inputs import Images, from_records
-from pipeline.study.models import Network, load
-from pipeline.study.pgd import Attack, draw_starts, draw_targets, perturb
+from pipeline.study.networks.load import Network, load
 
 EPS = 4 / 255
 

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.study.attack_run import run
+from pipeline.study.attacks.pgd import Attack
+from pipeline.study.attacks.run import run
+from pipeline.study.attacks.truncation import GRADIENTS, Truncated, truncate
 from pipeline.study.inputs import from_records
-from pipeline.study.models import load
-from pipeline.study.pgd import Attack
-from pipeline.study.truncation import GRADIENTS, Truncated, truncate
+from pipeline.study.networks.load import load
 
 
 def by_lapack(x: np.ndarray, rank: int) -> np.ndarray:

@@ -10,9 +10,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from pipeline.errors import UsageError
-from pipeline.study.families import CONTROLS, Blur, LowPass, Noise, families, rank_images, stored_rank_images
-from pipeline.study.families_jpeg import Jpeg
-from pipeline.study.families_match import TOLERANCE, distort, make, mse, psnr
+from pipeline.study.distortion.families import CONTROLS, Blur, LowPass, Noise, families, rank_images, stored_rank_images
+from pipeline.study.distortion.jpeg import Jpeg
+from pipeline.study.distortion.match import TOLERANCE, distort, make, mse, psnr
 from pipeline.study.inputs import Images
 from tests.conftest import smooth
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError, UsageError
+from pipeline.study.distortion.spectrum import predict
 from pipeline.study.inputs import Images
-from pipeline.study.models import Network, load
-from pipeline.study.networks import ARCHITECTURES, CIFAR10
-from pipeline.study.spectrum_run import predict
+from pipeline.study.networks.cifar import ARCHITECTURES, CIFAR10
+from pipeline.study.networks.load import Network, load
 from tests.study.conftest import tensor
 
 # Of the 1,017 lossless test images, per cent, as the weights' own description says.

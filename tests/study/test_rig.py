@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UsageError
 from pipeline.study.inputs import Images
-from pipeline.study.models import Network
+from pipeline.study.networks.load import Network
 from pipeline.study.rig import main, rig, vanilla
 from tests.study.conftest import KNOWN, Run, tensor
 

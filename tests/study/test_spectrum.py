@@ -11,13 +11,13 @@ import torch
 from scipy.stats import binomtest
 from torch import nn
 
-from pipeline.study import spectrum_tables as tables
+from pipeline.study.distortion import tables
+from pipeline.study.distortion.spectrum import Spectrum, run
 from pipeline.study.inputs import Images
-from pipeline.study.models import Network
-from pipeline.study.networks import ARCHITECTURES
+from pipeline.study.networks.cifar import ARCHITECTURES
+from pipeline.study.networks.load import Network
 from pipeline.study.rig import main as rig_main
 from pipeline.study.spectrum import main
-from pipeline.study.spectrum_run import Spectrum, run
 from tests.conftest import Build
 from tests.study.conftest import KNOWN, Run, tensor
 

@@ -14,7 +14,7 @@ def test_high_rank_only_transfers_with_the_offset_alone(
 ) -> None:
     """A small network, the 8,068 lossless training images without their 2 largest singular values, 1,017 test images."""
     out = lossless_output(shared, tmp_path, "2")
-    how = ("--network", "pipeline.study.small:small_cnn", "--epochs", "8", "--seeds", "0", "--device", "cpu")
+    how = ("--network", "pipeline.study.networks.small:small_cnn", "--epochs", "8", "--seeds", "0", "--device", "cpu")
     status = main([str(out), "--variants", "highrank2", *how, "--out", str(tmp_path / "run")])
     print(capsys.readouterr().out)
     assert status == 0

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.study.batches import Augmented, Samples
+from pipeline.study.training.batches import Augmented, Samples
 
 
 def numbered(count: int, height: int, width: int) -> Samples:

@@ -133,7 +133,7 @@ MISTAKES = [
     (("--variants", "rank2", "--seeds", "1,x"), "--seeds: 'x' is not a whole number from 0"),
     (("--variants", "rank2", "--network", "resnet18_cifra"), "did you mean 'resnet18_cifar'?"),
     (("--variants", "rank2", "--network", "no.such:thing"), "No module named 'no'"),
-    (("--variants", "rank2", "--network", "pipeline.study.small:small_cnn"), "gives 10 logits an image"),
+    (("--variants", "rank2", "--network", "pipeline.study.networks.small:small_cnn"), "gives 10 logits an image"),
     (("--variants", "rank2", "--network", "tests.study.test_models:Raises"), "32 x 32 pixels: KeyError: 'no\\nkey'"),
     (("--variants", "rank2", "--device", "gpu"), "give cpu, or leave it away"),
     (("--variants", "rank2", "--variant", "rank2"), "unknown option '--variant', did you mean '--variants'?"),

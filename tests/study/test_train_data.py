@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.data import RankDataset
 from pipeline.errors import UsageError
-from pipeline.study.training_data import STAND_IN, Selection, moments, note, read_variant, signed
+from pipeline.study.training.data import STAND_IN, Selection, moments, note, read_variant, signed
 from tests.study.outputs import sample_output
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.study.recipe import RECIPES, Recipe, descent
+from pipeline.study.training.recipe import RECIPES, Recipe, descent
 
 
 def rates(recipe: Recipe, steps: int) -> list[float]:

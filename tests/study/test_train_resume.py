@@ -11,12 +11,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError, UsageError
-from pipeline.study import checkpoint
-from pipeline.study.batches import Samples
-from pipeline.study.curves import Row
-from pipeline.study.models import Network, load
-from pipeline.study.recipe import RECIPES
-from pipeline.study.training import Setting, train
+from pipeline.study.networks.load import Network, load
+from pipeline.study.training.batches import Samples
+from pipeline.study.training.curves import Row
+from pipeline.study.training.epochs import Setting, checkpoint, train
+from pipeline.study.training.recipe import RECIPES
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 STEPS = 3

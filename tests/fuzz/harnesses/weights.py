@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import torch
 
 from pipeline.errors import PipelineError
-from pipeline.study import checkpoint
-from pipeline.study.weights import read_weights
+from pipeline.study.networks.weights import read_weights
+from pipeline.study.training.epochs import checkpoint
 from tests.fuzz.place import folder
 
 ALLOWED = (PipelineError,)

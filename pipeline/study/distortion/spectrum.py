@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pipeline.study.families_match import distort
+from pipeline.study.distortion.match import distort
 from pipeline.study.inputs import Images
-from pipeline.study.models import Network
+from pipeline.study.networks.load import Network
 
 # Images cut at a time, which is also the batch of a forward pass: small ResNets are fastest near it on CPU cores.
 BATCH = 64

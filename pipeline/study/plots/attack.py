@@ -3,9 +3,9 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from pipeline.study import plots
-from pipeline.study.attack_run import Attacked
-from pipeline.study.attack_table import ALL, SHARES, names, rows
+from pipeline.study.attacks.run import Attacked
+from pipeline.study.attacks.table import ALL, SHARES, names, rows
+from pipeline.study.plots.style import style
 
 
 def figure(attacked: Attacked) -> Figure:
@@ -14,7 +14,7 @@ def figure(attacked: Attacked) -> Figure:
     drawn = Figure(figsize=(6.0, 0.7 + 0.24 * len(shown)))
     axes = drawn.subplots()
     left = np.zeros(len(shown))
-    for name, colour in zip(SHARES, (plots.COLOURS[1], plots.COLOURS[0], "#bbbbbb"), strict=True):
+    for name, colour in zip(SHARES, (style.COLOURS[1], style.COLOURS[0], "#bbbbbb"), strict=True):
         values = 100 * np.array([row[name] for row in shown])
         axes.barh(range(len(shown)), values, left=left, color=colour, label=name, height=0.72)
         left += values

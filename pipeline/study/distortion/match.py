@@ -5,8 +5,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.study.families import RANK, Blur, Family, LowPass, Noise, rank_images, stored, stored_rank_images
-from pipeline.study.families_jpeg import Jpeg
+from pipeline.study.distortion.families import (
+    RANK,
+    Blur,
+    Family,
+    LowPass,
+    Noise,
+    rank_images,
+    stored,
+    stored_rank_images,
+)
+from pipeline.study.distortion.jpeg import Jpeg
 
 # A control counts as matched where its PSNR is this near to rank k's, decibels; bisection comes to a thousandth of it.
 TOLERANCE = 0.25

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.study.families_match import psnr
+from pipeline.study.distortion.match import psnr
+from pipeline.study.distortion.spectrum import Spectrum
 from pipeline.study.intervals import Interval, paired_difference, share, wilson
-from pipeline.study.spectrum_run import Spectrum
 
 MEASURES = ("accuracy", "agreement")  # with the label, and with the prediction at full rank
 

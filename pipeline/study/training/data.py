@@ -12,9 +12,9 @@ from pipeline.data import RankView, open_output
 from pipeline.data.output import NAME
 from pipeline.errors import UsageError, nearest, one_line
 from pipeline.numerics.variants import OFFSET, Variant
-from pipeline.study.batches import Samples
 from pipeline.study.inputs import Images, from_output
-from pipeline.study.networks import Triple
+from pipeline.study.networks.cifar import Triple
+from pipeline.study.training.batches import Samples
 
 STAND_IN = "stand-in, not comparable with the paper: the source's files are not the official ones"
 

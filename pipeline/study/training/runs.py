@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 
 from pipeline.errors import UsageError, nearest, one_line
-from pipeline.study import models
-from pipeline.study.batches import Samples
-from pipeline.study.curves import Row
-from pipeline.study.models import Network
-from pipeline.study.networks import ARCHITECTURES, Triple
-from pipeline.study.recipe import Recipe
-from pipeline.study.training import Setting, train
-from pipeline.study.training_data import Selection, Tables, moments, read_variant, signed
-from pipeline.study.training_progress import TrainingProgress
+from pipeline.study.networks.cifar import ARCHITECTURES, Triple
+from pipeline.study.networks.cifar import load as models
+from pipeline.study.networks.load import Network
+from pipeline.study.training.batches import Samples
+from pipeline.study.training.curves import Row
+from pipeline.study.training.data import Selection, Tables, moments, read_variant, signed
+from pipeline.study.training.epochs import Setting, train
+from pipeline.study.training.progress import TrainingProgress
+from pipeline.study.training.recipe import Recipe
 
 FULL, STORED, SIGNED = "full", "stored", "signed"  # what networks are tested on, the last two also trained on
 

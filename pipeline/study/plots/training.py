@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.study import plots
-from pipeline.study.training_runs import FULL, STORED, Trained
+from pipeline.study.plots.style import style
+from pipeline.study.training.runs import FULL, STORED, Trained
 
 
 def figure(trained: Sequence[Trained], warning: str) -> Figure:
@@ -26,7 +26,7 @@ def figure(trained: Sequence[Trained], warning: str) -> Figure:
         )
         mean, epochs = curves.mean(0), np.arange(1, curves.shape[1] + 1)
         spread = curves.std(0, ddof=1) if len(curves) > 1 else np.zeros_like(mean)
-        colour = plots.COLOURS[variants.index(variant) % len(plots.COLOURS)]
+        colour = style.COLOURS[variants.index(variant) % len(style.COLOURS)]
         label = variant if form == STORED else f"{variant}, {form}"
         axes.plot(epochs, mean, "-" if form == STORED else "--", color=colour, label=label)
         axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
@@ -34,7 +34,7 @@ def figure(trained: Sequence[Trained], warning: str) -> Figure:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
-    plots.percent(axes, "accuracy on full-rank test images")
+    style.percent(axes, "accuracy on full-rank test images")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     if warning:
         axes.set_title(warning, fontsize=6)

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.study.attacks.pgd import Attack, draw_starts, draw_targets, perturb
+from pipeline.study.attacks.truncation import GRADIENTS, Truncated
 from pipeline.study.inputs import Images
-from pipeline.study.models import Network
-from pipeline.study.pgd import Attack, draw_starts, draw_targets, perturb
-from pipeline.study.truncation import GRADIENTS, Truncated
+from pipeline.study.networks.load import Network
 
 TRANSFER = "transfer"  # made for the network alone, then shown to it behind truncation
 DIRECT = "direct"  # made for what it is shown to

@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.errors import PipelineError
-from pipeline.study import checkpoint, curves, results
-from pipeline.study.batches import Augmented, Samples
-from pipeline.study.curves import Row
-from pipeline.study.models import Network
-from pipeline.study.recipe import Recipe, descent
+from pipeline.study import results
+from pipeline.study.networks.load import Network
+from pipeline.study.training.batches import Augmented, Samples
+from pipeline.study.training.curves import Row
+from pipeline.study.training.epochs import checkpoint, curves
+from pipeline.study.training.recipe import Recipe, descent
 
 WEIGHTS = "weights.pt"
 _TEST_BATCH = 500

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.study import plots, results
-from pipeline.study.plots_training import figure
-from pipeline.study.training_data import note
-from pipeline.study.training_runs import FULL, SIGNED, STORED, Runs, Trained
+from pipeline.study import results
+from pipeline.study.plots.style import style as plots
+from pipeline.study.plots.training import figure
+from pipeline.study.training.data import note
+from pipeline.study.training.runs import FULL, SIGNED, STORED, Runs, Trained
 
 _TESTS = (FULL, STORED, SIGNED)
 _HEADS = ("full-rank test", "variant, as stored", "variant, signed")

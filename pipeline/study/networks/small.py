@@ -1,4 +1,4 @@
-"""A network that learns CIFAR-10 in minutes on two CPU cores; name it as ``pipeline.study.small:small_cnn``."""
+"""A network that learns CIFAR-10 in minutes on two CPU cores; name it as ``pipeline.study.networks.small:small_cnn``."""
 
 from torch import nn
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.study.spectrum_run import Spectrum
-from pipeline.study.spectrum_tables import MEASURES, SHARE, Twin, controls, curves, saturation, shares
+from pipeline.study.distortion.spectrum import Spectrum
+from pipeline.study.distortion.tables import MEASURES, SHARE, Twin, controls, curves, saturation, shares
 
 
 def summary(spectrum: Spectrum, twins: Sequence[Twin], at: int) -> str:

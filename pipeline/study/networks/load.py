@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError, UsageError, nearest, one_line
-from pipeline.study.networks import ARCHITECTURES, Triple
-from pipeline.study.weights import Weights, fit, read_weights
+from pipeline.study.networks.cifar import ARCHITECTURES, Triple
+from pipeline.study.networks.weights import Weights, fit, read_weights
 
 PLAIN: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
@@ -178,13 +178,13 @@ def _factory(spec: str) -> nn.Module:
 
 
 def _file(path: Path, name: str) -> Network:
-    from pipeline.study import models_files
+    from pipeline.study.networks.cifar import files
 
     if not path.is_file():
         raise UsageError(f"model {str(path)!r}: there is no such file")
     try:
-        module: models_files.Exported | models_files.Onnx
-        module = models_files.Onnx(path) if path.suffix == ".onnx" else models_files.Exported(path)
+        module: files.Exported | files.Onnx
+        module = files.Onnx(path) if path.suffix == ".onnx" else files.Exported(path)
     except PipelineError:
         raise
     except Exception as error:  # readers raise what they like on damaged files

@@ -7,11 +7,11 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.study.families_match import psnr
+from pipeline.study.distortion.match import psnr
+from pipeline.study.distortion.spectrum import Spectrum
+from pipeline.study.distortion.tables import MEASURES, Twin, hits
 from pipeline.study.intervals import Interval, paired_difference, wilson
-from pipeline.study.plots import COLOURS, MARKERS, percent
-from pipeline.study.spectrum_run import Spectrum
-from pipeline.study.spectrum_tables import MEASURES, Twin, hits
+from pipeline.study.plots.style import COLOURS, MARKERS, percent
 
 _TITLES = {"accuracy": "Accuracy", "agreement": "Agreement with full rank"}
 _LEAST = 0.95  # a control is drawn where it could be matched for at least this share of the images

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError, UsageError, one_line
-from pipeline.study.networks import Triple
+from pipeline.study.networks.cifar import Triple
 
 _INSIDE = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the state
 _PREFIX = "module."  # DataParallel's

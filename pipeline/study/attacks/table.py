@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.study.attack_run import DIRECT, TRANSFER, Attacked, Outcome
+from pipeline.study.attacks.run import DIRECT, TRANSFER, Attacked, Outcome
 from pipeline.study.intervals import wilson
 
 # What is predicted after the attack: the target, the true class, or neither. They add up to 1.

@@ -1,0 +1,1 @@
+"""Adversarial attacks on networks, alone and behind rank truncation."""

@@ -1,0 +1,1 @@
+"""Rank truncation and its controls, and the rank spectrum of networks."""

@@ -1,0 +1,1 @@
+"""Networks to study, and how they are loaded."""
