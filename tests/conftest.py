@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from pipeline.build import main
+from pipeline.sources.cifar import manifest
 from pipeline.sources.cifar.manifest import CifarManifest
-from pipeline.sources.cifar.source import manifest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when datasets is imported
 

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     from pipeline.report import paper
     from pipeline.report.contents import make
-    from pipeline.report.page.render import render as page
+    from pipeline.report.page import render as page
 
     target = options.out or options.output / NAME
     if options.out:

@@ -15,9 +15,10 @@ from pipeline.report.gallery import SMALL, Sheet
 from pipeline.report.originals import Originals, originals
 from pipeline.report.page.facts import Facts, collect
 from pipeline.report.pictures import Ladder
-from pipeline.report.plots.plot import Plot, dataset
-from pipeline.report.plots.plot import spectrum as spectrum_plots
-from pipeline.report.plots.plot import variants as variant_plots
+from pipeline.report.plots import dataset
+from pipeline.report.plots import spectrum as spectrum_plots
+from pipeline.report.plots import variants as variant_plots
+from pipeline.report.plots.plot import Plot
 from pipeline.report.rank_image import reduced
 from pipeline.report.stored import Stored
 

@@ -62,7 +62,7 @@ class ObjectStore:
     def lock(self, run: str) -> AbstractContextManager[object]:
         return ObjectLock(self._bucket, run)
 
-    def upload_scratch(self, run: str) -> Path:
+    def scratch(self, run: str) -> Path:
         """A fresh path for a file of this run, on this machine."""
         return upload_scratch.path(run)
 

@@ -77,8 +77,8 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.study.attacks import run as attack_run
     from pipeline.study.attacks import table
     from pipeline.study.attacks.pgd import Attack
-    from pipeline.study.plots.style import attack as plots_attack
-    from pipeline.study.plots.style import style as plots
+    from pipeline.study.plots import attack as plots_attack
+    from pipeline.study.plots import style as plots
 
     given = images(options)
     if max(options.ranks, default=0) >= min(given.size):

@@ -11,7 +11,7 @@ from pipeline.errors import PipelineError, Undecodable, UsageError
 from pipeline.numerics.geometry import Geometry
 from pipeline.planning.plan import key
 from pipeline.sources import open_source
-from pipeline.sources.cifar.source import manifest
+from pipeline.sources.cifar import manifest
 
 _RECORD = 1 + 3 * 32 * 32
 _BATCH = 10_000  # images of an official batch file

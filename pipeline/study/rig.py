@@ -106,8 +106,8 @@ def _write(
     import numpy as np
 
     from pipeline.study import results
-    from pipeline.study.plots.style import rig as plots_rig
-    from pipeline.study.plots.style import style as plots
+    from pipeline.study.plots import rig as plots_rig
+    from pipeline.study.plots import style as plots
     from pipeline.study.rig_maps import maps_file
 
     results.write_csv(out / "rig.csv", (row for one in maps for row in one.rows(given)))

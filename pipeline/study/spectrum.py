@@ -108,8 +108,8 @@ def _known(option: str, given: list[str], names: list[str]) -> None:
 def _write(spectrum: "Spectrum", twins: "list[Twin]", reference: str, out: Path, options: argparse.Namespace) -> None:
     from pipeline.study import results
     from pipeline.study.distortion import tables
-    from pipeline.study.plots.style import spectrum as plots_spectrum
-    from pipeline.study.plots.style import style as plots
+    from pipeline.study.plots import spectrum as plots_spectrum
+    from pipeline.study.plots import style as plots
 
     results.write_csv(out / "spectrum.csv", tables.curves(spectrum))
     results.write_csv(out / "classes.csv", tables.by_class(spectrum))

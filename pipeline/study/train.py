@@ -119,9 +119,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
+    from pipeline.study.training import report
+    from pipeline.study.training import runs as training_runs
     from pipeline.study.training.curves import has_tensorboard
-    from pipeline.study.training.epochs import report
-    from pipeline.study.training.epochs import runs as training_runs
 
     if not has_tensorboard():
         console.tell('no TensorBoard here (pip install -e ".[study]"): curves go to curve.csv alone')
@@ -132,8 +132,8 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> "Runs":
+    from pipeline.study.training import runs as training_runs
     from pipeline.study.training.data import Selection
-    from pipeline.study.training.epochs import runs as training_runs
     from pipeline.study.training.recipe import RECIPES
 
     given = {name: getattr(options, name) for name in ("epochs", "lr", "batch")}

@@ -6,7 +6,7 @@ gc.disable()  # a sixth of the time: all that follows stays
 
 import numpy as np  # noqa: E402
 
-from pipeline.verification import pool
+from pipeline.verification import pool  # noqa: E402, F401
 from pipeline.verification.listings import Sample  # noqa: E402
 from pipeline.verification.shards import (  # noqa: E402, F401
     complement_loops,

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.build import main
-from pipeline.sources.cifar.source import manifest
+from pipeline.sources.cifar import manifest
 from tests.conftest import smooth
 
 RANKS = (3, 5, 10, 20)

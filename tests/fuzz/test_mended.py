@@ -23,7 +23,7 @@ from pipeline.sources.imagenet.meta import read_synsets
 from pipeline.storage import lock, object_lock
 from pipeline.storage.store import open_store
 from pipeline.study.networks.weights import read_weights
-from pipeline.study.training.epochs import checkpoint
+from pipeline.study.training import checkpoint
 from pipeline.verification.faults import Faults
 from pipeline.verification.manifest.claims import FileClaim
 from pipeline.verification.manifest.document import load
@@ -186,8 +186,8 @@ def test_a_png_file_of_fewer_bytes_than_its_pixels_need_is_not_decoded(height, w
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(500))), (b"IEND", b"")]
     raw = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(output_spec)) + kind + output_spec + struct.pack(">I", zlib.crc32(kind + output_spec))
-        for kind, output_spec in chunks
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
     )
     for call in (lambda: size_of(raw, "png"), lambda: decode(raw, (height, width), "png")):
         with pytest.raises(BadImage, match="pixels in"):

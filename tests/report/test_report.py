@@ -16,8 +16,8 @@ from PIL import Image
 from pipeline.data import RankDataset
 from pipeline.report.__main__ import main as report
 from pipeline.report.contents import make
+from pipeline.report.plots import svg
 from pipeline.report.plots.palette import PAPER
-from pipeline.report.plots.plot import svg
 from tests.conftest import contents
 from tests.report.conftest import CLASSES, run_build
 

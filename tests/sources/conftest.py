@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.sources.cifar import manifest as cifar_manifest
 from pipeline.sources.cifar.manifest import CifarManifest, Layout
-from pipeline.sources.cifar.source import manifest as cifar_manifest
 
 Records = tuple[np.ndarray, np.ndarray]  # labels uint8 (n,), pixels uint8 (n, 3072)
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
+from pipeline.sources.cifar import manifest as cifar_manifest
 from pipeline.sources.cifar.manifest import BatchFile
 from pipeline.sources.cifar.source import Cifar
-from pipeline.sources.cifar.source import manifest as cifar_manifest
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the lossless CIFAR-10 images of ../shared/data are not here")

@@ -16,11 +16,12 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.numerics.geometry import Geometry
 from pipeline.sources import manifests, saved_index
+from pipeline.sources.imagenet import archive as imagenet_archive
+from pipeline.sources.imagenet import manifest
+from pipeline.sources.imagenet import source as imagenet
 from pipeline.sources.imagenet.archive import list_train
 from pipeline.sources.imagenet.meta import read_synsets
-from pipeline.sources.imagenet.source import archive as imagenet_archive
-from pipeline.sources.imagenet.source import manifest, open_imagenet
-from pipeline.sources.imagenet.source import source as imagenet
+from pipeline.sources.imagenet.source import open_imagenet
 from tests.sources.make_imagenet import (
     Photograph,
     devkit,

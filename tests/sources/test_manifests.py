@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.sources import manifests
-from pipeline.sources.cifar.source import manifest
+from pipeline.sources.cifar import manifest
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])

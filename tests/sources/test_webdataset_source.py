@@ -21,8 +21,8 @@ from pipeline.errors import PipelineError
 from pipeline.numerics.geometry import NATIVE
 from pipeline.sources import tar_members
 from pipeline.sources.tar_members import Member, scan
+from pipeline.sources.webdataset import scan as webdataset_scan
 from pipeline.sources.webdataset.source import WebDataset
-from pipeline.sources.webdataset.source import scan as webdataset_scan
 from tests.sources.make_imagenet import photographs, tar_bytes
 
 

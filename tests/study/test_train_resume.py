@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.study.networks.load import Network, load
+from pipeline.study.training import checkpoint
 from pipeline.study.training.batches import Samples
 from pipeline.study.training.curves import Row
-from pipeline.study.training.epochs import Setting, checkpoint, train
+from pipeline.study.training.epochs import Setting, train
 from pipeline.study.training.recipe import RECIPES
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)

@@ -11,9 +11,9 @@ from markupsafe import Markup
 from pipeline.errors import PipelineError, one_line
 from pipeline.report.contents import Report
 from pipeline.report.gallery import SMALL, Sheet
-from pipeline.report.page.render import embed
+from pipeline.report.page import embed
 from pipeline.report.pictures import Ladder
-from pipeline.report.plots.plot import svg
+from pipeline.report.plots import svg
 from pipeline.report.plots.spectrum import share
 
 

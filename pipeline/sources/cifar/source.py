@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.numerics.geometry import NATIVE
+from pipeline.sources.cifar import manifest as cifar_manifest
 from pipeline.sources.cifar.batch import Batch, read_batch
 from pipeline.sources.cifar.locate import locate
 from pipeline.sources.cifar.manifest import PIXELS, BatchFile, CifarManifest, Layout
-from pipeline.sources.cifar.source import manifest as cifar_manifest
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 from pipeline.sources.ranges import read_range
 

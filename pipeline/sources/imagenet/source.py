@@ -8,11 +8,11 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.numerics.geometry import Geometry
+from pipeline.sources.imagenet import manifest as imagenet_manifest
 from pipeline.sources.imagenet.archive import list_train, list_val
 from pipeline.sources.imagenet.labels import find_labels
 from pipeline.sources.imagenet.locate import Place, locate
 from pipeline.sources.imagenet.manifest import ImagenetManifest
-from pipeline.sources.imagenet.source import manifest as imagenet_manifest
 from pipeline.sources.imagenet.tree import is_flat, list_flat, list_tree
 from pipeline.sources.images import decode_image
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex

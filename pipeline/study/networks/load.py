@@ -178,7 +178,7 @@ def _factory(spec: str) -> nn.Module:
 
 
 def _file(path: Path, name: str) -> Network:
-    from pipeline.study.networks.cifar import files
+    from pipeline.study.networks import files
 
     if not path.is_file():
         raise UsageError(f"model {str(path)!r}: there is no such file")

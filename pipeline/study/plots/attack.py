@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from pipeline.study.attacks.run import Attacked
 from pipeline.study.attacks.table import ALL, SHARES, names, rows
-from pipeline.study.plots.style import style
+from pipeline.study.plots import style
 
 
 def figure(attacked: Attacked) -> Figure:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.study.plots.style import style
+from pipeline.study.plots import style
 from pipeline.study.training.runs import FULL, STORED, Trained
 
 

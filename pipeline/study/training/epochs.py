@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from pipeline.errors import PipelineError
 from pipeline.study import results
 from pipeline.study.networks.load import Network
+from pipeline.study.training import checkpoint, curves
 from pipeline.study.training.batches import Augmented, Samples
 from pipeline.study.training.curves import Row
-from pipeline.study.training.epochs import checkpoint, curves
 from pipeline.study.training.recipe import Recipe, descent
 
 WEIGHTS = "weights.pt"

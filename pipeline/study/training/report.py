@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.study import results
-from pipeline.study.plots.style import style as plots
+from pipeline.study.plots import style as plots
 from pipeline.study.plots.training import figure
 from pipeline.study.training.data import note
 from pipeline.study.training.runs import FULL, SIGNED, STORED, Runs, Trained

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from pipeline.errors import UsageError, nearest, one_line
+from pipeline.study.networks import load as models
 from pipeline.study.networks.cifar import ARCHITECTURES, Triple
-from pipeline.study.networks.cifar import load as models
 from pipeline.study.networks.load import Network
 from pipeline.study.training.batches import Samples
 from pipeline.study.training.curves import Row

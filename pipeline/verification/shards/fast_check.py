@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.sources.index import Source
-from pipeline.verification import no_blas
+from pipeline.verification import no_blas  # noqa: F401
 from pipeline.verification.arrays import spectra
 from pipeline.verification.arrays.recompute import Recomputer
 from pipeline.verification.arrays.zarr_rows import BadRows
 from pipeline.verification.listings import Sample
 from pipeline.verification.manifest.claims import Manifest, Variant, index_file
 from pipeline.verification.part import Result, Work
-from pipeline.verification.shards import complement_loops, libdeflate  # noqa: F401
+from pipeline.verification.shards import complement_loops, libdeflate
 from pipeline.verification.shards.files import open_own
 from pipeline.verification.shards.image import BadImage, decode
 from pipeline.verification.shards.moments import Moments

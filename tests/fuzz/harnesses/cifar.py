@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.sources.cifar import manifest
 from pipeline.sources.cifar.batch import read_batch
-from pipeline.sources.cifar.source import manifest
 from tests.fuzz.place import folder
 
 ALLOWED = (PipelineError,)

@@ -6,8 +6,8 @@ import tarfile
 from collections.abc import Iterator
 
 from pipeline.errors import PipelineError
+from pipeline.sources.imagenet import manifest
 from pipeline.sources.imagenet.labels import DEVKIT, LIST, TABLE, find_labels
-from pipeline.sources.imagenet.source import manifest
 from tests.fuzz import repair
 from tests.fuzz.place import folder
 from tests.sources.make_imagenet import devkit, tar_bytes

@@ -6,9 +6,9 @@ import tarfile
 from collections.abc import Iterator
 
 from pipeline.errors import PipelineError
+from pipeline.sources.imagenet import manifest
 from pipeline.sources.imagenet.archive import list_train, list_val
 from pipeline.sources.imagenet.manifest import Archive
-from pipeline.sources.imagenet.source import manifest
 from tests.fuzz import repair
 from tests.fuzz.place import folder
 

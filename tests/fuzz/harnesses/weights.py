@@ -10,7 +10,7 @@ import torch
 
 from pipeline.errors import PipelineError
 from pipeline.study.networks.weights import read_weights
-from pipeline.study.training.epochs import checkpoint
+from pipeline.study.training import checkpoint
 from tests.fuzz.place import folder
 
 ALLOWED = (PipelineError,)
