@@ -23,10 +23,10 @@ test-full: $(READY)  ## the long forms: every lossless image at hand, every kill
 	$(BIN)/python -m pytest -q -s -m full tests/cluster
 
 test-gpu: $(READY)  ## what takes a card; CuPy has to be installed (docs/gpus.md)
-	$(BIN)/python -m pytest -q -s -m "gpu and not full" tests/gpu
+	$(BIN)/python -m pytest -q -s -m "gpu and not full" tests/unit/execution/gpus tests/unit/numerics/cuda
 
 test-faults: $(READY)  ## kills, full disks, power failures: all of them, with where they fell
-	$(BIN)/python -m pytest -q -s -m fault tests/faults tests/store
+	$(BIN)/python -m pytest -q -s -m fault tests/faults tests/unit/storage
 
 fuzz: $(READY)  ## MINUTES of coverage-guided fuzzing for each of PARSERS (default: all)
 	$(BIN)/python -m tests.fuzz $(PARSERS) --minutes $(or $(MINUTES),10)

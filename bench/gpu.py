@@ -69,7 +69,7 @@ def main() -> None:
     for side in sides:
         if side not in map(str, SIZES):
             parser.error(f"--sizes: {side!r} is not one of {', '.join(map(str, SIZES))}")
-    xp = importlib.import_module("tests.gpu.fake" if options.fake else "cupy")
+    xp = importlib.import_module("tests.unit.execution.gpus.fake" if options.fake else "cupy")
     tell(what="card", name=xp.cuda.runtime.getDeviceProperties(0)["name"].decode(), **_versions(xp))
     kept: list[dict[str, Any]] = []
     for side in map(int, sides):

@@ -16,7 +16,7 @@ from tests.docs.conftest import DOCUMENTS, ROOT, blocks, commands
 # Their blocks run here, in the order of the document.
 RUN = ("README.md", "docs/quickstart.md", "docs/cifar.md", "docs/report.md", "docs/progress.md", "docs/extending.md")
 # Theirs run elsewhere: clients.md in tests/clients/test_examples.py; cluster.md's commands need a cluster, and are taken
-# apart by tests/cluster/test_docs.py; those of studies by tests/study/test_docs.py.
+# apart by tests/cluster/test_docs.py; those of studies by tests/unit/study/test_docs.py.
 ELSEWHERE = ("docs/clients.md", "docs/cluster.md", "docs/study.md", "docs/training.md", "docs/reproduction.md")
 FIRST = blocks("README.md")[0]
 COMMANDS = {"build", "verify", "report", "show", "export"}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline import rank_image
 from pipeline.errors import PipelineError
-from tests.sources.make_imagenet import tar_bytes
+from tests.unit.sources.make_imagenet import tar_bytes
 
 SIDE = 60_000
 MOST = 150 << 20  # bytes above a build of the same folder without bombs

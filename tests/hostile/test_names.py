@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.data import RankDataset
 from pipeline.report.__main__ import main as report
-from tests.sources.make_imagenet import tar_bytes
+from tests.unit.sources.make_imagenet import tar_bytes
 
 NAMES = [
     "<script>alert(1)<", '"><img src=x onerror=alert(1)>', "&amp;", "{{ 7 * 7 }}", "${HOME}", "$(touch ran)", "`touch ran`",

@@ -10,7 +10,7 @@ from pipeline.sources.imagenet import manifest
 from pipeline.sources.imagenet.labels import DEVKIT, LIST, TABLE, find_labels
 from tests.fuzz import repair
 from tests.fuzz.place import folder
-from tests.sources.make_imagenet import devkit, tar_bytes
+from tests.unit.sources.make_imagenet import devkit, tar_bytes
 
 ALLOWED = (PipelineError,)
 JSON = False

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pipeline.errors import PipelineError
 from pipeline.sources.imagenet.meta import read_synsets
-from tests.sources.make_imagenet import devkit
+from tests.unit.sources.make_imagenet import devkit
 
 ALLOWED = (PipelineError,)
 JSON = False

@@ -10,7 +10,7 @@ from pipeline.sources.webdataset.classes import read_classes
 from pipeline.sources.webdataset.scan import scan_shard
 from tests.fuzz import repair
 from tests.fuzz.place import folder
-from tests.sources.make_imagenet import tar_bytes
+from tests.unit.sources.make_imagenet import tar_bytes
 
 ALLOWED = (PipelineError,)
 JSON = False

@@ -1,0 +1,294 @@
+"""Promises of ``RankDataset``: every sample, its label and its pixels, from any process, in any order."""
+
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from pipeline.data import RankDataset, decode_high, to_tensor
+from pipeline.data import dataset as module
+from pipeline.errors import PipelineError, UsageError
+from tests.conftest import Build, SmallCifar
+from tests.unit.data.conftest import Edit, stored
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("variant", ["rank5", "highrank5", "full"])
+def test_every_sample_is_what_tarfile_and_pillow_read(variant: str, split: str, out: Path) -> None:
+    data, expected = RankDataset(out, variant, split), stored(out, variant, split)
+    assert len(data) == len(expected.keys) == {"train": 100, "test": 20}[split]
+    images, labels = zip(*data, strict=True)
+    assert all(type(image.convert("RGB")) is Image.Image and image.mode == "RGB" for image in images)
+    assert all(type(label) is int for label in labels)
+    np.testing.assert_array_equal(np.stack(images), expected.images)
+    assert list(labels) == expected.labels == data.targets
+    assert data.samples == list(zip(expected.keys, expected.labels, strict=True))
+    assert [data.key(i) for i in range(len(data))] == expected.keys
+    assert [data.raw(i) for i in range(len(data))] == expected.members
+    assert data.data.dtype == np.uint8
+    np.testing.assert_array_equal(data.data, expected.images)
+
+
+def test_pixels_and_labels_are_those_of_the_source(out: Path, cifar_binary: SmallCifar) -> None:
+    data = RankDataset(out, "full")
+    np.testing.assert_array_equal(data.data, cifar_binary.pixels["train"].transpose(0, 2, 3, 1))
+    assert data.targets == cifar_binary.labels["train"].tolist()
+    assert data.classes[3] == "cat"
+    assert data.class_to_idx["cat"] == 3
+    assert len(data.classes) == len(data.class_to_idx) == 10
+
+
+def test_random_access_negative_positions_and_the_end(out: Path) -> None:
+    data, expected = RankDataset(out), stored(out, "rank5", "train").images
+    for i in np.random.default_rng(0).integers(-100, 100, 300):
+        np.testing.assert_array_equal(data[i][0], expected[i])
+    assert data.key(-1) == "train-00000099"
+    for beyond in (100, -101, 1 << 70):
+        with pytest.raises(IndexError):
+            data[beyond]
+    with pytest.raises(TypeError):
+        data[1.0]  # type: ignore[index]
+
+
+def test_transforms_get_image_and_label(out: Path) -> None:
+    data = RankDataset(out, transform=lambda image: image.size, target_transform=lambda label: -label)
+    assert data[7] == ((32, 32), -data.targets[7])
+
+
+@pytest.mark.parametrize("context", [None, "fork", "spawn"])
+def test_a_data_loader_gives_every_sample_once_in_any_kind_of_worker(context: str | None, out: Path) -> None:
+    data, expected = RankDataset(out, transform=to_tensor), stored(out, "rank5", "train")
+    data[0], data.data  # open files and decoded images must not travel to workers
+    loader: DataLoader[Any] = DataLoader(
+        data,  # type: ignore[arg-type]
+        batch_size=32,
+        num_workers=2 if context else 0,
+        multiprocessing_context=context,
+    )
+    batches = list(loader)
+    assert [len(labels) for _, labels in batches] == [32, 32, 32, 4]
+    pixels, labels = torch.cat([batch for batch, _ in batches]), torch.cat([batch for _, batch in batches])
+    assert (pixels.dtype, pixels.shape, labels.dtype) == (torch.float32, (100, 3, 32, 32), torch.int64)
+    np.testing.assert_array_equal((pixels * 255).round().byte().permute(0, 2, 3, 1).numpy(), expected.images)
+    assert labels.tolist() == expected.labels
+    assert 0 <= pixels.min() < pixels.max() <= 1
+
+
+def test_threads_share_a_dataset(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, expected = RankDataset(out), stored(out, "rank5", "train").members
+    monkeypatch.setattr(data._files, "_limit", 1)  # every shard closes another one's file
+    wrong: list[int] = []
+
+    def read(seed: int) -> None:
+        for i in np.random.default_rng(seed).integers(0, 100, 2000):
+            if data.raw(i) != expected[i]:
+                wrong.append(i)
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_open_files_stay_below_the_limit(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = RankDataset(out)
+    monkeypatch.setattr(data._files, "_limit", 2)
+    for i in (0, 50, 99, 0, 99, 50):
+        data.raw(i)
+        assert len(data._files._open) <= 2
+
+
+def test_pickling_leaves_files_and_decoded_images_behind(out: Path) -> None:
+    data = RankDataset(out)
+    assert data.data.nbytes == 100 * 3072
+    data.raw(0)
+    copy = pickle.loads(pickle.dumps(data))
+    assert len(pickle.dumps(data)) < 30_000
+    assert copy._files._open == {}
+    np.testing.assert_array_equal(copy.data, data.data)
+
+
+def test_data_too_large_for_memory_is_no_attribute_at_all(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_DATA", 100 * 3072 - 1)
+    data = RankDataset(out)
+    assert not hasattr(data, "data")
+    assert hasattr(data, "samples")
+    monkeypatch.setattr(module, "MAX_DATA", 100 * 3072)
+    assert hasattr(data, "data")
+
+
+def test_a_damaged_image_says_which_in_one_line(out: Path) -> None:
+    shard = out / "cifar10-rank5" / "cifar10-rank5-train-000000.tar"
+    data = RankDataset(out)
+    size = len(data.raw(0))
+    with shard.open("r+b") as file:
+        file.seek(512)
+        file.write(bytes(size))
+    with pytest.raises(PipelineError, match=r"000000\.tar: sample train-00000000 is damaged") as caught:
+        data[0]
+    assert "\n" not in str(caught.value)
+    assert data[1][0].size == (32, 32)
+    shard.write_bytes(b"")
+    with pytest.raises(PipelineError, match="ends before byte"):
+        data[1]
+
+
+def test_an_image_of_another_size_than_claimed_is_never_decoded(out: Path, edit: Edit) -> None:
+    edit(lambda manifest: manifest["image"].update(height=16))
+    with pytest.raises(PipelineError, match="it is 32 x 32 RGB"):
+        RankDataset(out)[0]
+
+
+def test_exact_variants_give_signed_floats(exact_out: Path) -> None:
+    data, expected = RankDataset(exact_out, "rank5-exact"), stored(exact_out, "rank5", "train")
+    image, label = data[41]
+    assert (image.dtype, image.shape, label) == (np.float32, (32, 32, 3), expected.labels[41])
+    assert image.flags.writeable
+    np.testing.assert_array_equal(image, expected.images[41].astype(np.float32) / 510)
+    assert data.data.dtype == np.float32
+    np.testing.assert_array_equal(data.data, expected.images.astype(np.float32) / 510)
+    tensor = RankDataset(exact_out, "rank5-exact", transform=to_tensor)[41][0]
+    np.testing.assert_array_equal(tensor.permute(1, 2, 0).numpy(), image)
+
+
+def test_a_grey_image_is_one_plane_as_torchvision_has_it(out: Path) -> None:
+    data = RankDataset(out, transform=lambda image: to_tensor(image.convert("L")))
+    grey = np.asarray(RankDataset(out)[3][0].convert("L"))
+    np.testing.assert_array_equal(data[3][0].numpy(), grey[None].astype(np.float32) / 255)
+    np.testing.assert_array_equal(to_tensor(grey).numpy(), data[3][0].numpy())
+    assert to_tensor(grey.astype(np.float32)).shape == (1, 32, 32)
+
+
+@pytest.mark.parametrize("damage", [b"\x93NUMPY\x02", b"<f8", b"(31, 32"])
+def test_a_float_image_that_is_not_as_promised_is_refused(damage: bytes, exact_out: Path) -> None:
+    data = RankDataset(exact_out, "rank5-exact")
+    start, content = int(data._index.offset[0]), data.raw(0)
+    whole = {b"\x93NUMPY\x02": b"\x93NUMPY\x01", b"<f8": b"<f4", b"(31, 32": b"(32, 32"}[damage]
+    changed = content.replace(whole, damage)
+    assert changed != content
+    with (exact_out / "cifar10-rank5-exact" / "cifar10-rank5-exact-train-000000.tar").open("r+b") as file:
+        file.seek(start)
+        file.write(changed)
+    with pytest.raises(PipelineError, match="train-00000000 is damaged"):
+        data[0]
+    assert data[1][0].shape == (32, 32, 3)
+
+
+def test_high_rank_pixels_decode_to_what_low_rank_leaves_out(out: Path) -> None:
+    low, high, full = (RankDataset(out, variant).data for variant in ("rank5", "highrank5", "full"))
+    residual = decode_high(high)
+    assert residual.dtype == np.float32
+    whole = (low > 0) & (low < 255) & (high > 0) & (high < 255)
+    assert whole.mean() > 0.5
+    np.testing.assert_allclose((residual + low / 255)[whole], (full / 255)[whole], atol=1e-6)
+    assert residual.min() < 0 < residual.max()
+
+
+def test_decode_high_takes_pixels_in_every_form_and_keeps_it() -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    expected = (grey.astype(np.float64) - 128) / 255
+    scaled = torch.from_numpy(grey / 255)
+    for given in (grey, Image.fromarray(grey), grey / 255, (grey / 255).astype(np.float32)):
+        decoded = decode_high(given)
+        assert isinstance(decoded, np.ndarray)
+        np.testing.assert_allclose(decoded, expected, atol=1e-7)
+    for tensor in (torch.from_numpy(grey), scaled, scaled.float()):
+        decoded = decode_high(tensor)
+        assert isinstance(decoded, torch.Tensor)
+        assert decoded.dtype == (torch.float32 if tensor.dtype == torch.uint8 else tensor.dtype)
+        np.testing.assert_allclose(decoded.numpy(), expected, atol=1e-7)
+    assert decode_high(grey / 255).dtype == np.float64
+    for wrong in (grey.astype(np.int64), torch.from_numpy(grey).long()):
+        with pytest.raises(TypeError):
+            decode_high(wrong)
+
+
+def test_an_empty_split_is_an_empty_dataset(out: Path, edit: Edit) -> None:
+    edit(lambda manifest: manifest["variants"]["rank5"]["splits"]["test"].update(shards=[]))
+    data = RankDataset(out, "rank5", "test")
+    assert (len(data), list(data), data.targets, data.samples, data.data.shape) == (0, [], [], [], (0, 32, 32, 3))
+
+
+def test_shuffled_orders_keep_image_label_and_key_together(build: Build, pictures: Any, tmp_path: Path) -> None:
+    folder = pictures(classes="abc", each=5, size=(8, 8))
+    job = ("--dataset", "folder", "--data-dir", folder, "--components", "full", "--samples-per-shard", "4")
+    assert build(*job, "--out", tmp_path / "out").status == 0
+    data, expected = RankDataset(tmp_path / "out", "full"), stored(tmp_path / "out", "full", "train", "folder")
+    assert data.targets == expected.labels != sorted(expected.labels)
+    files = sorted(folder.rglob("*.png"))
+    for i, (image, label) in enumerate(data):
+        source = files[int(data.key(i).rpartition("-")[2])]
+        assert source.parent.name == data.classes[label]
+        np.testing.assert_array_equal(image, Image.open(source))
+
+
+def test_importing_it_brings_no_ray_no_torch_no_zarr() -> None:
+    code = (
+        "import sys, pipeline.data, pipeline.export\n"
+        "print({'ray', 'torch', 'zarr', 'webdataset', 'cupy', 'torchvision'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_images_that_are_set_are_those_that_come(out: Path) -> None:
+    """torchvision's idiom for a subset, and its idiom for poisoned images."""
+    dataset, first = RankDataset(out, "rank5"), RankDataset(out, "rank5")
+    keep = np.array(dataset.targets) == dataset.targets[7]
+    dataset.data = dataset.data[keep]
+    dataset.targets = list(np.array(dataset.targets)[keep])
+    again = pickle.loads(pickle.dumps(dataset))
+    for subset in (dataset, again):
+        assert len(subset) == keep.sum()
+        for i, place in enumerate(np.flatnonzero(keep)):
+            np.testing.assert_array_equal(np.asarray(subset[i][0]), np.asarray(first[int(place)][0]))
+            np.testing.assert_array_equal(np.asarray(subset.decode(i)), np.asarray(subset[i][0]))
+            assert subset[i][1] == first[int(place)][1]
+        for ask in (subset.key, subset.raw):
+            with pytest.raises(
+                UsageError, match="data of this rank5 was set to images that have no (keys|files); torch's Subset"
+            ):
+                ask(0)
+        assert not hasattr(subset, "samples")
+    again.data = 255 - first.data  # as many: the samples themselves, poisoned
+    assert (again.key(7), len(again.samples)) == (first.key(7), len(first))
+    np.testing.assert_array_equal(np.asarray(again.decode(7)), 255 - np.asarray(first.decode(7)))
+    with pytest.raises(ValueError, match="read-only"):
+        first.data[0] = 0
+
+
+def test_swapped_shards_of_one_size_are_noticed(exact_out: Path) -> None:
+    shards = sorted((exact_out / "cifar10-rank5-exact").glob("*-train-*.tar"))
+    assert shards[0].stat().st_size == shards[1].stat().st_size
+    shards[0].write_bytes(shards[1].read_bytes())
+    with pytest.raises(PipelineError, match="does not hold train-00000003 where its index says; run pipeline.verify"):
+        RankDataset(exact_out, "rank5-exact")[3]
+
+
+def test_a_relative_root_outlives_a_change_of_directory(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(out.parent)
+    dataset = RankDataset(out.name, "rank5")
+    monkeypatch.chdir("/")
+    assert dataset[0][0].size == (32, 32)
+
+
+def test_a_folders_name_is_a_variants_and_torchvisions_positions_are_told(out: Path) -> None:
+    assert RankDataset(out, "cifar10-rank5").variant == "rank5"
+    with pytest.raises(UsageError, match="variant True: give the variant, such as 'rank5', and train=True"):
+        RankDataset(out, True)  # type: ignore[arg-type]
+
+
+def test_two_datasets_add_up(out: Path) -> None:
+    both = RankDataset(out, "rank5") + RankDataset(out, "rank5", train=False)
+    assert len(both) == 120
+    assert both[119][1] == RankDataset(out, "rank5", "test")[19][1]

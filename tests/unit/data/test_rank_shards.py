@@ -1,0 +1,86 @@
+"""Promises of ``rank_shards``: webdataset reads every sample exactly once, over nodes and workers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import webdataset as wds
+from torch.utils.data import DataLoader
+
+from pipeline.data import rank_shards
+from pipeline.errors import UsageError
+from tests.unit.data.conftest import Edit, stored
+
+
+def keys(samples: Any) -> list[str]:
+    return [sample["__key__"] for sample in samples]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_urls_are_what_webdataset_takes_and_length_is_their_samples(
+    split: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(out)
+    shards, expected = rank_shards(".", "highrank5", split), stored(out, "highrank5", split)
+    monkeypatch.chdir("/")  # the paths do not depend on where they are used
+    assert shards.length == len(expected.keys)
+    data = wds.WebDataset(shards.urls, shardshuffle=False).decode("pil").to_tuple("__key__", "png", "cls")
+    read, images, labels = zip(*data, strict=True)
+    assert (list(read), list(labels)) == (expected.keys, expected.labels)
+    np.testing.assert_array_equal(np.stack(images), expected.images)
+
+
+def test_the_ready_dataset_reads_the_same(out: Path) -> None:
+    expected = stored(out, "rank5", "train").keys
+    shards = rank_shards(out, "rank5", "train")
+    assert keys(shards.webdataset()) == expected
+    shuffled = [keys(shards.webdataset(shardshuffle=3, seed=seed)) for seed in range(8)]
+    assert all(sorted(one) == sorted(expected) for one in shuffled)
+    assert any(one != expected for one in shuffled)
+
+
+def test_nodes_share_the_shards(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards, read = rank_shards(out), []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        own = keys(shards.webdataset())
+        assert own
+        read += own
+    assert sorted(read) == stored(out, "rank5", "train").keys
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_share_the_shards(context: str, out: Path) -> None:
+    data = rank_shards(out).webdataset()
+    loader: DataLoader[Any] = DataLoader(data, batch_size=None, num_workers=2, multiprocessing_context=context)
+    assert sorted(keys(loader)) == stored(out, "rank5", "train").keys
+
+
+@pytest.mark.parametrize(("nodes", "workers"), [(1, 4), (4, 1), (2, 2)])
+def test_too_few_shards_are_an_error_never_a_silent_gap(
+    nodes: int, workers: int, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where ``empty_check`` is off, and for those who would have got a shard."""
+    monkeypatch.setenv("WORLD_SIZE", str(nodes))
+    monkeypatch.setenv("NUM_WORKERS", str(workers))
+    for rank in range(nodes):
+        for worker in range(workers):
+            monkeypatch.setenv("RANK", str(rank))
+            monkeypatch.setenv("WORKER", str(worker))
+            with pytest.raises(UsageError, match=f"3 shards are too few for {nodes} nodes x {workers} workers"):
+                list(rank_shards(out).webdataset(empty_check=False))
+
+
+def test_an_empty_split_is_told(out: Path, edit: Edit) -> None:
+    edit(lambda manifest: manifest["variants"]["rank5"]["splits"]["test"].update(shards=[]))
+    shards = rank_shards(out, "rank5", "test")
+    assert (shards.urls, shards.length) == ([], 0)
+    with pytest.raises(UsageError, match="the split is empty"):
+        shards.webdataset()
+
+
+def test_mistakes_are_refused_before_anything_is_read(out: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'highrank5'"):
+        rank_shards(out, "highrnk5")

@@ -1,0 +1,82 @@
+"""Builds to object storage in forked processes, each killed at its N-th request that changes something.
+
+``python -m tests.unit.storage.failing_wire`` is a server that forks a build for each question; the S3 server is that of its
+environment. A process dies before the request leaves it, or when the server has done what it asks.
+"""
+
+import os
+import signal
+import tempfile
+import threading
+from typing import Any, NamedTuple
+
+from tests.faults.forked import Forked, Server, serve
+
+BEFORE, AFTER = "before", "after"
+_PART = 2**14  # bytes: so that small shards, too, go up in parts
+
+
+class Result(NamedTuple):
+    """How the build ended, what it wrote, and how many requests changed something (fewer, where it was killed)."""
+
+    status: int
+    err: str
+    requests: int
+
+
+class FailingWire(Server):
+    """The server as a context manager, and its client."""
+
+    def __init__(self) -> None:
+        super().__init__("tests.unit.storage.failing_wire")
+
+    def build(self, *arguments: str, url: str, at: int = 0, when: str = BEFORE) -> Result:
+        """A build in one process, killed at its request number ``at``, counted from 1."""
+        return Result(*self.ask(arguments=arguments, url=url, at=at, when=when))
+
+
+class _Wire:
+    def __init__(self, at: int, when: str, count: int) -> None:
+        self._at, self._when, self._file, self._count = at, when, count, 0
+        self._lock = threading.Lock()
+
+    def install(self) -> None:
+        from aiobotocore.httpsession import AIOHTTPSession  # type: ignore[import-untyped]
+
+        real = AIOHTTPSession.send
+
+        async def send(session: Any, request: Any) -> Any:
+            if request.method not in ("PUT", "POST", "DELETE"):
+                return await real(session, request)
+            with self._lock:
+                self._count += 1
+                number = self._count
+                os.pwrite(self._file, b"%d" % number, 0)
+            if number == self._at and self._when == BEFORE:
+                os.kill(os.getpid(), signal.SIGKILL)
+            answer = await real(session, request)
+            if number == self._at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return answer
+
+        AIOHTTPSession.send = send
+
+
+def _answer(arguments: list[str], url: str, at: int, when: str) -> Result:
+    with tempfile.TemporaryFile() as count:
+
+        def prepare() -> None:
+            from pipeline.storage import bucket, object_lock
+
+            object_lock.HEARTBEAT, object_lock.PATIENCE, bucket._PART = 0.2, 0.8, _PART
+            _Wire(at, when, count.fileno()).install()
+
+        done = Forked(arguments, url, prepare).end()
+        count.seek(0)
+        return Result(done.status, done.err, int(count.read() or 0))
+
+
+if __name__ == "__main__":
+    import s3fs  # noqa: F401  loaded once
+
+    serve(_answer)
