@@ -81,12 +81,12 @@ def test_a_driver_that_dies_resumes_on_the_same_cluster(nodes: Start, tmp_path: 
 
 @pytest.mark.parametrize(
     ("moment", "reason"),
-    [("", "Connection refused"), ("cluster._dial = lambda _: None", "it does not answer")],
+    [("", "Connection refused"), ("ray_cluster._dial = lambda _: None", "it does not answer")],
     ids=["before the driver asks for its nodes", "while it asks"],
 )
 def test_a_lost_head_is_one_line(moment: str, reason: str, nodes: Start, tmp_path: Path) -> None:
     cluster, out = nodes(1), tmp_path / "out"
-    log, prelude = tmp_path / "log", f"from pipeline import cluster\ncluster._HEADLESS = 1\n{moment}"
+    log, prelude = tmp_path / "log", f"from pipeline.execution import ray_cluster\nray_cluster._HEADLESS = 1\n{moment}"
     with Build(*LONG, "--address", cluster.address, "--log-json", log, out=out, prelude=prelude) as build:
         build.wait_for_commits(3)
         cluster.behead()
@@ -114,13 +114,21 @@ def test_a_cluster_whose_nodes_are_too_small_is_refused(nodes: Start, tmp_path: 
 @pytest.mark.parametrize(
     ("patch", "text"),
     [
-        ("probe.versions = lambda: (('Python', '3.11'), ('numpy', '1.0'))", "(the driver has 1.0); install the same"),
-        ("probe.code = lambda: 'another'", "has another version of this program than the driver; bring every node"),
+        (
+            "node_check.versions = lambda: (('Python', '3.11'), ('numpy', '1.0'))",
+            "(the driver has 1.0); install the same",
+        ),
+        (
+            "node_check.code = lambda: 'another'",
+            "has another version of this program than the driver; bring every node",
+        ),
     ],
 )
 def test_a_node_that_differs_is_named_before_work_starts(nodes: Start, tmp_path: Path, patch: str, text: str) -> None:
     cluster, out = nodes(1), tmp_path / "out"
-    ended = run(*JOB, "--address", cluster.address, out=out, prelude=f"from pipeline import probe\n{patch}")
+    ended = run(
+        *JOB, "--address", cluster.address, out=out, prelude=f"from pipeline.execution import node_check\n{patch}"
+    )
     line = one_line(ended)
     assert line.startswith("node ")
     assert text in line
@@ -129,8 +137,9 @@ def test_a_node_that_differs_is_named_before_work_starts(nodes: Start, tmp_path:
 
 def test_a_node_without_the_output_folder_is_named(nodes: Start, tmp_path: Path) -> None:
     prelude = (
-        "from dataclasses import replace\nfrom pathlib import Path\nfrom pipeline import cluster\nasked = cluster.Expected\n"
-        "cluster.Expected = lambda *given: replace(asked(*given), lock=Path('/nowhere/.build/lock'))"
+        "from dataclasses import replace\nfrom pathlib import Path\nfrom pipeline.execution import ray_cluster\n"
+        "asked = ray_cluster.Expected\n"
+        "ray_cluster.Expected = lambda *given: replace(asked(*given), lock=Path('/nowhere/.build/lock'))"
     )
     ended = run(*JOB, "--address", nodes(1).address, out=tmp_path / "out", prelude=prelude)
     assert one_line(ended).endswith(

@@ -36,7 +36,7 @@ from tests.faults.processes import open_files
 pytestmark = pytest.mark.fault
 
 LARGE = ("--dataset", "sample", "--ranks", "3,5,10,20", "--samples-per-shard", "1646")
-FAST = "import pipeline.storage.lock\npipeline.lock.HEARTBEAT = 0.3"
+FAST = "import pipeline.storage.lock\npipeline.storage.lock.HEARTBEAT = 0.3"
 
 
 def writes_scratch(out: Path) -> Callable[[int], bool]:
@@ -94,7 +94,7 @@ def test_stale_lock_is_taken_over_at_once(out: Path) -> None:
         build.send(signal.SIGKILL)
         build.end()
     assert (out / BUILD / "lock").exists()
-    patient = "import pipeline.storage.lock\npipeline.lock.HEARTBEAT = 1000"  # one that waited for it would never end
+    patient = FAST.replace("0.3", "1000")  # a run that waited for this heartbeat would never end
     with Build(*JOB, "--workers", 0, out=out, prelude=patient) as build:
         assert build.end().status == 0
     assert_undisturbed(*JOB, out=out)
@@ -208,7 +208,11 @@ def test_publish_that_never_ends_is_told(out: Path) -> None:
     with (out / BUILD / "writers").open("w") as writers:
         fcntl.flock(writers, fcntl.LOCK_SH)
         refused = run(
-            *SMALL, "--workers", 0, out=out, prelude="import pipeline.storage.lock\npipeline.lock._PATIENCE = 0.5"
+            *SMALL,
+            "--workers",
+            0,
+            out=out,
+            prelude="import pipeline.storage.lock\npipeline.storage.lock._PATIENCE = 0.5",
         )
     assert "publishing" in one_line(refused)
     assert scratch_free(out)

@@ -63,7 +63,7 @@ def test_a_build_keeps_secrets_and_names_to_itself(workers: int, run: Run, folde
 
 def test_a_fault_of_the_program_keeps_secrets_to_itself(run: Run, folder: Path, images: Path) -> None:
     (folder / "broken.py").write_text(
-        "import sys\nfrom pipeline import stages\nfrom pipeline.build import main\n"
+        "import sys\nfrom pipeline.execution import stages\nfrom pipeline.build import main\n"
         "def fails(*_):\n    raise RuntimeError('https://user:hush@proxy/ did not answer')\n"
         "stages.runtime.prepare = fails\nsys.exit(main())\n"
     )

@@ -1,6 +1,6 @@
 // The largest eigenvalues and their vectors of symmetric positive semidefinite matrices, in the steps of LAPACK's dsyevr:
 // tridiagonal form (`reduce`), its eigenvalues by bisection (`bisect`), their vectors by twisted factorisation (`twist`),
-// and the way back (`back`). pipeline/tridiagonal.py has the same for a core, and says whose method the third one is.
+// and the way back (`back`). pipeline/numerics/tridiagonal.py has the same for a core, and says whose method the third one is.
 //
 // ROWS is how many rows a lane of a warp has, n / 32 rounded up, and WARPS how many warps share a matrix in `reduce`.
 #define ALL 0xffffffffu

@@ -116,7 +116,7 @@ def test_no_images_give_no_files() -> None:
 
 _ENCODE = """
 import hashlib, numpy as np
-from pipeline import png
+from pipeline.formats import png
 rng = np.random.default_rng(2)
 junk = [rng.bytes(3 << 10) for _ in range(200)]
 digest = hashlib.sha256()

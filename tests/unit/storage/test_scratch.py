@@ -10,7 +10,10 @@ import pytest
 from pipeline.storage import upload_scratch
 
 ROOT = Path(__file__).resolve().parents[3]
-OTHER = "from pipeline import scratch\nscratch.path('run').write_text('x')\nprint(scratch._own(), flush=True)\ninput()"
+OTHER = (
+    "from pipeline.storage import upload_scratch\nupload_scratch.path('run').write_text('x')\n"
+    "print(upload_scratch._own(), flush=True)\ninput()"
+)
 
 
 @pytest.fixture(autouse=True)
