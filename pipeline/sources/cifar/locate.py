@@ -1,13 +1,12 @@
 """Where a CIFAR layout lies on this machine: as given, in an archive, in the cache, or on the authors' server."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.sources.cache import cache_folder
 from pipeline.sources.cifar.manifest import CifarManifest, Layout
-from pipeline.sources.download import fetch, stderr_report
+from pipeline.sources.download import Download, Report, fetch, stderr_report
 from pipeline.sources.unpack import unpack
 
 
@@ -18,7 +17,7 @@ def locate(
     cache: Path | None = None,
     base_url: str | None = None,
     download: bool = True,
-    report: Callable[[int, int], None] | None = None,
+    report: Report | None = None,
 ) -> tuple[Path, Layout]:
     """The folder that holds a layout's batch files, and that layout; the binary one where both are there.
 
@@ -62,12 +61,11 @@ def locate(
     return _download(manifest.layout("python"), cache, base_url, report)
 
 
-def _download(
-    layout: Layout, cache: Path, base_url: str | None, report: Callable[[int, int], None] | None
-) -> tuple[Path, Layout]:
+def _download(layout: Layout, cache: Path, base_url: str | None, report: Report | None) -> tuple[Path, Layout]:
     archive = layout.archive
     url = f"{base_url.rstrip('/')}/{archive.file}" if base_url else archive.url
-    fetch(url, cache / archive.file, archive.bytes, archive.md5, report or stderr_report(archive.file))
+    download = Download(url, archive.bytes, archive.md5)
+    fetch(download, cache / archive.file, report or stderr_report(archive.file))
     return unpack(cache / archive.file, layout, cache), layout
 
 
