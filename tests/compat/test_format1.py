@@ -1,0 +1,131 @@
+"""Promises to outputs of format 1.
+
+``format1.tar.xz`` holds ten small random images (``pictures``), a file that is not an image, and the output (``shapes``)
+that version 0.1.0 built from them: low-rank, high-rank-only, band, low-pass and high-pass images, exact variants, factors.
+"""
+
+import hashlib
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.build import main as build
+from pipeline.data import RankDataset, RankView, open_output, pair
+from pipeline.export import main as export
+from pipeline.repair import main as repair
+from pipeline.report.__main__ import main as report
+from pipeline.verify import main as verify
+
+JOB = ["--dataset", "folder", "--name", "shapes", "--ranks", "2,5", "--bands", "2:5", "--radii", "3"]
+JOB += [
+    "--components",
+    "low,high,full",
+    "--exact",
+    "--factors",
+    "--samples-per-shard",
+    "4",
+    "--workers",
+    "0",
+    "--quiet",
+]
+REJECTS = 3  # exit status of a build that is complete except for images it could not read
+# Of the arrays that version 0.1.0 exported from rank 5.
+IMAGES = "305955ee4e29c4ae71001192e08d402e45506842e071dbf45204bc6e1d5ccf8f"
+LABELS = "f038f03f1fd021444ff7bfdd5232198bfaa1b49a865b9a437e980aa27a513c6c"
+
+
+@pytest.fixture
+def pictures(unpacked: Path) -> Path:
+    return unpacked / "pictures"
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("format1")
+    with tarfile.open(Path(__file__).with_name("format1.tar.xz")) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture
+def out(unpacked: Path, tmp_path: Path) -> Path:
+    """A copy of the old output that a test may change."""
+    return Path(shutil.copytree(unpacked / "shapes", tmp_path / "shapes"))
+
+
+def run(command: Callable[[list[str]], int], *arguments: object) -> int:
+    return command([str(argument) for argument in arguments])
+
+
+def digests(out: Path) -> dict[str, str]:
+    """SHA-256 of every file of an output, without the log of its builds."""
+    files = (path for path in out.rglob("*") if path.is_file() and path.relative_to(out).parts[0] != ".build")
+    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_today_s_build_makes_the_same_files(unpacked: Path, pictures: Path, tmp_path: Path) -> None:
+    assert run(build, *JOB, "--data-dir", pictures, "--out", tmp_path / "today") == REJECTS
+    today, before = digests(tmp_path / "today"), digests(unpacked / "shapes")
+    # The manifest records versions of libraries; everything else is bytes of the contract.
+    assert today.pop("manifest.json") and before.pop("manifest.json")
+    assert today == before
+
+
+def test_it_is_read(unpacked: Path) -> None:
+    low, high = RankDataset(unpacked / "shapes", "rank5"), RankDataset(unpacked / "shapes", "highrank5")
+    full = RankDataset(unpacked / "shapes", "full")
+    assert (len(low), low.classes) == (6, ["circle", "square"])
+    for (x_low, y), (x_high, _), (x, _) in zip(low, high, full, strict=True):
+        law = np.asarray(x_low, np.int16) + np.asarray(x_high, np.int16) - 128
+        unclipped = (np.asarray(x_low) % 255 != 0) & (np.asarray(x_high) % 255 != 0)
+        np.testing.assert_array_equal(law[unclipped], np.asarray(x, np.int16)[unclipped])
+        assert y in (0, 1)
+    assert {"low", "high", "label"} <= set(pair(unpacked / "shapes", rank=5)[0])
+    assert np.asarray(RankView(unpacked / "shapes", rank=3)[0][0]).shape == (16, 20, 3)
+    assert "highpass3-exact" in open_output(unpacked / "shapes").variants
+
+
+def test_it_is_verified(out: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(verify, out, "--workers", "1", "--source", pictures) == 0, capsys.readouterr()
+    shard = out / "shapes-rank5" / "shapes-rank5-train-000001.tar"
+    content = bytearray(shard.read_bytes())
+    content[600] ^= 1
+    shard.write_bytes(content)
+    capsys.readouterr()
+    assert run(verify, out, "--workers", "1") == 1
+    assert shard.name in capsys.readouterr().err
+
+
+def test_it_is_exported(unpacked: Path, tmp_path: Path) -> None:
+    assert run(export, unpacked / "shapes", "--variant", "rank5", "--split", "train", "--to", tmp_path / "arrays") == 0
+    for name, expected in (("images.npy", IMAGES), ("labels.npy", LABELS)):
+        assert hashlib.sha256((tmp_path / "arrays" / name).read_bytes()).hexdigest() == expected
+
+
+def test_it_is_reported(unpacked: Path, tmp_path: Path) -> None:
+    assert run(report, unpacked / "shapes", "--out", tmp_path / "report.html") == 0
+    assert "square/broken.png" in (tmp_path / "report.html").read_text()
+
+
+def test_it_is_repaired(out: Path, pictures: Path) -> None:
+    before = digests(out)
+    (out / "shapes-highrank2" / "shapes-highrank2-test-000000.tar").write_bytes(b"damaged")
+    run(verify, out, "--workers", "1", "--json", out.parent / "verify.json")
+    assert run(repair, out, "--source", pictures, "--report", out.parent / "verify.json") == 0
+    assert digests(out) == before
+
+
+def test_it_grows(out: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = digests(out)
+    assert run(build, *JOB, "--data-dir", pictures, "--out", out, "--ranks", "2,3,5") == REJECTS, capsys.readouterr()
+    after = digests(out)
+    assert {name for name in before if name.endswith(".tar")} <= {
+        name for name in after if after[name] == before.get(name)
+    }
+    assert "rank3" in json.loads((out / "manifest.json").read_text())["job"]["variants"]
+    assert run(verify, out, "--workers", "1") == 0
