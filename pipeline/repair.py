@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace) -> int:
     from pipeline.execution.rebuild import job_of, repair, tidy
-    from pipeline.storage.store import LocalStore
+    from pipeline.storage.local_store import LocalStore
     from pipeline.verification import report
     from pipeline.verification.faults import Faults
     from pipeline.verification.manifest import document

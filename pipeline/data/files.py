@@ -5,7 +5,7 @@ import os
 import resource
 
 from pipeline.errors import PipelineError
-from pipeline.storage.bounded import open_regular
+from pipeline.storage.files import open_regular
 
 
 class Files:

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.data.files import Files
 from pipeline.data.output import Part, Shard
 from pipeline.errors import PipelineError
-from pipeline.storage.bounded import read_regular
+from pipeline.storage.files import read_regular
 
 _MAX_LINE = 1 << 16  # bytes of a line of the list of samples
 _LINE = 512  # bytes of a line of an index at most, with room to spare

@@ -15,7 +15,7 @@ from pipeline.data.output import Output, open_output
 from pipeline.data.triplets import Triplets
 from pipeline.errors import PipelineError, UsageError, nearest
 from pipeline.numerics.variants import OFFSET
-from pipeline.storage.bounded import read_regular
+from pipeline.storage.files import read_regular
 
 COMPONENTS = ("low", "high")
 FORMS = ("png", "npy")

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.data.files import Files
 from pipeline.data.output import NAME
 from pipeline.errors import PipelineError
-from pipeline.storage.bounded import read_regular
+from pipeline.storage.files import read_regular
 
 _MAX_METADATA = 1 << 20  # bytes; a builder's has some 1,000
 _DTYPES = {"float32": "<f4", "float16": "<f2"}

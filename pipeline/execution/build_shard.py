@@ -18,7 +18,7 @@ from pipeline.numerics.cut import Statistics
 from pipeline.numerics.variants import Variant
 from pipeline.planning.record import Record, VariantProof, record_name
 from pipeline.planning.shard_task import Progress, ShardTask
-from pipeline.storage import files as regular
+from pipeline.storage import files
 from pipeline.storage.store import FileProof, open_store
 
 
@@ -125,7 +125,7 @@ def _record(
 
 
 def _write(name: str, data: bytes, path: Path) -> FileProof:
-    regular.write(path, data)
+    files.write(path, data)
     return FileProof(name, len(data), hashlib.sha256(data).hexdigest())
 
 

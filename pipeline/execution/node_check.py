@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pipeline.errors import PipelineError
 from pipeline.storage import files
-from pipeline.storage.lock import LARGEST
+from pipeline.storage.file_claims import MAX_CLAIM
 
 # What an output's bytes come from, and what this package cannot do without.
 LIBRARIES = ("numpy", "pillow", "zlib-ng", "deflate", "zarr", "numcodecs")
@@ -111,7 +111,7 @@ def _other_output(expected: Expected) -> str:
 def _run(lock: Path) -> object:
     try:
         os.listdir(lock.parent)  # makes NFS look again
-        owner = json.loads(files.read(lock, LARGEST))
+        owner = json.loads(files.read_output_file(lock, MAX_CLAIM))
     except (OSError, ValueError, RecursionError, PipelineError):
         return None
     return owner.get("run") if isinstance(owner, dict) else None

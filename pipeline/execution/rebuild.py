@@ -26,10 +26,10 @@ from pipeline.planning import manifest, output_state
 from pipeline.planning.job import Job
 from pipeline.planning.plan import Plan, Shard, tar_name
 from pipeline.planning.record import Record, Reject
-from pipeline.planning.shard_task import Progress, ShardTask
-from pipeline.planning.tasks import shard_task, shard_tasks
+from pipeline.planning.shard_task import Progress, ShardTask, shard_task, shard_tasks
 from pipeline.sources.index import Entry, Source
-from pipeline.storage.store import BUILD, SCRATCH, LocalStore
+from pipeline.storage.local_store import LocalStore
+from pipeline.storage.store import BUILD, SCRATCH
 
 _SIDE = f"{SCRATCH}/repair"  # the folder beside
 

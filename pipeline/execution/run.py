@@ -25,8 +25,7 @@ from pipeline.planning.job import Job
 from pipeline.planning.output_spec import Content, geometry_of, resolve
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.record import Reject
-from pipeline.planning.shard_task import STAGES, Progress, ShardTask
-from pipeline.planning.tasks import shard_tasks
+from pipeline.planning.shard_task import STAGES, Progress, ShardTask, shard_tasks
 from pipeline.sources import open_source
 from pipeline.sources.index import Source, SourceIndex
 from pipeline.sources.shapes import shapes_of

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.storage import files as regular
+from pipeline.storage import files
 from pipeline.storage.store import FileProof
 
 MAX_CHUNK = 64 * 2**20  # bytes
@@ -95,7 +95,7 @@ class RowWriter:
     def _write(self, row: Any) -> None:
         rows = self._array.chunk_rows
         if self._at % rows == 0:
-            self._file = regular.create(self._scratch_for(self._array.chunk(self._at)))
+            self._file = files.create(self._scratch_for(self._array.chunk(self._at)))
             self._digest = hashlib.sha256()
         self._file.write(row)
         self._digest.update(row)

@@ -1,4 +1,4 @@
-"""What a worker is given for one shard, and what it reports of it."""
+"""A worker's task for one shard, and the progress that it reports."""
 
 import contextlib
 import hashlib
@@ -12,26 +12,28 @@ from pipeline.formats.factors import Factors
 from pipeline.numerics.batch import Recipe
 from pipeline.numerics.geometry import Geometry
 from pipeline.numerics.variants import Variant
-from pipeline.planning.plan import Shard
+from pipeline.planning import output_state
+from pipeline.planning.plan import Plan, Shard, tar_name
 from pipeline.planning.record import Record, Reject
 from pipeline.sources.index import Entry, Source
 from pipeline.storage.location import Location
+from pipeline.storage.store import Store
 
 STAGES = ("read", "decode", "svd", "encode", "write")
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """All that a worker needs for one shard.
+    """Everything that a worker needs to build one shard.
 
     Attributes:
         geometry, shape, side: as in ``Content``.
-        tars: the variants to build, with the path of each one's tar in the output.
+        tars: the variants to build, each with the path of its tar in the output.
         every: all variants of the output, likewise.
-        factors: of the output, if it keeps any.
-        kept: the record of the variants that are in place already, if any.
+        factors: the factors of the output; None if it holds none.
+        kept: the record of the variants that are already in place; None if there is none.
         run: the run that owns the output.
-        killers: entries that kill whoever decodes them, by index, with the reason that their rejects carry.
+        killers: entries that kill the process that decodes them, by index, with the reason for their rejects.
     """
 
     shard: Shard
@@ -52,17 +54,47 @@ class ShardTask:
 
     @property
     def new_factors(self) -> Factors | None:
-        """Those to build."""
+        """The factors to build; None if there are none, or the shard's are already in place."""
         return None if self.kept and self.kept.factors else self.factors
 
-    def recipe(self, wanted: tuple[Variant, ...]) -> Recipe:
-        """What is to be computed of its images for these variants."""
-        return Recipe(wanted, self.side, self.new_factors.rank if self.new_factors else 0)
+    def recipe(self, variants: tuple[Variant, ...]) -> Recipe:
+        """Returns what to compute for these variants of the shard's images."""
+        return Recipe(variants, self.side, self.new_factors.rank if self.new_factors else 0)
+
+
+def shard_tasks(store: Store, source: Source, plan: Plan, recheck: bool, run: str) -> list[ShardTask]:
+    """Returns a task for every shard that is not complete in the output."""
+    records = output_state.survey(store, plan, recheck)
+    return [
+        shard_task(store, source, plan, shard, records.get(shard), run)
+        for shard in plan.shards
+        if not output_state.complete(plan, records.get(shard))
+    ]
+
+
+def shard_task(store: Store, source: Source, plan: Plan, shard: Shard, kept: Record | None, run: str) -> ShardTask:
+    """Returns the task for what ``kept``, the record of a shard, lacks."""
+    content = plan.content
+    return ShardTask(
+        shard=shard,
+        identity=plan.identity(shard),
+        entries=plan.entries(shard),
+        geometry=content.geometry,
+        shape=content.shape,
+        side=content.side,
+        samples_per_shard=content.samples_per_shard,
+        tars={variant: tar_name(content, variant, shard) for variant in output_state.missing(plan, kept)},
+        every={variant: tar_name(content, variant, shard) for variant in content.variants},
+        factors=content.factors,
+        kept=kept,
+        source=source,
+        root=store.location,
+        run=run,
+    )
 
 
 class Step(NamedTuple):
-    """What is being done now: the stage, the entry that it is done to (empty for a batch), and since when, by the
-    monotonic clock."""
+    """The present step of a worker: the stage, the entry (empty for a batch), and its start on the monotonic clock."""
 
     stage: str
     entry: str
@@ -71,9 +103,18 @@ class Step(NamedTuple):
 
 @dataclass
 class Progress:
-    """What a shard in work reports: seconds by stage, and so far images, their pixels, those converted,
-    rejects, a digest of the bytes that were read, planes whose eigenvectors a card gave wrongly, and the step that it is
-    at."""
+    """The progress of a shard that is being built.
+
+    Attributes:
+        seconds: by stage.
+        images: number of samples so far.
+        pixels: of these samples.
+        converted: number of samples that were not 8-bit RGB, by their kind.
+        rejects: entries that could not be decoded.
+        source: digest of the bytes that were read, as in ``Record``.
+        repaired: number of planes whose eigenvectors from a GPU were wrong and were computed again.
+        now: the present step.
+    """
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     images: int = 0
@@ -85,15 +126,16 @@ class Progress:
     now: Step = field(default_factory=lambda: Step("start", "", time.monotonic()))
 
     def take(self, content: bytes) -> None:
-        """Note an entry's bytes in ``source``: SHA-256 of its value so far and of theirs."""
+        """Adds an entry's bytes to ``source``: SHA-256 of the digest so far and the SHA-256 of the bytes."""
         self.source = hashlib.sha256(self.source + hashlib.sha256(content).digest()).digest()
 
     def at(self, entry: str) -> None:
-        """The present stage begins with an entry."""
+        """Starts the present stage with an entry."""
         self.now = Step(self.now.stage, entry, time.monotonic())
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
+        """Adds the seconds of the block to a stage."""
         self.now = Step(stage, "", time.monotonic())
         start = time.perf_counter()
         yield

@@ -11,7 +11,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin 
 from pipeline.errors import Undecodable
 from pipeline.numerics.geometry import MAX_SIDE
 from pipeline.sources.index import Picture
-from pipeline.storage import bounded
+from pipeline.storage.files import regular_descriptor
 
 # Pillow's modes that are not RGB, in words.
 _MODES = {"1": "grey", "L": "grey", "LA": "alpha", "P": "palette", "PA": "alpha", "RGBA": "alpha", "RGBX": "alpha"}
@@ -61,7 +61,7 @@ def _converted(image: Image.Image) -> str:
 
 def read_image(path: str | os.PathLike[str]) -> bytes:
     """An image file whole. Raises OSError, and Undecodable where it is larger than any image."""
-    with open(bounded.descriptor(path), "rb") as file:
+    with open(regular_descriptor(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_BYTES:
             raise too_large(size)

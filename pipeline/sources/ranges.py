@@ -3,7 +3,7 @@
 import os
 from functools import lru_cache
 
-from pipeline.storage.bounded import descriptor
+from pipeline.storage.files import regular_descriptor
 
 
 class _Descriptor:
@@ -11,7 +11,7 @@ class _Descriptor:
 
     def __init__(self, path: str) -> None:
         self.number = -1
-        self.number = descriptor(path)
+        self.number = regular_descriptor(path)
 
     def __del__(self) -> None:
         if self.number >= 0:
@@ -42,7 +42,7 @@ def read_range(path: str, offset: int, size: int) -> bytes:
 
 def read_file(path: str, size: int, most: int | None = None) -> bytes:
     """A whole file, or its first ``most`` bytes. Raises OSError, also where a whole one no longer has ``size`` bytes."""
-    with open(descriptor(path), "rb", buffering=0) as file:
+    with open(regular_descriptor(path), "rb", buffering=0) as file:
         if most is not None:
             return file.read(most) or b""
         raw = file.readall()

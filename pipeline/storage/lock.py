@@ -1,161 +1,197 @@
-"""Who owns an output: one run at a time, and no publishing by a run that lost it.
+"""Who owns an output: one run at a time. A run that lost the output publishes nothing.
 
-Three files in ``.build``: ``lock`` names the owner and carries its heartbeat; ``driver`` is held by the owner with a
-kernel lock for as long as its process lives; ``writers`` is held, shared, by whoever is publishing at the moment. A new
-run takes ``writers`` exclusively while it writes its name into ``lock``: after that no worker of an older run, however
-late it wakes up, passes the check that every publish begins with.
+The protocol is the same on a file system and in object storage:
+
+1. A run reads the last claim. If its owner may be alive, the run watches the heartbeat: it gives up as soon as the claim
+   changes, and continues after some beats of silence. Clocks are never compared.
+2. It takes the output over by replacing exactly the claim that it has read. Of several runs that try, one succeeds.
+3. It writes its claim again with every heartbeat, and releases it at the end.
+4. Before each publish, a run checks that the last claim is its own. A run whose claim was replaced never gets it back.
+
+A back end (``Claims``) stores the claims: ``file_claims.py`` for file systems, ``object_claims.py`` for object storage.
 """
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol
 
+from pipeline.console import tell
 from pipeline.errors import PipelineError
-from pipeline.storage import files
 
 HEARTBEAT = 5.0  # seconds
-FRESH = "lock-"  # what a lock is called until it is whole
-LARGEST = 1 << 16  # bytes of a lock
-_PATIENCE = 60.0  # seconds to wait for a publish that is going on
-_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+QUIET = 2.0  # seconds of waiting after which the user reads the reason
 
 
 class LostLock(Exception):
     """The run that wanted to publish does not own the output any more."""
 
 
-class BuildLock:
-    """The ownership of one output. Use as a context manager.
+class Taken(Exception):
+    """Another run owns the output, or has just taken it over."""
 
-    Args:
-        folder: the output's ``.build``.
-        run: the identity of this run.
 
-    Raises:
-        PipelineError: another run owns it.
+class Claim(NamedTuple):
+    """A claim on an output.
+
+    Attributes:
+        fields: ``run``, ``host``, ``pid``, ``time``, ``beats`` and ``released``, as the owner wrote them. Empty if there is
+            no claim or it is damaged. Nothing about the values is certain.
+        number: of the claim, where the back end counts claims.
     """
 
-    def __init__(self, folder: Path, run: str) -> None:
-        self._folder, self._run, self._beats = folder, run, 0
-        self._stop = threading.Event()
+    fields: Mapping[str, Any] = {}
+    number: int = 0
 
-    def __enter__(self) -> "BuildLock":
-        self._driver = files.open_regular(self._folder / "driver", os.O_RDWR | os.O_CREAT)
-        if not _flock(self._driver, fcntl.LOCK_EX):
-            os.close(self._driver)
-            raise PipelineError(
-                f"another run is building this output ({_describe(self._folder)}); wait for it or stop it"
-            )
+    @classmethod
+    def parse(cls, content: bytes, number: int = 0) -> "Claim":
+        """Returns the claim that a file or an object holds. A damaged one is nobody's."""
         try:
-            before = self._wait_for_foreign_owner()
-            with _writers(self._folder, fcntl.LOCK_EX):
-                if _owner(self._folder) != before:  # on yet another host, somebody was quicker
-                    raise PipelineError(f"another run is building this output ({_describe(self._folder)}); wait for it")
-                for left in self._folder.glob(f"{FRESH}*"):  # by runs that were killed in the midst of a heartbeat
-                    left.unlink(missing_ok=True)
-                self._beat()
-        except BaseException:
-            os.close(self._driver)
-            raise
-        self._thread = threading.Thread(target=self._keep_beating, daemon=True)
-        self._thread.start()
-        return self
+            fields = json.loads(content)
+        except (ValueError, RecursionError):
+            fields = {}
+        return cls(fields if isinstance(fields, dict) else {}, number)
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        with contextlib.suppress(OSError, PipelineError):
-            if _owner(self._folder).get("run") == self._run:
-                (self._folder / "lock").unlink()
-        os.close(self._driver)
+    def to_json(self) -> bytes:
+        return json.dumps(self.fields).encode()
 
-    def _wait_for_foreign_owner(self) -> dict[str, Any]:
-        """On a file system shared by hosts, kernel locks may not reach the other one: watch its heartbeat instead.
+    @property
+    def is_free(self) -> bool:
+        """Whether there is no claim, or its owner has released it."""
+        return self == Claim() or bool(self.fields.get("released"))
 
-        Returns:
-            the owner that is to be replaced.
-        """
-        before = _owner(self._folder)
-        if before and before.get("host") != socket.gethostname():
-            time.sleep(3 * HEARTBEAT)
-            if _owner(self._folder).get("beats") != before.get("beats"):
-                raise PipelineError(
-                    f"another run is building this output ({_describe(self._folder)}); wait for it or stop it"
-                )
-        return before
+    def is_owned_by(self, run: str) -> bool:
+        return self.fields.get("run") == run and not self.fields.get("released")
 
-    def _beat(self) -> None:
-        self._beats += 1
-        owner = {"run": self._run, "host": socket.gethostname(), "pid": os.getpid(), "beats": self._beats}
-        fresh = self._folder / f"{FRESH}{self._run}"
-        try:
-            files.write(fresh, json.dumps(owner).encode())
-            fresh.replace(self._folder / "lock")
-        finally:
-            fresh.unlink(missing_ok=True)
+    def __str__(self) -> str:
+        seen = f", seen at {self.fields['time']}" if "time" in self.fields else ""
+        return f"process {self.fields.get('pid', '?')} on {self.fields.get('host', '?')}{seen}"
 
-    def _keep_beating(self) -> None:
-        while not self._stop.wait(HEARTBEAT):
-            # A full disk must not end the build from here; what another run has taken over is never taken back.
-            with contextlib.suppress(OSError, LostLock, PipelineError), publishing(self._folder, self._run):
-                self._beat()
+
+class Claims(Protocol):
+    """Stores the claims on one output. Calls raise OSError as the storage does."""
+
+    def alive(self) -> AbstractContextManager[None]:
+        """Marks this process as alive, if the storage can do that. Raises Taken: another living process is marked."""
+
+    def last(self) -> Claim:
+        """Returns the last claim; an empty one if the output was never claimed."""
+
+    def silent_beats(self, claim: Claim) -> int:
+        """Returns after how many missing heartbeats the owner of ``claim`` counts as dead; 0: it is dead for certain."""
+
+    def take_over(self, before: Claim, claim: Claim) -> Claim:
+        """Replaces the claim ``before`` and returns ``claim`` with its number. Raises Taken: ``before`` is not the last."""
+
+    def write(self, claim: Claim) -> None:
+        """Replaces the caller's own claim."""
+
+    def release(self, claim: Claim) -> None:
+        """Gives up the caller's own claim."""
+
+    def publishing(self) -> AbstractContextManager[None]:
+        """Keeps other runs from taking the output over meanwhile, if the storage can do that."""
 
 
 @contextlib.contextmanager
-def publishing(folder: Path, run: str) -> Iterator[None]:
-    """Around every publish: no other run can take the output over meanwhile.
+def publishing(claims: Claims, run: str) -> Iterator[None]:
+    """Surrounds every publish of a run.
 
     Raises:
         LostLock: ``run`` does not own the output.
     """
-    with _writers(folder, fcntl.LOCK_SH):
-        if _owner(folder).get("run") != run:
+    with claims.publishing():
+        if not claims.last().is_owned_by(run):
             raise LostLock(f"run {run} does not own the output any more")
         yield
 
 
-@contextlib.contextmanager
-def _writers(folder: Path, how: int) -> Iterator[None]:
-    descriptor = files.open_regular(folder / "writers", os.O_RDWR | os.O_CREAT)
-    try:
-        deadline = time.monotonic() + _PATIENCE
-        while not _flock(descriptor, how):
-            if time.monotonic() > deadline:
-                raise PipelineError("a worker of an earlier run has been publishing for a minute; end it and try again")
-            time.sleep(0.02)
-        yield
-    finally:
-        os.close(descriptor)
+class BuildLock:
+    """The ownership of one output by one run, as a context manager.
 
+    Args:
+        claims: where the claims are stored.
+        run: identity of this run.
 
-def _flock(descriptor: int, how: int) -> bool:
-    """True when the lock is held, or the file system has none (then heartbeats alone decide)."""
-    try:
-        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            raise
-    return True
+    Raises:
+        PipelineError: another run owns the output.
+    """
 
+    def __init__(self, claims: Claims, run: str) -> None:
+        self._claims, self._run = claims, run
+        self._claim = Claim()
+        self._stop = threading.Event()
+        self._heart = threading.Thread(target=self._keep_beating, daemon=True)
 
-def _owner(folder: Path) -> dict[str, Any]:
-    try:
-        owner = json.loads(files.read(folder / "lock", LARGEST))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return owner if isinstance(owner, dict) else {}
+    def __enter__(self) -> "BuildLock":
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._claims.alive())
+                before = self._wait_for_silence(self._claims.last())
+                stack.callback(self._release)
+                self._claim = self._claims.take_over(before, self._next_claim())
+            except Taken:
+                owner = self._claims.last()
+                raise PipelineError(f"another run is building this output ({owner}); wait for it or stop it") from None
+            self._heart.start()
+            self._stack = stack.pop_all()
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._heart.join()
+        self._stack.close()
 
-def _describe(folder: Path) -> str:
-    owner = _owner(folder)
-    return f"process {owner.get('pid', '?')} on {owner.get('host', '?')}"
+    def _wait_for_silence(self, before: Claim) -> Claim:
+        """Waits until the owner of the output counts as dead, and returns the claim to replace.
+
+        Raises:
+            Taken: the owner is alive, or another run has taken the output over.
+        """
+        start, quiet = time.monotonic(), True
+        patience = 0 if before.is_free else self._claims.silent_beats(before) * HEARTBEAT
+        while time.monotonic() < start + patience:
+            if quiet and time.monotonic() > start + QUIET:
+                tell(f"another run was building this output ({before}); waiting {patience:.0f} s for a sign of life")
+                quiet = False
+            time.sleep(HEARTBEAT / 5)
+            now = self._claims.last()
+            if now.is_free and now.number == before.number:
+                return now
+            if now != before:
+                raise Taken
+        return before
+
+    def _next_claim(self) -> Claim:
+        fields = {
+            "run": self._run,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "beats": self._claim.fields.get("beats", 0) + 1,
+            "released": False,
+        }
+        return Claim(fields, self._claim.number)
+
+    def _keep_beating(self) -> None:
+        while not self._stop.wait(HEARTBEAT):
+            try:
+                with publishing(self._claims, self._run):
+                    self._claim = self._next_claim()
+                    self._claims.write(self._claim)
+            except LostLock:
+                return
+            except (OSError, PipelineError):
+                continue  # the next one may succeed: a disk may be full for a moment, or a server slow
+
+    def _release(self) -> None:
+        with contextlib.suppress(OSError, PipelineError):
+            claim = self._claims.last()
+            if claim.is_owned_by(self._run):
+                self._claims.release(claim)

@@ -1,7 +1,7 @@
 """An output in object storage.
 
-A file is built in this machine's scratch and becomes an object by one completed upload. There are no folders to make and
-nothing to sync; what a crash leaves behind is local scratch, and uploads that were never completed.
+A file is built in this machine's scratch folder and becomes an object by one completed upload. There are no folders to make
+and nothing to sync. A crash leaves local scratch files and unfinished uploads.
 """
 
 import errno
@@ -15,38 +15,38 @@ from typing import Any, ClassVar
 from pipeline.errors import PipelineError
 from pipeline.storage import upload_scratch
 from pipeline.storage.bucket import Bucket
-from pipeline.storage.files import MOST
-from pipeline.storage.object_lock import ObjectLock, check_owner
+from pipeline.storage.files import MAX_SIZE
+from pipeline.storage.lock import BuildLock, publishing
+from pipeline.storage.object_claims import ObjectClaims
 
-_FILES_AT_ONCE = 4  # uploads: with parts of 8 MB, four each, at most 128 MB of memory
-_READS_AT_ONCE = 32
+_UPLOAD_THREADS = 4  # with four parts of 8 MB each, at most 128 MB of memory
+_READ_THREADS = 32
 
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """The same interface as ``LocalStore``; errors are OSError, as there.
-
-    Attributes:
-        url: such as ``s3://bucket/prefix``.
-    """
+    """The store of an output under a URL such as ``s3://bucket/prefix``."""
 
     url: str
     traces: ClassVar[frozenset[str]] = frozenset({"job.json", "lock"})
 
     @property
     def location(self) -> str:
-        """What ``open_store`` makes this store of."""
         return self.url
 
     @property
     def _bucket(self) -> Bucket:
         return Bucket(self.url)
 
+    @property
+    def _claims(self) -> ObjectClaims:
+        return ObjectClaims(self._bucket)
+
     def check(self) -> None:
-        """Ask once, impatiently: is the bucket there, does it answer, may we list it?
+        """Asks once, with few retries, whether the bucket exists, answers, and may be listed.
 
         Raises:
-            PipelineError: no; or s3fs or gcsfs is not installed.
+            PipelineError: it does not; or s3fs or gcsfs is not installed.
         """
         try:
             replace(self._bucket, patient=False).names("")
@@ -54,39 +54,35 @@ class ObjectStore:
             raise PipelineError(f"--out {self.url}: {error.strerror or error}") from None
 
     def check_inside(self) -> None:
-        """Nothing: objects are neither links nor pipes."""
+        """Does nothing: objects are neither links nor pipes."""
 
     def make_root(self) -> None:
-        """Nothing: prefixes need not be made."""
+        """Does nothing: prefixes need not be made."""
 
     def lock(self, run: str) -> AbstractContextManager[object]:
-        return ObjectLock(self._bucket, run)
+        return BuildLock(self._claims, run)
 
     def scratch(self, run: str) -> Path:
-        """A fresh path for a file of this run, on this machine."""
         return upload_scratch.path(run)
 
-    def publish(self, files: Mapping[str, Path], run: str) -> None:
-        """Upload finished scratch files, each at once or not at all.
+    def publish(self, scratch: Mapping[str, Path], run: str) -> None:
+        """Uploads finished scratch files, each whole or not at all.
 
         Raises:
-            LostLock: the run does not own the output any more; nothing has been uploaded.
-            OSError: as the server says, after some patience.
+            LostLock: the run does not own the output any more. Nothing was uploaded.
+            OSError: from the server, after retries.
         """
-        check_owner(self._bucket, run)
-        _together(_FILES_AT_ONCE, lambda file: self._bucket.upload(file[1], file[0]), files.items())
+        with publishing(self._claims, run):
+            _on_threads(_UPLOAD_THREADS, lambda item: self._bucket.upload(item[1], item[0]), scratch.items())
 
     def put(self, name: str, data: bytes, run: str) -> None:
-        """Publish a small file."""
         self.put_all({name: data}, run)
 
     def put_all(self, contents: Mapping[str, bytes], run: str) -> None:
-        """Publish small files together."""
-        check_owner(self._bucket, run)
-        _together(_FILES_AT_ONCE, lambda file: self._bucket.write(file[0], file[1]), contents.items())
+        with publishing(self._claims, run):
+            _on_threads(_UPLOAD_THREADS, lambda item: self._bucket.write(item[0], item[1]), contents.items())
 
-    def read(self, name: str, most: int = MOST) -> bytes | None:
-        """The file's bytes, or None where there is none. Raises ValueError where there are more than ``most``."""
+    def read(self, name: str, most: int = MAX_SIZE) -> bytes | None:
         try:
             content = self._bucket.read(name)
         except FileNotFoundError:
@@ -96,50 +92,46 @@ class ObjectStore:
         return content
 
     def names(self, folder: str) -> list[str]:
-        """Names in a folder of the output, sorted; none where there is no such folder."""
         return self._bucket.names(folder)
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file, or None where there is none."""
         return self._bucket.sizes(name).get(name)
 
     def sha256(self, name: str) -> str:
         return self._bucket.sha256(name)
 
     def snapshot(self) -> "Snapshot":
-        """The store as it is now, for questions after thousands of files."""
+        """Returns the present state from one listing of the whole output."""
         return Snapshot(self, self._bucket.sizes())
 
-    def free(self) -> int | None:
-        """None: there is no end to it."""
-        return None
+    def free(self) -> None:
+        """Returns None: a bucket has no limit."""
 
     def make_folders(self, names: Sequence[str]) -> None:
-        """Nothing: prefixes need not be made."""
+        """Does nothing: prefixes need not be made."""
 
     def delete(self, name: str) -> None:
-        """Remove a file or a whole folder; its absence is no error."""
-        found = self._bucket.sizes(name)
-        if not found:
+        """Removes an object, or a prefix with its objects. Raises PermissionError if the server kept any of them."""
+        names = list(self._bucket.sizes(name))
+        if not names:
             return
-        self._bucket.delete([*found])
-        left = self._bucket.sizes(name)
-        if left:  # the server has named what it did not delete, but s3fs does not listen
-            raise PermissionError(errno.EACCES, "no permission to delete", f"{self.url}/{next(iter(left))}")
+        self._bucket.delete(names)
+        remaining = self._bucket.sizes(name)
+        if remaining:  # the server's answer lists them, but s3fs ignores that
+            raise PermissionError(errno.EACCES, "no permission to delete", f"{self.url}/{next(iter(remaining))}")
 
     def clear_scratch(self) -> None:
-        """Remove what dead runs left behind: files on this machine, and uploads that were never completed."""
+        """Removes what dead runs left: files on this machine, and unfinished uploads."""
         upload_scratch.clear()
         self._bucket.abort_uploads()
 
     def append(self, name: str, line: bytes) -> None:
-        """Add a line to a log of the output. Logs are no part of what is promised."""
         self._bucket.write(name, (self.read(name) or b"") + line)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Sizes from one listing of the whole output; small files read many at a time.
+    """The state of an object store at one moment. Small files are read many at a time.
 
     Attributes:
         sizes: bytes of every file, by name.
@@ -147,26 +139,25 @@ class Snapshot:
 
     store: ObjectStore
     sizes: Mapping[str, int]
-    _read: dict[str, bytes | None] = field(default_factory=dict)
+    _contents: dict[str, bytes | None] = field(default_factory=dict)
 
-    def read(self, name: str, most: int = MOST) -> bytes | None:
-        """The file's bytes, or None where there is none. Its whole folder is read with it, so ask for small files.
+    def read(self, name: str, most: int = MAX_SIZE) -> bytes | None:
+        """Returns the file's bytes, or None if there is no such file. Reads the whole folder with it: for small files.
 
         Raises:
-            ValueError: there are more than ``most``.
+            ValueError: the file has more than ``most`` bytes.
         """
         if name not in self.sizes:
             return None
         if self.sizes[name] > most:
             raise _too_large(name, most)
-        if name not in self._read:
-            beside = [other for other in self.sizes if other.rpartition("/")[0] == name.rpartition("/")[0]]
-            folder = [other for other in beside if self.sizes[other] <= most]
-            self._read.update(zip(folder, _together(_READS_AT_ONCE, self.store.read, folder), strict=True))
-        return self._read[name]
+        if name not in self._contents:
+            folder = name.rpartition("/")[0]
+            names = [other for other, size in self.sizes.items() if other.rpartition("/")[0] == folder and size <= most]
+            self._contents.update(zip(names, _on_threads(_READ_THREADS, self.store.read, names), strict=True))
+        return self._contents[name]
 
     def names(self, folder: str) -> list[str]:
-        """Names in a folder of the output, sorted."""
         start = f"{folder}/" if folder else ""
         inside = (name.removeprefix(start) for name in self.sizes if name.startswith(start))
         return sorted({name.partition("/")[0] for name in inside})
@@ -182,7 +173,7 @@ def _too_large(name: str, most: int) -> ValueError:
     return ValueError(f"{name} has more than {most:,} bytes")
 
 
-def _together(count: int, do: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """Run on threads; the first failure is raised when all have ended."""
+def _on_threads(count: int, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Returns the function's results. Its first failure is raised when all calls have ended."""
     with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(do, items))
+        return list(pool.map(function, items))

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.errors import PipelineError
-from pipeline.storage.bounded import read_regular
+from pipeline.storage.files import read_regular
 from pipeline.verification.faults import Fault, Faults, shown
 from pipeline.verification.manifest import strict
 from pipeline.verification.manifest.claims import NAME, Manifest, index_file

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pipeline.planning import manifest
 from pipeline.planning.record import RECORDS
-from pipeline.storage import store
-from pipeline.storage.store import LocalStore
+from pipeline.storage import local_store
+from pipeline.storage.local_store import LocalStore
 
 
 def _unsynced_files() -> None:
@@ -18,8 +18,8 @@ def _unsynced_folders() -> None:
 
 
 def _sync_only(which: Callable[[Path], bool]) -> None:
-    real = store._sync
-    store._sync = lambda path: real(path) if which(path) else None
+    real = local_store._sync
+    local_store._sync = lambda path: real(path) if which(path) else None
 
 
 def _record_first() -> None:

@@ -14,8 +14,10 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.storage import lock
+from pipeline.storage.file_claims import FileClaims
+from pipeline.storage.local_store import LocalStore
 from pipeline.storage.lock import BuildLock, LostLock
-from pipeline.storage.store import BUILD, LocalStore
+from pipeline.storage.store import BUILD
 from tests.conftest import stamps
 from tests.faults.builds import (
     JOB,
@@ -36,7 +38,7 @@ from tests.faults.processes import open_files
 pytestmark = pytest.mark.fault
 
 LARGE = ("--dataset", "sample", "--ranks", "3,5,10,20", "--samples-per-shard", "1646")
-FAST = "import pipeline.storage.lock\npipeline.storage.lock.HEARTBEAT = 0.3"
+FAST = "import pipeline.storage.lock as lock\nlock.HEARTBEAT = 0.3"
 
 
 def writes_scratch(out: Path) -> Callable[[int], bool]:
@@ -59,9 +61,9 @@ def test_orphaned_worker_publishes_nothing(workers: int, out: Path) -> None:
 def test_run_that_lost_the_output_renames_nothing(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     store.make_folders(["folder"])
-    with BuildLock(tmp_path / BUILD, "old"):
+    with store.lock("old"):
         store.put("folder/file", b"old", "old")
-    with BuildLock(tmp_path / BUILD, "new"):
+    with store.lock("new"):
         late = store.scratch("old")
         late.write_bytes(b"late")
         with pytest.raises(LostLock):
@@ -83,7 +85,7 @@ def test_second_run_is_refused(out: Path) -> None:
         second = run(*JOB, "--workers", 0, out=out)
         first.send(signal.SIGCONT)
         assert first.end()[:3] == (0, "", "")
-        expected = f"another run is building this output (process {first.pid} on {socket.gethostname()}); "
+        expected = f"another run is building this output (process {first.pid} on {socket.gethostname()}"
         assert one_line(second).startswith(expected)
     assert_undisturbed(*JOB, out=out)
 
@@ -164,11 +166,11 @@ def test_dead_run_of_another_host_is_replaced_after_a_wait(out: Path) -> None:
 def test_heartbeat_does_not_take_a_lost_output_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that was frozen for longer than others wait (a suspended machine, a hanging mount) finds a new owner."""
     monkeypatch.setattr(lock, "HEARTBEAT", 0.05)
-    with BuildLock(tmp_path, "frozen"):
+    with BuildLock(FileClaims(tmp_path), "frozen"):
         foreign(tmp_path, 1)
         time.sleep(0.3)
         assert owner(tmp_path)["run"] == "theirs"
-        with pytest.raises(LostLock), lock.publishing(tmp_path, "frozen"):
+        with pytest.raises(LostLock), lock.publishing(FileClaims(tmp_path), "frozen"):
             pass
     assert owner(tmp_path)["run"] == "theirs"
 
@@ -184,7 +186,10 @@ def test_two_runs_on_other_hosts_that_find_one_dead_owner(tmp_path: Path, monkey
 
     thread = threading.Thread(target=takes_over)
     thread.start()
-    with pytest.raises(PipelineError, match=r"process 1 on third\.example"), BuildLock(tmp_path, "slow"):
+    with (
+        pytest.raises(PipelineError, match=r"process 1 on third\.example"),
+        BuildLock(FileClaims(tmp_path), "slow"),
+    ):
         pass
     thread.join()
 
@@ -212,7 +217,7 @@ def test_publish_that_never_ends_is_told(out: Path) -> None:
             "--workers",
             0,
             out=out,
-            prelude="import pipeline.storage.lock\npipeline.storage.lock._PATIENCE = 0.5",
+            prelude="import pipeline.storage.file_claims as claims\nclaims._PATIENCE = 0.5",
         )
     assert "publishing" in one_line(refused)
     assert scratch_free(out)

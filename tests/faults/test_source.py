@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.storage.bounded import descriptor
+from pipeline.storage.files import regular_descriptor
 from pipeline.verify import main as verify
 from tests.conftest import Build, SmallCifar, contents, smooth
 
@@ -31,13 +31,13 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     def noting(path: str | Path) -> int:
         opened.append(os.fspath(path))
         at_read(len(opened), opened[-1])
-        return descriptor(path)
+        return regular_descriptor(path)
 
     def at_read(number: int, path: str) -> None:
         for happens in list(HAPPENINGS):
             happens(number, path)
 
-    monkeypatch.setattr("pipeline.sources.ranges.descriptor", noting)
+    monkeypatch.setattr("pipeline.sources.ranges.regular_descriptor", noting)
     yield opened
     HAPPENINGS.clear()
 

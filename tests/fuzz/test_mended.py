@@ -20,7 +20,9 @@ from pipeline.planning import output_spec, output_state, record
 from pipeline.planning.job import Job
 from pipeline.report.page.facts import collect
 from pipeline.sources.imagenet.meta import read_synsets
-from pipeline.storage import lock, object_lock
+from pipeline.storage import lock
+from pipeline.storage.file_claims import FileClaims
+from pipeline.storage.object_claims import ObjectClaims
 from pipeline.storage.store import open_store
 from pipeline.study.networks.weights import read_weights
 from pipeline.study.training import checkpoint
@@ -55,7 +57,7 @@ def edited(name: str, *path: str | int, value: object) -> bytes:
 
 def test_what_is_nested_too_deeply_is_no_lock_no_output_and_no_description(tmp_path, plan):
     (tmp_path / "lock").write_bytes(DEEP)
-    with pytest.raises(lock.LostLock), lock.publishing(tmp_path, "r"):
+    with pytest.raises(lock.LostLock), lock.publishing(FileClaims(tmp_path), "r"):
         pass
 
     class Bucket:
@@ -65,7 +67,7 @@ def test_what_is_nested_too_deeply_is_no_lock_no_output_and_no_description(tmp_p
         def read(self, name):
             return DEEP
 
-    assert object_lock.last_claim(Bucket()).owner == {}
+    assert ObjectClaims(Bucket()).last().fields == {}
     with pytest.raises(PipelineError, match="description .build/job.json is damaged"):
         output_spec.grow(DEEP, plan.content, plan.index)
     (tmp_path / "manifest.json").write_bytes(DEEP)

@@ -10,10 +10,9 @@ from pipeline.errors import PipelineError
 from pipeline.execution import deadly_images
 from pipeline.execution.run import plan_job
 from pipeline.planning.job import Job
-from pipeline.planning.shard_task import Progress, ShardTask
-from pipeline.planning.tasks import shard_tasks
+from pipeline.planning.shard_task import Progress, ShardTask, shard_tasks
 from pipeline.repair import main as repair
-from pipeline.storage.store import LocalStore
+from pipeline.storage.local_store import LocalStore
 from tests.conftest import contents
 from tests.faults.builds import Ended, run
 

@@ -15,7 +15,7 @@ from pipeline.data.output import BUILD, NAME, Output
 from pipeline.errors import PipelineError, one_line
 from pipeline.numerics.variants import Variant
 from pipeline.planning.shard_task import STAGES
-from pipeline.storage.bounded import read_regular
+from pipeline.storage.files import read_regular
 
 REJECTS_SHOWN = 200
 _MAX_BYTES = 1 << 26  # of rejects.jsonl and of runs.jsonl

@@ -14,7 +14,7 @@ from pipeline.errors import PipelineError
 from pipeline.sources.imagenet.manifest import DATASET, Archive
 from pipeline.sources.saved_index import Columns, pack, saved, unpack
 from pipeline.sources.tar_members import Member, scan
-from pipeline.storage import bounded
+from pipeline.storage.files import regular_descriptor
 
 VAL_IMAGE = re.compile(r"ILSVRC2012_val_\d{8}\.JPEG")
 _SYNSET_TAR = re.compile(r"n\d{8}\.tar")
@@ -142,7 +142,7 @@ def _called(path: Path, descriptor: int, known: Archive) -> str:
 
 def _open(path: Path) -> int:
     """A descriptor. Raises OSError."""
-    descriptor = bounded.descriptor(path)
+    descriptor = regular_descriptor(path)
     if hasattr(os, "posix_fadvise"):  # not on macOS
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # reading ahead would read the images
     return descriptor

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.errors import PipelineError
-from pipeline.storage import bounded
+from pipeline.storage.files import regular_descriptor
 
 DEFAULT = "classnames.txt"
 _LARGEST = 64 << 20  # bytes
@@ -23,7 +23,7 @@ def read_classes(root: Path, given: Path | None) -> tuple[list[str], str] | None
     if given is None and not path.is_file():
         return None
     try:
-        with open(bounded.descriptor(path), "rb") as file:
+        with open(regular_descriptor(path), "rb") as file:
             content = file.read(_LARGEST + 1)
         lines = content.decode("utf-8-sig").splitlines() if len(content) <= _LARGEST else []
     except OSError as error:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.sources.tar_members import Member, scan
-from pipeline.storage import bounded
+from pipeline.storage.files import regular_descriptor
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)  # as webdataset splits a name: key, extension
@@ -49,7 +49,7 @@ def scan_shard(path: Path, label_key: str | None) -> Samples:
     keys: list[str] = []
     rows: list[tuple[int, int, int]] = []
     seen: set[str] = set()
-    descriptor = bounded.descriptor(path)
+    descriptor = regular_descriptor(path)
 
     def finish(key: str, members: dict[str, Member]) -> None:
         sample = f"{path}: sample {key!r}"

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.storage.bounded import Bounded, IsLink, open_regular
+from pipeline.storage.files import Bounded, IsLink, open_regular
 from pipeline.verification.faults import Faults, shown
 from pipeline.verification.manifest.claims import FileClaim, Manifest
 

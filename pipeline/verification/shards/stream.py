@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.storage.bounded import open_regular
+from pipeline.storage.files import open_regular
 
 _PIECE = 1 << 20  # bytes
 

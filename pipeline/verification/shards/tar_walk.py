@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from pipeline.storage.bounded import TooLong
+from pipeline.storage.files import TooLong
 from pipeline.verification.faults import counted, shown
 from pipeline.verification.listings import Sample
 from pipeline.verification.shards.image import largest

@@ -11,8 +11,9 @@ from pipeline.planning import output_state
 from pipeline.planning.job import Job
 from pipeline.planning.plan import make_plan
 from pipeline.storage.bucket import Bucket
+from pipeline.storage.file_claims import FileClaims
 from pipeline.storage.lock import LostLock, publishing
-from pipeline.storage.object_lock import check_owner
+from pipeline.storage.object_claims import ObjectClaims
 from pipeline.storage.store import open_store
 from tests.fuzz import place, repair
 
@@ -41,10 +42,9 @@ def seeds() -> Iterator[bytes]:
 def parse(data: bytes) -> None:
     (place.folder() / "lock").write_bytes(data)
     _run(place.folder() / "lock")
-    with contextlib.suppress(LostLock):
-        check_owner(cast(Bucket, cast(Any, _Bucket(data))), "r")
-    with contextlib.suppress(LostLock), publishing(place.folder(), "r"):
-        pass
+    for claims in (FileClaims(place.folder()), ObjectClaims(cast(Bucket, cast(Any, _Bucket(data))))):
+        with contextlib.suppress(LostLock), publishing(claims, "r"):
+            pass
     _, plan = plan_job(Job.parse(place.OPTIONS))
     with place.replaced(output_state.STATE, repair.sealed(data)):
         grown = output_state.merged(open_store(place.output()), plan.content, plan.index, overwrite=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage import object_lock, upload_scratch
+from pipeline.storage import lock, upload_scratch
 from tests.unit.storage.s3_server import S3Server
 
 _numbers = itertools.count()
@@ -46,8 +46,7 @@ def server(
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Owners are given up soon."""
-    monkeypatch.setattr(object_lock, "HEARTBEAT", 0.2)
-    monkeypatch.setattr(object_lock, "PATIENCE", 1.0)
+    monkeypatch.setattr(lock, "HEARTBEAT", 0.2)
 
 
 @pytest.fixture

@@ -66,9 +66,9 @@ def _answer(arguments: list[str], url: str, at: int, when: str) -> Result:
     with tempfile.TemporaryFile() as count:
 
         def prepare() -> None:
-            from pipeline.storage import bucket, object_lock
+            from pipeline.storage import bucket, lock
 
-            object_lock.HEARTBEAT, object_lock.PATIENCE, bucket._PART = 0.2, 0.8, _PART
+            lock.HEARTBEAT, bucket._PART = 0.15, _PART
             _Wire(at, when, count.fileno()).install()
 
         done = Forked(arguments, url, prepare).end()

@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.storage import object_lock
+from pipeline.storage import lock, object_claims
 from pipeline.storage.bucket import Bucket
-from pipeline.storage.lock import LostLock
-from pipeline.storage.object_lock import ObjectLock, check_owner, last_claim
+from pipeline.storage.lock import BuildLock, Claim, LostLock, publishing
+from pipeline.storage.object_claims import ObjectClaims
 from tests.unit.storage.conftest import BUCKET
 from tests.unit.storage.s3_server import S3Server
 
 pytestmark = pytest.mark.usefixtures("fast")
+
+
+PATIENCE = 6 * 0.2  # seconds, with the heartbeat of ``fast``
 
 
 @pytest.fixture
@@ -28,23 +31,36 @@ def claimed(bucket: Bucket, number: int, **owner: Any) -> None:
     bucket.write(f".build/lock/{number:06d}", json.dumps(content).encode())
 
 
+def owning(bucket: Bucket, run: str) -> BuildLock:
+    return BuildLock(ObjectClaims(bucket), run)
+
+
+def last_claim(bucket: Bucket) -> Claim:
+    return ObjectClaims(bucket).last()
+
+
+def check_owner(bucket: Bucket, run: str) -> None:
+    with publishing(ObjectClaims(bucket), run):
+        pass
+
+
 def test_a_second_run_is_refused_while_the_first_one_lives(bucket: Bucket) -> None:
-    with ObjectLock(bucket, "first"):
+    with owning(bucket, "first"):
         start = time.monotonic()
         with pytest.raises(
             PipelineError, match=r"^another run is building this output \(process \d+ on .*, seen at 20"
         ):
-            ObjectLock(bucket, "second").__enter__()
-        assert time.monotonic() - start < object_lock.PATIENCE
+            owning(bucket, "second").__enter__()
+        assert time.monotonic() - start < PATIENCE
         check_owner(bucket, "first")
-    with ObjectLock(bucket, "second"):
+    with owning(bucket, "second"):
         check_owner(bucket, "second")
 
 
 def test_a_released_output_is_taken_at_once(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(object_lock, "PATIENCE", 1000.0)
+    monkeypatch.setattr(object_claims, "SILENT_BEATS", 10_000)
     for run in ("first", "second", "third"):
-        with ObjectLock(bucket, run):
+        with owning(bucket, run):
             check_owner(bucket, run)
     assert bucket.names(".build/lock") == ["000003"]
 
@@ -52,11 +68,11 @@ def test_a_released_output_is_taken_at_once(bucket: Bucket, monkeypatch: pytest.
 def test_a_dead_owner_is_replaced_after_a_wait(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(object_lock, "_SILENCE", 0.2)
+    monkeypatch.setattr(lock, "QUIET", 0.2)
     claimed(bucket, 7)
     start = time.monotonic()
-    with ObjectLock(bucket, "mine"):
-        assert time.monotonic() - start >= object_lock.PATIENCE
+    with owning(bucket, "mine"):
+        assert time.monotonic() - start >= PATIENCE
         assert bucket.names(".build/lock") == ["000008"]
         with pytest.raises(LostLock):
             check_owner(bucket, "theirs")
@@ -68,11 +84,11 @@ def test_a_dead_owner_is_replaced_after_a_wait(
 def test_an_owner_that_releases_while_others_wait_is_replaced_at_once(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_lock, "PATIENCE", 1000.0)
+    monkeypatch.setattr(object_claims, "SILENT_BEATS", 10_000)
     claimed(bucket, 7)
     timer = threading.Timer(0.3, lambda: claimed(bucket, 7, released=True, beats=2))
     timer.start()
-    with ObjectLock(bucket, "mine"):
+    with owning(bucket, "mine"):
         check_owner(bucket, "mine")
     timer.join()
 
@@ -81,7 +97,7 @@ def test_an_owner_that_releases_while_others_wait_is_replaced_at_once(
 def test_a_damaged_claim_is_a_dead_one(content: bytes, bucket: Bucket) -> None:
     bucket.write(".build/lock/000003", content)
     bucket.write(".build/lock/other", b"")
-    with ObjectLock(bucket, "mine"):
+    with owning(bucket, "mine"):
         check_owner(bucket, "mine")
 
 
@@ -92,9 +108,9 @@ def test_of_many_that_find_a_dead_owner_one_wins(bucket: Bucket) -> None:
     def contend(run: str) -> None:
         start.wait()
         try:
-            with ObjectLock(bucket, run):
+            with owning(bucket, run):
                 won.append(run)
-                time.sleep(2 * object_lock.PATIENCE)
+                time.sleep(2 * PATIENCE)
                 check_owner(bucket, run)
         except PipelineError:
             refused.append(run)
@@ -117,11 +133,11 @@ def test_without_conditional_writes_the_last_of_two_wins(bucket: Bucket, monkeyp
         if len(created) == 2:
             claimed(bucket, 1)
 
-    monkeypatch.setattr(object_lock, "_SECOND_LOOK", 0.1)
+    monkeypatch.setattr(object_claims, "_SECOND_LOOK", 0.1)
     monkeypatch.setattr(Bucket, "create", create)
     with pytest.raises(PipelineError, match=r"process 42 on another\.example"):
-        ObjectLock(bucket, "first").__enter__()
-    assert last_claim(bucket).owner["run"] == "theirs"
+        owning(bucket, "first").__enter__()
+    assert last_claim(bucket).fields["run"] == "theirs"
 
 
 def test_what_is_there_cannot_be_created(bucket: Bucket) -> None:
@@ -138,24 +154,24 @@ def test_a_server_that_knows_no_conditions_gets_plain_writes(bucket: Bucket, ser
 
 
 def test_a_heart_does_not_take_a_lost_output_back(bucket: Bucket) -> None:
-    with ObjectLock(bucket, "frozen"):
+    with owning(bucket, "frozen"):
         claimed(bucket, 2)
-        time.sleep(4 * object_lock.HEARTBEAT)
-        assert last_claim(bucket).owner["run"] == "theirs"
+        time.sleep(4 * lock.HEARTBEAT)
+        assert last_claim(bucket).fields["run"] == "theirs"
         with pytest.raises(LostLock):
             check_owner(bucket, "frozen")
         before = bucket.read(".build/lock/000001")
-        time.sleep(3 * object_lock.HEARTBEAT)
+        time.sleep(3 * lock.HEARTBEAT)
         assert bucket.read(".build/lock/000001") == before
-    assert last_claim(bucket).owner["run"] == "theirs"
+    assert last_claim(bucket).fields["run"] == "theirs"
 
 
 def test_a_heart_outlives_a_failing_server(bucket: Bucket, server: S3Server) -> None:
-    with ObjectLock(bucket, "mine"):
+    with owning(bucket, "mine"):
         server.fail("PUT", "/lock/", 400, "InvalidRequest", times=3)
-        beats = last_claim(bucket).owner["beats"]
-        time.sleep(8 * object_lock.HEARTBEAT)
-        assert last_claim(bucket).owner["beats"] > beats
+        beats = last_claim(bucket).fields["beats"]
+        time.sleep(8 * lock.HEARTBEAT)
+        assert last_claim(bucket).fields["beats"] > beats
 
 
 def test_uploads_that_a_dead_run_began_are_given_up(url: str, server: S3Server) -> None:

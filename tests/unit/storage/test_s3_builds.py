@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.build import main
-from pipeline.storage import object_lock
+from pipeline.storage import object_claims
 from tests.conftest import Build, Files, contents
 from tests.unit.storage.s3_server import S3Server
 
@@ -177,5 +177,5 @@ def test_runs_are_logged_and_the_lock_released(build: Build, url: str, server: S
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     log = server.client.get_object(Bucket=bucket, Key=f"{prefix}/.build/runs.jsonl")["Body"].read().decode()
     assert [json.loads(line)["event"] for line in log.splitlines()] == ["started", "finished"]
-    claim = server.client.get_object(Bucket=bucket, Key=f"{prefix}/{object_lock.FOLDER}/000001")["Body"].read()
+    claim = server.client.get_object(Bucket=bucket, Key=f"{prefix}/{object_claims.FOLDER}/000001")["Body"].read()
     assert json.loads(claim)["released"] is True

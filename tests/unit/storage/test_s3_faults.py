@@ -32,7 +32,7 @@ LARGE = (
     "--splits",
     "train",
 )
-SOON = "import pipeline.storage.object_lock as l; l.HEARTBEAT, l.PATIENCE = 0.3, 1.5"
+SOON = "import pipeline.storage.lock as l; l.HEARTBEAT = 0.3"
 
 
 def building(*arguments: object, url: str, prelude: str = SOON) -> Build:
@@ -126,7 +126,7 @@ def test_ctrl_c_releases_the_output(url: str, server: S3Server) -> None:
     assert ended.err == "stopped; what is committed stays, and the same command goes on from there\n"
     assert ended.seconds < 10
     with building(
-        *JOB, "--workers", 0, url=url, prelude="import pipeline.storage.object_lock as l; l.PATIENCE = 1000"
+        *JOB, "--workers", 0, url=url, prelude="import pipeline.storage.object_claims as c; c.SILENT_BEATS = 1000"
     ) as build:
         assert build.end()[:3] == (0, "", "")
     assert_undisturbed(server, url, JOB)

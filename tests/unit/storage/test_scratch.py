@@ -10,10 +10,12 @@ import pytest
 from pipeline.storage import upload_scratch
 
 ROOT = Path(__file__).resolve().parents[3]
-OTHER = (
-    "from pipeline.storage import upload_scratch\nupload_scratch.path('run').write_text('x')\n"
-    "print(upload_scratch._own(), flush=True)\ninput()"
-)
+OTHER = """
+from pipeline.storage import upload_scratch
+upload_scratch.path('run').write_text('x')
+print(upload_scratch._own(), flush=True)
+input()
+"""
 
 
 @pytest.fixture(autouse=True)
