@@ -26,12 +26,12 @@ def _record_first() -> None:
     """Published before the files that it names."""
     real, waiting = LocalStore.publish, dict[str, Path]()
 
-    def publish(self: LocalStore, files: Mapping[str, Path], run: str) -> None:
-        if any(name.endswith(".tar") for name in files):
-            waiting.update(files)
+    def publish(self: LocalStore, scratch: Mapping[str, Path], run: str) -> None:
+        if any(name.endswith(".tar") for name in scratch):
+            waiting.update(scratch)
             return
-        real(self, files, run)
-        if waiting and next(iter(files)).startswith(RECORDS):
+        real(self, scratch, run)
+        if waiting and next(iter(scratch)).startswith(RECORDS):
             real(self, waiting, run)
             waiting.clear()
 
