@@ -31,10 +31,11 @@ test-faults: $(READY)  ## kills, full disks, power failures: all of them, with w
 fuzz: $(READY)  ## MINUTES of coverage-guided fuzzing for each of PARSERS (default: all)
 	$(BIN)/python -m tests.fuzz $(PARSERS) --minutes $(or $(MINUTES),10)
 
-lint: $(READY)  ## style and types
+lint: $(READY)  ## style, types, and the layers of the package
 	$(BIN)/ruff check pipeline tests bench jobs examples docs
 	$(BIN)/ruff format --check pipeline tests bench jobs examples docs
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(READY)  ## this pipeline against the baseline, on the same images in one run
 	$(BIN)/python -m bench $(ARGS)
