@@ -7,7 +7,7 @@ READY = $(VENV)/.ready
 WITHOUT_TORCHVISION = timm==1.0.31 torchattacks==3.5.1
 PIP_AUDIT = 2.10.1
 
-.PHONY: demo test test-full test-faults test-gpu fuzz lint bench bench-gpu audit clean
+.PHONY: demo test test-full test-faults test-gpu fuzz lint docs bench bench-gpu audit clean
 
 demo: $(READY)  ## the main job on the embedded sample, then its proof
 	$(BIN)/python -m pipeline.build --dataset sample --ranks 3,5,10 --components low,high,full --out out/sample
@@ -37,6 +37,10 @@ lint: $(READY)  ## style, types, and the layers of the package
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.docs  ## the documentation as a website in site/; fails on a warning or a broken link
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html. For the search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+
 bench: $(READY)  ## this pipeline against the baseline, on the same images in one run
 	$(BIN)/python -m bench $(ARGS)
 
@@ -54,5 +58,9 @@ $(READY): pyproject.toml constraints.txt Makefile
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(WITHOUT_TORCHVISION)
 	touch $(READY)
 
+$(VENV)/.docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV).audit out build *.egg-info
+	rm -rf $(VENV) $(VENV).audit out build site *.egg-info

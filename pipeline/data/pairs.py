@@ -80,7 +80,8 @@ def pair(
     Args:
         views: those wanted; default all that the output has of this rank.
         exact: the float32 variants; ``full`` stays 8-bit.
-        transform, joint_transform: as in ``PairDataset``.
+        transform: as in ``PairDataset``.
+        joint_transform: as in ``PairDataset``.
         train: as torchvision has it; overrides ``split`` by ``train`` or ``test``.
 
     Raises:
