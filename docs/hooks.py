@@ -67,7 +67,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def _on_site(link: re.Match[str], folder: str) -> str:
-    """Returns a link of a page in ``folder`` as a link of the site, or its text alone where the site has no such file."""
+    """Returns a link of a page in ``folder`` as a link of the site; where the site has no such file, as its name."""
     image, text, target, anchor = link.groups(default="")
     if re.match(r"[a-z]+:", target):
         return link[0]
@@ -76,7 +76,9 @@ def _on_site(link: re.Match[str], folder: str) -> str:
         return f"{image}[{text}]({PAGES[path]}{anchor})"
     if path.startswith("docs/"):
         return f"{image}[{text}]({path.removeprefix('docs/')}{anchor})"
-    return text if (ROOT / path).exists() else link[0]
+    if not (ROOT / path).exists():
+        return link[0]
+    return text if " " in text or text.startswith("`") else "`" + text.replace("\\_", "_") + "`"
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
