@@ -134,7 +134,7 @@ def exists(name: str) -> bool:
     return value is not None
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", sorted({*DOCUMENTS} - {"CHANGELOG.md"}))  # which may name what is gone
 def test_paths_and_names_of_code_exist(document: str) -> None:
     text = DOCUMENTS[document].read_text()
     paths = re.findall(r"(?<![\w/.])((?:\.ci|bench|docker|docs|examples|jobs|manifests|pipeline|tests)/[\w./-]*)", text)
