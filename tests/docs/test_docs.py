@@ -121,10 +121,10 @@ def test_every_document_is_linked_from_the_readme() -> None:
 
 def exists(name: str) -> bool:
     """Whether a dotted name is a module, or an attribute of one."""
-    module, attributes = name, []
+    module, attributes = name, list[str]()
     while True:
         try:
-            value = importlib.import_module(module)
+            value: object = importlib.import_module(module)
             break
         except ModuleNotFoundError:
             module, _, attribute = module.rpartition(".")
