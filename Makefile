@@ -22,8 +22,8 @@ test-full: $(READY)  ## the long forms: every lossless image at hand, every kill
 	$(BIN)/python -m pytest -q -s -m full --ignore tests/cluster
 	$(BIN)/python -m pytest -q -s -m full tests/cluster
 
-test-gpu: $(READY)  ## what takes a card; CuPy has to be installed (docs/gpus.md)
-	$(BIN)/python -m pytest -q -s -m "gpu and not full" tests/unit/execution/gpus tests/unit/numerics/cuda
+test-gpu: $(READY)  ## tests that need a GPU; CuPy must be installed (docs/gpus.md)
+	$(BIN)/python -m pytest -q -s -m "gpu and not full" tests/unit/execution/gpus tests/bench/gpu
 
 test-faults: $(READY)  ## kills, full disks, power failures: all of them, with where they fell
 	$(BIN)/python -m pytest -q -s -m fault tests/faults tests/unit/storage
@@ -44,7 +44,7 @@ docs: $(VENV)/.docs  ## the documentation as a website in site/; fails on a warn
 bench: $(READY)  ## this pipeline against the baseline, on the same images in one run
 	$(BIN)/python -m bench $(ARGS)
 
-bench-gpu: $(READY)  ## the decomposition on a card, and whole builds with it
+bench-gpu: $(READY)  ## measures the decomposition on a GPU, and whole builds with it
 	$(BIN)/python -m bench.gpu $(ARGS)
 
 audit: $(READY)  ## known vulnerabilities of the pinned dependencies; asks PyPI's advisory service, so it needs the network

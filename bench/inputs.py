@@ -27,7 +27,10 @@ def cifar_shaped(out: Path) -> Path:
         records = np.empty((10_000, 3073), np.uint8)
         for record in records:
             label = int(generator.integers(len(photos)))
-            record[0], record[1:] = label, _crop(photos[label], (32, 32), generator).transpose(2, 0, 1).reshape(-1)
+            record[0], record[1:] = (
+                label,
+                random_crop(photos[label], (32, 32), generator).transpose(2, 0, 1).reshape(-1),
+            )
         records.tofile(folder / f"{name}.bin")
     return out
 
@@ -41,12 +44,12 @@ def photograph_folder(out: Path, count: int) -> Path:
         path = out / "train" / f"class{label}" / f"{i:05d}.jpg"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            crop = _crop(photos[label], (375, 500), generator)
+            crop = random_crop(photos[label], (375, 500), generator)
             Image.fromarray(crop).save(path, quality=95)
     return out
 
 
-def _crop(photo: np.ndarray, size: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
+def random_crop(photo: np.ndarray, size: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
     """A random part of a photograph, which is enlarged where it is smaller than ``size`` (height, width)."""
     if any(side < least for side, least in zip(photo.shape, size, strict=False)):
         factor = max(least / side for side, least in zip(photo.shape, size, strict=False))

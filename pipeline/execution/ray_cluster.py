@@ -23,7 +23,7 @@ from pipeline.execution import node_check
 from pipeline.execution.attempt import Failure
 from pipeline.execution.device import Device
 from pipeline.execution.gpus import choose
-from pipeline.execution.gpus.pool import Servers, attempt_on_cards
+from pipeline.execution.gpus.pool import Servers, attempt_on_gpus
 from pipeline.execution.node_check import Expected
 from pipeline.numerics import runtime
 from pipeline.planning.shard_task import Progress, ShardTask
@@ -298,4 +298,4 @@ def build_on_node(expected: Expected, servers: Servers, task: ShardTask) -> Prog
     if differs:
         return Failure(f"node {socket.gethostname()} {differs}")
     runtime.prepare()
-    return attempt_on_cards(servers, task)
+    return attempt_on_gpus(servers, task)

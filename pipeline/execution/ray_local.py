@@ -15,7 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.execution import ray_cluster
 from pipeline.execution.device import CPU, Device
 from pipeline.execution.gpus import choose
-from pipeline.execution.gpus.pool import attempt_on_cards
+from pipeline.execution.gpus.pool import attempt_on_gpus
 from pipeline.execution.ray_cluster import Pool
 from pipeline.numerics import runtime
 from pipeline.numerics.cut import rehearse
@@ -109,7 +109,7 @@ def start(workers: int, device: Device = CPU) -> Iterator[Pool]:
             ray.get([warm.remote() for _ in range(workers)])
             servers, computes_on = choose.on_ray(ray, device, {ray.get_runtime_context().get_node_id(): gpus})
             # Retries are ours, so that they are bounded per shard, counted and told.
-            work = ray.remote(num_cpus=1, max_retries=0)(attempt_on_cards)
+            work = ray.remote(num_cpus=1, max_retries=0)(attempt_on_gpus)
             yield Pool(ray, functools.partial(work.remote, servers), lambda: _living(workers), computes_on=computes_on)
         finally:
             with _signals_later():  # a shutdown that is interrupted leaves processes behind for good

@@ -6,8 +6,6 @@ channel c at rank k <= K is u[c, :, :k] * s[c, :k] @ v[c, :, :k].T (paper eq. 2)
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from pipeline.formats import zarr_rows
 from pipeline.formats.zarr_rows import RowArray
 
@@ -50,8 +48,3 @@ class Factors:
         for split, count in entries.items():
             arrays |= dict.fromkeys(self.arrays(split, shape, samples_per_shard).values(), count)
         return zarr_rows.metadata(STORE, attributes, arrays)
-
-
-def reshaped(parts: tuple[np.ndarray, np.ndarray, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    """Rows of ``u``, ``s`` and ``v`` for ``count`` images, from those of their planes."""
-    return {name: part.reshape(count, -1, *part.shape[1:]) for name, part in zip("usv", parts, strict=True)}

@@ -1,1 +1,1 @@
-"""Pure arithmetic: decompositions, cuts, rounding and geometry. Nothing here reads or writes files."""
+"""Arithmetic on images: geometry, decomposition, cuts and rounding. No module here reads or writes files."""

@@ -1,4 +1,4 @@
-"""What is computed of the planes of a batch, and where: in this process when it is asked for, or begun early on a card."""
+"""Computes all arrays of a batch of images, on a CPU core or on a GPU."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from pipeline.formats import factors
-from pipeline.numerics import svd
+from pipeline.numerics import eigen, svd
 from pipeline.numerics.cut import Cut, cut
 from pipeline.numerics.variants import Variant
 
@@ -19,22 +18,28 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is wanted of every image of a shard.
+    """Which arrays to compute of every image of a shard.
 
     Attributes:
-        wanted: the variants.
+        variants: the cuts.
         side: singular values in a row of spectra.
-        factors: rank up to which U, S and V are wanted; 0 for none.
+        factors: rank up to which U, S and V are computed; 0 for none.
     """
 
-    wanted: tuple[Variant, ...]
+    variants: tuple[Variant, ...]
     side: int
     factors: int = 0
 
 
 class Computed(NamedTuple):
-    """Of (n, c, h, w) pixels: their cuts; rows (n, c, ...) by array, NaN beyond an image's own singular values; and planes
-    whose eigenvectors a card gave wrongly, and LAPACK then rightly."""
+    """The results for (n, c, h, w) pixels.
+
+    Attributes:
+        cuts: the stored pixels and statistics of each variant.
+        rows: arrays (n, c, ...) by name: ``spectra`` and, where the recipe has factors, ``u``, ``s`` and ``v``. Spectra are
+            NaN beyond an image's own singular values.
+        repaired: planes that a GPU solved wrongly and LAPACK solved again.
+    """
 
     cuts: dict[Variant, Cut]
     rows: dict[str, Array]
@@ -42,51 +47,61 @@ class Computed(NamedTuple):
 
 
 class Compute(Protocol):
-    """Begins to compute uint8 (n, c, h, w) pixels; what it returns waits for the result, which is in NumPy arrays."""
+    """Begins to compute uint8 (n, c, h, w) pixels. The returned function waits for the result, in NumPy arrays."""
 
     def __call__(self, pixels: np.ndarray, recipe: Recipe, /) -> Callable[[], Computed]: ...
 
 
-class Executor(Protocol):
-    """Wraps each stage of a shard."""
+class Overlap(Protocol):
+    """Wraps the iterator of each stage of a shard, to let it run ahead of the next stage."""
 
     def __call__(self, stage: Iterable[T], /) -> Iterable[T]: ...
 
 
-def compute(pixels: Array, recipe: Recipe, xp: ModuleType = np) -> Computed:
-    """The cuts and rows of uint8 (n, c, h, w) pixels of ``xp``: some channels of some images."""
+def compute(pixels: Array, recipe: Recipe, xp: ModuleType = np, solver: eigen.Eigensolver = eigen.leading) -> Computed:
+    """Computes the cuts and rows of images.
+
+    Args:
+        pixels: uint8 (n, c, h, w), all channels of the images or one of them.
+        recipe: what to compute.
+        xp: the array namespace of ``pixels``.
+        solver: computes the eigenpairs of Gram matrices, in ``xp``.
+    """
     count, channels, height, width = pixels.shape
-    ranks = [variant.rank for variant in recipe.wanted]
-    decomposed = svd.decompose(pixels.reshape(-1, height, width), max([*ranks, recipe.factors]), xp)
-    values = xp.full((count, channels, recipe.side), xp.nan, xp.float32)
-    values[:, :, : min(height, width)] = (decomposed.values / 255).reshape(count, channels, -1)
-    rows = {"spectra": values}
+    most = max([*(variant.rank for variant in recipe.variants), recipe.factors])
+    decomposed = svd.decompose(pixels.reshape(-1, height, width), most, xp, solver)
+    spectra = xp.full((count, channels, recipe.side), xp.nan, xp.float32)
+    spectra[:, :, : min(height, width)] = (decomposed.values / 255).reshape(count, channels, -1)
+    rows = {"spectra": spectra}
     if recipe.factors:
-        rows |= factors.reshaped(svd.factors(decomposed, recipe.factors, xp), count)
-    return Computed(cut(pixels, decomposed, recipe.wanted, xp), rows, decomposed.repaired)
+        triplets = svd.factors(decomposed, recipe.factors, xp)
+        rows |= {
+            name: part.reshape(count, channels, *part.shape[1:]) for name, part in zip("usv", triplets, strict=True)
+        }
+    return Computed(cut(pixels, decomposed, recipe.variants, xp), rows, decomposed.repaired)
 
 
 def at_once(pixels: np.ndarray, recipe: Recipe, /) -> Callable[[], Computed]:
-    """In this process, when the result is asked for."""
+    """Computes in this process, when the result is waited for."""
     return partial(compute, pixels, recipe)
 
 
 def in_turn(stage: Iterable[T], /) -> Iterable[T]:
-    """The executor of a single core: each stage runs when the next one asks."""
+    """Lets no stage run ahead: for a process with one core."""
     return stage
 
 
 class Place(NamedTuple):
-    """Where a shard is worked on.
+    """Where, and in which batches, the images of a shard are computed.
 
     Attributes:
-        compute: what computes its planes.
-        overlap: wraps each stage's iterator.
-        batch_pixels: pixels of a plane times images of a batch; by default what keeps its arrays in a processor's cache.
+        compute: begins the computation of a batch.
+        overlap: wraps the iterator of each stage.
+        batch_pixels: pixels of a plane times images of a batch. With the default the arrays fit a core's cache.
     """
 
     compute: Compute = at_once
-    overlap: Executor = in_turn
+    overlap: Overlap = in_turn
     batch_pixels: int = 1 << 16
 
 

@@ -1,4 +1,4 @@
-"""The cuts of images: from decomposed planes to the pixels that are stored, and what is counted of them."""
+"""Cuts images: from decomposed planes to stored pixels, with their statistics."""
 
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -6,23 +6,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.numerics import fourier, rounding, svd
+from pipeline.numerics import eigen, fourier, rounding, svd
 from pipeline.numerics.svd import Array
 from pipeline.numerics.variants import OFFSET, Variant, variants
 
-# Sums over float32 images are kept as whole multiples of this, so that they add up the same in any order.
+# Sums over float32 images are whole multiples of this, so that they add up to the same total in any order.
 FINE = 2.0**-16
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What is counted of one variant; adds up over batches and shards.
+    """Counts and sums of one variant. They add up over batches and shards.
 
     Attributes:
-        clipped: subpixels that left 0..255 and were clipped.
-        ties, degenerate, deficient, recomputed: see ``svd.Truncation``; a band adds up those of its two ends.
+        clipped: subpixels that were outside of 0..255 and were clipped.
+        ties, degenerate, deficient, recomputed: see ``svd.Truncation``; for a band, the sum of those of its two ends.
         sums: sum over pixels of each channel's stored grey level, in units of ``FINE`` for exact variants.
-        squares: the same of its square; with ``sums``, mean and deviation.
+        squares: the same of its square. Together they give mean and deviation.
     """
 
     clipped: int = 0
@@ -30,119 +30,144 @@ class Statistics:
     degenerate: int = 0
     deficient: int = 0
     recomputed: int = 0
-    sums: tuple[int, ...] = (0, 0, 0)  # of one channel only, in the cuts of one
+    sums: tuple[int, ...] = (0, 0, 0)  # one number where the pixels have one channel
     squares: tuple[int, ...] = (0, 0, 0)
 
     def __add__(self, other: "Statistics") -> "Statistics":
         return Statistics(*map(_plus, vars(self).values(), vars(other).values()))
 
 
-def _plus(mine: Any, theirs: Any) -> Any:
-    return tuple(a + b for a, b in zip(mine, theirs, strict=True)) if isinstance(mine, tuple) else mine + theirs
+def _plus(left: Any, right: Any) -> Any:
+    """Adds two numbers, or two tuples element by element."""
+    return tuple(a + b for a, b in zip(left, right, strict=True)) if isinstance(left, tuple) else left + right
 
 
 class Cut(NamedTuple):
-    """One variant of a batch: (n, 3, h, w) pixels as stored, uint8 grey levels, or float32 in [0, 1] units where exact,
-    and their statistics."""
+    """One variant of a batch.
+
+    Attributes:
+        pixels: (n, c, h, w) as stored: uint8 grey levels, or float32 in [0, 1] units for exact variants.
+        statistics: of these pixels.
+    """
 
     pixels: Array
     statistics: Statistics
 
 
 def cut(
-    pixels: Array, decomposed: svd.Decomposition | None, wanted: tuple[Variant, ...], xp: ModuleType = np
+    pixels: Array, decomposed: svd.Decomposition | None, requested: tuple[Variant, ...], xp: ModuleType = np
 ) -> dict[Variant, Cut]:
-    """All wanted variants of a batch from its one decomposition.
+    """Computes several variants of a batch from its decomposition.
 
-    With R = rint(255 A_k), or rint(255 F_r) of the frequencies up to r, the pixels of ``low`` and ``lowpass`` are
-    clip(R, 0, 255), those of ``high`` and ``highpass`` clip(X - R + 128, 0, 255); a ``band`` of ranks a to b is
-    clip(R_b - R_a + 128, 0, 255). Where none clips, low + high - 128 is the image. Exact ones are A_k, X / 255 - A_k and
-    A_b - A_a, of no offset. An image whose smaller side is no more than k is its own low-rank image.
+    Let R = rint(255 A_k), or rint(255 F_r) of the frequencies up to r. The pixels of ``low`` and ``lowpass`` are
+    clip(R, 0, 255), those of ``high`` and ``highpass`` clip(X - R + 128, 0, 255). A ``band`` of ranks a to b is
+    clip(R_b - R_a + 128, 0, 255). Where neither clips, low + high - 128 is the image. Exact variants are A_k, X / 255 - A_k
+    and A_b - A_a, without an offset. An image whose smaller side is at most k is its own low-rank image.
 
     Args:
-        pixels: uint8 (n, c, h, w), all channels or some.
-        decomposed: of ``pixels`` as (n c, h, w) planes; may be None where only ``full`` is wanted.
-        wanted: variants.
+        pixels: uint8 (n, c, h, w), all channels of the images or one of them.
+        decomposed: the decomposition of ``pixels`` as (n c, h, w) planes; None where only ``full`` is computed.
+        requested: the variants; the result has their order.
+        xp: the array namespace of ``pixels``.
     """
     cuts: dict[Variant, Cut] = {}
-    ends: dict[int, svd.Truncation] = {}  # of the bands that begin at a rank
-    below = {variant.above for variant in wanted if variant.above}
-    for rank in sorted(below | {variant.rank for variant in wanted if variant.rank}):
+    lower_ends: dict[int, svd.Truncation] = {}  # of bands, by rank
+    lower_ranks = {variant.above for variant in requested if variant.above}
+    for rank in sorted(lower_ranks | {variant.rank for variant in requested if variant.rank}):
         assert decomposed is not None
         whole = rank >= min(pixels.shape[2:])
-        kept = svd.untouched(decomposed, xp) if whole else svd.truncate(decomposed, rank, xp)
-        for variant in (v for v in wanted if v.rank == rank):
-            cuts[variant] = _stored(variant, pixels, kept, ends.get(variant.above), xp)
-        if rank in below:
-            ends[rank] = kept
-    for radius in sorted({variant.radius for variant in wanted if variant.radius}):
+        truncated = svd.untouched(decomposed, xp) if whole else svd.truncate(decomposed, rank, xp)
+        for variant in (v for v in requested if v.rank == rank):
+            cuts[variant] = _stored(variant, pixels, truncated, lower_ends.get(variant.above), xp)
+        if rank in lower_ranks:
+            lower_ends[rank] = truncated
+    for radius in sorted({variant.radius for variant in requested if variant.radius}):
         assert decomposed is not None
-        kept = fourier.lowpass(decomposed.planes, radius, xp)
-        for variant in (v for v in wanted if v.radius == radius):
-            cuts[variant] = _stored(variant, pixels, kept, None, xp)
-    if Variant("full") in wanted:
+        smooth = fourier.lowpass(decomposed.planes, radius, xp)
+        for variant in (v for v in requested if v.radius == radius):
+            cuts[variant] = _stored(variant, pixels, smooth, None, xp)
+    if Variant("full") in requested:
         sums, squares, _ = _moments(pixels, 0, xp)
         cuts[Variant("full")] = Cut(pixels, Statistics(sums=sums, squares=squares))
-    return {variant: cuts[variant] for variant in wanted}
+    return {variant: cuts[variant] for variant in requested}
 
 
-def _stored(variant: Variant, pixels: Array, kept: svd.Truncation, below: svd.Truncation | None, xp: ModuleType) -> Cut:
-    """One variant from what it keeps or removes, and from the lower end of a band."""
-    counted = Statistics(0, *kept.counts) + (Statistics(0, *below.counts) if below else Statistics())
+def _stored(
+    variant: Variant, pixels: Array, part: svd.Truncation, lower_end: svd.Truncation | None, xp: ModuleType
+) -> Cut:
+    """Returns one variant.
+
+    Args:
+        variant: any but ``full``.
+        pixels: uint8 (n, c, h, w).
+        part: the approximation that the variant keeps or removes; of a band, its upper end.
+        lower_end: the lower end of a band, else None.
+        xp: the array namespace.
+    """
+    counts = Statistics(0, *part.counts) + (Statistics(0, *lower_end.counts) if lower_end else Statistics())
     if variant.exact:
-        planes = kept.planes.reshape(pixels.shape)
+        planes = part.planes.reshape(pixels.shape)
         if variant.signed:
-            planes = planes - below.planes.reshape(pixels.shape) if below else pixels - planes
+            planes = planes - lower_end.planes.reshape(pixels.shape) if lower_end else pixels - planes
         exact = (planes / 255).astype(xp.float32)
-        sums, squares = _fine_moments(exact, xp)
-        return Cut(exact, replace(counted, sums=sums, squares=squares))
-    rounded = kept.rounded.reshape(pixels.shape)
-    if below:
-        stored, clipped = rounding.difference(rounded, below.rounded.reshape(pixels.shape), OFFSET, xp)
+        sums, squares = _exact_moments(exact, xp)
+        return Cut(exact, replace(counts, sums=sums, squares=squares))
+    rounded = part.rounded.reshape(pixels.shape)
+    if lower_end:
+        stored, clipped = rounding.difference(rounded, lower_end.rounded.reshape(pixels.shape), OFFSET, xp)
     elif variant.signed:
         stored, clipped = rounding.difference(pixels, rounded, OFFSET, xp)
     else:
         stored, clipped = rounding.low(rounded, xp)
     sums, squares, changed = _moments(stored, clipped, xp)
-    return Cut(stored, replace(counted, clipped=changed, sums=sums, squares=squares))
+    return Cut(stored, replace(counts, clipped=changed, sums=sums, squares=squares))
 
 
 def join(channels: list[dict[Variant, Cut]]) -> dict[Variant, Cut]:
-    """The cuts of whole images from those of their channels, in their order, which are taken away: these are large."""
+    """Joins the cuts of single channels into those of whole images.
+
+    The dictionaries are emptied on the way, because the arrays are large.
+
+    Args:
+        channels: the cuts of each channel, in the order of the channels.
+    """
     joined = {}
     for variant in list(channels[0]):
         parts = [cuts.pop(variant) for cuts in channels]
         statistics = [part.statistics for part in parts]
-        total = sum((replace(one, sums=(0, 0, 0), squares=(0, 0, 0)) for one in statistics), Statistics())
-        sums = tuple(value for one in statistics for value in one.sums)
-        squares = tuple(value for one in statistics for value in one.squares)
+        total = sum((replace(each, sums=(0, 0, 0), squares=(0, 0, 0)) for each in statistics), Statistics())
+        sums = tuple(value for each in statistics for value in each.sums)
+        squares = tuple(value for each in statistics for value in each.squares)
         pixels = np.concatenate([part.pixels for part in parts], axis=1)
         joined[variant] = Cut(pixels, replace(total, sums=sums, squares=squares))
     return joined
 
 
-def _fine_moments(stored: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Per-channel sum and sum of squares of float32 images, grey levels, in units of ``FINE``.
+def _exact_moments(stored: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns each channel's sum, and sum of squares, of float32 images, as grey levels in units of ``FINE``.
 
-    Each plane's sum becomes a whole number by itself, so that the total does not depend on batches.
+    Each plane's sum becomes a whole number by itself, so that the total does not depend on the batch.
     """
     planes = stored.reshape(*stored.shape[:2], -1).astype(xp.float64) * 255
     totals = [xp.rint(array.sum(axis=2) / FINE).astype(xp.int64).sum(axis=0) for array in (planes, planes * planes)]
-    first, second = svd.to_host(xp.stack(totals)).tolist()
-    return tuple(first), tuple(second)
+    sums, squares = svd.to_host(xp.stack(totals)).tolist()
+    return tuple(sums), tuple(squares)
 
 
 def _moments(stored: Array, clipped: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """Per-channel sum and sum of squares of uint8 (n, c, h, w) pixels, and ``clipped``: a card is waited for once."""
+    """Returns each channel's sum, and sum of squares, of uint8 (n, c, h, w) pixels, and ``clipped``.
+
+    All numbers come from the GPU in one transfer.
+    """
     count, channels, height, width = stored.shape
-    found = xp.stack(rounding.moments(stored.reshape(-1, height, width), xp)).reshape(2, count, channels).sum(axis=1)
-    numbers = svd.to_host(xp.concatenate([found.reshape(-1), xp.asarray(clipped).reshape(1)])).tolist()
+    sums = xp.stack(rounding.moments(stored.reshape(-1, height, width), xp)).reshape(2, count, channels).sum(axis=1)
+    numbers = svd.to_host(xp.concatenate([sums.reshape(-1), xp.asarray(clipped).reshape(1)])).tolist()
     return tuple(numbers[:channels]), tuple(numbers[channels:-1]), numbers[-1]
 
 
 def rehearse() -> None:
-    """Cut a small and a large image, so that what is compiled has been loaded before work is timed."""
-    wanted = variants((1,), ("low", "high"), bands=((1, 2),))
-    for side in (2, svd.LARGE):
+    """Cuts a small and a large image, so that compiled loops are loaded before any work is timed."""
+    requested = variants((1,), ("low", "high"), bands=((1, 2),))
+    for side in (2, eigen.LARGE):
         pixels = np.arange(side * side, dtype=np.uint8).reshape(1, 1, side, side)
-        cut(pixels, svd.decompose(pixels[0], 2), wanted)
+        cut(pixels, svd.decompose(pixels[0], 2), requested)

@@ -1,4 +1,4 @@
-"""What happens to an image's size before it is decomposed: resizing and cropping, as torchvision does on PIL images."""
+"""Resizes and crops images before they are decomposed, as torchvision does with PIL images."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ from PIL import Image
 
 from pipeline.errors import Undecodable
 
-# Pixels a side of the largest images that are taken: what the cuts' int16 arithmetic holds.
+# Largest side of an image, in pixels. Beyond it the int16 arithmetic of the cuts would overflow.
 MAX_SIDE = 15_000
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Equal to torchvision's ``Resize(resize), CenterCrop(crop)`` with their defaults (bilinear, antialiased).
+    """Resizing and cropping, equal to torchvision's ``Resize(resize), CenterCrop(crop)`` (bilinear, antialiased).
 
     Attributes:
-        resize: the shorter side becomes this, pixels; None keeps the size.
-        crop: a centred square of this side is cut out, pixels, no more than ``resize``; None keeps all.
+        resize: length of the shorter side after resizing, pixels; None keeps the size.
+        crop: side of the centred square that is kept, pixels, at most ``resize``; None keeps the whole image.
     """
 
     resize: int | None = None
@@ -29,13 +29,13 @@ class Geometry:
         return f"shorter side {self.resize}, " + (f"centre crop {self.crop}" if self.crop else "not cropped")
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) that an image of a size comes to have."""
+        """Returns the (height, width) of an image after resizing and cropping."""
         if self.crop:
             return self.crop, self.crop
         return self._resized(height, width)
 
     def takes(self, height: int, width: int) -> bool:
-        """Whether images of a size can be brought to the geometry."""
+        """Returns whether an image of this size stays within ``MAX_SIDE`` when it is resized."""
         return max(self._resized(height, width)) <= MAX_SIDE
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
@@ -45,7 +45,17 @@ class Geometry:
         return (short, long) if height <= width else (long, short)
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (3, h, w) to uint8 (3, h', w'). Raises Undecodable: a thin image becomes too large when it is resized."""
+        """Resizes and crops an image.
+
+        Args:
+            pixels: uint8 (3, h, w).
+
+        Returns:
+            uint8 (3, h', w').
+
+        Raises:
+            Undecodable: a thin image becomes too large when it is resized.
+        """
         if self.resize is None:
             return pixels
         height, width = self._resized(*pixels.shape[1:])

@@ -1,4 +1,4 @@
-"""How loops over arrays are compiled."""
+"""Compiles loops over arrays with numba."""
 
 from typing import Any
 
@@ -6,8 +6,15 @@ import numba
 
 
 def compiled(function: Any, **options: Any) -> Any:
-    """A function as numba compiles it, at its first call and, where there is a folder for that, once per machine."""
+    """Returns the function as numba compiles it, at its first call.
+
+    The machine code is kept on disk, so that a machine compiles each loop once.
+
+    Args:
+        function: a function of arrays and numbers.
+        options: passed to ``numba.njit``.
+    """
     try:
         return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder that takes what has been compiled: each process does it for itself
+    except RuntimeError:  # numba finds no folder that it may write to: each process compiles for itself
         return numba.njit(**options)(function)

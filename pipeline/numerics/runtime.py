@@ -1,24 +1,24 @@
-"""What a process that computes sets up once: one BLAS thread, and a heap that is kept."""
+"""Settings of a process that computes: one BLAS thread, and a heap that keeps its memory."""
 
 import ctypes
 import functools
 
-# glibc's mallopt parameters (malloc.h)
+# Parameters of glibc's mallopt (malloc.h).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
 
 @functools.cache
 def prepare() -> None:
-    """Call before the first batch; further calls do nothing.
+    """Applies the settings. Call it before the first batch; further calls do nothing.
 
-    One BLAS thread a worker: workers share the cores. And glibc gives every array above 128 KB back to the kernel and
-    faults it in again for the next batch, which takes as long as the arithmetic (half the time of ``variants.cut`` at
-    32 x 32): keep up to 256 MB of freed memory instead.
+    - One BLAS thread per worker, because the workers already use every core.
+    - Up to 256 MB of freed memory stay with the process. By default glibc returns every array above 128 KB to the kernel
+      and faults it in again for the next batch. At 32 x 32 that took half the time of the cuts.
     """
     import threadpoolctl
 
     threadpoolctl.threadpool_limits(1)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl and macOS have none, and need none
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl and macOS have none, and do not need it
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, 1 << 30)
         mallopt(_TRIM_THRESHOLD, 1 << 28)

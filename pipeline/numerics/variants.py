@@ -1,31 +1,34 @@
-"""Which cuts of an image exist, and what they are called."""
+"""The variants of an image that can be built, and their names."""
 
 import re
 from dataclasses import dataclass, replace
 
-# What an image is cut into, in the order of every list in an output, and what a variant's name begins with.
+# Components, in the order of every list in an output, with the prefix of a variant's name.
 CUTS = {"low": "rank", "high": "highrank", "band": "band", "lowpass": "lowpass", "highpass": "highpass", "full": "full"}
-# Those that a user chooses among: low and high stand for lowpass and highpass, too, where radii are given.
+# Components that a user can choose. Where radii are given, low and high also select lowpass and highpass.
 COMPONENTS = ("low", "high", "full")
-# Differences of images; they are stored with this offset, the same for every image (grey levels).
+# Components that are differences of images. They are stored with this offset (grey levels), the same for every image.
 SIGNED = ("high", "band", "highpass")
 OFFSET = 128
 PASSES = ("lowpass", "highpass")
-# What a float32 variant's name ends in.
+# Suffix of the name of a float32 variant.
 EXACT = "-exact"
 _NUMBER = "([1-9][0-9]{0,5})"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One cut: ``low`` or ``high`` at a rank, the ``band`` between two, ``lowpass`` or ``highpass`` at a radius, or the
-    untouched image (``full``, rank 0).
+    """One cut of an image.
+
+    A variant is ``low`` or ``high`` at a rank, the ``band`` between two ranks, ``lowpass`` or ``highpass`` at a radius, or
+    the untouched image (``full``, rank 0).
 
     Attributes:
-        rank: singular values kept or removed; of a band, its upper end.
-        exact: kept as float32, neither rounded nor clipped, instead of as PNG.
+        component: a key of ``CUTS``.
+        rank: number of singular values that are kept or removed; of a band, its upper end.
+        exact: stored as float32, neither rounded nor clipped, instead of as PNG.
         above: the lower end of a band, which holds the singular values ``above`` + 1 to ``rank``.
-        radius: of the frequencies kept or removed (``fourier.lowpass``).
+        radius: largest frequency that is kept or removed (``fourier.lowpass``).
     """
 
     component: str
@@ -36,22 +39,23 @@ class Variant:
 
     @property
     def name(self) -> str:
+        """The name in folders, files and reports."""
         number = f"{self.above}-{self.rank}" if self.above else str(self.radius or self.rank or "")
         return CUTS[self.component] + number + EXACT * self.exact
 
     @property
     def form(self) -> str:
-        """Of its image members, and their suffix in a shard."""
+        """File format of the images, which is also their suffix in a shard."""
         return "npy" if self.exact else "png"
 
     @property
     def signed(self) -> bool:
-        """Whether grey level 128 of its PNG images stands for nothing."""
+        """Whether grey level 128 of the PNG images stands for zero."""
         return self.component in SIGNED
 
     @property
     def title(self) -> str:
-        """In words."""
+        """The variant in words."""
         texts = {
             "low": f"low-rank image, rank {self.rank}",
             "high": f"high-rank-only image, rank {self.rank}",
@@ -64,18 +68,18 @@ class Variant:
 
     @classmethod
     def parse(cls, name: str) -> "Variant":
-        """The inverse of ``name``. Raises ValueError."""
+        """Returns the variant of a name. Raises ValueError where there is none."""
         if name == "full":
             return cls("full")
-        one = re.fullmatch(rf"(rank|highrank|lowpass|highpass){_NUMBER}({EXACT})?", name)
-        if one:
-            component = next(component for component, prefix in CUTS.items() if prefix == one[1])
+        match = re.fullmatch(rf"(rank|highrank|lowpass|highpass){_NUMBER}({EXACT})?", name)
+        if match:
+            component = next(component for component, prefix in CUTS.items() if prefix == match[1])
             size = "radius" if component in PASSES else "rank"
-            return cls(component, exact=one[3] is not None, **{size: int(one[2])})
+            return cls(component, exact=match[3] is not None, **{size: int(match[2])})
         band = re.fullmatch(rf"band{_NUMBER}-{_NUMBER}({EXACT})?", name)
         if band and int(band[1]) < int(band[2]):
             return cls("band", int(band[2]), band[3] is not None, int(band[1]))
-        raise ValueError(f"{name!r} is no variant")
+        raise ValueError(f"{name!r} is not a variant")
 
 
 def variants(
@@ -85,7 +89,15 @@ def variants(
     bands: tuple[tuple[int, int], ...] = (),
     radii: tuple[int, ...] = (),
 ) -> tuple[Variant, ...]:
-    """Every component at every rank and radius, and the bands, also as float32 where ``exact``, in canonical order."""
+    """Returns all variants of a request, in canonical order.
+
+    Args:
+        ranks: of low and high.
+        components: of ``COMPONENTS``.
+        exact: whether each variant except ``full`` is also built as float32.
+        bands: (lower, upper) ranks of the bands.
+        radii: of lowpass and highpass.
+    """
     parts = [component for component in components if component != "full"]
     cuts = [Variant(component, rank) for component in parts for rank in ranks]
     cuts += [Variant("band", upper, above=lower) for lower, upper in bands]
@@ -95,7 +107,9 @@ def variants(
 
 
 def canonical(cuts: list[Variant]) -> tuple[Variant, ...]:
-    """Distinct variants in the order of every list in an output: by component as in ``CUTS``, then by rank or radius,
-    exact ones last."""
+    """Returns the distinct variants in the order of every list in an output.
+
+    The order is by component as in ``CUTS``, then by rank or radius. Exact variants come last.
+    """
     order = list(CUTS)
     return tuple(sorted(set(cuts), key=lambda v: (v.exact, order.index(v.component), v.rank, v.above, v.radius)))

@@ -15,7 +15,7 @@ _MORE = {"images": ("PIL",), "job_file": ("yaml",), "weights": ("torch._weights_
 
 # numba cannot compile what has been instrumented.
 _LOOPS = [f"pipeline.verification.{part}" for part in ("law_loops", "literals", "png_loops", "tar_loops")]
-_COMPILED = ["pipeline.numerics.compiled", "pipeline.numerics.tridiagonal", *_LOOPS]
+_COMPILED = ["pipeline.numerics.eigen", "pipeline.numerics.rounding", *_LOOPS]
 
 
 def main(name: str, corpus: str, findings: Path, seconds: str) -> None:

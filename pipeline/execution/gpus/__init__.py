@@ -1,1 +1,1 @@
-"""The decomposition on graphics cards, by CuPy, which only this package imports, and only where a card is used."""
+"""Decomposition on GPUs through CuPy. Only this package imports CuPy, and only where a GPU is used."""

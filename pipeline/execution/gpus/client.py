@@ -1,4 +1,4 @@
-"""How a process that reads and encodes has its planes computed by the one that has a card, or by a card of its own."""
+"""Lets a worker process compute its planes elsewhere: in the server process of a GPU, or on a GPU of its own."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -7,10 +7,10 @@ from typing import TypeVar
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.execution.gpus.card import Card, Outputs
+from pipeline.execution.gpus.gpu import Gpu, Outputs
 from pipeline.execution.gpus.server import Answer
 from pipeline.execution.gpus.slots import Order, Slot, bytes_of, views
-from pipeline.numerics.batch import Computed, Place, Recipe, compute
+from pipeline.numerics.batch import Compute, Computed, Place, Recipe, compute
 from pipeline.numerics.cut import Cut, Statistics
 from pipeline.numerics.variants import Variant
 from pipeline.planning.shard_task import ShardTask
@@ -18,20 +18,20 @@ from pipeline.planning.shard_task import ShardTask
 T = TypeVar("T")
 
 _MOST_PIXELS = 1 << 22  # of a plane, times images of an order: 4,096 of 32 x 32, 83 of 224 x 224
-_MOST_BYTES = 1 << 26  # of an order with all that comes of it; a worker has two or three
-_PARTS = 4  # orders of a shard at least, so that its decoding and encoding run beside the card's work
-_AHEAD = 1  # orders that wait with the card while an earlier one is encoded
+_MOST_BYTES = 1 << 26  # of an order with all its results; a worker has two or three
+_PARTS = 4  # orders per shard at least, so that decoding and encoding overlap with the GPU's work
+_AHEAD = 1  # orders that are sent before the previous one is encoded
 
 
-class CardLost(OSError):
-    """The card computes no more; its process is being replaced, and another try at the shard will do."""
+class GpuLost(OSError):
+    """The GPU's process is being replaced. The shard can be tried again."""
 
 
 class Client:
-    """Orders planes, in slots of its own.
+    """Sends planes to a server, in slots of shared memory that this process owns.
 
     Args:
-        send: hands an order to a server; what it returns waits for the answer, and raises CardLost where none comes.
+        send: sends an order to a server. The returned function waits for the answer, and raises GpuLost where none comes.
     """
 
     def __init__(self, send: Callable[[Order], Callable[[], Answer]]) -> None:
@@ -39,41 +39,41 @@ class Client:
         self._free: list[Slot] = []
 
     def begin(self, pixels: np.ndarray, recipe: Recipe, /) -> Callable[[], Computed]:
-        """Order the computation of uint8 (n, c, h, w) pixels. Once waited for, it may raise CardLost."""
+        """Sends uint8 (n, c, h, w) pixels. The returned function waits for the result, and may raise GpuLost."""
         slot = self._take(bytes_of(pixels.shape, recipe))
         inside, out = views(slot.memory, pixels.shape, recipe)
         inside[...] = pixels
-        answer = self._send(slot.order(pixels.shape, recipe))
+        wait_for_answer = self._send(slot.order(pixels.shape, recipe))
 
         def wait() -> Computed:
-            found = answer()
-            if found.lost:
-                raise CardLost(found.lost)
-            if not found.fits:
+            answer = wait_for_answer()
+            if answer.lost:
+                raise GpuLost(answer.lost)
+            if not answer.fits:
                 return compute(pixels, recipe)
-            result = _computed(pixels, {key: array.copy() for key, array in out.items()}, found.statistics, recipe)
-            self._free.append(slot)  # only now: a slot whose order is still under way is never used again
-            return result._replace(repaired=found.repaired)
+            result = _computed(pixels, {key: array.copy() for key, array in out.items()}, answer.statistics, recipe)
+            self._free.append(slot)  # only here: a slot must not be reused while a server may still write to it
+            return result._replace(repaired=answer.repaired)
 
         return wait
 
     def _take(self, size: int) -> Slot:
-        """The smallest that will do; else a new one, in place of one that is too small."""
+        """Returns the smallest free slot of at least ``size`` bytes, or a new one in place of a slot that is too small."""
         self._free.sort(key=lambda slot: slot.size)
-        fitting = next((i for i, slot in enumerate(self._free) if slot.size >= size), None)
-        if fitting is None:
+        index = next((i for i, slot in enumerate(self._free) if slot.size >= size), None)
+        if index is None:
             del self._free[:1]
             return Slot(size)
-        return self._free.pop(fitting)
+        return self._free.pop(index)
 
 
 def _computed(pixels: np.ndarray, out: Outputs, statistics: dict[Variant, Statistics], recipe: Recipe) -> Computed:
-    cuts = {variant: Cut(out.get(variant, pixels), statistics[variant]) for variant in recipe.wanted}
+    cuts = {variant: Cut(out.get(variant, pixels), statistics[variant]) for variant in recipe.variants}
     return Computed(cuts, {key: array for key, array in out.items() if isinstance(key, str)})
 
 
-def place(begin: Callable[[np.ndarray, Recipe], Callable[[], Computed]], task: ShardTask) -> Place:
-    """Where a shard is worked on whose planes are computed by ``begin``."""
+def place(begin: Compute, task: ShardTask) -> Place:
+    """Returns a place where ``begin`` computes the planes of a shard, with batches of a good size for a GPU."""
     if not task.shape:
         return Place(begin, ahead, _MOST_PIXELS // _PARTS)
     images = order_of(task.shape, len(task.entries), task.recipe(tuple(task.tars)))
@@ -81,13 +81,13 @@ def place(begin: Callable[[np.ndarray, Recipe], Callable[[], Computed]], task: S
 
 
 def order_of(shape: tuple[int, int], images: int, recipe: Recipe) -> int:
-    """How many images an order of a shard of ``images`` has."""
+    """Returns how many images an order has, in a shard of ``images`` of one (height, width)."""
     fitting = _MOST_BYTES // bytes_of((1, 3, *shape), recipe)
     return max(1, min(fitting, images // _PARTS, _MOST_PIXELS // (shape[0] * shape[1])))
 
 
 def ahead(stage: Iterable[T], /) -> Iterable[T]:
-    """Executor: a stage has begun with its next item by the time that one is asked for."""
+    """Lets a stage begin its next item before the previous one is processed further (``batch.Overlap``)."""
     items: deque[T] = deque()
     for item in stage:
         items.append(item)
@@ -96,20 +96,19 @@ def ahead(stage: Iterable[T], /) -> Iterable[T]:
     yield from items
 
 
-def in_process(card: Card) -> Callable[[np.ndarray, Recipe], Callable[[], Computed]]:
-    """Computes on this process's own card, when the result is asked for."""
+def in_process(gpu: Gpu) -> Compute:
+    """Returns a function that computes on this process's own GPU, when the result is waited for."""
 
     def begin(pixels: np.ndarray, recipe: Recipe, /) -> Callable[[], Computed]:
         def wait() -> Computed:
             _, out = views(np.empty(bytes_of(pixels.shape, recipe), np.uint8), pixels.shape, recipe)
             try:
-                statistics, repaired = card.compute(pixels, recipe, out)
+                statistics, repaired = gpu.compute(pixels, recipe, out)
             except MemoryError:
                 return compute(pixels, recipe)
             except RuntimeError as error:
-                raise PipelineError(
-                    f"the card failed ({' '.join(str(error).split())[:300]}); type the same again"
-                ) from None
+                reason = " ".join(str(error).split())[:300]
+                raise PipelineError(f"the GPU failed ({reason}); run the same command again to continue") from None
             return _computed(pixels, out, statistics, recipe)._replace(repaired=repaired)
 
         return wait

@@ -1,4 +1,4 @@
-"""A server on every card of a build: started on Ray, found by the processes of its node, replaced when its card fails."""
+"""Runs a server for every GPU of a build: starts them on Ray, and connects the workers of their node with them."""
 
 import itertools
 import os
@@ -8,56 +8,62 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import one_line
 from pipeline.execution.attempt import Failure
-from pipeline.execution.gpus.client import CardLost, Client, place
+from pipeline.execution.gpus.client import Client, GpuLost, place
 from pipeline.execution.gpus.server import THREADS, Answer, Server
 from pipeline.execution.gpus.slots import Order
 from pipeline.execution.heartbeat import attempt_and_tell
 from pipeline.planning.shard_task import Progress, ShardTask
 
-Servers = dict[str, list[Any]]  # actors, by the id of their node
+Servers = dict[str, list[Any]]  # Ray actors, by the id of their node
 
-_START = 600.0  # seconds for CuPy and CUDA to load, and to compile, also on a busy network disk
-_LOOKS = "looks"  # Ray's group of calls that do not wait behind orders
-_RESTARTS = 4  # of a server whose card fails
+_START = 600.0  # seconds for CuPy and CUDA to load and compile, also from a busy network disk
+_CONTROL = "control"  # Ray's concurrency group for calls that must not wait behind orders
+_RESTARTS = 4  # of a server whose GPU fails
 
 
 class Started(NamedTuple):
-    """The servers that run, each one's card in words, and why others do not."""
+    """Result of starting the servers.
+
+    Attributes:
+        servers: those that run.
+        gpus: the GPU of each one, in words.
+        failures: why the others do not run.
+    """
 
     servers: Servers
-    cards: list[str]
+    gpus: list[str]
     failures: list[str]
 
 
-def start(ray: Any, cards: Mapping[str, int], namespace: str) -> Started:
-    """A server for each card.
+def start(ray: Any, gpus: Mapping[str, int], namespace: str) -> Started:
+    """Starts a server for each GPU.
 
-    They reserve no cores from Ray: those belong to the shards, each of which has one, and whose process orders from here.
+    Servers reserve no cores from Ray. Each core belongs to a shard, and its worker sends orders from there.
 
     Args:
-        cards: how many, by the id of their node.
+        ray: the module.
+        gpus: number of GPUs by node id.
+        namespace: the module whose arrays are on the GPU.
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
     actor = ray.remote(
-        num_cpus=0, num_gpus=1, max_concurrency=THREADS, max_restarts=_RESTARTS, concurrency_groups={_LOOKS: 1}
+        num_cpus=0, num_gpus=1, max_concurrency=THREADS, max_restarts=_RESTARTS, concurrency_groups={_CONTROL: 1}
     )(Server)
     started = Started({}, [], [])
-    asked = {}
-    for node, count in cards.items():
+    starting = {}
+    for node, count in gpus.items():
         for _ in range(count):
             server = actor.options(scheduling_strategy=On(node, soft=False)).remote(namespace)
-            asked[server.ready.options(concurrency_group=_LOOKS).remote()] = (node, server)
+            starting[server.ready.options(concurrency_group=_CONTROL).remote()] = (node, server)
     deadline = time.monotonic() + _START
-    for answer, (node, server) in asked.items():
+    for answer, (node, server) in starting.items():
         try:
-            started.cards.append(ray.get(answer, timeout=max(0.0, deadline - time.monotonic())))
+            started.gpus.append(ray.get(answer, timeout=max(0.0, deadline - time.monotonic())))
             started.servers.setdefault(node, []).append(server)
         except ray.exceptions.GetTimeoutError:
             ray.kill(server)
-            started.failures.append(
-                f"a card was not to be had within {_START:.0f} s; others use it, or it does not answer"
-            )
+            started.failures.append(f"a GPU did not start within {_START:.0f} s; others use it, or it does not respond")
         except ray.exceptions.RayError as error:
             ray.kill(server)
             reason = getattr(error, "cause", None) or str(error).strip().splitlines()[-1]
@@ -65,8 +71,8 @@ def start(ray: Any, cards: Mapping[str, int], namespace: str) -> Started:
     return started
 
 
-def attempt_on_cards(servers: Servers, task: ShardTask) -> Progress | Failure:
-    """Runs on a node: one try at a shard, whose planes go to the node's cards, or where it has none to this core."""
+def attempt_on_gpus(servers: Servers, task: ShardTask) -> Progress | Failure:
+    """Makes one attempt at a shard, in a worker of a node. The node's GPUs compute its planes, or this core without GPUs."""
     if not servers:
         return attempt_and_tell(task)
     import ray
@@ -76,18 +82,18 @@ def attempt_on_cards(servers: Servers, task: ShardTask) -> Progress | Failure:
         return attempt_and_tell(task)
     if not _alive(ray, actors):
         return Failure(
-            f"shard {task.shard.name}: its card has failed {1 + _RESTARTS} times; look at nvidia-smi and dmesg"
+            f"shard {task.shard.name}: its GPU has failed {1 + _RESTARTS} times; look at nvidia-smi and dmesg"
         )
     return attempt_and_tell(task, place(_client(ray, actors).begin, task))
 
 
 def _alive(ray: Any, actors: list[Any]) -> bool:
-    """Whether all servers answer, when those that are just being replaced have had their time."""
+    """Returns whether all servers respond. Waits for servers that are being replaced."""
     deadline = time.monotonic() + _START
     for actor in actors:
         while True:
             try:
-                actor.ready.options(concurrency_group=_LOOKS).remote().future().result(_START)
+                actor.ready.options(concurrency_group=_CONTROL).remote().future().result(_START)
                 break
             except ray.exceptions.ActorUnavailableError:
                 if time.monotonic() > deadline:
@@ -98,24 +104,27 @@ def _alive(ray: Any, actors: list[Any]) -> bool:
     return True
 
 
-_clients: dict[tuple[Any, ...], Client] = {}
+# Of a worker process, by the ids of its servers, so that its slots are reused from shard to shard. Ids are unique: another
+# build, with other servers, has another client.
+_clients: dict[tuple[str, ...], Client] = {}
 
 
 def _client(ray: Any, actors: list[Any]) -> Client:
-    """This process's, which keeps its slots from shard to shard; its orders go to the cards in turn."""
+    """Returns this process's client. It sends its orders to the servers in turn."""
     key = tuple(actor._actor_id.hex() for actor in actors)
     if key not in _clients:
-        turns = itertools.cycle(actors[os.getpid() % len(actors) :] + actors[: os.getpid() % len(actors)])
+        first = os.getpid() % len(actors)  # so that not all processes begin with the same server
+        turns = itertools.cycle(actors[first:] + actors[:first])
 
         def send(order: Order) -> Callable[[], Answer]:
             reference = next(turns).compute.remote(order)
 
             def wait() -> Answer:
                 try:
-                    answer: Answer = reference.future().result()  # ray.get would lend this task's core to another
+                    answer: Answer = reference.future().result()  # ray.get would give this task's core to another task
                     return answer
                 except ray.exceptions.RayActorError as error:
-                    raise CardLost(f"the process of its card died ({type(error).__name__})") from None
+                    raise GpuLost(f"the process of its GPU died ({type(error).__name__})") from None
 
             return wait
 

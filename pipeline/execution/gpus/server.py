@@ -1,4 +1,4 @@
-"""The process that has a card: computes what others put into their slots. An actor of Ray; several threads call it."""
+"""Process that owns a GPU: an actor of Ray that computes the contents of other processes' slots, in several threads."""
 
 import contextlib
 import importlib
@@ -13,26 +13,28 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.execution import device
-from pipeline.execution.gpus.card import Card, describe
+from pipeline.execution.gpus.gpu import Gpu, describe
 from pipeline.execution.gpus.slots import Order, attach, views
 from pipeline.numerics import runtime
 from pipeline.numerics.cut import Statistics
 from pipeline.numerics.variants import Variant
 
-# Orders in work at once, each on its own thread and stream: one is copied in and one out while one is computed.
+# Orders in work at once, each in its own thread and stream: one is copied in, one is computed, and one is copied out.
 THREADS = 3
-_SLOTS = max(96, 4 * (os.cpu_count() or 1))  # that are kept mapped and pinned; a process has two or three
-_ALL_SHOWN = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
-_LAST_WORDS = 0.5  # seconds for the answer to leave before the process ends
+_SLOTS = max(96, 4 * (os.cpu_count() or 1))  # that stay mapped and pinned; a worker has two or three
+_ALL_VISIBLE = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
+_ANSWER_TIME = 0.5  # seconds for an answer to be sent before the process ends
 
 
 @dataclass(frozen=True)
 class Answer:
-    """To an order: what was counted of its cuts, and planes that LAPACK had to get right.
+    """Answer to an order.
 
     Attributes:
-        fits: false where one image alone is too large for the card; nothing has been computed.
-        lost: why the card computes no more; empty where it does.
+        statistics: of the cuts.
+        repaired: planes that the GPU solved wrongly and LAPACK solved again.
+        fits: false where a single image is too large for the GPU; nothing was computed.
+        lost: why the GPU can no longer be used; empty where it can.
     """
 
     statistics: dict[Variant, Statistics] = field(default_factory=dict)
@@ -42,79 +44,82 @@ class Answer:
 
 
 class Server:
-    """Computes on the first card that this process sees.
+    """Computes on the first GPU that this process sees.
 
     Args:
-        namespace: the module whose arrays live on the card: ``cupy``, or what stands in for it in tests.
+        namespace: the module whose arrays are on the GPU: ``cupy``, or its substitute in tests.
     """
 
     def __init__(self, namespace: str) -> None:
         runtime.prepare()
         device.wait_asleep()
         self._xp = importlib.import_module(namespace)
-        self._card, self._lock, self._lost = Card(self._xp), threading.Lock(), ""
-        self._described = ""
+        self._gpu, self._lock, self._lost = Gpu(self._xp), threading.Lock(), ""
+        self._description = ""
         self._slots: OrderedDict[tuple[int, int], mmap] = OrderedDict()
 
     def ready(self) -> str:
-        """The card and its libraries in words, once it has computed something; no answer where it is about to be replaced.
+        """Tests the GPU at the first call. Returns the names of the GPU and its libraries; never returns once it is lost.
 
         Raises:
-            PipelineError: it cannot compute: CUDA's libraries are missing or too old, say.
+            PipelineError: it cannot compute, for example because CUDA's libraries are missing or too old.
         """
-        if os.environ.get(_ALL_SHOWN, "0") not in ("", "0"):
-            raise PipelineError(
-                f"{_ALL_SHOWN} is set, with which every process takes the first card; start Ray without it"
-            )
+        if os.environ.get(_ALL_VISIBLE, "0") not in ("", "0"):
+            raise PipelineError(f"{_ALL_VISIBLE} is set, so every process uses the first GPU; start Ray without it")
         while self._lost:
-            time.sleep(_LAST_WORDS)
-        self._described = self._described or describe(self._xp)
-        return self._described
+            time.sleep(_ANSWER_TIME)
+        self._description = self._description or describe(self._xp)
+        return self._description
 
     def compute(self, order: Order) -> Answer:
-        """Compute what a slot holds, in place.
+        """Computes the contents of a slot, in place.
 
-        An error of the card ends the process soon after the answer: most such errors stay with a process
-        (``cudaErrorIllegalAddress``), and Ray starts another one.
+        After a CUDA error the process ends, shortly after its answer, and Ray starts another one. Most such errors
+        (``cudaErrorIllegalAddress``) stay until the process ends.
 
         Raises:
-            OSError: who ordered it is gone.
+            OSError: the process that sent the order has ended.
         """
         if self._lost:
             return Answer(lost=self._lost)
         try:
             pixels, out = views(self._mapped(order), order.shape, order.recipe)
-            return Answer(*self._card.compute(pixels, order.recipe, out))
+            return Answer(*self._gpu.compute(pixels, order.recipe, out))
         except MemoryError:
             return Answer(fits=False)
-        except RuntimeError as error:  # CuPy's errors of CUDA, cuBLAS and cuSOLVER are such
+        except RuntimeError as error:  # the base of CuPy's errors of CUDA, cuBLAS and cuSOLVER
             self._lost = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            threading.Timer(_LAST_WORDS, os._exit, (1,)).start()
+            threading.Timer(_ANSWER_TIME, os._exit, (1,)).start()
             return Answer(lost=self._lost)
 
     def close(self) -> None:
-        """Let all slots go, when no order is in work. The end of the process does as well."""
+        """Releases all slots. No order may be in work. The end of the process does the same."""
         while self._slots:
-            self._forget()
+            self._release_oldest()
 
-    def _forget(self) -> None:
-        """The slot unused for longest. CUDA has to let go of memory first: it would take what comes to lie at the same
-        address for the old."""
+    def _release_oldest(self) -> None:
+        """Releases the slot that was unused for longest.
+
+        CUDA must unregister the memory before it is unmapped: otherwise it would treat new memory at the same address as
+        the old one.
+        """
         _, oldest = self._slots.popitem(last=False)
         with contextlib.suppress(self._xp.cuda.runtime.CUDARuntimeError):
             self._xp.cuda.runtime.hostUnregister(_address(oldest))
 
     def _mapped(self, order: Order) -> mmap:
-        """The order's slot, pinned, so that the card copies straight from it and into it."""
+        """Returns the order's slot, mapped and pinned, so that the GPU copies directly from it and to it."""
         key, cuda = (order.pid, order.number), self._xp.cuda.runtime
         with self._lock:
             if key not in self._slots:
                 self._slots[key] = attach(order)
-                with contextlib.suppress(cuda.CUDARuntimeError):  # copies of what is not pinned are slower, not wrong
+                with contextlib.suppress(cuda.CUDARuntimeError):  # copies of memory that is not pinned are only slower
                     cuda.hostRegister(_address(self._slots[key]), order.size, 0)
             self._slots.move_to_end(key)
-            if len(self._slots) > _SLOTS:  # of processes that are gone, or unused for longest: no thread is at it
-                self._forget()
+            if (
+                len(self._slots) > _SLOTS
+            ):  # the oldest belongs to a process that has ended, or is long unused: no thread has it
+                self._release_oldest()
             return self._slots[key]
 
 

@@ -1,6 +1,6 @@
-"""Memory that a process which reads and encodes shares with the one that has the card: pixels in, cuts and rows out.
+"""Slots: memory that a worker process shares with the process of a GPU. It holds pixels, and their cuts and rows.
 
-A slot has no name in the file system and goes with the process that made it, whatever it dies of.
+A slot has no name in the file system. It ends with the process that made it, however that process ends.
 """
 
 import mmap
@@ -11,17 +11,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.execution.gpus.card import Outputs
+from pipeline.execution.gpus.gpu import Outputs
 from pipeline.numerics.batch import Recipe
 from pipeline.numerics.variants import Variant
 
-_ALIGN = 256  # bytes; what copies to and from a card like
-_GRAIN = 1 << 20  # bytes; slots grow in these
+_ALIGN = 256  # bytes; the alignment of CUDA's own allocations
+_GRAIN = 1 << 20  # bytes; sizes of slots are multiples of it
 
 
 class Order(NamedTuple):
-    """What a slot holds: its owner, where the owner has it and its number there, how large it is, and the shape of the
-    uint8 (n, c, h, w) pixels that it begins with."""
+    """A request to compute the contents of a slot.
+
+    Attributes:
+        pid: the process that owns the slot.
+        descriptor: the slot's file descriptor in that process.
+        number: random number of the slot.
+        size: bytes.
+        shape: of the uint8 (n, c, h, w) pixels at the slot's beginning.
+        recipe: what to compute.
+    """
 
     pid: int
     descriptor: int
@@ -32,12 +40,12 @@ class Order(NamedTuple):
 
 
 def bytes_of(shape: tuple[int, ...], recipe: Recipe) -> int:
-    """What pixels of a shape take with all that comes of them."""
+    """Returns the size of pixels together with all their results."""
     return sum(_padded(prod(sides) * np.dtype(kind).itemsize) for _, sides, kind in _layout(shape, recipe))
 
 
 def views(memory: Any, shape: tuple[int, ...], recipe: Recipe) -> tuple[np.ndarray, Outputs]:
-    """The arrays of a slot: its pixels, and what comes of them by variant or name."""
+    """Returns the arrays in a slot: its pixels, and the results by variant or name."""
     arrays: dict[Variant | str, np.ndarray] = {}
     offset = 0
     for key, sides, kind in _layout(shape, recipe):
@@ -48,9 +56,10 @@ def views(memory: Any, shape: tuple[int, ...], recipe: Recipe) -> tuple[np.ndarr
 
 
 def _layout(shape: tuple[int, ...], recipe: Recipe) -> list[tuple[Variant | str, tuple[int, ...], type]]:
+    """Returns key, shape and type of each array in a slot."""
     count, channels, height, width = shape
     parts: list[tuple[Variant | str, tuple[int, ...], type]] = [("pixels", shape, np.uint8)]
-    cuts = [variant for variant in recipe.wanted if variant.component != "full"]  # full is the pixels themselves
+    cuts = [variant for variant in recipe.variants if variant.component != "full"]  # full is the pixels themselves
     parts += [(variant, shape, np.float32 if variant.exact else np.uint8) for variant in cuts]
     parts.append(("spectra", (count, channels, recipe.side), np.float32))
     if recipe.factors:
@@ -64,7 +73,16 @@ def _padded(size: int) -> int:
 
 
 class Slot:
-    """Memory of this process. ``number`` tells it from others that had the same descriptor, or process number, before."""
+    """Shared memory of this process.
+
+    Args:
+        size: bytes that it must hold.
+
+    Attributes:
+        size: bytes.
+        memory: the mapped memory.
+        number: distinguishes it from earlier slots with the same descriptor or process number.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size + -size % _GRAIN
@@ -78,6 +96,7 @@ class Slot:
         self.number = secrets.randbits(62)
 
     def order(self, shape: tuple[int, ...], recipe: Recipe) -> Order:
+        """Returns the order to compute pixels of a shape."""
         return Order(os.getpid(), self._descriptor, self.number, self.size, shape, recipe)
 
     def __del__(self) -> None:
@@ -86,7 +105,7 @@ class Slot:
 
 
 def attach(order: Order) -> mmap.mmap:
-    """Another process's slot. Raises OSError when the process or its slot is gone."""
+    """Maps another process's slot. Raises OSError where the process has ended or has closed the slot."""
     descriptor = os.open(f"/proc/{order.pid}/fd/{order.descriptor}", os.O_RDWR)
     try:
         return mmap.mmap(descriptor, order.size)

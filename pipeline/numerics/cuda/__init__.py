@@ -1,1 +1,1 @@
-"""Eigensolvers that run on CUDA GPUs."""
+"""Batched eigensolvers on CUDA GPUs, and the tests that their results must pass."""

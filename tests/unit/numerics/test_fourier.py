@@ -1,4 +1,4 @@
-"""Promises of low-pass images: their pixels, and the paper's bounds on their rank (section 9.1)."""
+"""Low-pass images: their pixels, and the paper's bounds on their rank (section 9.1)."""
 
 import numpy as np
 import pytest
@@ -18,15 +18,15 @@ def planes(draw: st.DrawFn) -> np.ndarray:
     return draw(arrays.arrays(np.uint8, shape)).astype(np.float64)
 
 
-def kept(plane: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A plane without the Fourier coefficients outside of a centred mask."""
+def filtered(plane: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Returns a plane without the Fourier coefficients outside of a centred mask."""
     spectrum = np.fft.fft2(plane)
     assert mask.shape == spectrum.shape
     return np.fft.ifft2(spectrum * np.fft.ifftshift(mask))
 
 
 def frequencies(size: int) -> np.ndarray:
-    """Of a centred spectrum: whole periods."""
+    """Returns the frequencies of a centred spectrum, in whole periods."""
     return np.arange(size) - size // 2
 
 
@@ -40,9 +40,8 @@ def numerical_rank(plane: np.ndarray) -> int:
 def test_a_low_pass_image_is_that_of_the_discrete_fourier_transform(images: np.ndarray, radius: int) -> None:
     _, height, width = images.shape
     disc = frequencies(height)[:, None] ** 2 + frequencies(width) ** 2 <= radius**2
-    found = lowpass(images, radius)
-    for plane, cut in zip(images, found.planes, strict=True):
-        reference = kept(plane, disc)
+    for plane, cut in zip(images, lowpass(images, radius).planes, strict=True):
+        reference = filtered(plane, disc)
         assert np.abs(reference.imag).max() < 1e-9
         np.testing.assert_allclose(cut, reference.real, atol=2e-9)
 
@@ -58,7 +57,7 @@ def test_a_disc_of_radius_r_has_a_rank_of_at_most_2_r_plus_1(images: np.ndarray,
 def test_the_bound_holds_for_radii_between_whole_numbers(images: np.ndarray, radius: float) -> None:
     _, height, width = images.shape
     disc = frequencies(height)[:, None] ** 2 + frequencies(width) ** 2 <= radius**2
-    assert numerical_rank(kept(images[0], disc)) <= 2 * int(radius) + 1
+    assert numerical_rank(filtered(images[0], disc)) <= 2 * int(radius) + 1
 
 
 @settings(deadline=None)
@@ -66,11 +65,11 @@ def test_the_bound_holds_for_radii_between_whole_numbers(images: np.ndarray, rad
 def test_a_centred_window_of_odd_side_k_has_a_rank_of_at_most_k(images: np.ndarray, side: int) -> None:
     _, height, width = images.shape
     window = (abs(frequencies(height))[:, None] <= side // 2) & (abs(frequencies(width)) <= side // 2)
-    assert numerical_rank(kept(images[0], window)) <= side
+    assert numerical_rank(filtered(images[0], window)) <= side
 
 
 def test_noise_comes_within_one_of_the_bound() -> None:
-    """The two outermost frequencies of a whole radius, (r, 0) and (-r, 0), lie in one direction."""
+    """The two outermost frequencies of an integer radius, (r, 0) and (-r, 0), have the same columns."""
     noise = np.random.default_rng(0).integers(0, 256, (1, 32, 32)).astype(np.float64)
     assert [numerical_rank(lowpass(noise, radius).planes[0]) for radius in (1, 4, 10)] == [2, 8, 20]
 
@@ -78,23 +77,23 @@ def test_noise_comes_within_one_of_the_bound() -> None:
 @settings(deadline=None)
 @given(planes(), st.integers(0, 20))
 def test_pixels_are_the_rounded_image_and_ties_are_counted(images: np.ndarray, radius: int) -> None:
-    found = lowpass(images, radius)
-    np.testing.assert_array_equal(found.rounded, np.rint(found.planes))
-    assert found.ties == np.count_nonzero(abs(abs(found.planes - found.rounded) - 0.5) < 1e-5)
-    assert found.counts[1:] == (0, 0, 0)
+    smooth = lowpass(images, radius)
+    np.testing.assert_array_equal(smooth.rounded, np.rint(smooth.planes))
+    assert smooth.ties == np.count_nonzero(abs(abs(smooth.planes - smooth.rounded) - 0.5) < 1e-5)
+    assert smooth.counts[1:] == (0, 0, 0)
 
 
-def test_an_exact_half_goes_to_the_even_side_whatever_the_arithmetic_left_of_it() -> None:
+def test_an_exact_half_is_rounded_to_even_despite_rounding_errors() -> None:
     board = 255.0 * (np.indices((24, 18)).sum(axis=0) % 2)  # its mean is 127.5
-    one_more = board.copy()
-    one_more[0, 0] += 24 * 18  # 128.5
-    found = lowpass(np.stack([board, one_more]), 0)
-    assert set(found.rounded.ravel().tolist()) == {128}
-    assert found.ties == 2 * 24 * 18
+    brighter = board.copy()
+    brighter[0, 0] += 24 * 18  # its mean is 128.5
+    smooth = lowpass(np.stack([board, brighter]), 0)
+    assert set(smooth.rounded.ravel().tolist()) == {128}
+    assert smooth.ties == 2 * 24 * 18
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (7, 20)])
-def test_every_frequency_gives_back_the_image(shape: tuple[int, int]) -> None:
+def test_with_every_frequency_the_image_is_unchanged(shape: tuple[int, int]) -> None:
     images = np.random.default_rng(1).integers(0, 256, (3, *shape)).astype(np.float64)
     np.testing.assert_array_equal(lowpass(images, 40).rounded, images)
 

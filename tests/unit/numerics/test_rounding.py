@@ -1,4 +1,4 @@
-"""The compiled loops against the same in array operations, and both against what NumPy says."""
+"""Rounding, clipping and sums: the compiled loops and the array operations agree, and both agree with plain Python."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -10,30 +10,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pipeline.numerics import compiled, jit, rounding
+from pipeline.numerics import jit, rounding
 
-# NumPy by another name: it goes the way of every other namespace.
+# NumPy under another identity, so that it uses the array operations.
 GENERIC: Any = SimpleNamespace(**{name: getattr(np, name) for name in dir(np) if not name.startswith("_")})
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 40), st.integers(1, 40))
 
 
-def same(one: Any, two: Any) -> None:
-    for mine, other in zip(one, two, strict=True):
-        np.testing.assert_array_equal(mine, other)
-        assert np.asarray(mine).dtype == np.asarray(other).dtype
+def assert_same(first: Any, second: Any) -> None:
+    for left, right in zip(first, second, strict=True):
+        np.testing.assert_array_equal(left, right)
+        assert np.asarray(left).dtype == np.asarray(right).dtype
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.data())
 def test_rounding(data: st.DataObject) -> None:
     shape = data.draw(SHAPES)
     levels = data.draw(arrays.arrays(np.float64, shape, elements=st.floats(-31000, 31000)))
-    halves = np.floor(levels) + 0.5  # the ties, which go to the even number
+    halves = np.floor(levels) + 0.5  # ties, which are rounded to the even number
     edges = np.round(levels) + 0.5 - np.array([1e-5, 1e-5 + 2**-54, 1e-5 - 2**-54])[levels.astype(int) % 3]
     for planes in (levels, halves, edges):
         for band in (1e-9, 1e-5, 0.1):
             rounded, margins, near = rounding.round_planes(planes, band)
-            same((rounded, margins, near), rounding.round_planes(planes, band, GENERIC))
+            assert_same((rounded, margins, near), rounding.round_planes(planes, band, GENERIC))
             np.testing.assert_array_equal(rounded, np.rint(planes))
             assert rounded.dtype == np.int16
             distances = [[0.5 - abs(value - round(value)) for value in plane.flat] for plane in planes]
@@ -41,21 +41,21 @@ def test_rounding(data: st.DataObject) -> None:
             assert near.tolist() == [sum(distance < band for distance in plane) for plane in distances]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.data())
 def test_clipping(data: st.DataObject) -> None:
     shape = data.draw(SHAPES)
     rounded = data.draw(arrays.arrays(np.int16, shape, elements=st.integers(-32000, 32000)))
     pixels = data.draw(arrays.arrays(np.uint8, shape))
     low = rounding.low(rounded)
-    same(low, rounding.low(rounded, GENERIC))
+    assert_same(low, rounding.low(rounded, GENERIC))
     np.testing.assert_array_equal(low[0], rounded.clip(0, 255))
     assert low[1] == ((rounded < 0) | (rounded > 255)).sum()
-    # the residual of a cut stays within what int16 holds, as the cut is near the image
+    # the difference fits int16, because a cut is close to its image
     near = (pixels.astype(np.int16) + rounded % 600 - 300).astype(np.int16)
-    for laid in (pixels, np.asfortranarray(pixels)):
-        high = rounding.difference(laid, near, 128)
-        same(high, rounding.difference(laid, near, 128, GENERIC))
+    for layout in (pixels, np.asfortranarray(pixels)):
+        high = rounding.difference(layout, near, 128)
+        assert_same(high, rounding.difference(layout, near, 128, GENERIC))
         unclipped = pixels.astype(int) - near + 128
         np.testing.assert_array_equal(high[0], unclipped.clip(0, 255))
         assert high[1] == ((unclipped < 0) | (unclipped > 255)).sum()
@@ -65,12 +65,12 @@ def test_moments_of_large_planes_do_not_overflow() -> None:
     for shape in ((2, 300, 401), (1, 1, 1), (3, 128, 256), (2, 1, 1 << 16)):
         for stored in (np.full(shape, 255, np.uint8), np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)):
             sums, squares = rounding.moments(stored)
-            same((sums, squares), rounding.moments(stored, GENERIC))
+            assert_same((sums, squares), rounding.moments(stored, GENERIC))
             assert sums.tolist() == [sum(plane.tolist()) for plane in stored.reshape(shape[0], -1)]
             assert squares.tolist() == [sum(v * v for v in plane.tolist()) for plane in stored.reshape(shape[0], -1)]
 
 
-def test_without_a_folder_for_what_is_compiled_each_process_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_cache_folder_each_process_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     real = numba.njit
 
     def nowhere(*functions: Any, cache: bool = False, **options: Any) -> Any:
@@ -79,7 +79,7 @@ def test_without_a_folder_for_what_is_compiled_each_process_compiles(monkeypatch
         return real(*functions, **options)
 
     monkeypatch.setattr(numba, "njit", nowhere)
-    fresh = jit.compiled(compiled._low)
+    fresh = jit.compiled(rounding._low.py_func)
     stored = np.zeros(3, np.uint8)
     assert fresh(np.array([-1, 7, 300], np.int16), stored) == 2
     assert stored.tolist() == [0, 7, 255]

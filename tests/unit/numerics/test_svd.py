@@ -1,4 +1,4 @@
-"""Promises of the decomposition: the bytes of float64 LAPACK, whatever the image, the batch and the other ranks."""
+"""The decomposition gives the bytes of float64 LAPACK for every image, and they depend on no other image or rank."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.numerics import svd
+from pipeline.numerics import eigen, svd
+from pipeline.numerics.cuda import eigh
 from pipeline.numerics.cut import cut
 from pipeline.numerics.variants import Variant, variants
 from tests.unit.execution.gpus import fake
@@ -17,12 +18,19 @@ from tests.unit.execution.gpus import fake
 RANKS = (1, 3, 5, 10, 20, 31)
 TIE = 1e-5  # grey levels
 GAP = 1e-9  # of sigma_1
-quick = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Verdict(NamedTuple):
-    """Counts of subpixels near a tie, planes with sigma_k = sigma_{k+1} (``equal``, zeros included), those among them
-    whose cut is not unique (``degenerate``), and bytes (low and high) that are wrong."""
+    """Result of a comparison with LAPACK.
+
+    Attributes:
+        bytes: of low and high that were compared.
+        ties: subpixels near a rounding tie.
+        equal: planes with sigma_k = sigma_{k+1}, zeros included.
+        degenerate: those among them whose cut is not unique.
+        wrong, wrong_at_ties: bytes that differ, elsewhere and at ties.
+    """
 
     bytes: int = 0
     ties: int = 0
@@ -36,13 +44,15 @@ class Verdict(NamedTuple):
 
 
 def judge(planes: np.ndarray, ranks: tuple[int, ...], white: float = 255.0) -> Verdict:
-    """Hold the bytes of every low and high variant against ``numpy.linalg.svd``. Planes: uint8 (3 n, h, w).
+    """Compares the bytes of every low and high variant with ``numpy.linalg.svd``.
 
-    Where the k-th singular value is not unique, the energy of the residual is held against the remaining sigma^2.
+    Where the k-th singular value is not unique, it compares the energy of the residual with the remaining sigma^2.
 
     Args:
-        white: 1.0 decomposes images in [0, 1], as the paper does, 255.0 in grey levels. Where two singular values all
-            but meet, the two differ by more than a tie's width.
+        planes: uint8 (3 n, h, w).
+        ranks: to compare.
+        white: 1.0 lets LAPACK decompose images in [0, 1], as the paper does, 255.0 in grey levels. Where two singular
+            values are almost equal, these results differ by more than the width of a tie.
     """
     _, height, width = planes.shape
     pixels = planes.reshape(-1, 3, height, width)
@@ -61,8 +71,7 @@ def judge(planes: np.ndarray, ranks: tuple[int, ...], white: float = 255.0) -> V
         degenerate = equal & ~negligible
         rounded[negligible] = exact[negligible]
         tie &= ~(negligible | degenerate)[:, None, None]
-        found = svd.truncate(decomposed, rank).planes
-        energy = ((exact - found) ** 2).sum((1, 2))
+        energy = ((exact - svd.truncate(decomposed, rank).planes) ** 2).sum((1, 2))
         remaining = (sigma[:, rank:] ** 2).sum(1)
         unique = ~degenerate[:, None, None]
         np.testing.assert_allclose(energy[degenerate], remaining[degenerate], rtol=1e-9)
@@ -72,7 +81,7 @@ def judge(planes: np.ndarray, ranks: tuple[int, ...], white: float = 255.0) -> V
         }
         for variant, bytes_ in expected.items():
             wrong = (cuts[variant].pixels.reshape(planes.shape) != bytes_) & unique
-            once = variant.component == "low"  # both components share their planes
+            once = variant.component == "low"  # count only once: both components share their planes
             counts = (once * tie.sum(), once * equal.sum(), once * degenerate.sum(), (wrong & ~tie).sum())
             total = total.plus(Verdict(bytes_.size, *map(int, (*counts, (wrong & tie).sum()))))
     return total
@@ -112,7 +121,7 @@ def flat_with(size: int, background: int, *pixels: tuple[int, int, int]) -> np.n
 
 
 def two_blocks(background: int, level: int, change: int) -> np.ndarray:
-    """Two equal blocks on a bright background, one pixel of one of them changed: all but equal singular values."""
+    """Returns two blocks on a bright background, equal except for one pixel: almost equal singular values."""
     plane = np.full((32, 32), background)
     plane[2:10, 2:10] = level
     plane[20:28, 20:28] = level
@@ -121,9 +130,9 @@ def two_blocks(background: int, level: int, change: int) -> np.ndarray:
 
 
 def textured_blocks(seed: int, background: int, contrast: int) -> np.ndarray:
-    """Three equal textured blocks and one changed pixel: pairs of singular values that differ by 1e-9 to 1e-7 sigma_1.
+    """Returns three equal textured blocks, with one pixel changed: singular values that differ by 1e-9 to 1e-7 sigma_1.
 
-    With the seeds below the eigenvectors of the Gram matrix alone give wrong bytes.
+    With the seeds of ``TEXTURED`` the eigenvectors of the Gram matrix alone give wrong bytes.
     """
     texture = np.random.default_rng(seed).integers(-contrast, contrast + 1, (8, 8))
     plane = np.full((32, 32), background)
@@ -173,7 +182,7 @@ def adversarial() -> dict[str, np.ndarray]:
 
 
 def as_planes(plane: np.ndarray) -> np.ndarray:
-    """uint8 (3 n, h, w) of one plane or several."""
+    """Returns one plane or several as uint8 (3 n, h, w)."""
     stacked = plane.astype(np.uint8)
     return stacked if stacked.ndim == 3 else np.stack([stacked] * 3)
 
@@ -206,14 +215,14 @@ def test_planes_without_a_unique_cut_are_counted() -> None:
 
 
 @pytest.mark.parametrize(("name", "rank"), [("zero", 1), ("flat", 2), ("gradient", 5)])
-def test_a_plane_of_lower_rank_is_its_own_cut_although_its_zeros_are_equal(name: str, rank: int) -> None:
+def test_a_plane_of_lower_rank_is_its_own_cut_although_its_last_values_are_equal_zeros(name: str, rank: int) -> None:
     planes = ADVERSARIAL[name]
     truncated = svd.truncate(svd.decompose(planes), rank)
     assert (truncated.degenerate, truncated.deficient) == (len(planes), len(planes))
     np.testing.assert_array_equal(truncated.rounded, planes)
 
 
-def test_where_singular_values_all_but_meet_lapack_recomputes_the_plane() -> None:
+def test_lapack_recomputes_planes_with_almost_equal_singular_values() -> None:
     planes = ADVERSARIAL["three textured blocks"]
     recomputed = [svd.truncate(svd.decompose(planes), rank).recomputed for rank in range(1, 32)]
     assert max(recomputed) > 0
@@ -224,30 +233,32 @@ def test_where_singular_values_all_but_meet_lapack_recomputes_the_plane() -> Non
 def test_where_eigh_does_not_converge_the_bytes_are_the_same(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
     planes = ADVERSARIAL[f"noise {shape}"]
     pixels = planes.reshape(-1, 3, *planes.shape[1:])
-    wanted = variants((1, 7, 19), ("low", "high"))
-    usual = cut(pixels, svd.decompose(planes), wanted)
+    requested = variants((1, 7, 19), ("low", "high"))
+    expected = cut(pixels, svd.decompose(planes), requested)
 
     def diverges(_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise np.linalg.LinAlgError("Eigenvalues did not converge")
 
     monkeypatch.setattr(np.linalg, "eigh", diverges)
-    fallback = cut(pixels, svd.decompose(planes), wanted)
-    for variant in wanted:
-        np.testing.assert_array_equal(usual[variant].pixels, fallback[variant].pixels)
+    fallback = cut(pixels, svd.decompose(planes), requested)
+    for variant in requested:
+        np.testing.assert_array_equal(expected[variant].pixels, fallback[variant].pixels)
     values = np.linalg.svd(planes.astype(np.float64), compute_uv=False)
     np.testing.assert_allclose(svd.decompose(planes).values, values, rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (20, 40), (100, 98)])
-@pytest.mark.parametrize("xp", [np, fake])
-def test_singular_values_come_where_no_vector_is_wanted(shape: tuple[int, int], xp: ModuleType) -> None:
+@pytest.mark.parametrize(("xp", "solver"), [(np, eigen.leading), (fake, eigh.leading)])
+def test_singular_values_are_complete_without_any_vector(
+    shape: tuple[int, int], xp: ModuleType, solver: eigen.Eigensolver
+) -> None:
     planes = np.random.default_rng(3).integers(0, 256, (2, *shape), dtype=np.uint8)
-    values = svd.to_host(svd.decompose(xp.asarray(planes), 0, xp).values)
+    values = svd.to_host(svd.decompose(xp.asarray(planes), 0, xp, solver).values)
     np.testing.assert_allclose(values, np.linalg.svd(planes.astype(float), compute_uv=False), rtol=1e-10)
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (31, 33), (40, 20), (20, 40), (7, 5)])
-def test_ranks_outside_the_image_are_refused(shape: tuple[int, int]) -> None:
+def test_ranks_outside_of_the_image_are_refused(shape: tuple[int, int]) -> None:
     decomposed = svd.decompose(np.ones((3, *shape), np.uint8))
     for rank in (-1, 0, min(shape), min(shape) + 1):
         with pytest.raises(ValueError, match=f"rank {rank} is not between 1 and {min(shape) - 1}"):
@@ -273,26 +284,26 @@ def test_bits_depend_neither_on_the_batch_nor_on_the_place_in_it(shape: str) -> 
                 np.testing.assert_array_equal(bits(mixed[start : start + size], rank), whole[start : start + size])
         shuffled = rng.permutation(len(mixed))
         np.testing.assert_array_equal(bits(mixed[shuffled], rank), whole[shuffled])
-        moved = np.empty(mixed.nbytes + 1, np.uint8)[1:].reshape(mixed.shape)  # at an odd address
-        moved[:] = mixed
-        np.testing.assert_array_equal(bits(moved, rank), whole)
+        unaligned = np.empty(mixed.nbytes + 1, np.uint8)[1:].reshape(mixed.shape)
+        unaligned[:] = mixed
+        np.testing.assert_array_equal(bits(unaligned, rank), whole)
 
 
-def test_bits_of_a_rank_do_not_depend_on_which_others_are_asked_for() -> None:
+def test_bits_of_a_rank_do_not_depend_on_the_other_ranks() -> None:
     planes = np.concatenate([ADVERSARIAL[name] for name in ("noise 32x32", "binary sparse", "three textured blocks")])
     pixels = planes.reshape(-1, 3, 32, 32)
     decomposed = svd.decompose(planes)
     together = cut(pixels, decomposed, variants(tuple(range(1, 32)), ("low", "high", "full")))
     for rank in (1, 2, 8, 31):
         alone = cut(pixels, svd.decompose(planes), variants((rank,), ("low", "high")))
-        for variant, one in alone.items():
-            np.testing.assert_array_equal(one.pixels, together[variant].pixels)
-            assert one.statistics == together[variant].statistics
+        for variant, expected in alone.items():
+            np.testing.assert_array_equal(expected.pixels, together[variant].pixels)
+            assert expected.statistics == together[variant].statistics
 
 
 @st.composite
 def images(draw: st.DrawFn) -> np.ndarray:
-    """uint8 (h, w) of 2 to 14 pixels a side: noise, few levels, few rows that repeat, or mostly one grey."""
+    """Draws uint8 (h, w) with sides of 2 to 14 pixels: noise, few levels, repeated rows, or mostly one grey level."""
     height, width = draw(st.integers(2, 14)), draw(st.integers(2, 14))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     plane = rng.integers(0, 256, (height, width))
@@ -307,7 +318,7 @@ def images(draw: st.DrawFn) -> np.ndarray:
 
 
 def unique_cut(plane: np.ndarray, rank: int) -> bool:
-    """Whether A_k is well enough defined that two routes to it may be compared."""
+    """Returns whether A_k is defined well enough to compare two routes to it."""
     sigma = np.linalg.svd(plane.astype(np.float64), compute_uv=False)
     return bool(sigma[rank] <= GAP * sigma[0] or sigma[rank - 1] - sigma[rank] > 1e-4 * sigma[0])
 
@@ -319,17 +330,15 @@ def low(plane: np.ndarray, rank: int) -> np.ndarray:
 
 @quick
 @given(images(), st.data())
-def test_what_is_kept_and_what_is_left_are_orthogonal_and_share_the_energy(
-    plane: np.ndarray, data: st.DataObject
-) -> None:
+def test_a_k_and_its_residual_are_orthogonal_and_share_the_energy(plane: np.ndarray, data: st.DataObject) -> None:
     rank = data.draw(st.integers(1, min(plane.shape) - 1))
-    kept = low(plane, rank)
-    left = plane - kept
+    approximation = low(plane, rank)
+    residual = plane - approximation
     energy = (plane.astype(np.float64) ** 2).sum()
-    assert abs((kept * left).sum()) <= 1e-9 * (energy + 1)
+    assert abs((approximation * residual).sum()) <= 1e-9 * (energy + 1)
     sigma = np.linalg.svd(plane.astype(np.float64), compute_uv=False)
-    np.testing.assert_allclose((kept**2).sum(), (sigma[:rank] ** 2).sum(), rtol=1e-9, atol=1e-9)
-    assert np.linalg.matrix_rank(kept, tol=1e-9 * (sigma[0] + 1)) <= rank
+    np.testing.assert_allclose((approximation**2).sum(), (sigma[:rank] ** 2).sum(), rtol=1e-9, atol=1e-9)
+    assert np.linalg.matrix_rank(approximation, tol=1e-9 * (sigma[0] + 1)) <= rank
 
 
 @quick
@@ -346,8 +355,8 @@ def test_ranks_are_nested(plane: np.ndarray, data: st.DataObject) -> None:
 
 @quick
 @given(images(), st.data())
-def test_cutting_twice_at_a_rank_is_cutting_once(plane: np.ndarray, data: st.DataObject) -> None:
-    """An image of rank k is its own low-rank image, to the byte, and flat grey above."""
+def test_an_image_of_rank_k_is_its_own_low_rank_image(plane: np.ndarray, data: st.DataObject) -> None:
+    """To the byte, and its high-rank-only image is grey."""
     rank = data.draw(st.integers(1, min(plane.shape) - 1))
     rows = np.random.default_rng(plane.sum()).integers(0, rank, len(plane))
     repeated = plane[rows]
@@ -359,7 +368,7 @@ def test_cutting_twice_at_a_rank_is_cutting_once(plane: np.ndarray, data: st.Dat
 
 @quick
 @given(images(), st.data())
-def test_zeros_around_an_image_change_nothing(plane: np.ndarray, data: st.DataObject) -> None:
+def test_zeros_around_an_image_do_not_change_its_cut(plane: np.ndarray, data: st.DataObject) -> None:
     rank = data.draw(st.integers(1, min(plane.shape) - 1))
     assume(unique_cut(plane, rank))
     below, right = data.draw(st.integers(0, 9)), data.draw(st.integers(0, 9))

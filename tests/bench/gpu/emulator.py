@@ -1,6 +1,6 @@
-"""CuPy's RawModule on NumPy's arrays: kernels in CUDA C++ are compiled for a core, and run there thread by thread.
+"""A substitute for CuPy's RawModule: compiles kernels in CUDA C++ for the CPU, and runs them there thread by thread.
 
-It tells whether a kernel is right, and nothing of how fast it is. ``emulator.h`` has the threads.
+It shows whether a kernel is right, but not how fast it is. ``emulator.h`` implements the threads.
 """
 
 import ctypes
@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 COMPILER = shutil.which("g++")
-ORDER = [0]  # in which the threads of a block go on: 0 or 1, forwards or backwards, else a seed
+ORDER = [0]  # in which the threads of a block run: 0 forwards, 1 backwards, otherwise a seed
 _HEADER = Path(__file__).with_name("emulator.h")
 _CACHE = Path(__file__).with_name("__pycache__")
 _KERNEL = re.compile(r'extern "C" __global__ void(?: __launch_bounds__\([^\n]*?\))? (\w+)\(([^)]*)\)')
 
 
 class RawModule:
-    """CuPy's, of code whose kernels are declared ``extern "C"``."""
+    """Compiled code whose kernels are declared ``extern "C"``."""
 
     def __init__(self, code: str, options: tuple[str, ...]) -> None:
         self._library = _compiled(code, options)
@@ -32,7 +32,7 @@ class RawModule:
 
 
 class Function:
-    """A kernel. Launches take as much shared memory as they ask for, and no more than has been allowed."""
+    """A kernel. A launch may not use more shared memory than it requests, nor request more than is allowed."""
 
     def __init__(self, library: ctypes.PyDLL, name: str) -> None:
         self._launch = getattr(library, f"launch_{name}")
@@ -40,36 +40,36 @@ class Function:
         self.max_dynamic_shared_size_bytes = 48 << 10
 
     def __call__(
-        self, grid: tuple[int, ...], block: tuple[int, ...], given: tuple[Any, ...], shared_mem: int = 0
+        self, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...], shared_mem: int = 0
     ) -> None:
         assert shared_mem <= self.max_dynamic_shared_size_bytes
         assert len(block) == 1
-        assert all(isinstance(one, np.generic) or one._host.flags.c_contiguous for one in given)
-        values = [np.array(one if isinstance(one, np.generic) else one._host.ctypes.data) for one in given]
-        pointers = (ctypes.c_void_p * len(given))(*(value.ctypes.data for value in values))
+        assert all(isinstance(each, np.generic) or each._host.flags.c_contiguous for each in arguments)
+        values = [np.array(each if isinstance(each, np.generic) else each._host.ctypes.data) for each in arguments]
+        pointers = (ctypes.c_void_p * len(arguments))(*(value.ctypes.data for value in values))
         x, y = (*grid, 1)[:2]
-        wrong = self._launch(x, y, block[0], ORDER[0], shared_mem, pointers)
-        if wrong:
-            raise RuntimeError(wrong.decode())
+        mistake = self._launch(x, y, block[0], ORDER[0], shared_mem, pointers)
+        if mistake:
+            raise RuntimeError(mistake.decode())
 
 
 def _compiled(code: str, options: tuple[str, ...]) -> ctypes.PyDLL:
-    """A library with a function ``launch_NAME`` for every kernel, kept for the next process."""
+    """Returns a library with a function ``launch_NAME`` for every kernel. It is cached for other processes."""
     launchers = [_launcher(name, parameters) for name, parameters in _KERNEL.findall(code)]
     source = "\n".join([f'#include "{_HEADER}"', _SHARED, code.replace("extern __shared__", "extern"), *launchers])
     key = hashlib.sha256("".join([_HEADER.read_text(), source, *options]).encode()).hexdigest()[:16]
     library = _CACHE / f"{key}.so"
     if not library.exists():
-        assert COMPILER, "takes g++"
+        assert COMPILER, "needs g++"
         _CACHE.mkdir(exist_ok=True)
-        made = _CACHE / f"{key}.{os.getpid()}"
+        new = _CACHE / f"{key}.{os.getpid()}"
         flags = [*options, "-O2", "-g", "-fPIC", "-shared", "-w", "-U_FORTIFY_SOURCE", "-ffp-contract=off"]
-        subprocess.run([COMPILER, *flags, "-x", "c++", "-", "-o", str(made)], input=source, text=True, check=True)
-        made.rename(library)
-    return ctypes.PyDLL(str(library))  # one thread at a time: it has one block
+        subprocess.run([COMPILER, *flags, "-x", "c++", "-", "-o", str(new)], input=source, text=True, check=True)
+        new.rename(library)
+    return ctypes.PyDLL(str(library))  # PyDLL holds the GIL: the library runs one launch at a time
 
 
-# What a launch can ask for of shared memory; what it has not asked for must stay as it is.
+# Shared memory of a launch. What lies beyond its request must stay untouched.
 _SHARED = """
 extern double shared[];
 double shared[32768];
@@ -78,15 +78,15 @@ static const double untouched = -1.25e300;
 
 
 def _launcher(name: str, parameters: str) -> str:
-    kinds = [re.sub(r"\w+$", "", one.replace("__restrict__", "").strip()) for one in parameters.split(",")]
-    # what is not a pointer is const for the kernel alone
+    kinds = [re.sub(r"\w+$", "", each.replace("__restrict__", "").strip()) for each in parameters.split(",")]
+    # Values are const only inside of the kernel.
     kinds = [kind if "*" in kind else kind.replace("const ", "") for kind in kinds]
     values = ", ".join(f"*({kind}*)given[{i}]" for i, kind in enumerate(kinds))
     return f"""
 extern "C" const char* launch_{name}(
     unsigned x, unsigned y, unsigned threads, unsigned order, size_t bytes, void** given)
 {{
-  for (double& one : shared) one = untouched;
+  for (double& word : shared) word = untouched;
   cuda::launch({{x, y}}, {{threads}}, order, [&] {{ {name}({values}); }});
   for (size_t i = bytes / sizeof *shared; cuda::wrong.empty() && i < sizeof shared / sizeof *shared; ++i)
     if (shared[i] != untouched) cuda::wrong = "it writes beyond its shared memory";

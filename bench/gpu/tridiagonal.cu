@@ -1,8 +1,10 @@
 // The largest eigenvalues and their vectors of symmetric positive semidefinite matrices, in the steps of LAPACK's dsyevr:
 // tridiagonal form (`reduce`), its eigenvalues by bisection (`bisect`), their vectors by twisted factorisation (`twist`),
-// and the way back (`back`). pipeline/numerics/tridiagonal.py has the same for a core, and says whose method the third one is.
+// and the transformation back (`back`). pipeline/numerics/eigen.py has the same for the CPU, and names the source of the
+// third step.
 //
-// ROWS is how many rows a lane of a warp has, n / 32 rounded up, and WARPS how many warps share a matrix in `reduce`.
+// ROWS is the number of rows per lane of a warp, n / 32 rounded up. WARPS is the number of warps that share a matrix in
+// `reduce`.
 #define ALL 0xffffffffu
 #define ROUNDING 2.220446049250313e-16
 #define TINY 1e-280  // in place of a pivot that is zero; nothing that is divided by it becomes infinite
