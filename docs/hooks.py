@@ -78,7 +78,7 @@ def _on_site(link: re.Match[str], folder: str) -> str:
         return f"{image}[{text}]({path.removeprefix('docs/')}{anchor})"
     if not (ROOT / path).exists():
         return link[0]
-    return text if " " in text or text.startswith("`") else "`" + text.replace("\\_", "_") + "`"
+    return "`" + text.replace("\\_", "_") + "`" if re.fullmatch(r"\S*[./]\S*", text) else text
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:

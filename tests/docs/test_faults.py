@@ -1,4 +1,4 @@
-"""Promise: the table of faults names, for each, a test that exists."""
+"""The table in docs/faults.md names a test for each fault, and the test exists."""
 
 import re
 
