@@ -1,5 +1,6 @@
 """The layers of docs/architecture.md are enforced: an import that breaks a contract makes ``make lint`` fail."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,9 @@ FORBIDDEN = {
 
 def lint(folder: Path) -> tuple[int, str]:
     """Exit status and output of the layer check of ``make lint`` in a copy of the project."""
-    done = subprocess.run([LINT_IMPORTS, "--no-cache"], cwd=folder, capture_output=True, text=True, check=False)
+    wide = os.environ | {"COLUMNS": "200"}  # it wraps its lines
+    command = [LINT_IMPORTS, "--no-cache"]
+    done = subprocess.run(command, cwd=folder, env=wide, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
