@@ -25,7 +25,7 @@ FORBIDDEN = {
 def lint(folder: Path) -> tuple[int, str]:
     """Exit status and output of the layer check of ``make lint`` in a copy of the project."""
     wide = os.environ | {"COLUMNS": "200"}  # it wraps its lines
-    command = [LINT_IMPORTS, "--no-cache"]
+    command = [str(LINT_IMPORTS), "--no-cache"]
     done = subprocess.run(command, cwd=folder, env=wide, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
