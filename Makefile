@@ -14,18 +14,16 @@ demo: $(READY)  ## the main job on the embedded sample, then its proof
 	$(BIN)/python -m pipeline.verify out/sample
 	@echo "Look at it: $(BIN)/python -m pipeline.report out/sample"
 
-test: $(READY)  ## all tests in their short form; those of clusters apart, as Ray keeps a token for a process's whole life
-	$(BIN)/python -m pytest -q --ignore tests/cluster
-	$(BIN)/python -m pytest -q tests/cluster
+test: $(READY)  ## all tests in their short form, in JOBS processes (default: 2)
+	$(BIN)/python -m pytest -q -n $(or $(JOBS),2) --dist loadgroup --no-loadscope-reorder
 
-test-full: $(READY)  ## the long forms: every lossless image at hand, every kill
-	$(BIN)/python -m pytest -q -s -m full --ignore tests/cluster
-	$(BIN)/python -m pytest -q -s -m full tests/cluster
+test-full: $(READY)  ## the long forms: every lossless image of ../shared, every kill, laws with ten times as many examples
+	$(BIN)/python -m pytest -q -s -m full --hypothesis-profile full
 
 test-gpu: $(READY)  ## tests that need a GPU; CuPy must be installed (docs/gpus.md)
 	$(BIN)/python -m pytest -q -s -m "gpu and not full" tests/unit/execution/gpus tests/bench/gpu
 
-test-faults: $(READY)  ## kills, full disks, power failures: all of them, with where they fell
+test-faults: $(READY)  ## kills, full disks, power failures, and where in a build they happened
 	$(BIN)/python -m pytest -q -s -m fault tests/faults tests/unit/storage
 
 fuzz: $(READY)  ## MINUTES of coverage-guided fuzzing for each of PARSERS (default: all)

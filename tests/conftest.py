@@ -1,4 +1,7 @@
-"""What tests share: commands run in this process, and small sources written without the project's code."""
+"""Fixtures of all tests: commands run in this process, and small sources written without the project's code.
+
+The settings of hypothesis and the distribution over the processes of pytest-xdist are here, too.
+"""
 
 import hashlib
 import os
@@ -9,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 from PIL import Image
 
 from pipeline.build import main
@@ -19,9 +23,55 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when datasets is imported
 
 CIFAR_IMAGES = 20  # of each batch of the small CIFAR-10
 
+# The first call of a compiled function, or a busy machine, says nothing about the example that was drawn.
+settings.register_profile(
+    "ci",
+    max_examples=100,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("full", parent=settings.get_profile("ci"), max_examples=1000)
+settings.load_profile("ci")
+
+# The groups that take longest, which start first. The other tests are grouped by file.
+LONG_GROUPS = ("ray", "tests/faults/test_every_operation.py", "tests/faults/test_power.py")
+
+
+def examples(count: int) -> settings:
+    """Returns the settings of a law with slow examples: ``count`` in profile ``ci``, ten times as many in ``full``."""
+    return settings(max_examples=count * settings.default.max_examples // 100)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the laws as ``full`` in that profile, assigns each test to a group, and orders the groups.
+
+    A group runs in one process of pytest-xdist. All tests that start a local Ray share a group, since a Ray takes all
+    cores. The tests of clusters end that group: a process whose Ray has met a cluster cannot start a local Ray any more
+    (Ray keeps the token of its first connection).
+    """
+    for item in items:
+        if settings.get_current_profile_name() == "full" and is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker("full")
+        if not item.get_closest_marker("xdist_group"):
+            on_ray = item.get_closest_marker("ray") or _of_clusters(item)
+            item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: (_place(item) if "PYTEST_XDIST_WORKER" in os.environ else 0, _of_clusters(item)))
+
+
+def _of_clusters(item: pytest.Item) -> bool:
+    return item.nodeid.startswith("tests/cluster/")
+
+
+def _place(item: pytest.Item) -> int:
+    """The place of a test's group in ``LONG_GROUPS``."""
+    mark = item.get_closest_marker("xdist_group")
+    return LONG_GROUPS.index(mark.args[0]) if mark and mark.args[0] in LONG_GROUPS else len(LONG_GROUPS)
+
 
 class Result(NamedTuple):
-    """What a command did: its exit status, and the lines that it wrote."""
+    """The result of a command: its exit status, and the text that it wrote to standard output and standard error."""
 
     status: int
     out: str
@@ -33,13 +83,13 @@ Build = Callable[..., Result]
 
 @pytest.fixture
 def build(capsys: pytest.CaptureFixture[str]) -> Build:
-    """``python -m pipeline.build`` in this process, with ``--workers 0`` and ``--quiet`` unless told otherwise."""
+    """Runs ``python -m pipeline.build`` in this process with ``--quiet``, and ``--workers 0`` unless another is given."""
 
     def run(*arguments: object) -> Result:
-        given = [str(argument) for argument in arguments]
-        given += [] if "--workers" in given else ["--workers", "0"]
+        words = [str(argument) for argument in arguments]
+        words += [] if "--workers" in words else ["--workers", "0"]
         capsys.readouterr()
-        status = main([*given, "--quiet"])
+        status = main([*words, "--quiet"])
         captured = capsys.readouterr()
         return Result(status, captured.out, captured.err)
 
@@ -48,7 +98,7 @@ def build(capsys: pytest.CaptureFixture[str]) -> Build:
 
 @pytest.fixture
 def refused(build: Build) -> Callable[..., str]:
-    """Runs a command that must be refused; gives its one line. Pass ``status`` where it is not 2."""
+    """Runs a build that must be refused, and returns its one line. Pass ``status`` where it is not 2."""
 
     def run(*arguments: object, status: int = 2) -> str:
         result = build(*arguments)
@@ -64,16 +114,16 @@ def refused(build: Build) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real data beside the project."""
+    """The folder of real data beside the project. Tests that need it are skipped where it is missing."""
     folder = Path(__file__).resolve().parents[2] / "shared"
     if not (folder / "data" / "cifar10").is_dir():
-        pytest.skip("the real data of ../shared is not here")
+        pytest.skip("the real data of ../shared is missing")
     return folder
 
 
 @pytest.fixture(scope="session")
 def cifar_planes(shared: Path) -> Callable[[int], np.ndarray]:
-    """Gives uint8 (3 n, 32, 32): the planes of the first n lossless CIFAR-10 images at hand."""
+    """Returns uint8 (3 n, 32, 32): the planes of the first n lossless CIFAR-10 images in ``shared``."""
 
     def planes(count: int) -> np.ndarray:
         files = sorted((shared / "data" / "cifar10").glob("*.bin"))
@@ -84,7 +134,7 @@ def cifar_planes(shared: Path) -> Callable[[int], np.ndarray]:
 
 
 def smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """uint8 (h, w, 3): an image with a photograph's falling spectrum."""
+    """Returns uint8 (h, w, 3): a random image whose spectrum falls like a photograph's."""
     coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
     soft = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)).astype(np.int16)
     noisy: np.ndarray = np.clip(soft + rng.integers(-12, 13, soft.shape), 0, 255).astype(np.uint8)
@@ -93,7 +143,7 @@ def smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Callable[..., Path]:
-    """Writes ``<folder>/<class>/<number>.png``, smooth images; gives the folder."""
+    """Writes smooth images as ``<folder>/<class>/<number>.png``, and returns the folder."""
 
     def write(
         folder: str = "pictures", classes: str = "ab", each: int = 4, size: tuple[int, int] = (12, 12), seed: int = 0
@@ -109,56 +159,73 @@ def pictures(tmp_path: Path) -> Callable[..., Path]:
 
 
 class SmallCifar(NamedTuple):
-    """A folder with the binary layout, and what was written: labels uint8 (n,), pixels uint8 (n, 3, 32, 32) by split."""
+    """A small CIFAR-10 in the binary layout.
+
+    Attributes:
+        folder: what ``--data-dir`` takes.
+        labels: uint8 (n,) by split.
+        pixels: uint8 (n, 3, 32, 32) by split.
+    """
 
     folder: Path
     labels: dict[str, np.ndarray]
     pixels: dict[str, np.ndarray]
 
 
-@pytest.fixture
-def cifar_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallCifar:
-    """A CIFAR-10 of 20 images a batch in the binary layout; its files count as the official ones."""
+def write_small_cifar(parent: Path) -> tuple[SmallCifar, CifarManifest]:
+    """Writes a CIFAR-10 of 20 images a batch below ``parent``. In the returned manifest its files are the official ones."""
     official = manifest.load("cifar10")
     binary = official.layout("binary")
     rng = np.random.default_rng(7)
-    files, parts = [], []
-    folder = tmp_path / "cifar" / binary.folder
+    files, batches = [], []
+    folder = parent / binary.folder
     folder.mkdir(parents=True)
-    for known in binary.files:
+    for batch in binary.files:
         labels = rng.integers(0, 10, CIFAR_IMAGES, dtype=np.uint8)
         pixels = np.stack([smooth(rng, 32, 32).transpose(2, 0, 1) for _ in labels])
         content = np.column_stack([labels, pixels.reshape(CIFAR_IMAGES, -1)]).tobytes()
-        (folder / known.file).write_bytes(content)
+        (folder / batch.file).write_bytes(content)
         digest = hashlib.md5(content).hexdigest()
-        files.append(replace(known, images=CIFAR_IMAGES, bytes=len(content), md5=digest))
-        parts.append((known.split, labels, pixels))
-    layouts = tuple(replace(one, files=tuple(files)) if one is binary else one for one in official.layouts)
-    small = replace(official, layouts=layouts)
+        files.append(replace(batch, images=CIFAR_IMAGES, bytes=len(content), md5=digest))
+        batches.append((batch.split, labels, pixels))
+    layouts = tuple(replace(layout, files=tuple(files)) if layout is binary else layout for layout in official.layouts)
+    splits = ("train", "test")
+    small = SmallCifar(
+        parent,
+        {split: np.concatenate([labels for of, labels, _ in batches if of == split]) for split in splits},
+        {split: np.concatenate([pixels for of, _, pixels in batches if of == split]) for split in splits},
+    )
+    return small, replace(official, layouts=layouts)
+
+
+def make_official(small: CifarManifest, patch: pytest.MonkeyPatch) -> None:
+    """Makes the build treat the files of ``small`` as the official CIFAR-10."""
 
     def load(dataset: str) -> CifarManifest:
         assert dataset == "cifar10"
         return small
 
-    monkeypatch.setattr(manifest, "load", load)
-    splits = ("train", "test")
-    return SmallCifar(
-        tmp_path / "cifar",
-        {split: np.concatenate([labels for of, labels, _ in parts if of == split]) for split in splits},
-        {split: np.concatenate([pixels for of, _, pixels in parts if of == split]) for split in splits},
-    )
+    patch.setattr(manifest, "load", load)
+
+
+@pytest.fixture
+def cifar_binary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallCifar:
+    """A small CIFAR-10, which the build treats as the official one."""
+    small, small_manifest = write_small_cifar(tmp_path / "cifar")
+    make_official(small_manifest, monkeypatch)
+    return small
 
 
 Files = dict[str, bytes]
 
 
 def contents(out: Path, build_too: bool = False) -> Files:
-    """Every file of an output by its name, ``.build`` left out."""
+    """Returns the bytes of every file of an output by its name, those of ``.build`` only with ``build_too``."""
     files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items() if build_too or not name.startswith(".build/")}
 
 
 def stamps(out: Path) -> dict[str, tuple[int, int]]:
-    """Inode and time of change of every file of an output, ``.build`` left out."""
-    found = {path.relative_to(out).as_posix(): path.stat() for path in out.rglob("*") if path.is_file()}
-    return {name: (s.st_ino, s.st_mtime_ns) for name, s in found.items() if not name.startswith(".build/")}
+    """Returns the inode and the modification time of every file of an output by its name, without ``.build``."""
+    files = {path.relative_to(out).as_posix(): path.stat() for path in out.rglob("*") if path.is_file()}
+    return {name: (file.st_ino, file.st_mtime_ns) for name, file in files.items() if not name.startswith(".build/")}

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +12,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import Build, SmallCifar
+from pipeline.build import main
+from tests.conftest import make_official, write_small_cifar
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 train and 20 test images in shards of 40. Read it only: ``out`` is a copy."""
+    folder = tmp_path_factory.mktemp("data")
+    small, manifest = write_small_cifar(folder / "cifar")
+    job = ["--dataset", "cifar10", "--data-dir", str(small.folder), "--samples-per-shard", "40"]
+    job += ["--ranks", "5", "--components", "low,high,full", "--workers", "0", "--quiet"]
+    with pytest.MonkeyPatch.context() as patch:
+        make_official(manifest, patch)
+        assert main([*job, "--out", str(folder / "out")]) == 0
+    return folder / "out"
 
 
 @pytest.fixture
-def out(build: Build, cifar_binary: SmallCifar, tmp_path: Path) -> Path:
-    """100 train and 20 test images in shards of 40."""
-    folder = tmp_path / "out"
-    job = ("--dataset", "cifar10", "--data-dir", cifar_binary.folder, "--samples-per-shard", "40", "--out", folder)
-    assert build(*job, "--ranks", "5", "--components", "low,high,full") == (0, "", "")
-    return folder
+def out(built: Path, tmp_path: Path) -> Path:
+    """A copy of ``built``."""
+    return Path(shutil.copytree(built, tmp_path / "out"))
 
 
 class Stored(NamedTuple):

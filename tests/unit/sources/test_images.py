@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
@@ -106,7 +106,6 @@ def test_what_cannot_be_decoded_is_told_by_a_reason(raw, reason):
         decode_image(raw)
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     raw=st.sampled_from([saved(kind) for kind in FORMATS]),
     cut=st.floats(0, 1),

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
@@ -112,7 +112,6 @@ def test_a_truncated_batch_is_refused(part, python2_pickle):
     refused(content[: int(part * len(content))])
 
 
-@settings(max_examples=300)
 @given(content=st.binary(max_size=300), protocol=st.sampled_from([b"", b"\x80\x02", b"\x80\x02}(", b"\x80\x04\x95"]))
 def test_random_bytes_give_a_dictionary_or_one_line(content, protocol):
     try:
@@ -121,7 +120,6 @@ def test_random_bytes_give_a_dictionary_or_one_line(content, protocol):
         assert "\n" not in str(error)
 
 
-@settings(max_examples=300)
 @given(changes=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), min_size=1, max_size=6))
 def test_a_batch_with_changed_bytes_gives_a_dictionary_or_one_line(changes, python2_pickle):
     content = bytearray(python2_pickle(LABELS, PIXELS[:, :3072], "labels"))
