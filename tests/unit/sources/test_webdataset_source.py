@@ -23,6 +23,7 @@ from pipeline.sources import tar_members
 from pipeline.sources.tar_members import Member, scan
 from pipeline.sources.webdataset import scan as webdataset_scan
 from pipeline.sources.webdataset.source import WebDataset
+from tests.conftest import examples
 from tests.unit.sources.make_imagenet import photographs, tar_bytes
 
 
