@@ -40,7 +40,8 @@ LONG_GROUPS = ("ray", "tests/faults/test_every_operation.py", "tests/faults/test
 
 def examples(count: int) -> settings:
     """Returns the settings of a law with slow examples: ``count`` in profile ``ci``, ten times as many in ``full``."""
-    return settings(max_examples=count * settings.default.max_examples // 100)
+    profile = settings.get_profile(settings.get_current_profile_name())
+    return settings(max_examples=count * profile.max_examples // 100)
 
 
 @pytest.hookimpl(tryfirst=True)
