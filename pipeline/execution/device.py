@@ -1,8 +1,9 @@
 """Which cards there are, found out without CuPy, by the driver's own library. It heeds ``CUDA_VISIBLE_DEVICES``."""
 
+import contextlib
 import ctypes
 from dataclasses import dataclass
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, distribution
 
 from pipeline.errors import PipelineError
 
@@ -89,5 +90,9 @@ def _version(driver: ctypes.CDLL | None) -> int:
 
 
 def _package() -> str | None:
-    installed = {distribution.metadata["Name"].lower() for distribution in distributions()}
-    return next((name for name in _PACKAGES if name in installed), None)
+    """Returns the name of CuPy's installed package. Looks for these alone: to list all packages takes 0.3 seconds."""
+    for name in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            distribution(name)
+            return name
+    return None
