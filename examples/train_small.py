@@ -16,7 +16,7 @@ from pipeline.errors import PipelineError, UsageError
 
 
 def network(classes: int) -> nn.Module:
-    """Three convolutions for RGB images of any size, float32 in [0, 1]."""
+    """Returns a network of three convolutions for RGB images of any size, float32 in [0, 1]."""
     layers: list[nn.Module] = []
     for wide_in, wide_out in ((3, 32), (32, 64), (64, 128)):
         layers += [nn.Conv2d(wide_in, wide_out, 3, padding=1), nn.GroupNorm(8, wide_out), nn.ReLU(), nn.MaxPool2d(2)]
@@ -24,10 +24,12 @@ def network(classes: int) -> nn.Module:
 
 
 def loader(data: RankDataset, batch: int, **options: bool) -> DataLoader[Any]:
+    """Returns batches of tensors and labels."""
     return DataLoader(data, batch, **options)  # type: ignore[arg-type]
 
 
 def train(model: nn.Module, data: RankDataset, epochs: int) -> None:
+    """Trains with AdamW and prints the mean loss of each epoch."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     batches = loader(data, 128, shuffle=True, drop_last=len(data) > 128)
     for epoch in range(1, epochs + 1):
@@ -44,6 +46,7 @@ def train(model: nn.Module, data: RankDataset, epochs: int) -> None:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, data: RankDataset) -> float:
+    """Returns the share of correctly classified images."""
     model.eval()
     right = 0
     for images, labels in loader(data, 256):
@@ -54,7 +57,7 @@ def accuracy(model: nn.Module, data: RankDataset) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", help="folder that pipeline.build wrote")
-    parser.add_argument("--variant", default="rank5", help="to train on (default rank5)")
+    parser.add_argument("--variant", default="rank5", help="variant to train on (default rank5)")
     parser.add_argument("--epochs", type=int, default=5)
     options = parser.parse_args()
     torch.manual_seed(0)

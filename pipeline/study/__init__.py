@@ -1,1 +1,1 @@
-"""The experiments of the paper on real networks, each one command with one figure, and the controls they need."""
+"""The paper's experiments on real networks. Each command runs one experiment and writes its tables and figures."""

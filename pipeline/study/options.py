@@ -1,27 +1,28 @@
-"""Options that the experiments share: networks, each with its weights, and images."""
+"""Command-line options that the studies share: networks with their weights, images, and the output folder."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.console import Parser, path, whole
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, nearest
 from pipeline.sources import DATASETS
 
-if TYPE_CHECKING:  # torch and numpy must not slow down --help
-    from pipeline.study.inputs import Images
-    from pipeline.study.networks.load import Network
+if TYPE_CHECKING:  # torch and numpy would slow down --help
+    from pipeline.study.images import Images
+    from pipeline.study.networks.network import Network
 
 _MODEL = (
-    "NAME of a known network, module:factory, FILE.onnx, FILE.pt2 or timm:NAME; LABEL=... says what figures call it"
+    "NAME of a built-in network, module:factory, FILE.onnx, FILE.pt2 or timm:NAME; LABEL= sets its name in tables and "
+    "figures"
 )
 
 
 @dataclass
 class ModelOption:
-    """One ``--model`` with what follows it up to the next."""
+    """One ``--model`` with the options that follow it, up to the next ``--model``."""
 
     spec: str
     label: str | None = None
@@ -30,49 +31,85 @@ class ModelOption:
     std: tuple[float, float, float] | None = None
 
 
-class _Model(argparse.Action):
+class _AddModel(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
         label, equals, spec = values.partition("=")
-        named = equals and "/" not in label  # a path may hold an equals sign, too
-        one = ModelOption(spec, label) if named else ModelOption(values)
-        setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), one])
+        labelled = equals and "/" not in label  # a path may contain an equals sign, too
+        model = ModelOption(spec, label) if labelled else ModelOption(values)
+        setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), model])
 
 
-class _OfModel(argparse.Action):
+class _SetOnLastModel(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
         if not namespace.model:
             raise UsageError(f"{option} belongs to the --model before it: give --model first")
         setattr(namespace.model[-1], self.dest, values)
 
 
-def add_models(parser: Parser) -> None:
-    """``--model`` and what belongs to it."""
-    group = parser.add_argument_group("networks (any number: repeat --model, each with its own --weights)")
-    group.add_argument("--model", metavar="[LABEL=]SPEC", action=_Model, default=[], help=_MODEL)
-    of: dict[str, Any] = {"action": _OfModel, "default": argparse.SUPPRESS}
-    group.add_argument(
-        "--weights", metavar="FILE", type=path("--weights"), help="its state dict, as torch.save writes it", **of
+def study_parser(study: str, description: str) -> Parser:
+    """Returns the parser of ``python -m pipeline.study.STUDY``, with the options for networks and images."""
+    parser = Parser(
+        prog=f"python -m pipeline.study.{study}",
+        description=description,
+        epilog="Exit status: 0 done; 1 failed; 2 wrong usage.",
+        allow_abbrev=False,
     )
-    group.add_argument("--mean", metavar="R,G,B", type=_triple, help="of its input in [0, 1]; default: its own", **of)
-    group.add_argument("--std", metavar="R,G,B", type=_triple, help="of its input in [0, 1]; default: its own", **of)
+    _add_models(parser)
+    _add_images(parser)
+    return parser
+
+
+def _add_models(parser: Parser) -> None:
+    group = parser.add_argument_group("networks (any number: repeat --model, each with its own --weights)")
+    group.add_argument("--model", metavar="[LABEL=]SPEC", action=_AddModel, default=[], help=_MODEL)
+    last: dict[str, Any] = {"action": _SetOnLastModel, "default": argparse.SUPPRESS}
+    group.add_argument(
+        "--weights", metavar="FILE", type=path("--weights"), help="state dict, as torch.save writes it", **last
+    )
+    scale = "of the input in [0, 1] (default: the network's own)"
+    group.add_argument("--mean", metavar="R,G,B", type=_triple, help=f"mean {scale}", **last)
+    group.add_argument("--std", metavar="R,G,B", type=_triple, help=f"standard deviation {scale}", **last)
     group.add_argument("--device", metavar="NAME", default="cpu", help="cpu (default) or cuda")
 
 
-def add_images(parser: Parser) -> None:
-    """Where images come from."""
+def _add_images(parser: Parser) -> None:
     group = parser.add_argument_group("images (an output, a file of CIFAR-10 records, or a dataset)")
     group.add_argument(
-        "--images", metavar="PLACE", type=path("--images"), help="an output's folder, or a CIFAR-10 .bin file"
+        "--images", metavar="PLACE", type=path("--images"), help="folder of an output, or a CIFAR-10 .bin file"
     )
     group.add_argument("--dataset", metavar="NAME", help=f"instead of --images: {', '.join(DATASETS)}")
-    group.add_argument("--data-dir", metavar="DIR", type=path("--data-dir"), help="where the dataset lies")
-    group.add_argument("--split", metavar="NAME", help="of an output or a dataset (default test)")
-    group.add_argument("--limit", metavar="N", type=whole("--limit"), help="images to take (default: all)")
-    group.add_argument("--resize", metavar="N", type=whole("--resize"), help="of a dataset: shorter side, pixels")
-    group.add_argument("--crop", metavar="N", type=whole("--crop"), help="of a dataset: centre crop, pixels")
+    group.add_argument("--data-dir", metavar="DIR", type=path("--data-dir"), help="folder of the dataset")
+    group.add_argument("--split", metavar="NAME", help="split of an output or a dataset (default test)")
+    group.add_argument("--limit", metavar="N", type=whole("--limit"), help="number of images (default: all)")
+    group.add_argument("--resize", metavar="N", type=whole("--resize"), help="dataset only: shorter side in pixels")
+    group.add_argument("--crop", metavar="N", type=whole("--crop"), help="dataset only: centre crop in pixels")
     group.add_argument(
-        "--allow-unverified", action="store_true", help="of a dataset: take CIFAR files that are not the official ones"
+        "--allow-unverified",
+        action="store_true",
+        help="dataset only: accept CIFAR files that are not the official ones",
     )
+
+
+def add_out(group: Any, content: str) -> None:
+    """Adds ``--out``, the folder for results.
+
+    Args:
+        content: what the folder receives, for ``--help``.
+    """
+    group.add_argument("--out", metavar="DIR", type=path("--out"), required=True, help=f"folder for {content}")
+
+
+def whole_numbers(option: str, least: int) -> Callable[[str], tuple[int, ...]]:
+    """Returns an argparse type: whole numbers separated by commas, each from ``least``, without repetitions."""
+    number = whole(option, least)
+    return lambda text: tuple(dict.fromkeys(number(part.strip()) for part in text.split(",")))
+
+
+def check_choice(option: str, value: str, allowed: Collection[str]) -> str:
+    """Returns the value if it is allowed. Raises UsageError with the nearest allowed value if not."""
+    if value not in allowed:
+        raise UsageError(f"{option}: {value!r} is not one of {', '.join(allowed)}{nearest(value, allowed)}")
+    return value
 
 
 def _triple(text: str) -> tuple[float, float, float]:
@@ -83,46 +120,46 @@ def _triple(text: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def networks(options: argparse.Namespace, size: tuple[int, int], classes: int) -> "list[Network]":
-    """The networks asked for, on their device, of distinct names, for images of ``size``, telling ``classes`` apart."""
-    from pipeline.study.networks.load import load
+def load_networks(options: argparse.Namespace, size: tuple[int, int], classes: int) -> "list[Network]":
+    """Loads the networks of the ``--model`` options, with distinct names, on their device.
+
+    Args:
+        size: (height, width) of the images in pixels; every network must accept it.
+        classes: number of classes of the images; every network must have as many outputs.
+    """
+    from pipeline.study.networks.load import load_network
 
     if not options.model:
         raise UsageError("give at least one --model; see --help")
-    given: Sequence[ModelOption] = options.model
-    loaded = [
-        load(one.spec, one.weights, name=one.label, mean=one.mean, std=one.std, device=options.device) for one in given
+    models: Sequence[ModelOption] = options.model
+    networks = [
+        load_network(model.spec, model.weights, name=model.label, mean=model.mean, std=model.std, device=options.device)
+        for model in models
     ]
-    for network in loaded:
-        outputs = network.outputs(size)
-        if outputs != classes:
-            raise UsageError(
-                f"{network.name} tells {outputs} classes apart, these images have {classes}: they do not go together"
-            )
-        if sum(other.name == network.name for other in loaded) > 1:
+    for network in networks:
+        network.check_classes(size, classes)
+        if sum(other.name == network.name for other in networks) > 1:
             raise UsageError(f"two networks are called {network.name!r}: name them with --model LABEL=SPEC")
-    return loaded
+    return networks
 
 
-def images(options: argparse.Namespace) -> "Images":
-    """The images asked for."""
+def load_images(options: argparse.Namespace) -> "Images":
+    """Loads the images of ``--images`` or ``--dataset``."""
     from pipeline.numerics.geometry import Geometry
-    from pipeline.study import inputs
+    from pipeline.study.images import from_output, from_records, from_source
 
     if (options.images is None) == (options.dataset is None):
         raise UsageError("give either --images (an output's folder or a .bin file) or --dataset")
     if options.crop and options.crop > (options.resize or 0):
-        raise UsageError(f"--crop {options.crop}: goes with a --resize of {options.crop} or more")
+        raise UsageError(f"--crop {options.crop}: give a --resize of {options.crop} or more as well")
     geometry = Geometry(options.resize, options.crop) if options.resize or options.crop else None
     split = "test" if options.split is None else options.split
     if options.dataset:
-        return inputs.from_source(
-            options.dataset, options.data_dir, split, options.limit, geometry, options.allow_unverified
-        )
+        return from_source(options.dataset, options.data_dir, split, options.limit, geometry, options.allow_unverified)
     if geometry or options.data_dir or options.allow_unverified:
-        raise UsageError("--resize, --crop, --data-dir and --allow-unverified go with --dataset")
+        raise UsageError("--resize, --crop, --data-dir and --allow-unverified need --dataset")
     if options.images.suffix == ".bin":
         if options.split is not None:
-            raise UsageError(f"--split {options.split}: a file of records is no split, give the file of those images")
-        return inputs.from_records(options.images, options.limit)
-    return inputs.from_output(options.images, split, options.limit)
+            raise UsageError(f"--split {options.split}: a .bin file has no splits; give the file of that split")
+        return from_records(options.images, options.limit)
+    return from_output(options.images, split, options.limit)

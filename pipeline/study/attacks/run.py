@@ -1,6 +1,6 @@
-"""Attacks on networks and on networks behind rank truncation, and what is predicted afterwards (table 2)."""
+"""Attacks networks, alone and behind rank truncation, and records the predictions before and after (table 2)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,22 +9,23 @@ from torch import Tensor, nn
 
 from pipeline.study.attacks.pgd import Attack, draw_starts, draw_targets, perturb
 from pipeline.study.attacks.truncation import GRADIENTS, Truncated
-from pipeline.study.inputs import Images
-from pipeline.study.networks.load import Network
+from pipeline.study.images import Images
+from pipeline.study.networks.network import Network
+from pipeline.study.progress import Progress, silent
 
-TRANSFER = "transfer"  # made for the network alone, then shown to it behind truncation
-DIRECT = "direct"  # made for what it is shown to
+TRANSFER = "transfer"  # images made for the network alone, classified behind truncation
+DIRECT = "direct"  # images made for the network that classifies them
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One attack on one classifier: a network, or a network behind truncation.
+    """The result of one attack on one classifier: a network, or a network behind truncation.
 
     Attributes:
-        model: the network's name.
-        rank: what its input is truncated to; None for its input as it is.
-        attack: ``direct``, ``transfer``, or of ``GRADIENTS`` for one through the truncation.
-        before, after: int64 (n,), the classifier's predictions of the images and of what the attack made of them.
+        model: name of the network.
+        rank: rank of truncation; None for no truncation.
+        attack: ``direct``, ``transfer``, or the name of the gradient through the truncation (see ``GRADIENTS``).
+        before, after: int64 (n,), the classifier's predictions of the images and of the adversarial images.
     """
 
     model: str
@@ -36,7 +37,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Attacked:
-    """All outcomes over the same images, with the same targets.
+    """All outcomes over the same images with the same targets.
 
     Attributes:
         targets: int64 (n,).
@@ -54,52 +55,54 @@ def run(
     attack: Attack,
     ranks: Sequence[int] = (),
     batch: int = 256,
-    device: str = "cpu",
-    progress: Callable[[int, int], None] = lambda done, count: None,
+    progress: Progress = silent,
 ) -> Attacked:
-    """Attack every network, alone and behind truncation to every rank.
+    """Attacks every network, alone and behind truncation to every rank.
+
+    Behind truncation the classifier gets the images made for the network alone, and those of adaptive attacks with both
+    gradients through the truncation.
 
     Args:
-        networks: on the device.
-        ranks: of truncation: each is met by the attack on the network alone, and by adaptive ones with both gradients.
-        batch: images at a time; changes no target and no start.
-        progress: called with batches done and all batches.
+        ranks: ranks of truncation.
+        batch: images at a time; it changes no target and no start.
+        progress: called with the number of finished batches and of all batches.
 
     Raises:
-        UsageError: a network through which no gradients flow.
+        UsageError: no gradients flow through a network.
     """
     for network in networks:
-        network.need_gradients("an attack", images.size)
+        network.check_gradients("an attack", images.size)
     targets = draw_targets(images.labels, len(images.classes), attack.seed)
-    count, (height, width) = len(images), images.size
-    starts = draw_starts((count, 3, height, width), attack)
-    slices = [slice(start, start + batch) for start in range(0, count, batch)]
-    found: dict[tuple[str, int | None, str], list[tuple[Tensor, Tensor]]] = {}
+    starts = draw_starts((len(images), 3, *images.size), attack)
+    slices = [slice(start, start + batch) for start in range(0, len(images), batch)]
+    predictions: dict[tuple[str, int | None, str], list[tuple[Tensor, Tensor]]] = {}
     for number, network in enumerate(networks):
         for done, rows in enumerate(slices, 1):
-            pixels = torch.from_numpy(images.pixels[rows]).to(device)
+            pixels = torch.from_numpy(images.pixels[rows]).to(network.device)
             x = pixels.permute(0, 3, 1, 2).float().contiguous() / 255
-            given = (x, torch.from_numpy(targets[rows]).to(device), torch.from_numpy(starts[rows]).to(device))
-            for rank, name, before, after in _batch(network, *given, attack, ranks):
-                found.setdefault((network.name, rank, name), []).append((before, after))
+            aims = torch.from_numpy(targets[rows]).to(network.device)
+            noise = torch.from_numpy(starts[rows]).to(network.device)
+            for rank, name, before, after in _attack_batch(network, x, aims, noise, attack, ranks):
+                predictions.setdefault((network.name, rank, name), []).append((before, after))
             progress(number * len(slices) + done, len(networks) * len(slices))
     outcomes = [
-        Outcome(*name, *(torch.cat(parts).cpu().numpy() for parts in zip(*of, strict=True)))
-        for name, of in found.items()
+        Outcome(*key, *(torch.cat(parts).cpu().numpy() for parts in zip(*batches, strict=True)))
+        for key, batches in predictions.items()
     ]
     return Attacked(images, attack, targets, outcomes)
 
 
-def _batch(
+def _attack_batch(
     network: Network, x: Tensor, targets: Tensor, starts: Tensor, attack: Attack, ranks: Sequence[int]
 ) -> Iterator[tuple[int | None, str, Tensor, Tensor]]:
+    """Yields rank, name of the attack, and the predictions before and after it."""
     adversarial = perturb(network, x, targets, starts, attack)
     yield None, DIRECT, _predict(network, x), _predict(network, adversarial)
     for rank in ranks:
-        behind = {gradient: Truncated(network, rank, gradient) for gradient in GRADIENTS}
-        before = _predict(behind[GRADIENTS[0]], x)
-        yield rank, TRANSFER, before, _predict(behind[GRADIENTS[0]], adversarial)
-        for gradient, classifier in behind.items():
+        truncated = {gradient: Truncated(network, rank, gradient) for gradient in GRADIENTS}
+        before = _predict(truncated[GRADIENTS[0]], x)
+        yield rank, TRANSFER, before, _predict(truncated[GRADIENTS[0]], adversarial)
+        for gradient, classifier in truncated.items():
             yield rank, gradient, before, _predict(classifier, perturb(classifier, x, targets, starts, attack))
 
 

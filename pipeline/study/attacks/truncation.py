@@ -1,12 +1,12 @@
-"""Rank truncation inside a network, with a gradient, so that an attack can adapt to it.
+"""Rank truncation as a differentiable layer in front of a network, so that an attack can adapt to it.
 
-A_k = A P with P = V_k V_k^T, per channel (paper eq. 2). Two gradients are offered:
+A_k = A P with P = V_k V_k^T, per channel (paper eq. 2). There are two gradients:
 
-- ``fixed``: P is taken for a constant, dA_k = dA P (backward pass differentiable approximation; Athalye et al., 2018).
-  It is stable always and leaves out that the singular vectors turn with the image.
-- ``exact``: with dP too. Of all pairs of singular vectors only those of one kept (i <= k) and one dropped (j > k) matter:
-  dP = sum_ij w_ij (v_j v_i^T + v_i v_j^T), w_ij = v_j^T (dA^T A + A^T dA) v_i / (s_i^2 - s_j^2). It grows without bound
-  where s_k = s_{k+1}, at which A_k jumps; pairs closer than ``GAP`` are left out.
+- ``fixed`` treats P as a constant: dA_k = dA P (backward pass differentiable approximation; Athalye et al., 2018). It is
+  always stable, but ignores that the singular vectors change with the image.
+- ``exact`` includes dP. Only pairs of a kept (i <= k) and a dropped (j > k) singular vector contribute:
+  dP = sum_ij w_ij (v_j v_i^T + v_i v_j^T), w_ij = v_j^T (dA^T A + A^T dA) v_i / (s_i^2 - s_j^2). It has no bound
+  where s_k = s_{k+1}, because A_k jumps there; pairs closer than ``GAP`` are ignored.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 GRADIENTS = ("fixed", "exact")
-# s_i^2 - s_j^2 over s_1^2, below which a pair does not count; float64's eigenvectors are noise from about 1e-15 on.
+# Pairs with (s_i^2 - s_j^2) / s_1^2 below this are ignored. Below about 1e-15, float64 eigenvectors are noise.
 GAP = 1e-10
 
 
@@ -30,31 +30,31 @@ class _Cut(torch.autograd.Function):
         return cut
 
     @staticmethod
-    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         planes, squares, vectors = ctx.saved_tensors
-        (gradient,) = given
+        (gradient,) = gradients
         dropped, kept = vectors[..., : -ctx.rank], vectors[..., -ctx.rank :]
         result = (gradient @ kept) @ kept.mT
         if ctx.exact:
             gaps = squares[..., None, -ctx.rank :] - squares[..., : -ctx.rank, None]  # (j, i)
             weights = torch.where(gaps > GAP * squares[..., -1:, None], 1 / gaps, 0.0)
             of_projector = planes.mT @ gradient
-            turned = dropped.mT @ (of_projector + of_projector.mT) @ kept
-            inner = dropped @ (turned * weights) @ kept.mT
+            rotation = dropped.mT @ (of_projector + of_projector.mT) @ kept
+            inner = dropped @ (rotation * weights) @ kept.mT
             result = result + planes @ (inner + inner.mT)
         return result, None, None
 
 
 def truncate(x: Tensor, rank: int, gradient: str = "fixed") -> Tensor:
-    """Every plane's rank-k approximation, unclipped; computed in float64, as the singular values' squares need.
+    """Returns the rank-k approximation of every plane, unclipped. Computed in float64, because it squares singular values.
 
     Args:
         x: float (n, c, h, w).
-        rank: from 1; at min(h, w) or more this is ``x``.
-        gradient: of ``GRADIENTS``.
+        rank: at least 1; at min(h, w) or more the result is ``x``.
+        gradient: one of ``GRADIENTS``.
 
     Returns:
-        of ``x``'s shape and dtype.
+        a tensor of ``x``'s shape and dtype.
     """
     if rank >= min(x.shape[-2:]):
         return x
@@ -63,10 +63,10 @@ def truncate(x: Tensor, rank: int, gradient: str = "fixed") -> Tensor:
 
 
 class Truncated(nn.Module):
-    """A network behind rank truncation: a defence, and what an adaptive attack sees.
+    """A network behind rank truncation: a defence, differentiable for adaptive attacks.
 
     Args:
-        network: takes float32 (n, 3, h, w) in [0, 1], gives logits.
+        network: takes float32 (n, 3, h, w) in [0, 1], returns logits.
         rank, gradient: see ``truncate``.
     """
 

@@ -1,1 +1,1 @@
-"""Rank truncation and its controls, and the rank spectrum of networks."""
+"""Distortions of images: rank truncation, and controls with the same mean squared error."""

@@ -1,35 +1,34 @@
-"""Ways to distort images by a parameter: SVD rank, and the controls at the same distortion (blur, low-pass, noise)."""
+"""Families of distortions with one parameter: SVD rank, and the controls blur, low-pass and noise."""
 
 from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
 
-from pipeline.errors import UsageError, nearest
 from pipeline.numerics import svd
+from pipeline.study.options import check_choice
 
 RANK = "rank"
 CONTROLS = ("lowpass", "blur", "jpeg", "noise")
 FAMILIES = (RANK, *CONTROLS)
 
 
-def families(text: str) -> tuple[str, ...]:
-    """``rank,blur`` as names, rank first. Raises UsageError."""
-    names = list(dict.fromkeys(text.split(",")))
+def parse_families(text: str) -> tuple[str, ...]:
+    """Returns the names in a list such as ``blur,noise``, always with rank, which comes first. Raises UsageError."""
+    names = dict.fromkeys(text.split(","))
     for name in names:
-        if name not in FAMILIES:
-            raise UsageError(f"--family: {name!r} is not one of {', '.join(FAMILIES)}{nearest(name, FAMILIES)}")
-    return (RANK, *(name for name in names if name != RANK))  # every control is matched to it
+        check_choice("--family", name, FAMILIES)
+    return (RANK, *(name for name in names if name != RANK))  # controls are matched to rank
 
 
 def rank_images(pixels: np.ndarray) -> Iterator[np.ndarray]:
-    """x_k for k = 0 (black) to min(h, w) (the image itself), by Algorithm 1 of the paper with one decomposition.
+    """Yields x_k for k = 0 (black) to min(h, w) (the image itself): Algorithm 1 of the paper, with one decomposition.
 
     Args:
         pixels: uint8 (n, 3, h, w).
 
     Yields:
-        float64 (n, 3, h, w), 255 A_k in grey levels, neither rounded nor clipped. Do not change it.
+        float64 (n, 3, h, w), 255 A_k in grey levels, neither rounded nor clipped. Do not modify the array.
     """
     decomposed = svd.decompose(pixels.reshape(-1, *pixels.shape[2:]))
     planes, vectors, scaled = decomposed.planes, decomposed.vectors, decomposed.scaled
@@ -37,14 +36,15 @@ def rank_images(pixels: np.ndarray) -> Iterator[np.ndarray]:
     cut = np.zeros_like(planes)
     yield cut.reshape(pixels.shape)
     for k in range(1, min(height, width)):
-        vector, other = vectors[:, :, k - 1 : k], scaled[:, :, k - 1 : k]
-        cut = cut + (other @ vector.swapaxes(1, 2) if width <= height else vector @ other.swapaxes(1, 2))
+        vector, scaled_vector = vectors[:, :, k - 1 : k], scaled[:, :, k - 1 : k]
+        left, right = (scaled_vector, vector) if width <= height else (vector, scaled_vector)
+        cut = cut + left @ right.swapaxes(1, 2)
         yield cut.reshape(pixels.shape)
     yield planes.reshape(pixels.shape)
 
 
 def stored_rank_images(pixels: np.ndarray) -> Iterator[np.ndarray]:
-    """The same as the builder stores them in PNG files: rounded, clipped to 0..255 (docs/numerics.md)."""
+    """Yields the same images rounded and clipped to 0..255, as the builder stores them in PNG files (docs/numerics.md)."""
     decomposed = svd.decompose(pixels.reshape(-1, *pixels.shape[2:]))
     yield np.zeros(pixels.shape)
     for k in range(1, min(pixels.shape[2:])):
@@ -53,35 +53,43 @@ def stored_rank_images(pixels: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def stored(images: np.ndarray) -> np.ndarray:
-    """Grey levels as a PNG file holds them."""
+    """Returns grey levels rounded and clipped to 0..255, as a PNG file stores them."""
     levels: np.ndarray = np.clip(np.rint(images), 0, 255)
     return levels
 
 
 class Family(Protocol):
-    """A distortion of a batch of images, one parameter per image; larger parameters distort more.
+    """A distortion of a batch of images with one parameter per image. Larger parameters distort more.
 
     Attributes:
-        low, high: the parameter's range; ``low`` changes next to nothing.
+        low, high: range of the parameter; at ``low`` images hardly change.
     """
 
     low: float
     high: float
 
     def apply(self, parameter: np.ndarray) -> np.ndarray:
-        """The distorted images, float64 (n, 3, h, w), grey levels, unclipped, for ``parameter``, float64 (n,)."""
+        """Returns the distorted images, float64 (n, 3, h, w), grey levels, unclipped.
+
+        Args:
+            parameter: float64 (n,).
+        """
         ...
 
     def error(self, parameter: np.ndarray) -> np.ndarray:
-        """Their mean squared error, float64 (n, m), squared grey levels, for m parameters an image, (n, m)."""
+        """Returns the mean squared error of the distorted images, float64 (n, m), squared grey levels.
+
+        Args:
+            parameter: float64 (n, m), m parameters per image.
+        """
         ...
 
 
 class Blur:
-    """Gaussian blur of a mirrored image (heat flow with reflecting borders); the parameter is log2 of sigma in pixels.
+    """Gaussian blur with mirrored borders. The parameter is log2 of sigma in pixels.
 
-    Computed on the cosine transform, where it multiplies coefficient (u, v) by exp(-(sigma pi)^2 (u^2/h^2 + v^2/w^2) / 2).
-    At ``high`` it leaves each channel's mean.
+    It multiplies coefficient (u, v) of the cosine transform by exp(-(sigma pi)^2 (u^2/h^2 + v^2/w^2) / 2), the solution of
+    the heat equation with reflecting borders. At ``high`` each channel is its mean.
     """
 
     low = -10.0
@@ -100,7 +108,7 @@ class Blur:
         return blurred
 
     def error(self, parameter: np.ndarray) -> np.ndarray:
-        rows, columns = self._gains(parameter)  # (1 - rc)^2 = 1 - 2 rc + (rc)^2, and the sum over r and c factors
+        rows, columns = self._gains(parameter)  # (1 - rc)^2 = 1 - 2 rc + (rc)^2; the sum over r and c factors
         once = ((rows @ self._power) * columns).sum(-1)
         twice = ((rows**2 @ self._power) * columns**2).sum(-1)
         total = self._power.sum((1, 2))[:, None]
@@ -115,7 +123,7 @@ class Blur:
 
 
 def _cosines(side: int) -> np.ndarray:
-    """float64 (side, side): the orthonormal cosine transform (DCT-II)."""
+    """Returns the orthonormal cosine transform (DCT-II), float64 (side, side)."""
     frequency, place = np.arange(side)[:, None], np.arange(side)[None, :]
     matrix: np.ndarray = np.cos(np.pi * frequency * (2 * place + 1) / (2 * side)) * np.sqrt(2 / side)
     matrix[0] /= np.sqrt(2)
@@ -123,10 +131,10 @@ def _cosines(side: int) -> np.ndarray:
 
 
 class LowPass:
-    """Ideal low-pass filter: a centred disc of the Fourier transform; the parameter is how many rings of frequencies go.
+    """Ideal low-pass filter: keeps a centred disc of the Fourier transform. The parameter is the number of removed rings.
 
-    Frequencies of one distance from the centre make a ring. Of a whole number, those rings go, the outermost first; the
-    fraction dims the next, so that every distortion can be had. At ``high`` nothing is left.
+    A ring is all frequencies at one distance from the centre. The outermost rings are removed first. A fraction attenuates
+    the next ring, so that the error changes continuously. At ``high`` the image is black.
     """
 
     low = 0.0
@@ -134,17 +142,17 @@ class LowPass:
     def __init__(self, images: np.ndarray) -> None:
         height, width = images.shape[2:]
         self._spectrum = np.fft.fft2(images)
-        far = np.fft.fftfreq(height, 1 / height)[:, None] ** 2 + np.fft.fftfreq(width, 1 / width)[None, :] ** 2
-        distances, ring = np.unique(np.rint(far).astype(np.int64), return_inverse=True)
-        self._place = len(distances) - 1 - ring.reshape(far.shape)  # the outermost ring is 0
+        squares = np.fft.fftfreq(height, 1 / height)[:, None] ** 2 + np.fft.fftfreq(width, 1 / width)[None, :] ** 2
+        distances, ring = np.unique(np.rint(squares).astype(np.int64), return_inverse=True)
+        self._place = len(distances) - 1 - ring.reshape(squares.shape)  # the outermost ring is 0
         self.high = float(len(distances))
-        power = (np.abs(self._spectrum) ** 2).mean(1).reshape(len(images), -1) / far.size**2
+        power = (np.abs(self._spectrum) ** 2).mean(1).reshape(len(images), -1) / squares.size**2
         self._power = np.stack([np.bincount(self._place.ravel(), row, len(distances)) for row in power])
         self._before = np.cumsum(self._power, axis=1) - self._power
 
     def apply(self, parameter: np.ndarray) -> np.ndarray:
-        gone = np.clip(parameter[:, None, None] - self._place, 0, 1)
-        passed: np.ndarray = np.fft.ifft2(self._spectrum * (1 - gone)[:, None]).real
+        removed = np.clip(parameter[:, None, None] - self._place, 0, 1)
+        passed: np.ndarray = np.fft.ifft2(self._spectrum * (1 - removed)[:, None]).real
         return passed
 
     def error(self, parameter: np.ndarray) -> np.ndarray:
@@ -155,7 +163,7 @@ class LowPass:
 
 
 class Noise:
-    """Gaussian white noise, a fixed pattern for each key; the parameter is log2 of its deviation in grey levels."""
+    """Gaussian white noise, with a fixed pattern per key. The parameter is log2 of its standard deviation in grey levels."""
 
     low = -12.0
     high = 9.0

@@ -1,4 +1,4 @@
-"""JPEG as a family of distortions: the standard's quantisation tables at a grid of scales, finer than quality 1 to 100."""
+"""JPEG as a family of distortions: the standard quantisation tables at a grid of scales, finer than quality 1 to 100."""
 
 import io
 
@@ -9,10 +9,9 @@ SCALES = 96
 
 
 class Jpeg:
-    """Every image at every scale, without chroma subsampling: distortions are those of the grid, not a continuum.
+    """Every image compressed at every scale of a grid, without chroma subsampling.
 
-    Scale 1 is the standard's own tables (Annex K of ITU T.81; quality 50), the least turns every entry to 1, the largest
-    to 255.
+    Scale 1 is the tables of Annex K of ITU-T T.81 (quality 50). The smallest scale makes every entry 1, the largest 255.
 
     Args:
         pixels: uint8 (n, 3, h, w).
@@ -28,25 +27,25 @@ class Jpeg:
         self.errors = np.empty((len(pixels), SCALES))
         for number, image in enumerate(pixels.astype(np.float64)):
             for scale in range(SCALES):
-                self.errors[number, scale] = ((self._through(number, scale) - image) ** 2).mean()
+                self.errors[number, scale] = ((self._compressed(number, scale) - image) ** 2).mean()
 
     def nearest(self, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The grid's images nearest to the wanted errors.
+        """Returns each image at the scale whose error is nearest to the target, on a logarithmic scale.
 
         Args:
-            errors: float64 (n,), squared grey levels.
+            errors: target of each image, float64 (n,), squared grey levels.
 
         Returns:
-            uint8 (n, 3, h, w), and their own errors, float64 (n,).
+            images, uint8 (n, 3, h, w), and their errors, float64 (n,).
         """
         with np.errstate(divide="ignore", invalid="ignore"):
-            apart = np.abs(np.log(self.errors) - np.log(errors)[:, None])
-        best = np.argmin(np.where(np.isnan(apart), 0.0, apart), axis=1)  # NaN: both are lossless
-        images = [self._through(number, scale) for number, scale in enumerate(best.tolist())]
+            distance = np.abs(np.log(self.errors) - np.log(errors)[:, None])
+        best = np.argmin(np.where(np.isnan(distance), 0.0, distance), axis=1)  # NaN: both errors are 0
+        images = [self._compressed(number, scale) for number, scale in enumerate(best.tolist())]
         return np.stack(images), self.errors[np.arange(len(errors)), best]
 
-    def _through(self, number: int, scale: int) -> np.ndarray:
-        """uint8 (3, h, w): an image at a scale of the grid. Made anew each time: all would fill the memory."""
+    def _compressed(self, number: int, scale: int) -> np.ndarray:
+        """Returns one image at one scale, uint8 (3, h, w). Results are not cached: all of them would fill the memory."""
         file = io.BytesIO()
         self._images[number].save(file, "JPEG", qtables=self._grids[scale], subsampling=0)
         with Image.open(file) as image:
@@ -54,7 +53,7 @@ class Jpeg:
 
 
 def _standard_tables() -> np.ndarray:
-    """float64 (2, 64): luminance and chrominance, as Pillow's encoder carries them."""
+    """Returns the luminance and chrominance tables of Pillow's encoder, float64 (2, 64)."""
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG", quality=50)
     with Image.open(file) as image:

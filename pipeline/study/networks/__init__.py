@@ -1,1 +1,1 @@
-"""Networks to study, and how they are loaded."""
+"""Networks: architectures, weights, and how ``--model`` is loaded."""

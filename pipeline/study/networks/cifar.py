@@ -1,6 +1,6 @@
-"""CIFAR-10 networks in PyTorch: those that the known weights are of, and He's ResNet-18 and ResNet-50 for small images.
+"""Architectures for CIFAR-10: those of published weights, and ResNet-18 and ResNet-50 for small images.
 
-Each takes normalised float32 (n, 3, 32, 32) and gives logits (n, classes). Parameter names are those of the weights.
+Each takes normalised float32 (n, 3, 32, 32) and returns logits (n, classes). Parameters are named as in the weights.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,17 +12,21 @@ from torch.nn import functional as F
 Triple = tuple[float, float, float]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616))
-CIFAR10_SHORT = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # the deviation within images, a common mix-up
+# The deviation within images, a common mistake. The weights of cnn_a were trained with it.
+CIFAR10_SHORT = (
+    (0.4914, 0.4822, 0.4465),
+    (0.2023, 0.1994, 0.2010),
+)
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network that can be had by name.
+    """A network with a name.
 
     Attributes:
-        build: makes it, untrained, for a number of classes.
-        mean, std: per channel, of the input in [0, 1], as its known weights were trained.
-        size: pixels a side of its input.
+        build: returns an untrained module for a number of classes.
+        mean, std: per channel, normalisation of the input in [0, 1] with which the published weights were trained.
+        size: height and width of the input in pixels.
     """
 
     build: Callable[[int], nn.Module]
@@ -32,9 +36,10 @@ class Architecture:
 
 
 class ResidualPair(nn.Module):
-    """Two 3x3 convolutions and a shortcut; without ``norm``, convolutions have a bias instead.
+    """Two 3x3 convolutions and a shortcut (He's basic block).
 
     Args:
+        norm: batch norm after each convolution; if False, convolutions have a bias instead.
         shortcut: ``pad`` subsamples and pads with zero channels (He's option A), ``conv`` is a 1x1 convolution (B).
     """
 
@@ -52,7 +57,7 @@ class ResidualPair(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions with batch norm, four times as wide at the end as inside."""
+    """1x1, 3x3 and 1x1 convolutions with batch norm; the output has four times ``width`` channels."""
 
     def __init__(self, inside: int, width: int, stride: int) -> None:
         super().__init__()
@@ -67,7 +72,7 @@ class Bottleneck(nn.Module):
 
 
 class PadShortcut(nn.Module):
-    """Every second pixel, and zero channels on both sides."""
+    """Subsamples by ``stride`` and pads with ``channels`` zero channels on both sides."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
@@ -87,7 +92,7 @@ def _shortcut(inside: int, outside: int, stride: int, norm: bool, kind: str) -> 
 
 
 class ThinResNet(nn.Module):
-    """He's ResNet for CIFAR (section 4.2 of "Deep Residual Learning"): 6 n + 2 layers of 16, 32 and 64 channels."""
+    """He's ResNet for CIFAR ("Deep Residual Learning", section 4.2): 6 n + 2 layers of 16, 32 and 64 channels."""
 
     def __init__(self, depth: int, classes: int) -> None:
         super().__init__()
@@ -100,8 +105,8 @@ class ThinResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
-        pooled: Tensor = self.linear(x.mean((2, 3)))
-        return pooled
+        logits: Tensor = self.linear(x.mean((2, 3)))
+        return logits
 
 
 def _stage(block: type[ResidualPair], inside: int, outside: int, blocks: int, stride: int) -> nn.Sequential:
@@ -109,7 +114,7 @@ def _stage(block: type[ResidualPair], inside: int, outside: int, blocks: int, st
 
 
 class WideResNet(nn.Module):
-    """ResNet-18 or ResNet-50 with a 3x3 stem of stride 1 and no pooling behind it, as is customary for CIFAR."""
+    """ResNet-18 or ResNet-50 with a 3x3 stem of stride 1 and no max pooling, as is usual for CIFAR."""
 
     def __init__(self, blocks: Sequence[int], bottleneck: bool, classes: int) -> None:
         super().__init__()
@@ -129,8 +134,8 @@ class WideResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer4(self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x)))))))
-        pooled: Tensor = self.linear(x.mean((2, 3)))
-        return pooled
+        logits: Tensor = self.linear(x.mean((2, 3)))
+        return logits
 
 
 def _pair(inside: int, outside: int, stride: int, norm: bool = True) -> ResidualPair:
@@ -138,7 +143,7 @@ def _pair(inside: int, outside: int, stride: int, norm: bool = True) -> Residual
 
 
 class PlainResNet(nn.Module):
-    """Small ResNets without batch norm, as verifiers of robustness use them: stem of stride 2, then two linear layers."""
+    """A small ResNet without batch norm, as used in robustness verification: a stem of stride 2, and two linear layers."""
 
     def __init__(self, stem: int, stages: Sequence[Sequence[int]], hidden: int, classes: int) -> None:
         super().__init__()
@@ -163,7 +168,7 @@ class PlainResNet(nn.Module):
 
 
 def cnn_a(classes: int = 10) -> nn.Module:
-    """Two 4x4 convolutions of stride 2, then 2048-100-classes."""
+    """Returns two 4x4 convolutions of stride 2 and linear layers 2048-100-classes."""
     return nn.Sequential(
         *(nn.Conv2d(3, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.ReLU(), nn.Flatten()),
         *(nn.Linear(2048, 100), nn.ReLU(), nn.Linear(100, classes)),

@@ -1,12 +1,13 @@
-"""A network that learns CIFAR-10 in minutes on two CPU cores; name it as ``pipeline.study.networks.small:small_cnn``."""
+"""A network that learns CIFAR-10 in minutes on two CPU cores: ``pipeline.study.networks.small:small_cnn``."""
 
 from torch import nn
 
 
 def small_cnn(classes: int = 10) -> nn.Module:
-    """Four 3x3 convolutions with batch norm, 24-48-96-96 channels, three of stride 2; then the mean and one layer.
+    """Returns an untrained network for images of any size: float32 (n, 3, h, w) to logits (n, classes).
 
-    Takes normalised float32 (n, 3, h, w) of any size, gives logits (n, classes).
+    Four 3x3 convolutions with batch norm, of 24, 48, 96 and 96 channels, three of them with stride 2; then global average
+    pooling and one linear layer.
     """
     widths = ((3, 24, 2), (24, 48, 1), (48, 96, 2), (96, 96, 2))
     convolutions = [part for inside, outside, stride in widths for part in _convolution(inside, outside, stride)]

@@ -1,4 +1,4 @@
-"""Weights from a file to a module, with one line where they do not fit."""
+"""Reads a file of weights and loads it into a module."""
 
 import warnings
 from pathlib import Path
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.study.networks.cifar import Triple
 
-_INSIDE = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the state
-_PREFIX = "module."  # DataParallel's
-_COUNTER = "num_batches_tracked"  # of batch norm: older files lack it, and it changes nothing
+_STATE_KEYS = ("state_dict", "model_state_dict", "model")  # where checkpoints store the state dict
+_PREFIX = "module."  # added by DataParallel
+_COUNTER = "num_batches_tracked"  # of batch norm: missing in older files, and without effect
 
 
 class Weights(NamedTuple):
-    """What a file of weights holds.
+    """The content of a file of weights.
 
     Attributes:
         path: the file.
         state: tensors by parameter name.
-        mean, std: of the input in [0, 1] that the network was trained with, where the file says so.
+        mean, std: normalisation of the input in [0, 1] that the network was trained with; None if the file has none.
     """
 
     path: Path
@@ -31,35 +31,35 @@ class Weights(NamedTuple):
 
     @property
     def outputs(self) -> int | None:
-        """Logits, by the last two-dimensional weight's rows."""
+        """The number of logits: the rows of the last two-dimensional weight."""
         rows = [len(tensor) for name, tensor in self.state.items() if tensor.ndim == 2 and name.endswith("weight")]
         return rows[-1] if rows else None
 
 
 def read_weights(path: Path) -> Weights:
-    """Read what ``torch.save`` wrote; only tensors and plain values are unpickled.
+    """Returns the content of a file that ``torch.save`` wrote. Only tensors and plain values are unpickled.
 
     Raises:
         PipelineError: the file cannot be read, or holds no weights.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what is refused below in one line
-            read: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch warns about files that are refused below
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise PipelineError(f"{path}: {error.strerror or one_line(error)}") from None
-    except Exception:  # torch raises what it likes on damaged files
+    except Exception:  # torch may raise anything on damaged files
         raise PipelineError(f"{path} holds no plain weights: save model.state_dict() with torch.save") from None
-    state = read
-    if isinstance(read, dict):
-        state = next((read[key] for key in _INSIDE if isinstance(read.get(key), dict)), read)
+    state = content
+    if isinstance(content, dict):
+        state = next((content[key] for key in _STATE_KEYS if isinstance(content.get(key), dict)), content)
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise PipelineError(f"{path} holds no plain weights: save model.state_dict() with torch.save")
-    plain = {str(name).removeprefix(_PREFIX): tensor for name, tensor in state.items()}
-    return Weights(path, plain, _triple(path, read, "mean"), _triple(path, read, "std"))
+    tensors = {str(name).removeprefix(_PREFIX): tensor for name, tensor in state.items()}
+    return Weights(path, tensors, _triple(path, content, "mean"), _triple(path, content, "std"))
 
 
-def _triple(path: Path, read: Any, key: str) -> Triple | None:
-    value = read.get(key) if isinstance(read, dict) else None
+def _triple(path: Path, content: Any, key: str) -> Triple | None:
+    value = content.get(key) if isinstance(content, dict) else None
     if value is None or isinstance(value, Tensor):
         return None
     try:
@@ -69,28 +69,28 @@ def _triple(path: Path, read: Any, key: str) -> Triple | None:
     return red, green, blue
 
 
-def fit(module: nn.Module, weights: Weights, model: str) -> None:
-    """Load them, all of them and nothing else.
+def load_into(module: nn.Module, weights: Weights, model: str) -> None:
+    """Loads all weights into a module.
 
     Raises:
-        UsageError: names or shapes differ; the line names the first few.
+        UsageError: names or shapes differ; the message names the first ones.
     """
-    own = {name: tensor for name, tensor in module.state_dict().items() if not name.endswith(_COUNTER)}
-    given = {name: tensor for name, tensor in weights.state.items() if not name.endswith(_COUNTER)}
-    missing = [name for name in own if name not in given]
-    beyond = [name for name in given if name not in own]
+    expected = {name: tensor for name, tensor in module.state_dict().items() if not name.endswith(_COUNTER)}
+    actual = {name: tensor for name, tensor in weights.state.items() if not name.endswith(_COUNTER)}
+    missing = [name for name in expected if name not in actual]
+    unknown = [name for name in actual if name not in expected]
     shapes = [
-        f"{name} {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
-        for name, tensor in own.items()
-        if name in given and given[name].shape != tensor.shape
+        f"{name} {tuple(actual[name].shape)}, not {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in actual and actual[name].shape != tensor.shape
     ]
-    faults = (("lacks", missing), ("has beyond them", beyond), ("has", shapes))
-    told = [f"{what} {_few(names)}" for what, names in faults if names]
-    if told:
-        raise UsageError(f"{weights.path} does not fit {model}: it {'; it '.join(told)}")
-    module.load_state_dict(given, strict=False)
+    kinds = (("lacks", missing), ("also has", unknown), ("has", shapes))
+    faults = [f"{verb} {_first_three(names)}" for verb, names in kinds if names]
+    if faults:
+        raise UsageError(f"{weights.path} does not fit {model}: it {'; it '.join(faults)}")
+    module.load_state_dict(actual, strict=False)
 
 
-def _few(names: list[str]) -> str:
+def _first_three(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return one_line(", ".join(names[:3])) + more

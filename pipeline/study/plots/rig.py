@@ -1,4 +1,4 @@
-"""Figure of RIG maps beside plain gradients: figures 1, 8, 11, 17 and 18 of the paper."""
+"""The figure of RIG maps beside plain gradients: figures 1, 8, 11, 17 and 18 of the paper."""
 
 from collections.abc import Sequence
 
@@ -9,34 +9,38 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from pipeline.study.inputs import Images
-from pipeline.study.rig_maps import Maps
+from pipeline.study.attribution.maps import Maps
+from pipeline.study.images import Images
 
-_QUANTILE = 0.99  # of each map's absolute values: where its colours end
-_AT_MOST = 16
+_QUANTILE = 0.99  # quantile of a map's absolute values at which its colours saturate
+_MAX_IMAGES = 16
 
 
-def figure(images: Images, maps: Sequence[Maps]) -> Figure:
-    """A column per image: the image, then each network's plain gradients and RIG, each map on its own scale around zero."""
-    count, rows = min(len(images), _AT_MOST), 1 + 2 * len(maps)
-    drawn = plt.figure(figsize=(1.25 + 0.78 * count, 0.35 + 0.84 * rows))
-    panels = drawn.subplots(rows, count, squeeze=False)
-    drawn.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02))
+def rig_figure(images: Images, maps: Sequence[Maps]) -> Figure:
+    """Returns a figure with a column per image: the image, then plain gradients and RIG of each network.
+
+    Each map has its own colour scale, symmetric around zero.
+    """
+    count, rows = min(len(images), _MAX_IMAGES), 1 + 2 * len(maps)
+    figure = plt.figure(figsize=(1.25 + 0.78 * count, 0.35 + 0.84 * rows))
+    panels = figure.subplots(rows, count, squeeze=False)
+    figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02))
     for column in range(count):
-        _bare(panels[0, column]).imshow(images.pixels[column], interpolation="nearest")
+        _hide_axes(panels[0, column]).imshow(images.pixels[column], interpolation="nearest")
         panels[0, column].set_title(images.classes[images.labels[column]], fontsize=7, weight="normal", loc="center")
-        for number, one in enumerate(maps):
-            said = f"{images.classes[one.target[column]]} {100 * one.probability[column]:.0f} %"
+        for number, m in enumerate(maps):
+            prediction = f"{images.classes[m.target[column]]} {100 * m.probability[column]:.0f} %"
             above, below = panels[1 + 2 * number, column], panels[2 + 2 * number, column]
-            _map(above, one.vanilla[column])
-            _map(below, one.rig[column])
-            above.set_title(said, fontsize=6, weight="normal", loc="center", pad=2, color="#555555")
-    for row, label in enumerate(["image", *(f"{one.name}\n{what}" for one in maps for what in ("gradients", "RIG"))]):
+            _map(above, m.vanilla[column])
+            _map(below, m.rig[column])
+            above.set_title(prediction, fontsize=6, weight="normal", loc="center", pad=2, color="#555555")
+    labels = ["image", *(f"{m.name}\n{method}" for m in maps for method in ("gradients", "RIG"))]
+    for row, label in enumerate(labels):
         panels[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
-    return drawn
+    return figure
 
 
-def _bare(axes: Axes) -> Axes:
+def _hide_axes(axes: Axes) -> Axes:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
@@ -46,5 +50,5 @@ def _bare(axes: Axes) -> Axes:
 
 def _map(axes: Axes, values: np.ndarray) -> None:
     colours: Colormap = plt.get_cmap("RdBu_r")
-    most = float(np.quantile(np.abs(values), _QUANTILE)) or 1.0
-    _bare(axes).imshow(values, cmap=colours, vmin=-most, vmax=most, interpolation="nearest")
+    limit = float(np.quantile(np.abs(values), _QUANTILE)) or 1.0
+    _hide_axes(axes).imshow(values, cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")

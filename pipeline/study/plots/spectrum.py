@@ -1,4 +1,4 @@
-"""Figures of rank spectra: figures 6, 7 and 13 of the paper, and the controls at equal distortion."""
+"""The figures of rank spectra: figures 6, 7 and 13 of the paper, and the controls at equal distortion."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,18 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.study.distortion.match import psnr
-from pipeline.study.distortion.spectrum import Spectrum
-from pipeline.study.distortion.tables import MEASURES, Twin, hits
+from pipeline.study.distortion.matching import psnr
 from pipeline.study.intervals import Interval, paired_difference, wilson
 from pipeline.study.plots.style import COLOURS, MARKERS, percent
+from pipeline.study.spectra.spectrum import Spectrum
+from pipeline.study.spectra.tables import MEASURES, Twin, hits
 
 _TITLES = {"accuracy": "Accuracy", "agreement": "Agreement with full rank"}
-_LEAST = 0.95  # a control is drawn where it could be matched for at least this share of the images
+_MIN_MATCHED = 0.95  # share of the images that must be matched for a point of a control to be drawn
 
 
 def spectrum_figure(spectrum: Spectrum, twins: Sequence[Twin], reference: str) -> Figure:
-    """Accuracy and agreement against rank (7a), and below each the gap to a reference network (7c)."""
+    """Returns a figure of accuracy and agreement against rank (7a), above the gaps to a reference network (7c)."""
     figure, panels = plt.subplots(2, 2, figsize=(7.2, 5.2), sharex=True, height_ratios=(1.35, 1))
     reference_place = spectrum.models.index(reference)
     ranks = np.arange(spectrum.error.shape[1])
@@ -26,10 +26,10 @@ def spectrum_figure(spectrum: Spectrum, twins: Sequence[Twin], reference: str) -
         above, below = panels[:, column]
         right = hits(spectrum, measure)[:, 0]
         for number, name in enumerate(spectrum.models):
-            look = _look(spectrum.models, name, twins)
-            _band(above, ranks, wilson(right[number].sum(-1), right.shape[-1]), name, look)
+            line = _line_style(spectrum.models, name, twins)
+            _band(above, ranks, wilson(right[number].sum(-1), right.shape[-1]), name, line)
             if name != reference:
-                _band(below, ranks, paired_difference(right[number], right[reference_place]), name, look)
+                _band(below, ranks, paired_difference(right[number], right[reference_place]), name, line)
         above.set_title(f"{'ab'[column]}   {_TITLES[measure]}", pad=5)
         above.set_ylim(0, 100)
         percent(above, "images")
@@ -37,25 +37,25 @@ def spectrum_figure(spectrum: Spectrum, twins: Sequence[Twin], reference: str) -
         below.set_title(f"{'cd'[column]}   Gap in {measure} to {reference}")
         percent(below, "points", unit="")
         below.set_xlabel("rank k (0 is black)")
-        _decibels(above, ranks, spectrum.error[0])
+        _add_psnr_axis(above, ranks, spectrum.error[0])
     panels[0, 1].legend(loc="lower right")
     return figure
 
 
-def _look(models: Sequence[str], name: str, twins: Sequence[Twin]) -> tuple[str, str]:
-    """Colour and line: a natural twin has its robust network's colour, dashed."""
+def _line_style(models: Sequence[str], name: str, twins: Sequence[Twin]) -> tuple[str, str]:
+    """Returns colour and line style. A natural twin has the colour of its robust network, and is dashed."""
     twin = next((twin for twin in twins if twin.natural == name), None)
     others = [model for model in models if model not in {twin.natural for twin in twins}]
     return COLOURS[others.index(twin.robust if twin else name) % len(COLOURS)], "--" if twin else "-"
 
 
-def _band(axes: Axes, ranks: np.ndarray, interval: Interval, label: str, look: tuple[str, str]) -> None:
-    axes.plot(ranks, 100 * interval.value, look[1], color=look[0], label=label)
-    axes.fill_between(ranks, 100 * interval.low, 100 * interval.high, color=look[0], alpha=0.16, linewidth=0)
+def _band(axes: Axes, ranks: np.ndarray, interval: Interval, label: str, line: tuple[str, str]) -> None:
+    axes.plot(ranks, 100 * interval.value, line[1], color=line[0], label=label)
+    axes.fill_between(ranks, 100 * interval.low, 100 * interval.high, color=line[0], alpha=0.16, linewidth=0)
 
 
-def _decibels(axes: Axes, ranks: np.ndarray, error: np.ndarray) -> None:
-    """A second axis above: the PSNR of rank k, decibels."""
+def _add_psnr_axis(axes: Axes, ranks: np.ndarray, error: np.ndarray) -> None:
+    """Adds a second axis on top: the PSNR of rank k in decibels."""
     values = psnr(error.mean(-1, dtype=np.float64))
     axes.set_xlim(ranks[0], ranks[-1])
     second = axes.twiny()
@@ -69,17 +69,17 @@ def _decibels(axes: Axes, ranks: np.ndarray, error: np.ndarray) -> None:
 
 
 def controls_figure(spectrum: Spectrum) -> Figure:
-    """Accuracy of each network against PSNR, for rank and each control at rank k's distortion, image by image."""
+    """Returns a figure of each network's accuracy against PSNR, for rank and for each control at the same error."""
     columns = min(4, len(spectrum.models))
     rows = -(-len(spectrum.models) // columns)
     size = (1.2 + 2.1 * columns, 0.7 + 2.1 * rows)
     figure, panels = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
     right, matched = hits(spectrum, "accuracy") & spectrum.matched, spectrum.matched
     decibels = psnr(spectrum.error[0].mean(-1, dtype=np.float64))
-    shown = np.isfinite(decibels) & (decibels < 50)
+    drawn = np.isfinite(decibels) & (decibels < 50)
     for number, (name, axes) in enumerate(zip(spectrum.models, panels.flat, strict=False)):
         for place, family in enumerate(spectrum.families):
-            enough = shown & (matched[place].mean(-1) >= _LEAST)
+            enough = drawn & (matched[place].mean(-1) >= _MIN_MATCHED)
             interval = wilson(right[number, place].sum(-1), matched[place].sum(-1))
             value, low, high = (100 * np.where(enough, part, np.nan) for part in interval)
             colour = COLOURS[place]
@@ -90,27 +90,27 @@ def controls_figure(spectrum: Spectrum) -> Figure:
         if number % columns == 0:
             percent(axes, "accuracy")
         if number < columns:
-            _ranks(axes, decibels, shown)
+            _add_rank_axis(axes, decibels, drawn)
         if number >= len(spectrum.models) - columns:
             axes.set_xlabel("PSNR, dB")
-            axes.tick_params(labelbottom=True)  # also where an unused panel is below
+            axes.tick_params(labelbottom=True)  # also above an unused panel
     for axes in panels.flat[len(spectrum.models) :]:
         axes.set_visible(False)
     panels.flat[0].legend(loc="lower right", title="distortion")
     return figure
 
 
-def _ranks(axes: Axes, decibels: np.ndarray, shown: np.ndarray) -> None:
-    """A second axis above: the rank whose mean PSNR it is."""
+def _add_rank_axis(axes: Axes, decibels: np.ndarray, drawn: np.ndarray) -> None:
+    """Adds a second axis on top: the rank with this mean PSNR."""
     second = axes.twiny()
     second.grid(False)
     second.set_xlim(axes.get_xlim())
-    near = (axes.get_xlim()[1] - axes.get_xlim()[0]) / 15  # numbers nearer than this would touch
-    kept: list[int] = []
-    for k in np.flatnonzero(shown).tolist():
-        if not kept or decibels[k] - decibels[kept[-1]] > near:
-            kept.append(k)
-    second.set_xticks(decibels[kept], [str(k) for k in kept])
+    spacing = (axes.get_xlim()[1] - axes.get_xlim()[0]) / 15  # labels closer than this would overlap
+    ticks: list[int] = []
+    for k in np.flatnonzero(drawn).tolist():
+        if not ticks or decibels[k] - decibels[ticks[-1]] > spacing:
+            ticks.append(k)
+    second.set_xticks(decibels[ticks], [str(k) for k in ticks])
     second.spines["top"].set_visible(True)
     second.set_xlabel("rank k", fontsize=7)
     second.tick_params(labelsize=6.5, length=2)

@@ -1,4 +1,4 @@
-"""One look for all figures: fonts, colours that the colour-blind tell apart, and files for papers and for screens."""
+"""The style of all figures: fonts, colours that the colour-blind can distinguish, and PNG and PDF files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito's, the darker ones first.
+# The palette of Okabe and Ito, darker colours first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _STYLE: dict[str, Any] = {
@@ -34,26 +34,26 @@ _STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
     "savefig.dpi": 200,
     "pdf.fonttype": 42,
-    "text.parse_math": False,  # names of classes and networks are text, whatever is in them
+    "text.parse_math": False,  # a dollar sign in the name of a class or network is no formula
     "svg.hashsalt": "rank-shards",
 }
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Draw figures in this; no display is needed."""
+def figure_style() -> Iterator[None]:
+    """Applies the style to figures that are drawn inside it. It needs no display."""
     matplotlib.use("Agg")
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         yield
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """Write ``stem``.png and ``stem``.pdf, of the same bytes in every run."""
+    """Writes ``stem``.png and ``stem``.pdf. Their bytes are the same in every run."""
     figure.savefig(stem.with_name(stem.name + ".png"), metadata={"Software": None})
     figure.savefig(stem.with_name(stem.name + ".pdf"), metadata={"CreationDate": None})
 
 
 def percent(axes: Axes, label: str, unit: str = " %") -> None:
-    """The y axis in per cent, or in another unit, with a true minus sign."""
+    """Labels the y axis in per cent or another unit, with a true minus sign."""
     axes.set_ylabel(label)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}{unit}".replace("-", "−"))

@@ -1,1 +1,1 @@
-"""Training of networks on the variants of an output."""
+"""Trains networks on one variant of an output and tests them on full-rank images."""

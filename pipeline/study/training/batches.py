@@ -1,4 +1,4 @@
-"""Training batches from images in memory: random crops and flips, cut out of one padded tensor by one gather."""
+"""Training batches from images in memory: random crops and flips, gathered from one padded tensor."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,8 +16,7 @@ class Samples:
     Attributes:
         pixels: uint8 (n, h, w, 3), grey levels.
         labels: int64 (n,).
-        zero: the grey level that becomes 0: 0 for images as they are stored, 128 for signed residuals of high-rank-only
-            ones.
+        zero: grey level that becomes 0.0: 0 for images as stored, 128 for signed residuals of high-rank-only images.
     """
 
     pixels: Tensor
@@ -28,6 +27,7 @@ class Samples:
         return len(self.labels)
 
     def to(self, device: str) -> "Samples":
+        """Returns the samples on a device."""
         return Samples(self.pixels.to(device), self.labels.to(device), self.zero)
 
     @property
@@ -38,24 +38,24 @@ class Samples:
         return digest.hexdigest()[:12]
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All of them in order, as network input with labels."""
+        """Yields all samples in order, as network input and labels."""
         for start in range(0, len(self), size):
             rows = slice(start, start + size)
             yield network_input(self.pixels[rows], self.zero), self.labels[rows]
 
 
 def network_input(pixels: Tensor, zero: int) -> Tensor:
-    """uint8 (n, h, w, 3) as float32 (n, 3, h, w) in units of the image in [0, 1], channels last in memory."""
+    """Returns uint8 (n, h, w, 3) as float32 (n, 3, h, w), in units of the image in [0, 1], in channels-last memory."""
     return (pixels.permute(0, 3, 1, 2).float() - zero) / 255
 
 
 class Augmented:
-    """Batches of random crops, each flipped or not, with labels.
+    """Batches of randomly cropped and flipped images, with labels.
 
     Args:
-        samples: what to draw from.
+        samples: the training images.
         padding: pixels added on each side before the crop.
-        fill: grey level of these pixels.
+        fill: grey level of the padding.
     """
 
     def __init__(self, samples: Samples, padding: int, fill: int) -> None:
@@ -64,26 +64,26 @@ class Augmented:
         self._padded = planes.permute(0, 2, 3, 1).contiguous()
 
     def steps(self, size: int) -> int:
-        """Batches of an epoch."""
+        """Returns the number of batches in an epoch."""
         return max(1, len(self.samples) // size)
 
     def epoch(self, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every sample at most once, in whole batches of ``size``, or all in one where there are fewer.
+        """Yields batches of ``size`` that contain every sample at most once. Fewer samples than ``size`` are one batch.
 
         Args:
-            seed: decides order, crops and flips.
+            seed: seed of order, crops and flips.
         """
         count, (_, height, width, _) = len(self.samples), self.samples.pixels.shape
-        draw = torch.Generator().manual_seed(seed)
-        order = torch.randperm(count, generator=draw)
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(count, generator=generator)
         size = min(size, count)
         for start in range(0, count - size + 1, size):
             rows = order[start : start + size]
-            corner = torch.randint(0, 2 * self.padding + 1, (2, size, 1), generator=draw)
-            flipped = torch.rand(size, 1, generator=draw) < 0.5
-            across = torch.arange(width)
+            corner = torch.randint(0, 2 * self.padding + 1, (2, size, 1), generator=generator)
+            flipped = torch.rand(size, 1, generator=generator) < 0.5
+            columns = torch.arange(width)
             y = corner[0] + torch.arange(height)
-            x = corner[1] + torch.where(flipped, across.flip(0), across)
-            at, y, x = (index.to(self._padded.device) for index in (rows, y, x))
-            pixels = self._padded[at[:, None, None], y[:, :, None], x[:, None, :]]
-            yield network_input(pixels, self.samples.zero), self.samples.labels[at]
+            x = corner[1] + torch.where(flipped, columns.flip(0), columns)
+            rows, y, x = (index.to(self._padded.device) for index in (rows, y, x))
+            pixels = self._padded[rows[:, None, None], y[:, :, None], x[:, None, :]]
+            yield network_input(pixels, self.samples.zero), self.samples.labels[rows]

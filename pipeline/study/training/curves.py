@@ -1,4 +1,4 @@
-"""A training's curve: a row an epoch, and the events that TensorBoard shows."""
+"""The learning curve of a training: one row per epoch, as csv and as TensorBoard events."""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -6,20 +6,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CURVE = "curve.csv"
-Row = dict[str, float]  # of one epoch, see ``training.train``
+Row = dict[str, float]  # one epoch; ``loop.train`` lists the columns
 
 
 def has_tensorboard() -> bool:
-    """Whether events can be written: TensorBoard comes with the extra ``study``."""
+    """Returns whether TensorBoard, part of the extra ``study``, is installed."""
     return importlib.util.find_spec("tensorboard") is not None
 
 
 @contextmanager
-def events(folder: Path, done: int) -> Iterator[Callable[[Row], None]]:
-    """Gives what adds an epoch to TensorBoard's events in ``folder``; it does nothing where there is no TensorBoard.
+def event_writer(folder: Path, finished: int) -> Iterator[Callable[[Row], None]]:
+    """Opens TensorBoard's events in ``folder`` and yields a function that adds one epoch.
+
+    Without TensorBoard the function does nothing.
 
     Args:
-        done: epochs that are there; TensorBoard forgets what an interrupted run wrote beyond them.
+        finished: number of finished epochs; TensorBoard drops later events of an interrupted run.
     """
     if not has_tensorboard():
         yield lambda row: None
@@ -31,5 +33,5 @@ def events(folder: Path, done: int) -> Iterator[Callable[[Row], None]]:
             if name != "epoch":
                 writer.add_scalar(name, value, row["epoch"])
 
-    with SummaryWriter(str(folder), purge_step=done + 1) as writer:
+    with SummaryWriter(str(folder), purge_step=finished + 1) as writer:
         yield add

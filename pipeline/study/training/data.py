@@ -1,4 +1,4 @@
-"""What a network is trained and tested on: one variant of an output, and the full-rank images beside it."""
+"""Reads the training and test images of one variant of an output."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pipeline.data import RankView, open_output
 from pipeline.data.output import NAME
 from pipeline.errors import UsageError, nearest, one_line
 from pipeline.numerics.variants import OFFSET, Variant
-from pipeline.study.inputs import Images, from_output
+from pipeline.study.images import Images, from_output
 from pipeline.study.networks.cifar import Triple
 from pipeline.study.training.batches import Samples
 
@@ -21,12 +21,12 @@ STAND_IN = "stand-in, not comparable with the paper: the source's files are not 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which images of an output.
+    """A selection of an output's images. The field names are keys of ``results.json``.
 
     Attributes:
-        root: the output.
-        train, test: its splits.
-        train_keys, test_keys: files that list the keys to take, one a line; None for all.
+        root: folder of the output.
+        train, test: names of the splits.
+        train_keys, test_keys: files with the keys to select, one per line; None for all images.
     """
 
     root: Path
@@ -37,13 +37,13 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Tables:
-    """One variant's images of both splits.
+class VariantImages:
+    """The images of one variant.
 
     Attributes:
-        variant: its name.
-        signed: whether it holds differences of images (high-rank-only ones, say), in which grey level 128 stands for 0.
-        classes: how many there are.
+        variant: name of the variant.
+        signed: whether pixels are differences of images, such as high-rank-only ones, in which grey level 128 means 0.
+        classes: number of classes.
         train, test: the images as stored.
     """
 
@@ -55,35 +55,35 @@ class Tables:
 
     @property
     def fill(self) -> int:
-        """The grey level that stands for nothing: 128 for signed images, else 0 (black)."""
+        """The grey level that means 0: 128 for signed images, 0 (black) for others."""
         return OFFSET if self.signed else 0
 
 
-def signed(samples: Samples) -> Samples:
-    """High-rank-only images without their offset: residuals around 0, the negative control's input."""
+def without_offset(samples: Samples) -> Samples:
+    """Returns high-rank-only images as signed residuals around 0: the input of the negative control."""
     return Samples(samples.pixels, samples.labels, OFFSET)
 
 
-def read_variant(chosen: Selection, variant: str) -> Tables:
-    """Read a variant; one that is not stored is cut from ``full``, into the pixels that it would be stored with.
+def read_variant(selection: Selection, variant: str) -> VariantImages:
+    """Returns the images of a variant. A variant that is not stored is cut from ``full``, to the same bytes.
 
     Raises:
-        UsageError: the output has no such variant or split, or a file of keys names other keys.
-        PipelineError: there is no finished output, or it is damaged.
+        UsageError: the output has no such variant or split, or a file of keys names unknown keys.
+        PipelineError: the output is unfinished, missing or damaged.
     """
-    train = _samples(chosen.root, variant, chosen.train, chosen.train_keys)
-    test = _samples(chosen.root, variant, chosen.test, chosen.test_keys)
-    output = open_output(chosen.root)
-    if _stored(chosen.root, variant):
-        part = output.part(variant, chosen.test)
-        name, is_signed = part.variant, part.signed
+    train = _samples(selection.root, variant, selection.train, selection.train_keys)
+    test = _samples(selection.root, variant, selection.test, selection.test_keys)
+    output = open_output(selection.root)
+    if _is_read_as_stored(selection.root, variant):
+        part = output.part(variant, selection.test)
+        name, signed = part.variant, part.signed
     else:
-        name, is_signed = variant, Variant.parse(variant).signed
-    return Tables(name, is_signed, len(output.classes), train, test)
+        name, signed = variant, Variant.parse(variant).signed
+    return VariantImages(name, signed, len(output.classes), train, test)
 
 
 def moments(samples: Samples) -> tuple[Triple, Triple]:
-    """Mean and standard deviation of each channel, in units of the image in [0, 1]."""
+    """Returns mean and standard deviation of each channel, in units of the image in [0, 1]."""
     levels = np.arange(256) / 255
     counts = [np.bincount(samples.pixels[..., channel].flatten().numpy(), minlength=256) for channel in range(3)]
     means = [float(count @ levels / count.sum()) for count in counts]
@@ -92,48 +92,53 @@ def moments(samples: Samples) -> tuple[Triple, Triple]:
     return (means[0], means[1], means[2]), (deviations[0], deviations[1], deviations[2])
 
 
-def note(chosen: Selection) -> str:
-    """What a reader must know of figures from this output; empty where there is nothing."""
-    source = json.loads((chosen.root / NAME).read_bytes()).get("source")
+def stand_in_warning(selection: Selection) -> str:
+    """Returns the warning for tables and figures if the source's files are not the official ones, else an empty string."""
+    source = json.loads((selection.root / NAME).read_bytes()).get("source")
     return STAND_IN if isinstance(source, dict) and source.get("checksums_verified") is False else ""
 
 
 def _samples(root: Path, variant: str, split: str, keys: Path | None) -> Samples:
-    found = from_output(root, split, variant=variant) if _stored(root, variant) else _cut(root, variant, split)
-    chosen = found if keys is None else found.at(_places(found.keys, keys))
-    return Samples(torch.from_numpy(np.ascontiguousarray(chosen.pixels)), torch.from_numpy(chosen.labels))
+    stored = _is_read_as_stored(root, variant)
+    images = from_output(root, split, variant=variant) if stored else _cut(root, variant, split)
+    if keys is not None:
+        images = images.at(_positions(images.keys, keys))
+    return Samples(torch.from_numpy(np.ascontiguousarray(images.pixels)), torch.from_numpy(images.labels))
 
 
-def _stored(root: Path, variant: str) -> bool:
-    """Whether to read it as it is: also where that ends in the line that names the variants that there are."""
+def _is_read_as_stored(root: Path, variant: str) -> bool:
+    """Returns False if the variant must be cut from ``full``.
+
+    True for unknown names as well: reading them raises the error that lists the variants of the output.
+    """
     output = open_output(root)
     try:
-        cut = Variant.parse(variant)
+        parsed = Variant.parse(variant)
     except ValueError:
         return True
-    cuttable = cut.component in ("low", "high") and not cut.exact
+    cuttable = parsed.component in ("low", "high") and not parsed.exact
     return variant in output.variants or "full" not in output.variants or not cuttable
 
 
 def _cut(root: Path, variant: str, split: str) -> Images:
-    cut = Variant.parse(variant)
-    view = RankView(root, cut.rank, cut.component, split, factors=False)
-    pixels = np.stack([np.asarray(image) for image, _ in (view[at] for at in range(len(view)))])
+    parsed = Variant.parse(variant)
+    view = RankView(root, parsed.rank, parsed.component, split, factors=False)
+    pixels = np.stack([np.asarray(image) for image, _ in (view[i] for i in range(len(view)))])
     keys = [key for key, _ in view.samples]
     return Images(pixels, np.array(view.targets, np.int64), keys, view.classes, f"{root}, {variant}, {split}")
 
 
-def _places(keys: Sequence[str], file: Path) -> np.ndarray:
-    """Where the keys that a file lists are among ``keys``."""
-    wanted = list(dict.fromkeys(file.read_text(errors="replace").split()))
-    if not wanted:
-        raise UsageError(f"{file} lists no keys: it takes one a line, such as {keys[0]}")
-    place = {key: at for at, key in enumerate(keys)}
-    unknown = [key for key in wanted if key not in place]
+def _positions(keys: Sequence[str], file: Path) -> np.ndarray:
+    """Returns the positions in ``keys`` of the keys that a file lists, int (m,)."""
+    listed = list(dict.fromkeys(file.read_text(errors="replace").split()))
+    if not listed:
+        raise UsageError(f"{file} lists no keys: give one per line, such as {keys[0]}")
+    position = {key: i for i, key in enumerate(keys)}
+    unknown = [key for key in listed if key not in position]
     if unknown:
         first = one_line(unknown[0][:60])
         raise UsageError(
-            f"{file}: {len(unknown):,} of {len(wanted):,} keys are none of this split's, first {first!r}"
-            f"{nearest(first, keys[:1000])}; the split's first is {keys[0]}"
+            f"{file}: {len(unknown):,} of {len(listed):,} keys are not in this split, such as {first!r}"
+            f"{nearest(first, keys[:1000])}; the first key of the split is {keys[0]}"
         )
-    return np.array([place[key] for key in wanted])
+    return np.array([position[key] for key in listed])

@@ -1,4 +1,4 @@
-"""How networks are trained: the paper's recipe (section 5.1) and a short one."""
+"""Training recipes: the paper's (section 5.1) and a short one."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 
-# Where the paper lowers the rate, of its 350 epochs: kept in proportion for other numbers.
-_TENTHS = (150 / 350, 250 / 350)
+# Where the paper divides the learning rate by 10, as shares of all epochs.
+_MILESTONES = (150 / 350, 250 / 350)
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,11 @@ class Recipe:
     """SGD with momentum.
 
     Attributes:
-        name: ``paper``: a rate divided by 10 at 3/7 and 5/7 of the epochs; ``short``: one cycle, up to the rate over
-            the first 30 % of the steps and down to nearly zero (Smith's, as in torch's ``OneCycleLR``).
+        name: ``paper``: the rate is divided by 10 after 3/7 and 5/7 of the epochs; ``short``: one cycle, which rises
+            for the first 30 % of the steps and falls to nearly zero (Smith's, torch's ``OneCycleLR``).
         epochs: passes over the training images.
-        lr: the learning rate, in ``short`` the highest.
-        batch: images a step; the last ones of an epoch that fill none are left for the next.
+        lr: learning rate; for ``short`` the maximum.
+        batch: images per step; an incomplete last batch of an epoch is dropped.
     """
 
     name: str
@@ -31,22 +31,22 @@ class Recipe:
     weight_decay: float = 5e-4
 
 
-# The paper names no batch size: 128 is ours, as is the whole short recipe.
+# The paper does not state the batch size. 128 and the short recipe are our choices.
 RECIPES = {"paper": Recipe("paper", 350, 0.1), "short": Recipe("short", 15, 0.1)}
 
 
 class Descent(NamedTuple):
-    """An optimiser and the schedule of its rate, which steps once a batch."""
+    """An optimiser and the schedule of its learning rate, which steps once per batch."""
 
     optimiser: torch.optim.SGD
     schedule: LRScheduler
 
 
 def descent(recipe: Recipe, module: nn.Module, steps: int) -> Descent:
-    """Optimiser and schedule for a network.
+    """Returns optimiser and schedule for a module.
 
     Args:
-        steps: batches of an epoch.
+        steps: batches per epoch.
     """
     optimiser = torch.optim.SGD(
         module.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
@@ -54,4 +54,4 @@ def descent(recipe: Recipe, module: nn.Module, steps: int) -> Descent:
     total = recipe.epochs * steps
     if recipe.name == "short":
         return Descent(optimiser, OneCycleLR(optimiser, recipe.lr, total_steps=total, cycle_momentum=False))
-    return Descent(optimiser, MultiStepLR(optimiser, [round(part * total) for part in _TENTHS], 0.1))
+    return Descent(optimiser, MultiStepLR(optimiser, [round(share * total) for share in _MILESTONES], 0.1))

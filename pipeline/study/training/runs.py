@@ -1,4 +1,4 @@
-"""All trainings of a command: every variant, as it is stored and signed, with every seed."""
+"""Runs all trainings of a command: every variant with every seed, high-rank-only variants also without their offset."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,30 +6,30 @@ from pathlib import Path
 
 import torch
 
-from pipeline.errors import UsageError, nearest, one_line
-from pipeline.study.networks import load as models
+from pipeline.errors import UsageError, nearest
 from pipeline.study.networks.cifar import ARCHITECTURES, Triple
-from pipeline.study.networks.load import Network
+from pipeline.study.networks.load import device_errors, load_network
+from pipeline.study.networks.network import Network
 from pipeline.study.training.batches import Samples
 from pipeline.study.training.curves import Row
-from pipeline.study.training.data import Selection, Tables, moments, read_variant, signed
-from pipeline.study.training.epochs import Setting, train
+from pipeline.study.training.data import Selection, VariantImages, moments, read_variant, without_offset
+from pipeline.study.training.loop import Setting, train
 from pipeline.study.training.progress import TrainingProgress
 from pipeline.study.training.recipe import Recipe
 
-FULL, STORED, SIGNED = "full", "stored", "signed"  # what networks are tested on, the last two also trained on
+FULL, STORED, SIGNED = "full", "stored", "signed"  # names of the tests; the last two are also forms of training images
 
 
 @dataclass(frozen=True)
 class Runs:
-    """What a command trains.
+    """The trainings of a command. The field names are keys of ``results.json``.
 
     Attributes:
-        chosen: the output, and which of its images.
-        variants: their names.
-        network: of ``networks.ARCHITECTURES``, or ``module:factory``.
-        fill: grey level around crops; None for the variant's own (``Tables.fill``).
-        control: whether high-rank-only variants are also trained on signed.
+        chosen: the output and the selection of its images.
+        variants: names of the variants to train on.
+        network: a name of ``networks.cifar.ARCHITECTURES``, or ``module:factory``.
+        fill: grey level around random crops; None for the variant's own (``VariantImages.fill``).
+        control: whether to train on signed images of high-rank-only variants as well, the negative control.
     """
 
     chosen: Selection
@@ -49,11 +49,10 @@ class Trained:
     """One trained network.
 
     Attributes:
-        form: what it was trained on: the variant ``stored`` as it is, or ``signed``, without its offset.
-        classes: how many there are.
-        images: how many it was trained on.
-        tested: and tested on.
-        rows: an epoch each, see ``training.train``; accuracies under ``full``, ``stored`` and ``signed``.
+        form: the training images: ``stored``, or ``signed``, without the offset.
+        classes: number of classes.
+        images, tested: number of training images and of test images.
+        rows: one per epoch (see ``loop.train``), with accuracies under ``full``, ``stored`` and ``signed``.
     """
 
     variant: str
@@ -65,91 +64,87 @@ class Trained:
     rows: list[Row]
 
 
-def device(asked: str | None) -> str:
-    """The device asked for, or the best. Raises UsageError where it cannot be used."""
-    if asked is None:
+def choose_device(name: str | None) -> str:
+    """Returns the device, by default cuda if there is a GPU. Raises UsageError if it cannot be used."""
+    if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=asked)
-    except (RuntimeError, AssertionError) as error:
-        reason = one_line(error).split(". ")[0].rstrip(".")
-        raise UsageError(f"--device {asked}: {reason}; give cpu, or leave it away") from None
-    return asked
+    with device_errors(name):
+        torch.zeros(1, device=name).cpu()
+    return name
 
 
-def precision(on: str) -> str:
-    """bfloat16 where a GPU computes in it, else float32."""
-    half = on.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bfloat16" if half else "float32"
+def default_precision(device: str) -> str:
+    """Returns bfloat16 if the device is a GPU with bfloat16 arithmetic, else float32."""
+    supported = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if supported else "float32"
 
 
-def run(runs: Runs, to: Path, quiet: bool = False) -> list[Trained]:
-    """Train all that is not trained yet.
+def run(runs: Runs, out: Path, quiet: bool = False) -> list[Trained]:
+    """Trains every network that is not trained yet. Returns all networks of ``runs``.
 
-    Normalisation is one for all: mean and deviation of the full-rank training images, in training and in every test.
+    All trainings and tests use the same normalisation: mean and deviation of the full-rank training images.
 
     Args:
-        to: receives a folder for each network.
+        out: receives a folder per network.
 
     Raises:
-        UsageError: a variant, split, key or network that there is not; or ``to`` holds other trainings.
+        UsageError: a variant, split, key or network does not exist, or ``out`` holds other trainings.
     """
     full = read_variant(runs.chosen, FULL)
     mean, std = moments(full.train)
-    _build(runs.network, full, mean, std)  # before anything is cut or written
-    tables = [full if name == FULL else read_variant(runs.chosen, name) for name in runs.variants]
-    forms = [(one, form) for one in tables for form in _forms(one, runs.control)]
+    _build(runs.network, full, mean, std)  # reports a wrong network before anything is cut or written
+    variants = [full if name == FULL else read_variant(runs.chosen, name) for name in runs.variants]
+    forms = [(images, form) for images in variants for form in _forms(images, runs.control)]
     progress = TrainingProgress(len(forms) * len(runs.seeds), runs.recipe.epochs, runs.recipe.batch, quiet)
     trained = []
-    for one, form in forms:
+    for images, form in forms:
+        setting = _setting(runs, full, images, form)
+        name = images.variant if form == STORED else f"{images.variant}-{form}"
         for seed in runs.seeds:
-            folder = to / (one.variant if form == STORED else f"{one.variant}-{form}") / f"seed{seed}"
-            progress.begin(f"{one.variant} {form}, seed {seed}")
+            progress.begin(f"{images.variant} {form}, seed {seed}")
             torch.manual_seed(seed)
-            network = _build(runs.network, one, mean, std)
-            setting = _setting(runs, full, one, form)
-            rows = train(network, seed, setting, folder, progress.show)
-            count = one.classes, len(setting.train), len(full.test)
-            trained.append(Trained(one.variant, form, seed, *count, rows))
+            network = _build(runs.network, images, mean, std)
+            rows = train(network, seed, setting, out / name / f"seed{seed}", progress.show)
+            counts = images.classes, len(setting.train), len(full.test)
+            trained.append(Trained(images.variant, form, seed, *counts, rows))
     progress.close()
     return trained
 
 
-def _forms(tables: Tables, control: bool) -> Iterator[str]:
+def _forms(images: VariantImages, control: bool) -> Iterator[str]:
     yield STORED
-    if tables.signed and control:
+    if images.signed and control:
         yield SIGNED
 
 
-def _setting(runs: Runs, full: Tables, one: Tables, form: str) -> Setting:
+def _setting(runs: Runs, full: VariantImages, images: VariantImages, form: str) -> Setting:
     tests: dict[str, Samples] = {FULL: full.test}
-    if one is not full:
-        tests[STORED] = one.test
-    if one.signed:
-        tests[SIGNED] = signed(one.test)
+    if images is not full:
+        tests[STORED] = images.test
+    if images.signed:
+        tests[SIGNED] = without_offset(images.test)
     return Setting(
-        train=signed(one.train) if form == SIGNED else one.train,
+        train=without_offset(images.train) if form == SIGNED else images.train,
         tests=tests,
         recipe=runs.recipe,
         padding=runs.padding,
-        fill=one.fill if runs.fill is None else runs.fill,
+        fill=images.fill if runs.fill is None else runs.fill,
         device=runs.device,
         precision=runs.precision,
     )
 
 
-def _build(spec: str, tables: Tables, mean: Triple, std: Triple) -> Network:
-    """An untrained network that takes these images and tells their classes apart."""
-    classes, (_, height, width, _) = tables.classes, tables.train.pixels.shape
+def _build(spec: str, images: VariantImages, mean: Triple, std: Triple) -> Network:
+    """Returns an untrained network that takes these images and has one output per class."""
     if spec in ARCHITECTURES:
-        known = ARCHITECTURES[spec]
-        network = Network(known.build(classes), spec, mean, std, (known.size, known.size))
+        architecture = ARCHITECTURES[spec]
+        size = (architecture.size, architecture.size)
+        network = Network(architecture.build(images.classes), spec, mean, std, size)
     elif ":" in spec and not spec.startswith("timm:"):
-        network = models.load(spec, name=spec, mean=mean, std=std)
+        network = load_network(spec, name=spec, mean=mean, std=std)
     else:
-        there = f"{', '.join(ARCHITECTURES)} and module:factory"
-        raise UsageError(f"--network {spec!r}: there are {there}{nearest(spec, ARCHITECTURES)}")
-    outputs = network.eval().outputs((height, width))
-    if outputs != classes:
-        raise UsageError(f"{spec} gives {outputs} logits an image, the images have {classes} classes")
+        names = f"{', '.join(ARCHITECTURES)} or module:factory"
+        raise UsageError(f"--network {spec!r} does not exist: give {names}{nearest(spec, ARCHITECTURES)}")
+    _, height, width, _ = images.train.pixels.shape
+    network.eval().check_classes((height, width), images.classes)
     return network

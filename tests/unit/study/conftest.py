@@ -1,15 +1,18 @@
-"""Real networks and the lossless test images."""
+"""Fixtures of the studies' tests: networks with published weights, lossless images, and small outputs, once per session."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline.study.inputs import Images, from_records
-from pipeline.study.networks.load import Network, load
+from pipeline.study.images import Images, from_records
+from pipeline.study.networks.load import load_network
+from pipeline.study.networks.network import Network
+from tests.conftest import Result
+from tests.unit.study.outputs import sample_output
 
 KNOWN = {
     "resnet20": ("resnet20", "natural/resnet20-12fca82f.th"),
@@ -23,7 +26,7 @@ KNOWN = {
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Threads that wait for each other cost most where other processes want the cores, as in CI."""
+    """Torch's threads wait for each other, which costs most when other processes use the cores, as in CI."""
     torch.set_num_threads(1)
 
 
@@ -35,18 +38,24 @@ def weights(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def known(weights: Path) -> Callable[[str], Network]:
-    """Loads one of ``KNOWN``."""
+    """Returns a function that loads a network of ``KNOWN``."""
 
-    def open_one(name: str) -> Network:
+    def load_known(name: str) -> Network:
         spec, file = KNOWN[name]
-        return load(spec, weights / file, name=name)
+        return load_network(spec, weights / file, name=name)
 
-    return open_one
+    return load_known
+
+
+@pytest.fixture(scope="session")
+def onnx(weights: Path) -> Path:
+    """A network without gradients."""
+    return weights / "robust" / "resnet_2b.onnx"
 
 
 @pytest.fixture(scope="session")
 def records(shared: Path) -> Path:
-    """The 1,017 lossless test images."""
+    """The file of the 1,017 lossless test images."""
     return shared / "data" / "cifar10" / "test_batch.first1017.bin"
 
 
@@ -55,36 +64,41 @@ def test_images(records: Path) -> Images:
     return from_records(records)
 
 
+@pytest.fixture(scope="session")
+def sample_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output of the sample with the variants rank2, highrank2 and full. Do not modify it."""
+    return sample_output(tmp_path_factory.mktemp("sample") / "out")
+
+
 def tensor(images: Images) -> torch.Tensor:
-    """float32 (n, 3, h, w) in [0, 1]."""
+    """Returns float32 (n, 3, h, w) in [0, 1]."""
     return torch.from_numpy(images.pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255)
 
 
-class Ran(NamedTuple):
-    status: int
-    out: str
-    err: str
+def table(path: Path) -> list[dict[str, str]]:
+    """Returns the rows of a csv file."""
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
-Run = Callable[..., Ran]
+Run = Callable[..., Result]
 
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command's ``main`` in this process."""
+    """Returns a function that runs a command's ``main`` in this process."""
 
-    def run(main: Callable[[list[str]], int], *arguments: object) -> Ran:
+    def run(main: Callable[[list[str]], int], *arguments: object) -> Result:
         capsys.readouterr()
         status = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Ran(status, captured.out, captured.err)
+        return Result(status, *capsys.readouterr())
 
     return run
 
 
 @pytest.fixture
 def refused(command: Run) -> Callable[..., str]:
-    """Runs a command that must be refused; gives its one line."""
+    """Returns a function that runs a command, checks that it fails with a one-line error, and returns the error."""
 
     def run(main: Callable[[list[str]], int], *arguments: object, status: int = 2) -> str:
         ran = command(main, *arguments)

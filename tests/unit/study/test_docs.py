@@ -1,4 +1,4 @@
-"""Every command of the studies' documents is one that the programs take."""
+"""The commands and the Python of the studies' documents work."""
 
 import importlib
 import re
@@ -13,10 +13,10 @@ COMMAND = re.compile(r"^python -m (pipeline\.study\.\w+) (.+)$", re.M)
 
 
 @pytest.mark.parametrize("name", ["study.md", "reproduction.md", "training.md"])
-def test_commands_are_understood(name: str) -> None:
-    found = COMMAND.findall((DOCS / name).read_text())
-    assert found
-    for module, arguments in found:
+def test_the_parsers_accept_every_command(name: str) -> None:
+    commands = COMMAND.findall((DOCS / name).read_text())
+    assert commands
+    for module, arguments in commands:
         options = importlib.import_module(module)._parser().parse(arguments.split())
         assert options.out
 

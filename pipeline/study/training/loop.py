@@ -1,4 +1,4 @@
-"""One network's training: epochs, tests after each, a checkpoint after each, and going on from it."""
+"""The training loop of one network: tests and writes a checkpoint after each epoch, and continues from a checkpoint."""
 
 import math
 import time
@@ -12,30 +12,30 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.errors import PipelineError
-from pipeline.study import results
-from pipeline.study.networks.load import Network
-from pipeline.study.training import checkpoint, curves
+from pipeline.study.networks.network import Network
+from pipeline.study.result_files import write_csv, write_whole
+from pipeline.study.training import checkpoint
 from pipeline.study.training.batches import Augmented, Samples
-from pipeline.study.training.curves import Row
+from pipeline.study.training.curves import CURVE, Row, event_writer
 from pipeline.study.training.recipe import Recipe, descent
 
 WEIGHTS = "weights.pt"
 _TEST_BATCH = 500
 
-# Called after every batch with the epoch (from 1), the batches done of it, all its batches, and the batch's loss.
+# Called after every batch with the epoch (from 1), its finished batches, all its batches, and the loss of the batch.
 Report = Callable[[int, int, int, Tensor], None]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a network is trained on, and how.
+    """Data, recipe and device of one training.
 
     Attributes:
         train: training images.
-        tests: test images, by what they are called.
-        padding: pixels around an image before the crop.
-        fill: grey level of these.
-        device: of torch.
+        tests: test images by name.
+        padding: pixels around an image before the random crop.
+        fill: grey level of the padding.
+        device: torch device.
         precision: ``float32``, or ``bfloat16`` for torch's autocast.
     """
 
@@ -49,37 +49,38 @@ class Setting:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the result, as plain values."""
+        """Everything that decides the result, as plain values. Checkpoints store it: do not change names or values."""
         images = {"images": len(self.train), "training images": self.train.digest, "zero": self.train.zero}
         tests = {f"{name} test images": samples.digest for name, samples in self.tests.items()}
-        how = {"padding": self.padding, "fill": self.fill, "precision": self.precision}
-        return images | tests | asdict(self.recipe) | how
+        augmentation = {"padding": self.padding, "fill": self.fill, "precision": self.precision}
+        return images | tests | asdict(self.recipe) | augmentation
 
 
 def train(network: Network, seed: int, setting: Setting, folder: Path, report: Report) -> list[Row]:
-    """Train a network, or go on where its checkpoint ends, and save its weights.
+    """Trains a network, or continues from its checkpoint, and saves its weights.
 
-    On a CPU the result is that of an uninterrupted training with as many threads, to the bit; GPUs add in any order.
+    On a CPU the result is bit for bit that of an uninterrupted training with the same number of threads. GPUs sum in
+    varying order.
 
     Args:
-        network: as yet untrained.
-        seed: decides the order of images, crops and flips.
-        folder: receives ``checkpoint.pt``, ``curve.csv``, TensorBoard's events, and in the end ``weights.pt``.
+        network: an untrained network.
+        seed: seed of the order of images, the crops and the flips.
+        folder: receives ``checkpoint.pt``, ``curve.csv`` and TensorBoard's events, and at the end ``weights.pt``.
 
     Returns:
-        a row an epoch: ``epoch``, ``lr`` (at its first batch), ``loss`` and ``train`` (mean loss and accuracy of its
-        batches, each as it was before its step), the accuracy on each of ``setting.tests``, and ``seconds``.
+        one row per epoch: ``epoch``, ``lr`` (at its first batch), ``loss`` and ``train`` (mean loss and accuracy of its
+        batches, each before the batch's step), the accuracy on each of ``setting.tests``, and ``seconds``.
 
     Raises:
         UsageError: the folder holds another training.
-        PipelineError: the loss is no longer a number.
+        PipelineError: the loss is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     training = _Training(network, seed, setting, folder)
-    with curves.events(folder, len(training.rows)) as write:
+    with event_writer(folder, len(training.rows)) as add_events:
         while len(training.rows) < setting.recipe.epochs:
-            write(training.epoch(report))
-    checkpoint.write_whole(folder / WEIGHTS, lambda path: torch.save(_weights(network), path))
+            add_events(training.epoch(report))
+    write_whole(folder / WEIGHTS, lambda path: torch.save(_weights(network), path))
     return training.rows
 
 
@@ -94,48 +95,49 @@ class _Training:
         self.steps = self.data.steps(setting.recipe.batch)
         self.optimiser, self.schedule = descent(setting.recipe, network.module, self.steps)
         self.rows: list[Row] = []
-        kept = checkpoint.load(folder, self.identity)
-        if kept:
-            for name, part in self._parts().items():
-                part.load_state_dict(kept[name])
-            self.rows = kept["rows"]
+        state = checkpoint.load(folder, self.identity)
+        if state:
+            for name, part in self._stateful().items():
+                part.load_state_dict(state[name])
+            self.rows = state["rows"]
 
-    def _parts(self) -> dict[str, Any]:
+    def _stateful(self) -> dict[str, Any]:
         return {"module": self.network.module, "optimiser": self.optimiser, "schedule": self.schedule}
 
     def epoch(self, report: Report) -> Row:
-        """Train for one more epoch, test, and keep the state."""
-        epoch, began = len(self.rows) + 1, time.monotonic()
+        """Trains one more epoch, tests, and saves a checkpoint. Returns the epoch's row."""
+        epoch, start = len(self.rows) + 1, time.monotonic()
         row: Row = {"epoch": epoch, "lr": float(self.schedule.get_last_lr()[0])}
-        loss, hits = self._learn(epoch, report)
+        loss, accuracy = self._learn(epoch, report)
         if not math.isfinite(loss):
             raise PipelineError(
-                f"{self.folder}: the loss is {loss} in epoch {epoch}; give another --out and a smaller --lr"
+                f"{self.folder}: the loss is {loss} in epoch {epoch}: give a smaller --lr and another --out"
             )
-        row |= {"loss": loss, "train": hits}
+        row |= {"loss": loss, "train": accuracy}
         self.network.eval()
         row |= {name: self._accuracy(samples) for name, samples in self.tests.items()}
-        row["seconds"] = round(time.monotonic() - began, 3)
+        row["seconds"] = round(time.monotonic() - start, 3)
         self.rows.append(row)
-        state = {name: part.state_dict() for name, part in self._parts().items()}
+        state = {name: part.state_dict() for name, part in self._stateful().items()}
         checkpoint.save(self.folder, self.identity, state | {"rows": self.rows})
-        results.write_csv(self.folder / curves.CURVE, self.rows)
+        write_csv(self.folder / CURVE, self.rows)
         return row
 
     def _learn(self, epoch: int, report: Report) -> tuple[float, float]:
-        seed = self.seed * 1_000_003 + epoch  # of the epoch alone, so that it is the same after an interruption
-        torch.manual_seed(seed)  # for what a network itself draws, such as dropout
+        """Returns the mean loss and accuracy of the epoch's batches."""
+        seed = self.seed * 1_000_003 + epoch  # depends only on the epoch, so that an interruption changes nothing
+        torch.manual_seed(seed)  # for random layers of the network, such as dropout
         self.network.train()
         loss = hits = torch.zeros((), device=self.setting.device)
         for step, (x, labels) in enumerate(self.data.epoch(self.setting.recipe.batch, seed), 1):
             logits = self._logits(x)
-            batch = F.cross_entropy(logits, labels)
+            batch_loss = F.cross_entropy(logits, labels)
             self.optimiser.zero_grad()
-            batch.backward()  # type: ignore[no-untyped-call]
+            batch_loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
             self.schedule.step()
-            loss, hits = loss + batch.detach(), hits + (logits.argmax(1) == labels).float().mean()
-            report(epoch, step, self.steps, batch.detach())
+            loss, hits = loss + batch_loss.detach(), hits + (logits.argmax(1) == labels).float().mean()
+            report(epoch, step, self.steps, batch_loss.detach())
         return float(loss) / self.steps, float(hits) / self.steps
 
     @torch.inference_mode()
@@ -144,13 +146,12 @@ class _Training:
         return float(torch.cat(right).double().mean())
 
     def _logits(self, x: Tensor) -> Tensor:
-        half = self.setting.precision == "bfloat16"
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.setting.precision == "bfloat16"):
             logits: Tensor = self.network(x)
         return logits.float()
 
 
 def _weights(network: Network) -> dict[str, Any]:
-    """What ``models.load`` reads, normalisation included."""
+    """Returns the weights with their normalisation, as ``load_network`` reads them."""
     state = {name: tensor.cpu().contiguous() for name, tensor in network.module.state_dict().items()}
     return {"state_dict": state, "mean": network.mean.flatten().tolist(), "std": network.std.flatten().tolist()}

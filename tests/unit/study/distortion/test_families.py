@@ -1,4 +1,4 @@
-"""Distortions against LAPACK, scipy, NumPy's FFT and Pillow; and that controls have the distortion of rank k."""
+"""Distortions equal those of LAPACK, scipy, NumPy's FFT and Pillow; controls have the error of rank k."""
 
 import io
 
@@ -10,10 +10,18 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from pipeline.errors import UsageError
-from pipeline.study.distortion.families import CONTROLS, Blur, LowPass, Noise, families, rank_images, stored_rank_images
+from pipeline.study.distortion.families import (
+    CONTROLS,
+    Blur,
+    LowPass,
+    Noise,
+    parse_families,
+    rank_images,
+    stored_rank_images,
+)
 from pipeline.study.distortion.jpeg import Jpeg
-from pipeline.study.distortion.match import TOLERANCE, distort, make, mse, psnr
-from pipeline.study.inputs import Images
+from pipeline.study.distortion.matching import TOLERANCE, create, distort, mse, psnr
+from pipeline.study.images import Images
 from tests.conftest import smooth
 
 
@@ -24,7 +32,7 @@ def batch(count: int = 3, height: int = 32, width: int = 32, seed: int = 0) -> n
 
 
 def lapack(pixels: np.ndarray, k: int) -> np.ndarray:
-    """Algorithm 1's image at rank k."""
+    """Returns the image at rank k of Algorithm 1."""
     u, s, v = np.linalg.svd(pixels.astype(np.float64), full_matrices=False)
     s[..., k:] = 0
     cut: np.ndarray = (u * s[..., None, :]) @ v
@@ -32,7 +40,7 @@ def lapack(pixels: np.ndarray, k: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (20, 32), (33, 16)])
-def test_rank_images_are_lapacks(height: int, width: int) -> None:
+def test_rank_images_equal_lapacks(height: int, width: int) -> None:
     pixels = batch(4, height, width)
     images = list(rank_images(pixels))
     assert len(images) == min(height, width) + 1
@@ -42,8 +50,8 @@ def test_rank_images_are_lapacks(height: int, width: int) -> None:
     np.testing.assert_array_equal(images[-1], pixels)
 
 
-def test_stored_rank_images_are_what_a_png_holds(test_images: Images) -> None:
-    pixels = test_images.first(20).pixels.transpose(0, 3, 1, 2)
+def test_stored_rank_images_are_rounded_and_clipped(test_images: Images) -> None:
+    pixels = test_images.first(8).pixels.transpose(0, 3, 1, 2)
     for k, image in enumerate(stored_rank_images(pixels)):
         reference = lapack(pixels, k)
         tie = np.abs(reference - np.floor(reference) - 0.5) < 1e-5
@@ -51,15 +59,15 @@ def test_stored_rank_images_are_what_a_png_holds(test_images: Images) -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.8, 1.5, 4.0])
-def test_blur_is_scipys_gaussian_with_mirrored_borders(sigma: float) -> None:
+def test_blur_is_scipys_gaussian_filter_with_mirrored_borders(sigma: float) -> None:
     images = batch(2, 32, 24).astype(np.float64)
     theirs = gaussian_filter(images, (0, 0, sigma, sigma), mode="reflect", truncate=8)
     blurred = Blur(images).apply(np.full(2, np.log2(sigma)))
-    np.testing.assert_allclose(blurred, theirs, atol=0.5)  # theirs samples the kernel, ours is the heat equation's
+    np.testing.assert_allclose(blurred, theirs, atol=0.5)  # scipy samples the kernel, ours solves the heat equation
     assert np.abs(blurred - theirs).mean() < 0.1
 
 
-def test_blur_ends_in_the_mean_of_each_channel() -> None:
+def test_the_strongest_blur_is_the_mean_of_each_channel() -> None:
     images = batch().astype(np.float64)
     blur = Blur(images)
     np.testing.assert_allclose(
@@ -70,15 +78,15 @@ def test_blur_ends_in_the_mean_of_each_channel() -> None:
 def test_lowpass_is_a_disc_of_the_fourier_transform() -> None:
     images = batch(2, 32, 32).astype(np.float64)
     lowpass = LowPass(images)
-    far = np.hypot(*np.meshgrid(np.fft.fftfreq(32) * 32, np.fft.fftfreq(32) * 32))
-    rings = np.unique(far.round(6))
+    distances = np.hypot(*np.meshgrid(np.fft.fftfreq(32) * 32, np.fft.fftfreq(32) * 32))
+    rings = np.unique(distances.round(6))
     for kept in (1, 5, 40, len(rings)):
-        disc = far <= rings[kept - 1] + 1e-6
+        disc = distances <= rings[kept - 1] + 1e-6
         expected = np.fft.ifft2(np.fft.fft2(images) * disc).real
         np.testing.assert_allclose(lowpass.apply(np.full(2, float(len(rings) - kept))), expected, atol=1e-8)
 
 
-def test_noise_belongs_to_the_key_alone() -> None:
+def test_noise_depends_only_on_the_key() -> None:
     images = batch(3).astype(np.float64)
     together = Noise(images, ["a", "b", "c"]).apply(np.full(3, 3.0)) - images
     alone = Noise(images[1:2], ["b"]).apply(np.full(1, 3.0)) - images[1:2]
@@ -96,20 +104,20 @@ def test_jpeg_at_scale_one_is_pillows_quality_50(monkeypatch: pytest.MonkeyPatch
     jpeg = Jpeg(pixels)
     error = ((expected.astype(float) - pixels[0]) ** 2).mean()
     assert jpeg.errors[0, 0] == pytest.approx(error)
-    image, found = jpeg.nearest(np.array([error]))
+    image, nearest = jpeg.nearest(np.array([error]))
     np.testing.assert_array_equal(image[0], expected)
-    assert found[0] == pytest.approx(error)
+    assert nearest[0] == pytest.approx(error)
 
 
 @pytest.mark.parametrize("name", ["blur", "lowpass", "noise"])
-def test_the_error_is_that_of_the_pixels_and_grows(name: str) -> None:
+def test_the_error_equals_that_of_the_pixels_and_increases(name: str) -> None:
     images = batch(2, 16, 24).astype(np.float64)
-    family = make(name, images, ["a", "b"])
+    family = create(name, images, ["a", "b"])
     parameters = np.linspace(family.low, family.high, 25)
     predicted = family.error(np.stack([parameters, parameters]))
-    for place, parameter in enumerate(parameters):
+    for i, parameter in enumerate(parameters):
         measured = mse(family.apply(np.full(2, parameter)), images)
-        np.testing.assert_allclose(predicted[:, place], measured, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(predicted[:, i], measured, rtol=1e-6, atol=1e-8)
     assert (np.diff(predicted, axis=1) >= -1e-9).all()
 
 
@@ -126,29 +134,29 @@ def test_every_control_has_the_error_of_rank_k_on_photographs(as_stored: bool, t
 
 
 def _check_match(pixels: np.ndarray, names: tuple[str, ...], as_stored: bool) -> None:
-    """What is called matched is, measured on the images; what is not is where the family cannot reach."""
+    """Checks that matched images have the error of rank k, and that unmatched ones are outside the family's range."""
     images, ranks = pixels.astype(np.float64), min(pixels.shape[2:])
     targets: dict[int, np.ndarray] = {}
-    found: dict[str, int] = dict.fromkeys(names, 0)
-    for one in distort(pixels, [str(i) for i in range(len(pixels))], names, as_stored):
-        error = mse(one.images, images)
-        np.testing.assert_allclose(one.error, error, rtol=1e-9, atol=1e-12)
-        target = targets.setdefault(one.rank, error)  # rank comes first
-        both = one.matched & (target > 0)
-        assert (np.abs(psnr(error[both]) - psnr(target[both])) <= TOLERANCE).all()
-        assert (error[one.matched & (target == 0)] == 0).all()
-        found[one.family] += int(one.matched.sum())
+    matched: dict[str, int] = dict.fromkeys(names, 0)
+    for distorted in distort(pixels, [str(i) for i in range(len(pixels))], names, as_stored):
+        error = mse(distorted.images, images)
+        np.testing.assert_allclose(distorted.error, error, rtol=1e-9, atol=1e-12)
+        target = targets.setdefault(distorted.rank, error)  # rank comes first
+        close = distorted.matched & (target > 0)
+        assert (np.abs(psnr(error[close]) - psnr(target[close])) <= TOLERANCE).all()
+        assert (error[distorted.matched & (target == 0)] == 0).all()
+        matched[distorted.family] += int(distorted.matched.sum())
         if as_stored:
-            assert (one.images == np.clip(np.rint(one.images), 0, 255)).all()
-        elif one.family in ("lowpass", "noise"):
-            assert one.matched.all(), (one.family, one.rank)
-        elif one.family == "blur" and one.rank:
-            assert one.matched.all() or one.rank > ranks - 4
-    assert min(found.values()) > 0.3 * len(pixels) * ranks
+            assert (distorted.images == np.clip(np.rint(distorted.images), 0, 255)).all()
+        elif distorted.family in ("lowpass", "noise"):
+            assert distorted.matched.all(), (distorted.family, distorted.rank)
+        elif distorted.family == "blur" and distorted.rank:
+            assert distorted.matched.all() or distorted.rank > ranks - 4
+    assert min(matched.values()) > 0.3 * len(pixels) * ranks
 
 
-def test_names_of_families() -> None:
-    assert families("blur,rank,blur") == ("rank", "blur")
-    assert families("noise") == ("rank", "noise")
-    with pytest.raises(UsageError, match="'blurr' is not one of rank, lowpass, blur, jpeg, noise, did you mean 'blur'"):
-        families("rank,blurr")
+def test_rank_is_always_the_first_family() -> None:
+    assert parse_families("blur,rank,blur") == ("rank", "blur")
+    assert parse_families("noise") == ("rank", "noise")
+    with pytest.raises(UsageError, match="'blurr'.*did you mean 'blur'"):
+        parse_families("rank,blurr")

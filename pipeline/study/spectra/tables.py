@@ -1,4 +1,4 @@
-"""The numbers of a rank spectrum with their 95 % intervals, as rows of tables."""
+"""Tables of a rank spectrum: accuracies, agreements and differences with 95 % intervals."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -6,17 +6,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.study.distortion.match import psnr
-from pipeline.study.distortion.spectrum import Spectrum
+from pipeline.study.distortion.matching import psnr
 from pipeline.study.intervals import Interval, paired_difference, share, wilson
+from pipeline.study.spectra.spectrum import Spectrum
 
-MEASURES = ("accuracy", "agreement")  # with the label, and with the prediction at full rank
+MEASURES = ("accuracy", "agreement")  # agreement with the label, and with the prediction at full rank
 
 SHARE = "architecture's share"
 
 
 class Twin(NamedTuple):
-    """A robust network, a naturally trained one of its architecture, and a natural network of another, by name."""
+    """Names of a robust network, a naturally trained network of the same architecture, and one of another architecture."""
 
     robust: str
     natural: str
@@ -24,14 +24,14 @@ class Twin(NamedTuple):
 
 
 def hits(spectrum: Spectrum, measure: str) -> np.ndarray:
-    """bool (models, families, ranks, n) of a measure."""
+    """Returns whether each prediction counts for a measure, bool (models, families, ranks, n)."""
     return spectrum.right if measure == "accuracy" else spectrum.agrees
 
 
 def curves(spectrum: Spectrum) -> Iterator[dict[str, Any]]:
-    """Accuracy and agreement of each network, family and rank, over the images whose distortion is matched.
+    """Yields accuracy and agreement of each network, family and rank, over the matched images.
 
-    PSNR is the decibels of the mean error over these images.
+    ``psnr`` is that of the mean error over these images.
     """
     measured = [_over_matched(spectrum, measure) for measure in MEASURES]
     for m, model in enumerate(spectrum.models):
@@ -58,7 +58,7 @@ def _columns(measure: str, interval: Interval, place: Any) -> dict[str, float]:
 
 
 def by_class(spectrum: Spectrum) -> Iterator[dict[str, Any]]:
-    """The same of rank, for the images of each class."""
+    """Yields accuracy and agreement of each network at each rank, for the images of each class."""
     for label, name in enumerate(spectrum.images.classes):
         own = spectrum.images.labels == label
         if not own.any():
@@ -73,36 +73,36 @@ def by_class(spectrum: Spectrum) -> Iterator[dict[str, Any]]:
 
 
 def differences(spectrum: Spectrum) -> Iterator[dict[str, Any]]:
-    """Of every two networks at every rank, over the same images: first less second, by Newcombe's paired interval."""
-    for one, two in combinations(range(len(spectrum.models)), 2):
-        pairs = [(hits(spectrum, measure)[one, 0], hits(spectrum, measure)[two, 0]) for measure in MEASURES]
+    """Yields the difference, first minus second, of every two networks at every rank, with Newcombe's paired interval."""
+    for first, second in combinations(range(len(spectrum.models)), 2):
+        pairs = [(hits(spectrum, measure)[first, 0], hits(spectrum, measure)[second, 0]) for measure in MEASURES]
         measured = [paired_difference(*pair) for pair in pairs]
         for k in range(spectrum.error.shape[1]):
-            row: dict[str, Any] = {"first": spectrum.models[one], "second": spectrum.models[two], "rank": k}
+            row: dict[str, Any] = {"first": spectrum.models[first], "second": spectrum.models[second], "rank": k}
             for measure, interval in zip(MEASURES, measured, strict=True):
                 row |= _columns(measure, interval, k)
             yield row
 
 
 def controls(spectrum: Spectrum) -> Iterator[dict[str, Any]]:
-    """Each control less rank at equal distortion, over the same matched images, for each network."""
+    """Yields the difference, control minus rank, of each network and control at equal error, over the matched images."""
     for m, model in enumerate(spectrum.models):
         for f, family in enumerate(spectrum.families[1:], 1):
             for k in range(spectrum.error.shape[1]):
-                kept = spectrum.matched[f, k]
-                row: dict[str, Any] = {"model": model, "family": family, "rank": k, "images": int(kept.sum())}
+                matched = spectrum.matched[f, k]
+                row: dict[str, Any] = {"model": model, "family": family, "rank": k, "images": int(matched.sum())}
                 for measure in MEASURES:
-                    right = hits(spectrum, measure)[m, :, k][:, kept]
-                    nothing = Interval(*(np.array(np.nan),) * 3)
-                    row |= _columns(measure, paired_difference(right[f], right[0]) if kept.any() else nothing, ())
+                    right = hits(spectrum, measure)[m, :, k][:, matched]
+                    empty = Interval(*(np.array(np.nan),) * 3)
+                    row |= _columns(measure, paired_difference(right[f], right[0]) if matched.any() else empty, ())
                 yield row
 
 
 def shares(spectrum: Spectrum, twins: list[Twin]) -> Iterator[dict[str, Any]]:
-    """What of a robust network's gap to the reference its architecture explains, and what adversarial training.
+    """Yields the gap of each robust network to the reference, divided into architecture and adversarial training.
 
-    gap = robust - reference = (natural twin - reference) + (robust - natural twin), each by paired intervals; shares are
-    parts of the gap, empty where it is no different from zero.
+    gap = robust - reference = (natural twin - reference) + (robust - natural twin), each with a paired interval. Shares are
+    parts of the gap, and NaN if the gap is not different from zero.
     """
     for twin in twins:
         robust, natural, reference = (spectrum.models.index(name) for name in twin)
@@ -114,17 +114,17 @@ def shares(spectrum: Spectrum, twins: list[Twin]) -> Iterator[dict[str, Any]]:
                 "adversarial training": paired_difference(right[robust], right[natural]),
             }
             values = right.astype(np.int8)
-            of = share(values[natural] - values[reference], values[robust] - values[reference])
+            shares_of_gap = share(values[natural] - values[reference], values[robust] - values[reference])
             for k in range(spectrum.error.shape[1]):
                 row: dict[str, Any] = {**twin._asdict(), "measure": measure, "rank": k}
                 for name, interval in parts.items():
                     row |= _columns(name, interval, k)
-                row |= _columns(SHARE, of, k)
+                row |= _columns(SHARE, shares_of_gap, k)
                 yield row | {"adversarial training's share": 1 - row[SHARE]}
 
 
 def predictions(spectrum: Spectrum) -> Iterator[dict[str, Any]]:
-    """Classes by number, a row for each network, family and image, a column for each rank."""
+    """Yields the predicted class numbers: a row per network, family and image, a column per rank."""
     for m, model in enumerate(spectrum.models):
         for f, family in enumerate(spectrum.families):
             for i, key in enumerate(spectrum.images.keys):
@@ -133,7 +133,7 @@ def predictions(spectrum: Spectrum) -> Iterator[dict[str, Any]]:
 
 
 def saturation(spectrum: Spectrum, model: int, within: float = 0.02) -> int:
-    """The rank from which on a network's accuracy stays within ``within`` of that at full rank."""
+    """Returns the lowest rank from which a network's accuracy stays within ``within`` of its full-rank accuracy."""
     accuracy = spectrum.right[model, 0].mean(-1)
-    far = np.flatnonzero(accuracy < accuracy[-1] - within)
-    return int(far[-1]) + 1 if len(far) else 0
+    below = np.flatnonzero(accuracy < accuracy[-1] - within)
+    return int(below[-1]) + 1 if len(below) else 0

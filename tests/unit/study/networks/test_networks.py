@@ -1,4 +1,4 @@
-"""Networks: the known weights' accuracies, the same logits from every form, and mistakes in one line."""
+"""Networks: the accuracy of published weights, equal logits from every file format, and errors."""
 
 import math
 import pickle
@@ -11,20 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError, UsageError
-from pipeline.study.distortion.spectrum import predict
-from pipeline.study.inputs import Images
+from pipeline.study.images import Images
 from pipeline.study.networks.cifar import ARCHITECTURES, CIFAR10
-from pipeline.study.networks.load import Network, load
+from pipeline.study.networks.load import load_network
+from pipeline.study.networks.network import Network
+from pipeline.study.spectra.spectrum import predict
 from tests.unit.study.conftest import tensor
 
-# Of the 1,017 lossless test images, per cent, as the weights' own description says.
+# Accuracy on the 1,017 lossless test images in per cent, as the description of the weights states.
 STATED = {"resnet20": 91.6, "resnet4b": 77.3, "resnet2b": 70.4, "cnn_a_adv": 70.6, "cnn_a_mix": 77.8}
 
 
 @pytest.mark.parametrize(
     ("name", "accuracy"), [*STATED.items(), pytest.param("resnet56", 92.7, marks=pytest.mark.full)]
 )
-def test_known_weights_reach_their_stated_accuracy(
+def test_published_weights_reach_their_stated_accuracy(
     name: str, accuracy: float, known: Callable[[str], Network], test_images: Images
 ) -> None:
     network = known(name)
@@ -36,7 +37,7 @@ def test_known_weights_reach_their_stated_accuracy(
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"),  # as papers and their code state them
+    ("name", "parameters"),  # as stated in papers and their code
     [("resnet20", 269_722), ("resnet56", 853_018), ("resnet18_cifar", 11_173_962), ("resnet50_cifar", 23_520_842)],
 )
 def test_architectures_have_the_published_number_of_parameters(name: str, parameters: int) -> None:
@@ -45,15 +46,17 @@ def test_architectures_have_the_published_number_of_parameters(name: str, parame
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_takes_its_size_and_any_number_of_classes(name: str) -> None:
-    known = ARCHITECTURES[name]
-    assert known.build(7).eval()(torch.zeros(2, 3, known.size, known.size)).shape == (2, 7)
+    architecture = ARCHITECTURES[name]
+    assert architecture.build(7).eval()(torch.zeros(1, 3, architecture.size, architecture.size)).shape == (1, 7)
 
 
 @pytest.mark.parametrize("name", ["resnet4b", "resnet2b"])
 def test_onnx_gives_the_same_logits(
     name: str, weights: Path, known: Callable[[str], Network], test_images: Images
 ) -> None:
-    onnx = load(str(weights / "robust" / f"{name.replace('net', 'net_')}.onnx"), mean=CIFAR10[0], std=CIFAR10[1])
+    onnx = load_network(
+        str(weights / "robust" / f"{name.replace('net', 'net_')}.onnx"), mean=CIFAR10[0], std=CIFAR10[1]
+    )
     x = tensor(test_images.first(7))
     torch.testing.assert_close(onnx(x), known(name)(x), rtol=0, atol=2e-5)
     assert not onnx.differentiable
@@ -67,7 +70,7 @@ def test_exported_programs_give_the_same_logits(
     free = None if batch else ({0: torch.export.Dim("n")},)
     program = torch.export.export(network.module, (x[: batch or 2],), dynamic_shapes=free)
     torch.export.save(program, tmp_path / "a.pt2")
-    again = load(str(tmp_path / "a.pt2"), mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
+    again = load_network(str(tmp_path / "a.pt2"), mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
     torch.testing.assert_close(again(x), network(x))
     assert again.size == (32, 32)
 
@@ -82,46 +85,48 @@ def test_module_and_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.syspath_prepend(str(tmp_path))
     own = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
     torch.save({"state_dict": {f"module.{k}": v for k, v in own.state_dict().items()}}, tmp_path / "w.pt")
-    network = load("own_networks:tiny", tmp_path / "w.pt", mean=(0.5, 0.5, 0.5), std=(2.0, 2.0, 2.0))
+    network = load_network("own_networks:tiny", tmp_path / "w.pt", mean=(0.5, 0.5, 0.5), std=(2.0, 2.0, 2.0))
     x = torch.rand(3, 3, 2, 2)
     torch.testing.assert_close(network(x), own((x - 0.5) / 2))
     assert (network.name, network.size, network.training) == ("w", None, False)
-    for spec, said in {
+    for spec, part in {
         "own_networks:broken": "OSError: no\\nway",
         "own_networks:absent": "AttributeError",
         "no_such_module:f": "ModuleNotFoundError",
-        "own_networks:number": "gave int, not a torch.nn.Module",
+        "own_networks:number": "returned int, not a torch.nn.Module",
     }.items():
-        with pytest.raises(UsageError) as told:
-            load(spec)
-        assert said in str(told.value)
+        with pytest.raises(UsageError) as error:
+            load_network(spec)
+        assert part in str(error.value)
 
 
-def test_mean_and_std_that_come_with_the_weights_are_used(tmp_path: Path) -> None:
+def test_mean_and_std_in_the_weights_file_are_used(tmp_path: Path) -> None:
     state = ARCHITECTURES["cnn_a"].build(10).state_dict()
     torch.save({"state_dict": state, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}, tmp_path / "w.pt")
-    network = load("cnn_a", tmp_path / "w.pt")
+    network = load_network("cnn_a", tmp_path / "w.pt")
     torch.testing.assert_close(network.mean.flatten(), torch.tensor([0.1, 0.2, 0.3]))
-    torch.testing.assert_close(load("cnn_a", tmp_path / "w.pt", std=(1, 1, 2)).std.flatten(), torch.tensor([1.0, 1, 2]))
+    torch.testing.assert_close(
+        load_network("cnn_a", tmp_path / "w.pt", std=(1, 1, 2)).std.flatten(), torch.tensor([1.0, 1, 2])
+    )
 
 
-def test_means_and_deviations_that_are_none(weights: Path, tmp_path: Path) -> None:
+def test_invalid_mean_and_std_are_refused(weights: Path, tmp_path: Path) -> None:
     for deviation in (0, -1, math.nan, math.inf):
         with pytest.raises(UsageError, match="are not three positive numbers"):
-            load("resnet2b", weights / "robust" / "resnet2b.pth", std=(0.2, deviation, 0.2))
+            load_network("resnet2b", weights / "robust" / "resnet2b.pth", std=(0.2, deviation, 0.2))
     for mean in (math.nan, math.inf):
         with pytest.raises(UsageError, match="are not three numbers"):
-            load("resnet2b", weights / "robust" / "resnet2b.pth", mean=(0.2, mean, 0.2))
+            load_network("resnet2b", weights / "robust" / "resnet2b.pth", mean=(0.2, mean, 0.2))
     torch.save({"state_dict": ARCHITECTURES["cnn_a"].build(10).state_dict(), "mean": "0.5"}, tmp_path / "w.pt")
     with pytest.raises(PipelineError, match="its mean is not three numbers"):
-        load("cnn_a", tmp_path / "w.pt")
+        load_network("cnn_a", tmp_path / "w.pt")
 
 
-def test_logits_that_are_no_numbers_are_no_prediction() -> None:
+def test_nan_logits_are_refused() -> None:
     network = Network(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), "diverged")
     assert network.outputs((2, 2)) == 5
     nn.init.constant_(network.module[1].bias, math.nan)  # type: ignore[index]
-    with pytest.raises(UsageError, match="diverged gives logits that are not numbers"):
+    with pytest.raises(UsageError, match="diverged returns NaN"):
         network.outputs((2, 2))
 
 
@@ -136,20 +141,19 @@ class Raises(nn.Module):
         raise KeyError("no\nkey")
 
 
-def test_networks_that_fail_or_let_no_gradients_through() -> None:
-    with pytest.raises(UsageError) as told:
+def test_networks_that_fail_or_detach_gradients_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"own.*4 x 4 pixels: KeyError: 'no\\nkey'"):
         Network(Raises(), "own").outputs((4, 4))
-    assert str(told.value) == "own cannot take images of 4 x 4 pixels: KeyError: 'no\\nkey'"
     network = Network(NoGrad(), "own")
     assert network.outputs((4, 4)) == 3
-    with pytest.raises(UsageError, match="RIG needs gradients, which own does not give: something in it detaches them"):
-        network.need_gradients("RIG", (4, 4))
-    Network(nn.Flatten(), "own").need_gradients("RIG", (4, 4))
+    with pytest.raises(UsageError, match="RIG needs gradients, but own detaches"):
+        network.check_gradients("RIG", (4, 4))
+    Network(nn.Flatten(), "own").check_gradients("RIG", (4, 4))
 
 
 def test_weights_of_another_number_of_classes(tmp_path: Path) -> None:
     torch.save(ARCHITECTURES["resnet20"].build(100).state_dict(), tmp_path / "w.pt")
-    assert load("resnet20", tmp_path / "w.pt")(torch.zeros(1, 3, 32, 32)).shape == (1, 100)
+    assert load_network("resnet20", tmp_path / "w.pt")(torch.zeros(1, 3, 32, 32)).shape == (1, 100)
 
 
 class Evil:
@@ -158,7 +162,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("content", ["pickle", "torch", "noise", "empty", "number"])
-def test_files_that_hold_no_weights_run_nothing(content: str, tmp_path: Path) -> None:
+def test_files_without_weights_run_no_code(content: str, tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     if content == "pickle":
         path.write_bytes(pickle.dumps(Evil()))
@@ -169,7 +173,7 @@ def test_files_that_hold_no_weights_run_nothing(content: str, tmp_path: Path) ->
     else:
         path.write_bytes(b"\x00\x01noise" * (content == "noise"))
     with pytest.raises(PipelineError, match="holds no plain weights"):
-        load("resnet20", path)
+        load_network("resnet20", path)
     assert not hasattr(sys, "evil")
 
 
@@ -182,32 +186,32 @@ def test_mistakes_are_one_line(weights: Path, tmp_path: Path) -> None:
         (("resnet_20", good), "did you mean 'resnet20'?"),
         (("resnet20",), "needs --weights FILE"),
         (("resnet56", good), "lacks layer1.3.conv1.weight"),
-        (("resnet20", weights / "natural" / "resnet56-4bfd9763.th"), "has beyond them layer1.3.conv1.weight"),
+        (("resnet20", weights / "natural" / "resnet56-4bfd9763.th"), "also has layer1.3.conv1.weight"),
         (("cnn_a", weights / "robust" / "resnet2b.pth"), "lacks 0.weight, 0.bias, 2.weight and 5 more"),
         (("resnet4b", weights / "robust" / "resnet2b.pth"), "conv1.weight (8, 3, 3, 3), not (16, 3, 3, 3)"),
         (("resnet20", tmp_path / "absent.pt"), "No such file"),
-        ((str(tmp_path / "absent.onnx"),), "there is no such file"),
+        ((str(tmp_path / "absent.onnx"),), "does not exist"),
         ((str(tmp_path / "bad.onnx"),), "is no readable onnx file"),
         ((str(tmp_path / "bad.pt2"),), "is no readable pt2 file"),
-        ((str(weights / "robust" / "resnet_2b.onnx"), good), "holds its own weights"),
+        ((str(weights / "robust" / "resnet_2b.onnx"), good), "contains its own weights"),
     ]
-    for arguments, said in cases:
-        with pytest.raises(PipelineError) as told:
-            load(*arguments)  # type: ignore[arg-type]
-        assert said in str(told.value), arguments
-        assert "\n" not in str(told.value)
+    for arguments, part in cases:
+        with pytest.raises(PipelineError) as error:
+            load_network(*arguments)  # type: ignore[arg-type]
+        assert part in str(error.value), arguments
+        assert "\n" not in str(error.value)
 
 
 def test_wrong_sizes_and_devices(known: Callable[[str], Network], weights: Path) -> None:
-    with pytest.raises(UsageError, match="takes images of 32 x 32 pixels, these have 64 x 64"):
+    with pytest.raises(UsageError, match="32 x 32 pixels, these have 64 x 64"):
         known("resnet4b")(torch.zeros(1, 3, 64, 64))
     with pytest.raises(UsageError, match=r"\(n, 3, height, width\)"):
         known("resnet4b")(torch.zeros(3, 32, 32))
     if not torch.cuda.is_available():
-        with pytest.raises(UsageError, match="'cuda'"):
-            load("resnet2b", weights / "robust" / "resnet2b.pth", device="cuda")
+        with pytest.raises(UsageError, match="--device cuda"):
+            load_network("resnet2b", weights / "robust" / "resnet2b.pth", device="cuda")
 
 
 def test_timm_without_torchvision_or_network_is_one_line() -> None:
     with pytest.raises(UsageError, match="model 'timm:no_such_network'"):
-        load("timm:no_such_network")
+        load_network("timm:no_such_network")

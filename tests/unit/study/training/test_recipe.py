@@ -1,4 +1,4 @@
-"""The paper's recipe and the short one, by the rates that they give."""
+"""The learning rates of both recipes, and the steps of the optimiser."""
 
 from dataclasses import replace
 
@@ -10,17 +10,17 @@ from pipeline.study.training.recipe import RECIPES, Recipe, descent
 
 
 def rates(recipe: Recipe, steps: int) -> list[float]:
-    """The rate of every step."""
+    """Returns the learning rate of every step."""
     optimiser, schedule = descent(recipe, nn.Linear(2, 2), steps)
-    found = []
+    values = []
     for _ in range(recipe.epochs * steps):
-        found.append(float(optimiser.param_groups[0]["lr"]))
+        values.append(float(optimiser.param_groups[0]["lr"]))
         optimiser.step()
         schedule.step()
-    return found
+    return values
 
 
-def test_the_paper_divides_by_ten_after_epochs_150_and_250() -> None:
+def test_the_paper_divides_by_10_after_epochs_150_and_250() -> None:
     paper = RECIPES["paper"]
     assert (paper.epochs, paper.lr, paper.momentum, paper.weight_decay, paper.batch) == (350, 0.1, 0.9, 5e-4, 128)
     expected = [0.1] * 150 * 3 + [0.01] * 100 * 3 + [0.001] * 100 * 3
@@ -31,13 +31,13 @@ def test_other_numbers_of_epochs_divide_in_proportion() -> None:
     assert rates(replace(RECIPES["paper"], epochs=7), 2) == pytest.approx([0.1] * 6 + [0.01] * 4 + [0.001] * 4)
 
 
-def test_the_short_one_goes_up_for_a_third_and_down_to_nothing() -> None:
-    found = rates(replace(RECIPES["short"], epochs=20, lr=0.4), 10)
-    assert max(found) == pytest.approx(0.4)
-    assert 50 <= found.index(max(found)) <= 60
-    assert found[0] == pytest.approx(0.4 / 25)
-    assert found[-1] < 1e-4 * 0.4
-    assert found[60:] == sorted(found[60:], reverse=True)
+def test_the_short_recipe_rises_for_30_per_cent_and_falls_to_nearly_0() -> None:
+    values = rates(replace(RECIPES["short"], epochs=20, lr=0.4), 10)
+    assert max(values) == pytest.approx(0.4)
+    assert 50 <= values.index(max(values)) <= 60
+    assert values[0] == pytest.approx(0.4 / 25)
+    assert values[-1] < 1e-4 * 0.4
+    assert values[60:] == sorted(values[60:], reverse=True)
 
 
 def test_steps_are_sgd_with_momentum_and_weight_decay() -> None:

@@ -1,6 +1,6 @@
-"""Truncation inside a network: its values against LAPACK, its gradients against differences, and what they are good for."""
+"""Truncation in front of a network: values compared with LAPACK, gradients with finite differences, and as a defence."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pipeline.study.attacks.pgd import Attack
 from pipeline.study.attacks.run import run
 from pipeline.study.attacks.truncation import GRADIENTS, Truncated, truncate
-from pipeline.study.inputs import from_records
-from pipeline.study.networks.load import load
+from pipeline.study.images import Images
+from pipeline.study.networks.network import Network
 
 
 def by_lapack(x: np.ndarray, rank: int) -> np.ndarray:
@@ -29,14 +29,13 @@ def by_lapack(x: np.ndarray, rank: int) -> np.ndarray:
     gradient=st.sampled_from(GRADIENTS),
     seed=st.integers(0, 999),
 )
-def test_values_are_lapacks(height: int, width: int, rank: int, gradient: str, seed: int) -> None:
+def test_values_equal_lapacks(height: int, width: int, rank: int, gradient: str, seed: int) -> None:
     x = np.random.default_rng(seed).random((2, 3, height, width))
     np.testing.assert_allclose(truncate(torch.from_numpy(x), rank, gradient).numpy(), by_lapack(x, rank), atol=1e-9)
 
 
-def test_photographs_in_float32_are_right_to_a_thousandth_of_a_grey_level(shared: Path) -> None:
-    images = from_records(shared / "data" / "cifar10" / "test_batch.first1017.bin", 50)
-    x = images.pixels.transpose(0, 3, 1, 2) / 255
+def test_float32_photographs_are_exact_to_a_thousandth_of_a_grey_level(test_images: Images) -> None:
+    x = test_images.first(50).pixels.transpose(0, 3, 1, 2) / 255
     for rank in (1, 5, 20, 31):
         cut = truncate(torch.from_numpy(x).float(), rank)
         assert cut.dtype == torch.float32
@@ -45,15 +44,15 @@ def test_photographs_in_float32_are_right_to_a_thousandth_of_a_grey_level(shared
 
 @pytest.mark.parametrize("shape", [(2, 1, 6, 7), (2, 1, 7, 6), (1, 3, 5, 5)])
 @pytest.mark.parametrize("rank", [1, 2, 4])
-def test_the_exact_gradient_is_that_of_differences(shape: tuple[int, ...], rank: int) -> None:
+def test_the_exact_gradient_equals_finite_differences(shape: tuple[int, ...], rank: int) -> None:
     x = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(rank)).requires_grad_(True)
     assert torch.autograd.gradcheck(lambda x: truncate(x, rank, "exact"), x)
 
 
 @pytest.mark.parametrize("rank", [1, 4])
-def test_the_fixed_gradient_takes_the_singular_vectors_for_constants(rank: int) -> None:
-    draw = torch.Generator().manual_seed(0)
-    x, upstream = (torch.rand(2, 3, 6, 7, dtype=torch.float64, generator=draw) for _ in range(2))
+def test_the_fixed_gradient_treats_singular_vectors_as_constants(rank: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, upstream = (torch.rand(2, 3, 6, 7, dtype=torch.float64, generator=generator) for _ in range(2))
     v = np.linalg.svd(x.numpy(), full_matrices=False)[2][..., :rank, :]
     x.requires_grad_(True)
     truncate(x, rank, "fixed").backward(upstream)
@@ -76,13 +75,10 @@ def test_at_full_rank_there_is_no_truncation() -> None:
     assert truncate(x, 9) is x
 
 
-def test_truncation_only_seems_to_defend(shared: Path) -> None:
-    """An attack that knows of the truncation undoes most of what it seemed to help."""
-    data = shared / "data"
-    network = load("resnet20", data / "weights" / "natural" / "resnet20-12fca82f.th", name="resnet20")
-    images = from_records(data / "cifar10" / "test_batch.first1017.bin", 32)
+def test_adaptive_attacks_undo_most_of_the_defence(known: Callable[[str], Network], test_images: Images) -> None:
+    network, images = known("resnet20"), test_images.first(16)
     attacked = run([network], images, Attack(), ranks=(10,))
-    success = {one.attack: float((one.after == attacked.targets).mean()) for one in attacked.outcomes}
+    success = {outcome.attack: float((outcome.after == attacked.targets).mean()) for outcome in attacked.outcomes}
     assert list(success) == ["direct", "transfer", "fixed", "exact"]
     assert success["direct"] > 0.9
     assert success["transfer"] < success["direct"] - 0.2

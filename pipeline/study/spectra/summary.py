@@ -1,16 +1,16 @@
-"""What the spectrum command prints: the numbers that one looks for first."""
+"""The summary that the spectrum command prints."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from pipeline.study.distortion.spectrum import Spectrum
-from pipeline.study.distortion.tables import MEASURES, SHARE, Twin, controls, curves, saturation, shares
+from pipeline.study.spectra.spectrum import Spectrum
+from pipeline.study.spectra.tables import MEASURES, SHARE, Twin, controls, curves, saturation, shares
 
 
 def summary(spectrum: Spectrum, twins: Sequence[Twin], at: int) -> str:
-    """Accuracy and agreement at some ranks, where accuracy saturates, controls and shares at rank ``at``."""
+    """Returns accuracy and agreement at selected ranks, the rank of saturation, and controls and shares at rank ``at``."""
     lines = [f"{len(spectrum.images):,} images of {spectrum.images.origin}", *_curves(spectrum, at)]
     lines += [""] + [
         f"{name}: within 2 points of its full-rank accuracy from rank {saturation(spectrum, number)} on"
@@ -19,16 +19,16 @@ def summary(spectrum: Spectrum, twins: Sequence[Twin], at: int) -> str:
     if len(spectrum.families) > 1:
         lines += [
             "",
-            f"Accuracy of controls less that of rank {at}, at equal mean squared error:",
+            f"Accuracy of controls minus that of rank {at}, at equal mean squared error:",
             *_controls(spectrum, at),
         ]
     if twins:
-        lines += ["", f"At rank {at}, of the gap to {twins[0].reference}:", *_shares(spectrum, list(twins), at)]
+        lines += ["", f"Gap to {twins[0].reference} at rank {at}:", *_shares(spectrum, list(twins), at)]
     elif len(spectrum.models) > 1:
         lines += [
             "",
-            "Networks differ in architecture as well as in training: no difference above is evidence of what adversarial",
-            "training does. --twin ROBUST=NATURAL, with a naturally trained network of the same architecture, divides it.",
+            "These networks may differ in architecture as well as in training: their differences are no evidence of what",
+            "adversarial training does. --twin ROBUST=NATURAL, with a natural network of one architecture, separates both.",
         ]
     return "\n".join(lines)
 
@@ -42,17 +42,17 @@ def _curves(spectrum: Spectrum, at: int) -> Iterator[str]:
         yield f"\n{measure + ', %':{width}}" + "".join(f"{f'k = {k}':>8}" for k in ranks) + f"   95 % at k = {at}"
         for name in spectrum.models:
             cells = "".join(f"{100 * rows[name, k][measure]:8.1f}" for k in ranks)
-            yield f"{name:{width}}{cells}   {_between(rows[name, at], measure)}"
+            yield f"{name:{width}}{cells}   {_interval(rows[name, at], measure)}"
 
 
-def _between(row: dict[str, Any], what: str) -> str:
-    return f"{100 * row[f'{what} low']:.1f} to {100 * row[f'{what} high']:.1f}"
+def _interval(row: dict[str, Any], column: str) -> str:
+    return f"{100 * row[f'{column} low']:.1f} to {100 * row[f'{column} high']:.1f}"
 
 
 def _controls(spectrum: Spectrum, at: int) -> Iterator[str]:
     for row in controls(spectrum):
         if row["rank"] == at and row["images"]:
-            points = f"{100 * row['accuracy']:+.1f} points ({_between(row, 'accuracy')})"
+            points = f"{100 * row['accuracy']:+.1f} points ({_interval(row, 'accuracy')})"
             yield f"  {row['model']}, {row['family']}: {points}, {row['images']:,} images matched"
 
 
@@ -61,12 +61,13 @@ def _shares(spectrum: Spectrum, twins: list[Twin], at: int) -> Iterator[str]:
         if row["rank"] != at:
             continue
         parts = ", ".join(
-            f"{name} {100 * row[name]:+.1f} ({_between(row, name)})"
+            f"{name} {100 * row[name]:+.1f} ({_interval(row, name)})"
             for name in ("architecture", "adversarial training")
         )
-        told = "the gap is no different from zero"
+        cause = "the gap is not different from zero"
         share = row[SHARE]
         if not np.isnan(share):
-            told = f"architecture explains {100 * share:.0f} % ({_between(row, SHARE)}), training {100 - 100 * share:.0f} %"
-        gap = f"{100 * row['gap']:+.1f} points ({_between(row, 'gap')})"
-        yield f"  {row['robust']}, {row['measure']}: {gap} = {parts}; {told}"
+            parts_of_gap = f"{100 * share:.0f} % ({_interval(row, SHARE)}), training {100 - 100 * share:.0f} %"
+            cause = f"architecture explains {parts_of_gap}"
+        gap = f"{100 * row['gap']:+.1f} points ({_interval(row, 'gap')})"
+        yield f"  {row['robust']}, {row['measure']}: {gap} = {parts}; {cause}"

@@ -1,4 +1,4 @@
-"""A training that is stopped anywhere and started again ends as if it had never been stopped."""
+"""A training that is stopped anywhere and continued ends like an uninterrupted one."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,11 +11,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError, UsageError
-from pipeline.study.networks.load import Network, load
+from pipeline.study.networks.load import load_network
+from pipeline.study.networks.network import Network
 from pipeline.study.training import checkpoint
 from pipeline.study.training.batches import Samples
 from pipeline.study.training.curves import Row
-from pipeline.study.training.epochs import Setting, train
+from pipeline.study.training.loop import Setting, train
 from pipeline.study.training.recipe import RECIPES
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
@@ -23,7 +24,7 @@ STEPS = 3
 
 
 def factory() -> nn.Module:
-    """With batch norm and dropout, whose states are easily forgotten."""
+    """A network with batch norm and dropout, whose states a checkpoint may miss."""
     return nn.Sequential(
         *(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3)),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)),
@@ -36,7 +37,7 @@ def network(seed: int = 5) -> Network:
 
 
 def samples(count: int, seed: int) -> Samples:
-    """Three classes of different brightness."""
+    """Images of three classes of different brightness."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, count)
     pixels = rng.integers(0, 100, (count, 8, 8, 3)) + 60 * labels[:, None, None, None]
@@ -49,7 +50,7 @@ def setting(request: pytest.FixtureRequest) -> Setting:
     return Setting(samples(16 * STEPS + 5, 0), {"full": samples(40, 1)}, recipe, 1, 0)
 
 
-def nothing(epoch: int, step: int, steps: int, loss: Tensor) -> None:
+def no_report(epoch: int, step: int, steps: int, loss: Tensor) -> None:
     assert steps == STEPS
 
 
@@ -70,24 +71,24 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return state
 
 
-@pytest.mark.parametrize("when", [(1, 2), (2, 1), (3, 3), (4, 3)])
+@pytest.mark.parametrize("when", [(1, 2), (2, 1), (4, 3)])
 def test_the_same_weights_after_an_interruption(when: tuple[int, int], setting: Setting, tmp_path: Path) -> None:
-    whole = train(network(), 5, setting, tmp_path / "whole", nothing)
+    whole = train(network(), 5, setting, tmp_path / "whole", no_report)
     with pytest.raises(KeyboardInterrupt):
         train(network(), 5, setting, tmp_path / "parts", stop_at(when))
     assert not (tmp_path / "parts" / "weights.pt").exists()
-    again = network() if when[0] == 1 else network(seed=99)  # once there is a checkpoint, its weights count
-    rows = train(again, 5, setting, tmp_path / "parts", nothing)
-    there = weights(tmp_path / "parts")
+    again = network() if when[0] == 1 else network(seed=99)  # a checkpoint replaces the first weights
+    rows = train(again, 5, setting, tmp_path / "parts", no_report)
+    continued = weights(tmp_path / "parts")
     assert without_time(rows) == without_time(whole)
     for name, tensor in weights(tmp_path / "whole").items():
-        assert torch.equal(tensor, there[name]), name
+        assert torch.equal(tensor, continued[name]), name
 
 
 def test_stopped_while_the_checkpoint_is_written(
     setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train(network(), 5, setting, tmp_path / "whole", nothing)
+    whole = train(network(), 5, setting, tmp_path / "whole", no_report)
     save, calls = torch.save, []
 
     def half(state: object, path: Path) -> None:
@@ -100,25 +101,25 @@ def test_stopped_while_the_checkpoint_is_written(
     with monkeypatch.context() as patched:
         patched.setattr(torch, "save", half)
         with pytest.raises(KeyboardInterrupt):
-            train(network(), 5, setting, tmp_path / "parts", nothing)
-    rows = train(network(), 5, setting, tmp_path / "parts", nothing)
+            train(network(), 5, setting, tmp_path / "parts", no_report)
+    rows = train(network(), 5, setting, tmp_path / "parts", no_report)
     assert without_time(rows) == without_time(whole)
     assert sorted(path.suffix for path in (tmp_path / "parts").iterdir() if "events" not in path.name) == [
         *(".csv", ".pt", ".pt")
     ]
 
 
-def test_finished_trainings_are_left_alone(setting: Setting, tmp_path: Path) -> None:
-    rows = train(network(), 5, setting, tmp_path, nothing)
+def test_finished_trainings_are_not_repeated(setting: Setting, tmp_path: Path) -> None:
+    rows = train(network(), 5, setting, tmp_path, no_report)
     assert train(network(), 5, setting, tmp_path, stop_at((1, 1))) == rows
 
 
 def test_it_learns_and_its_weights_load_with_their_normalisation(setting: Setting, tmp_path: Path) -> None:
     longer = replace(setting, recipe=replace(setting.recipe, epochs=12))
-    rows = train(network(), 5, longer, tmp_path, nothing)
+    rows = train(network(), 5, longer, tmp_path, no_report)
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert rows[-1]["full"] > 0.6  # of three classes
-    loaded = load(f"{__name__}:factory", tmp_path / "weights.pt")
+    loaded = load_network(f"{__name__}:factory", tmp_path / "weights.pt")
     assert loaded.mean.flatten().tolist() == pytest.approx(MEAN)
     assert loaded.std.flatten().tolist() == pytest.approx(STD)
     tested = setting.tests["full"]
@@ -126,11 +127,11 @@ def test_it_learns_and_its_weights_load_with_their_normalisation(setting: Settin
     assert (loaded(x).argmax(1) == tested.labels).double().mean().item() == pytest.approx(rows[-1]["full"])
 
 
-def test_bfloat16_trains_too_and_is_another_training(setting: Setting, tmp_path: Path) -> None:
+def test_bfloat16_trains_and_differs_from_float32(setting: Setting, tmp_path: Path) -> None:
     half = replace(setting, precision="bfloat16")
-    rows = train(network(), 5, half, tmp_path, nothing)
+    rows = train(network(), 5, half, tmp_path, no_report)
     assert weights(tmp_path)["0.weight"].dtype == torch.float32
-    assert without_time(rows) != without_time(train(network(), 5, setting, tmp_path / "single", nothing))
+    assert without_time(rows) != without_time(train(network(), 5, setting, tmp_path / "single", no_report))
 
 
 @pytest.mark.parametrize(
@@ -144,32 +145,32 @@ def test_bfloat16_trains_too_and_is_another_training(setting: Setting, tmp_path:
 def test_another_training_is_not_continued(
     change: dict[str, object], line: str, setting: Setting, tmp_path: Path
 ) -> None:
-    train(network(), 5, setting, tmp_path, nothing)
-    with pytest.raises(UsageError, match=f"holds a training with {line}: give the same, or another --out"):
-        train(network(), 5, replace(setting, **change), tmp_path, nothing)  # type: ignore[arg-type]
+    train(network(), 5, setting, tmp_path, no_report)
+    with pytest.raises(UsageError, match=f"holds a training with {line}"):
+        train(network(), 5, replace(setting, **change), tmp_path, no_report)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="seed 5, not 6"):
-        train(network(), 6, setting, tmp_path, nothing)
+        train(network(), 6, setting, tmp_path, no_report)
 
 
-def test_hostile_and_damaged_checkpoints_are_one_line(setting: Setting, tmp_path: Path) -> None:
+def test_hostile_and_damaged_checkpoints_are_refused(setting: Setting, tmp_path: Path) -> None:
     for content in (b"", b"\x80\x02cos\nsystem\n(S'false'\ntR.", b"PK\x03\x04 no archive"):
         (tmp_path / checkpoint.NAME).write_bytes(content)
-        with pytest.raises(PipelineError, match="is no checkpoint of a training; delete it to begin anew"):
-            train(network(), 5, setting, tmp_path, nothing)
+        with pytest.raises(PipelineError, match="is no checkpoint"):
+            train(network(), 5, setting, tmp_path, no_report)
 
 
-def test_a_loss_that_is_no_number_ends_in_one_line(setting: Setting, tmp_path: Path) -> None:
+def test_a_loss_of_nan_ends_the_training(setting: Setting, tmp_path: Path) -> None:
     broken = network()
     broken.module[6].weight.data.fill_(float("nan"))  # type: ignore[index]
-    with pytest.raises(PipelineError, match="the loss is nan in epoch 1; give another --out and a smaller --lr"):
-        train(broken, 5, setting, tmp_path, nothing)
+    with pytest.raises(PipelineError, match="the loss is nan in epoch 1.*--lr"):
+        train(broken, 5, setting, tmp_path, no_report)
     assert not (tmp_path / checkpoint.NAME).exists()
 
 
 def test_tensorboard_shows_each_epoch_once(setting: Setting, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(network(), 5, setting, tmp_path, stop_at((3, 2)))
-    rows = train(network(), 5, setting, tmp_path, nothing)
+    rows = train(network(), 5, setting, tmp_path, no_report)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     for name in ("loss", "lr", "train", "full"):

@@ -1,0 +1,1 @@
+"""Rank Integrated Gradients: the pixels on which a prediction depends."""
