@@ -109,28 +109,18 @@ class ThinResNet(nn.Module):
         return logits
 
 
-def _stage(block: type[ResidualPair], inside: int, outside: int, blocks: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(block(inside, outside, stride), *(block(outside, outside, 1) for _ in range(blocks - 1)))
-
-
 class WideResNet(nn.Module):
     """ResNet-18 or ResNet-50 with a 3x3 stem of stride 1 and no max pooling, as is usual for CIFAR."""
 
     def __init__(self, blocks: Sequence[int], bottleneck: bool, classes: int) -> None:
         super().__init__()
+        block, expansion = (Bottleneck, 4) if bottleneck else (_projected_pair, 1)
         self.conv1, self.bn1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64)
-        stages: list[nn.Module] = []
-        inside = 64
-        for number, (width, count) in enumerate(zip((64, 128, 256, 512), blocks, strict=True)):
-            stage: list[nn.Module] = []
-            for place in range(count):
-                stride = 2 if number and not place else 1
-                block = Bottleneck(inside, width, stride) if bottleneck else _pair(inside, width, stride)
-                inside = 4 * width if bottleneck else width
-                stage.append(block)
-            stages.append(nn.Sequential(*stage))
-        self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self.linear = nn.Linear(inside, classes)
+        self.layer1 = _stage(block, 64, 64, blocks[0], 1, expansion)
+        self.layer2 = _stage(block, 64 * expansion, 128, blocks[1], 2, expansion)
+        self.layer3 = _stage(block, 128 * expansion, 256, blocks[2], 2, expansion)
+        self.layer4 = _stage(block, 256 * expansion, 512, blocks[3], 2, expansion)
+        self.linear = nn.Linear(512 * expansion, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer4(self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x)))))))
@@ -138,33 +128,43 @@ class WideResNet(nn.Module):
         return logits
 
 
-def _pair(inside: int, outside: int, stride: int, norm: bool = True) -> ResidualPair:
-    return ResidualPair(inside, outside, stride, norm, "conv")
-
-
 class PlainResNet(nn.Module):
-    """A small ResNet without batch norm, as used in robustness verification: a stem of stride 2, and two linear layers."""
+    """A small ResNet without batch norm, as used in robustness verification: a stem of stride 2, and two linear layers.
 
-    def __init__(self, stem: int, stages: Sequence[Sequence[int]], hidden: int, classes: int) -> None:
+    Args:
+        stem: channels of the first convolution.
+        width: channels of the residual blocks.
+        stages: 1 or 2 stages of two blocks, each of stride 2.
+    """
+
+    def __init__(self, stem: int, width: int, stages: int, classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, stem, 3, 2, 1)
-        inside, side = stem, 16
-        for number, widths in enumerate(stages, 1):
-            blocks = []
-            for place, width in enumerate(widths):
-                blocks.append(_pair(inside, width, 1 if place else 2, norm=False))
-                inside = width
-            side //= 2
-            setattr(self, f"layer{number}", nn.Sequential(*blocks))
-        self.stages = len(stages)
-        self.linear1, self.linear2 = nn.Linear(inside * side * side, hidden), nn.Linear(hidden, classes)
+        self.layer1 = _stage(_plain_pair, stem, width, 2, 2)
+        self.layer2 = _stage(_plain_pair, width, width, 2, 2) if stages == 2 else nn.Sequential()
+        side = 16 // 2**stages
+        self.linear1, self.linear2 = nn.Linear(width * side * side, 100), nn.Linear(100, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.conv1(x))
-        for number in range(1, self.stages + 1):
-            x = getattr(self, f"layer{number}")(x)
+        x = self.layer2(self.layer1(F.relu(self.conv1(x))))
         logits: Tensor = self.linear2(F.relu(self.linear1(x.flatten(1))))
         return logits
+
+
+Block = Callable[[int, int, int], nn.Module]  # of input channels, width and stride
+
+
+def _stage(block: Block, inside: int, width: int, blocks: int, stride: int, expansion: int = 1) -> nn.Sequential:
+    """Returns blocks of one width; the first has the stride. A block has ``expansion * width`` output channels."""
+    return nn.Sequential(block(inside, width, stride), *(block(expansion * width, width, 1) for _ in range(blocks - 1)))
+
+
+def _projected_pair(inside: int, outside: int, stride: int) -> ResidualPair:
+    return ResidualPair(inside, outside, stride, shortcut="conv")
+
+
+def _plain_pair(inside: int, outside: int, stride: int) -> ResidualPair:
+    return ResidualPair(inside, outside, stride, norm=False, shortcut="conv")
 
 
 def cnn_a(classes: int = 10) -> nn.Module:
@@ -178,8 +178,8 @@ def cnn_a(classes: int = 10) -> nn.Module:
 ARCHITECTURES: dict[str, Architecture] = {
     "resnet20": Architecture(lambda classes: ThinResNet(20, classes), *IMAGENET),
     "resnet56": Architecture(lambda classes: ThinResNet(56, classes), *IMAGENET),
-    "resnet2b": Architecture(lambda classes: PlainResNet(8, [[16, 16]], 100, classes), *CIFAR10),
-    "resnet4b": Architecture(lambda classes: PlainResNet(16, [[32, 32], [32, 32]], 100, classes), *CIFAR10),
+    "resnet2b": Architecture(lambda classes: PlainResNet(8, 16, 1, classes), *CIFAR10),
+    "resnet4b": Architecture(lambda classes: PlainResNet(16, 32, 2, classes), *CIFAR10),
     "cnn_a": Architecture(cnn_a, *CIFAR10_SHORT),
     "resnet18_cifar": Architecture(lambda classes: WideResNet((2, 2, 2, 2), False, classes), *CIFAR10),
     "resnet50_cifar": Architecture(lambda classes: WideResNet((3, 4, 6, 3), True, classes), *CIFAR10),

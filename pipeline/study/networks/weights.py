@@ -12,7 +12,7 @@ from pipeline.study.networks.cifar import Triple
 
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")  # where checkpoints store the state dict
 _PREFIX = "module."  # added by DataParallel
-_COUNTER = "num_batches_tracked"  # of batch norm: missing in older files, and without effect
+_COUNTER = "num_batches_tracked"  # of batch norm, without effect; torch accepts files without it
 
 
 class Weights(NamedTuple):
@@ -75,22 +75,10 @@ def load_into(module: nn.Module, weights: Weights, model: str) -> None:
     Raises:
         UsageError: names or shapes differ; the message names the first ones.
     """
-    expected = {name: tensor for name, tensor in module.state_dict().items() if not name.endswith(_COUNTER)}
-    actual = {name: tensor for name, tensor in weights.state.items() if not name.endswith(_COUNTER)}
-    missing = [name for name in expected if name not in actual]
-    unknown = [name for name in actual if name not in expected]
-    shapes = [
-        f"{name} {tuple(actual[name].shape)}, not {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in actual and actual[name].shape != tensor.shape
-    ]
-    kinds = (("lacks", missing), ("also has", unknown), ("has", shapes))
-    faults = [f"{verb} {_first_three(names)}" for verb, names in kinds if names]
-    if faults:
-        raise UsageError(f"{weights.path} does not fit {model}: it {'; it '.join(faults)}")
-    module.load_state_dict(actual, strict=False)
-
-
-def _first_three(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return one_line(", ".join(names[:3])) + more
+    expected = module.state_dict()
+    state = {name: t for name, t in weights.state.items() if name in expected or not name.endswith(_COUNTER)}
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        differences = " ".join(one_line(line.strip()) for line in str(error).splitlines()[1:])
+        raise UsageError(f"{weights.path} does not fit {model}: {differences[:300]}") from None

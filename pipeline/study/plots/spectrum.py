@@ -58,13 +58,17 @@ def _add_psnr_axis(axes: Axes, ranks: np.ndarray, error: np.ndarray) -> None:
     """Adds a second axis on top: the PSNR of rank k in decibels."""
     values = psnr(error.mean(-1, dtype=np.float64))
     axes.set_xlim(ranks[0], ranks[-1])
+    ticks = [int(rank) for rank in np.linspace(ranks[0], ranks[-1], 9).round() if np.isfinite(values[int(rank)])]
+    _add_top_axis(axes, ticks, [f"{values[rank]:.0f}" for rank in ticks], "PSNR of rank k, dB")
+
+
+def _add_top_axis(axes: Axes, ticks: Sequence[float], labels: list[str], title: str) -> None:
     second = axes.twiny()
     second.grid(False)
     second.set_xlim(axes.get_xlim())
-    at = [int(rank) for rank in np.linspace(ranks[0], ranks[-1], 9).round() if np.isfinite(values[int(rank)])]
-    second.set_xticks(at, [f"{values[rank]:.0f}" for rank in at])
+    second.set_xticks(ticks, labels)
     second.spines["top"].set_visible(True)
-    second.set_xlabel("PSNR of rank k, dB", fontsize=7)
+    second.set_xlabel(title, fontsize=7)
     second.tick_params(labelsize=6.5, length=2)
 
 
@@ -102,15 +106,9 @@ def controls_figure(spectrum: Spectrum) -> Figure:
 
 def _add_rank_axis(axes: Axes, decibels: np.ndarray, drawn: np.ndarray) -> None:
     """Adds a second axis on top: the rank with this mean PSNR."""
-    second = axes.twiny()
-    second.grid(False)
-    second.set_xlim(axes.get_xlim())
     spacing = (axes.get_xlim()[1] - axes.get_xlim()[0]) / 15  # labels closer than this would overlap
     ticks: list[int] = []
     for k in np.flatnonzero(drawn).tolist():
         if not ticks or decibels[k] - decibels[ticks[-1]] > spacing:
             ticks.append(k)
-    second.set_xticks(decibels[ticks], [str(k) for k in ticks])
-    second.spines["top"].set_visible(True)
-    second.set_xlabel("rank k", fontsize=7)
-    second.tick_params(labelsize=6.5, length=2)
+    _add_top_axis(axes, decibels[ticks].tolist(), [str(k) for k in ticks], "rank k")

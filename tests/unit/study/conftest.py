@@ -14,7 +14,7 @@ from pipeline.study.networks.network import Network
 from tests.conftest import Result
 from tests.unit.study.outputs import sample_output
 
-KNOWN = {
+PUBLISHED = {
     "resnet20": ("resnet20", "natural/resnet20-12fca82f.th"),
     "resnet56": ("resnet56", "natural/resnet56-4bfd9763.th"),
     "resnet4b": ("resnet4b", "robust/resnet4b.pth"),
@@ -37,14 +37,14 @@ def weights(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def known(weights: Path) -> Callable[[str], Network]:
-    """Returns a function that loads a network of ``KNOWN``."""
+def published(weights: Path) -> Callable[[str], Network]:
+    """Returns a function that loads a network of ``PUBLISHED``."""
 
-    def load_known(name: str) -> Network:
-        spec, file = KNOWN[name]
+    def load_published(name: str) -> Network:
+        spec, file = PUBLISHED[name]
         return load_network(spec, weights / file, name=name)
 
-    return load_known
+    return load_published
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from torch import nn
 
 from pipeline.study.attack import main
 from pipeline.study.spectrum import main as spectrum
-from tests.unit.study.conftest import KNOWN, Run, table
+from tests.unit.study.conftest import PUBLISHED, Run, table
 
 Attack = Callable[..., str]
 Refused = Callable[..., str]
@@ -22,7 +22,7 @@ Refused = Callable[..., str]
 @pytest.fixture(scope="session")
 def job(weights: Path, records: Path) -> tuple[object, ...]:
     """Options for a small network and the test images."""
-    spec, file = KNOWN["cnn_a_adv"]
+    spec, file = PUBLISHED["cnn_a_adv"]
     return "--model", spec, "--weights", weights / file, "--images", records
 
 

@@ -40,24 +40,24 @@ def test_paired_intervals_cover_the_true_difference_in_95_per_cent(cells: tuple[
 
 def test_paired_interval_is_near_the_bootstrap_and_narrower_than_unpaired() -> None:
     rng = np.random.default_rng(5)
-    one, two = pairs(rng, 1000, (0.6, 0.15, 0.05, 0.2))
-    interval = paired_difference(one, two)
+    p, q = pairs(rng, 1000, (0.6, 0.15, 0.05, 0.2))
+    interval = paired_difference(p, q)
     drawn = rng.integers(0, 1000, (4000, 1000))
-    low, high = np.quantile(one[drawn].mean(1) - two[drawn].mean(1), (0.025, 0.975))
+    low, high = np.quantile(p[drawn].mean(1) - q[drawn].mean(1), (0.025, 0.975))
     assert interval.low == pytest.approx(low, abs=0.004)
     assert interval.high == pytest.approx(high, abs=0.004)
-    first, second = wilson(one.sum(), 1000), wilson(two.sum(), 1000)
+    first, second = wilson(p.sum(), 1000), wilson(q.sum(), 1000)
     unpaired = np.hypot(first.value - first.low, second.high - second.value)
     assert interval.value - interval.low < 0.75 * unpaired
 
 
 def test_paired_differences_are_antisymmetric_and_at_most_1() -> None:
     rng = np.random.default_rng(0)
-    one, two = rng.random((50, 20)) < 0.9, rng.random((50, 20)) < 0.2
-    ahead, back = paired_difference(one, two), paired_difference(two, one)
+    p, q = rng.random((50, 20)) < 0.9, rng.random((50, 20)) < 0.2
+    ahead, back = paired_difference(p, q), paired_difference(q, p)
     np.testing.assert_allclose(ahead.low, -back.high, atol=1e-12)
     assert (ahead.high <= 1).all()
-    same = paired_difference(one, one)
+    same = paired_difference(p, p)
     assert (same.value == 0).all()
     assert (same.low <= 0).all()
 

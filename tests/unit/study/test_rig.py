@@ -14,7 +14,7 @@ from pipeline.errors import UsageError
 from pipeline.study.images import Images
 from pipeline.study.networks.network import Network
 from pipeline.study.rig import main, rig, vanilla
-from tests.unit.study.conftest import KNOWN, Run, table, tensor
+from tests.unit.study.conftest import PUBLISHED, Run, table, tensor
 
 COMBINATIONS = [(reduce, output) for reduce in ("max", "absmax") for output in ("softmax", "logit")]
 
@@ -34,8 +34,8 @@ def direct(model: Callable[[Tensor], Tensor], image: Tensor, reduce: str, output
 
 
 @pytest.mark.parametrize(("reduce", "output"), COMBINATIONS)
-def test_rig_is_equation_3(reduce: str, output: str, known: Callable[[str], Network], test_images: Images) -> None:
-    network = known("resnet4b").double()
+def test_rig_is_equation_3(reduce: str, output: str, published: Callable[[str], Network], test_images: Images) -> None:
+    network = published("resnet4b").double()
     x = tensor(test_images.first(2)).double()
     maps = rig(network, x, reduce=reduce, output=output, internal_batch_size=50)
     assert maps.shape == (2, 32, 32)
@@ -44,10 +44,10 @@ def test_rig_is_equation_3(reduce: str, output: str, known: Callable[[str], Netw
 
 
 def test_the_four_combinations_of_options_give_different_maps(
-    known: Callable[[str], Network], test_images: Images
+    published: Callable[[str], Network], test_images: Images
 ) -> None:
     x = tensor(test_images.first(1))
-    maps = [rig(known("resnet4b"), x, reduce=r, output=o).numpy().ravel() for r, o in COMBINATIONS]
+    maps = [rig(published("resnet4b"), x, reduce=r, output=o).numpy().ravel() for r, o in COMBINATIONS]
     correlations = np.corrcoef(maps)
     assert correlations[np.triu_indices(4, 1)].max() < 0.999
     assert (maps[2] >= 0).all()
@@ -68,8 +68,8 @@ def test_non_square_images_and_batches_of_any_size() -> None:
     np.testing.assert_allclose(whole[1].numpy(), direct(model, x[1], "max", "softmax"), atol=1e-10)
 
 
-def test_the_target_can_be_one_class_or_one_per_image(known: Callable[[str], Network], test_images: Images) -> None:
-    network, x = known("cnn_a_adv"), tensor(test_images.first(2))
+def test_the_target_can_be_one_class_or_one_per_image(published: Callable[[str], Network], test_images: Images) -> None:
+    network, x = published("cnn_a_adv"), tensor(test_images.first(2))
     top = network(x).argmax(1)
     torch.testing.assert_close(rig(network, x), rig(network, x, target=top))
     both = rig(network, x, target=torch.tensor([1, 7]))
@@ -78,8 +78,8 @@ def test_the_target_can_be_one_class_or_one_per_image(known: Callable[[str], Net
     assert not torch.allclose(both, rig(network, x))
 
 
-def test_vanilla_is_the_plain_gradient(known: Callable[[str], Network], test_images: Images) -> None:
-    network, x = known("resnet2b"), tensor(test_images.first(2)).requires_grad_()
+def test_vanilla_is_the_plain_gradient(published: Callable[[str], Network], test_images: Images) -> None:
+    network, x = published("resnet2b"), tensor(test_images.first(2)).requires_grad_()
     [gradient] = torch.autograd.grad(network(x)[:, 4].sum(), x)
     torch.testing.assert_close(vanilla(network, x, target=4, output="logit"), gradient.amax(1))
     torch.testing.assert_close(vanilla(network, x, target=4, reduce="absmax", output="logit"), gradient.abs().amax(1))
@@ -87,15 +87,15 @@ def test_vanilla_is_the_plain_gradient(known: Callable[[str], Network], test_ima
 
 @pytest.mark.parametrize("maps", [rig, vanilla])
 def test_float32_gradients_of_nearly_certain_predictions_are_accurate(
-    maps: Callable[..., Tensor], known: Callable[[str], Network], test_images: Images
+    maps: Callable[..., Tensor], published: Callable[[str], Network], test_images: Images
 ) -> None:
-    x, exact = tensor(test_images.first(30)), known("resnet20").double()
+    x, exact = tensor(test_images.first(30)), published("resnet20").double()
     with torch.no_grad():
         certain = exact(x.double()).softmax(1).amax(1) > 1 - 1e-7
     assert certain.sum() > 5
     x = x[certain][:4]
     expected = maps(exact, x.double())
-    error = (maps(known("resnet20"), x) - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
+    error = (maps(published("resnet20"), x) - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
     assert error.max() < 0.01  # 1e-6, or 2e-3 if rounding switches a ReLU; 1 if p is subtracted from 1
 
 
@@ -117,9 +117,9 @@ def test_wrong_arguments() -> None:
 
 
 def test_one_image_costs_no_more_than_three_times_32_plain_gradients(
-    known: Callable[[str], Network], test_images: Images
+    published: Callable[[str], Network], test_images: Images
 ) -> None:
-    network, x = known("resnet20"), tensor(test_images.first(1))
+    network, x = published("resnet20"), tensor(test_images.first(1))
 
     def plain() -> None:
         for _ in range(32):
@@ -144,7 +144,7 @@ def test_the_command_writes_maps_table_and_figure(command: Run, weights: Path, r
     models = [
         a
         for name in ("cnn_a_adv", "resnet2b")
-        for a in ("--model", KNOWN[name][0], "--weights", weights / KNOWN[name][1])
+        for a in ("--model", PUBLISHED[name][0], "--weights", weights / PUBLISHED[name][1])
     ]
     ran = command(main, *models, "--images", records, "--keys", "test-00000003,test-00000001", "--out", tmp_path / "o")
     assert (ran.status, ran.err) == (0, "")

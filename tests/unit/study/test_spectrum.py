@@ -17,7 +17,7 @@ from pipeline.study.rig import main as rig_main
 from pipeline.study.spectra import tables
 from pipeline.study.spectra.spectrum import Spectrum, run
 from pipeline.study.spectrum import main
-from tests.unit.study.conftest import KNOWN, Run, table, tensor
+from tests.unit.study.conftest import PUBLISHED, Run, table, tensor
 from tests.unit.study.outputs import build
 
 
@@ -33,9 +33,9 @@ def algorithm_1(network: Network, images: Images) -> np.ndarray:
     return predictions
 
 
-def test_predictions_equal_algorithm_1(known: Callable[[str], Network], test_images: Images) -> None:
-    images, network = test_images.first(6), known("resnet2b")
-    spectrum = run([network, known("cnn_a_adv")], images, batch=4)
+def test_predictions_equal_algorithm_1(published: Callable[[str], Network], test_images: Images) -> None:
+    images, network = test_images.first(6), published("resnet2b")
+    spectrum = run([network, published("cnn_a_adv")], images, batch=4)
     expected = algorithm_1(network, images)
     np.testing.assert_array_equal(spectrum.predictions[0, 0], expected)
     np.testing.assert_array_equal(spectrum.agrees[0, 0], expected == expected[-1])
@@ -43,9 +43,9 @@ def test_predictions_equal_algorithm_1(known: Callable[[str], Network], test_ima
     assert spectrum.agrees[:, 0, -1].all()
 
 
-def test_the_batch_does_not_change_the_result(known: Callable[[str], Network], test_images: Images) -> None:
+def test_the_batch_does_not_change_the_result(published: Callable[[str], Network], test_images: Images) -> None:
     images = test_images.first(9)
-    first, second = (run([known("cnn_a_adv")], images, ("rank", "noise"), batch=size) for size in (2, 9))
+    first, second = (run([published("cnn_a_adv")], images, ("rank", "noise"), batch=size) for size in (2, 9))
     np.testing.assert_array_equal(first.predictions, second.predictions)
     np.testing.assert_allclose(first.error, second.error, rtol=1e-6)
 
@@ -120,16 +120,16 @@ def test_shares_are_parts_of_the_gap() -> None:
 
 
 def test_robust_networks_are_far_above_natural_ones_at_low_rank(
-    known: Callable[[str], Network], test_images: Images
+    published: Callable[[str], Network], test_images: Images
 ) -> None:
-    _check_gap([known("resnet20"), known("resnet4b")], test_images.first(64), gap=15)
+    _check_gap([published("resnet20"), published("resnet4b")], test_images.first(64), gap=15)
 
 
 @pytest.mark.full
 def test_the_same_on_all_lossless_test_images_with_four_networks(
-    known: Callable[[str], Network], test_images: Images
+    published: Callable[[str], Network], test_images: Images
 ) -> None:
-    _check_gap([known(name) for name in ("resnet20", "resnet4b", "resnet2b", "resnet56")], test_images, gap=20)
+    _check_gap([published(name) for name in ("resnet20", "resnet4b", "resnet2b", "resnet56")], test_images, gap=20)
 
 
 def _check_gap(networks: list[Network], images: Images, gap: float) -> None:
@@ -149,7 +149,9 @@ LIMIT = 10
 
 def test_the_command_writes_tables_and_figures(command: Run, weights: Path, records: Path, tmp_path: Path) -> None:
     models = [
-        a for name in MODELS for a in ("--model", f"{name}={KNOWN[name][0]}", "--weights", weights / KNOWN[name][1])
+        a
+        for name in MODELS
+        for a in ("--model", f"{name}={PUBLISHED[name][0]}", "--weights", weights / PUBLISHED[name][1])
     ]
     job = (
         *models,
@@ -182,10 +184,10 @@ def test_the_command_writes_tables_and_figures(command: Run, weights: Path, reco
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
-def test_without_a_twin_the_summary_claims_no_cause(
-    command: Run, weights: Path, records: Path, tmp_path: Path
-) -> None:
-    models = [a for name in MODELS[:2] for a in ("--model", KNOWN[name][0], "--weights", weights / KNOWN[name][1])]
+def test_without_a_twin_the_summary_claims_no_cause(command: Run, weights: Path, records: Path, tmp_path: Path) -> None:
+    models = [
+        a for name in MODELS[:2] for a in ("--model", PUBLISHED[name][0], "--weights", weights / PUBLISHED[name][1])
+    ]
     ran = command(main, *models, "--images", records, "--limit", 3, "--out", tmp_path / "o")
     assert "no evidence" in ran.out
     assert "explains" not in ran.out
@@ -228,8 +230,8 @@ def test_networks_that_do_not_fit_the_images(
 
 
 def test_mistakes(refused: Callable[..., str], weights: Path, records: Path, tmp_path: Path) -> None:
-    model = ("--model", "one=cnn_a", "--weights", weights / KNOWN["cnn_a_adv"][1])
-    other = ("--model", "two=cnn_a", "--weights", weights / KNOWN["cnn_a_mix"][1])
+    model = ("--model", "one=cnn_a", "--weights", weights / PUBLISHED["cnn_a_adv"][1])
+    other = ("--model", "two=cnn_a", "--weights", weights / PUBLISHED["cnn_a_mix"][1])
     rest = ("--images", records, "--limit", "4", "--out", tmp_path / "o")
     cases: list[tuple[tuple[object, ...], str]] = [
         ((*model, *rest, "--family", "rank,blurr"), "did you mean 'blur'?"),

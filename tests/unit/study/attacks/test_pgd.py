@@ -135,11 +135,11 @@ def assert_within_sampling_error(ours: np.ndarray, theirs: np.ndarray) -> None:
     assert only_ours + only_theirs == 0 or binomtest(only_ours, only_ours + only_theirs).pvalue > 0.01
 
 
-Known = Callable[[str], Network]
+Published = Callable[[str], Network]
 
 
-def test_the_attack_libraries_succeed_as_often_on_the_robust_network(test_images: Images, known: Known) -> None:
-    robust, images = known("resnet4b"), test_images.first(100)
+def test_the_attack_libraries_succeed_as_often_on_the_robust_network(test_images: Images, published: Published) -> None:
+    robust, images = published("resnet4b"), test_images.first(100)
     ours = successes(robust, images, Attack())
     assert ours.mean() < 0.25
     for theirs in libraries(robust, images, Attack()).values():
@@ -147,18 +147,18 @@ def test_the_attack_libraries_succeed_as_often_on_the_robust_network(test_images
 
 
 @pytest.mark.full
-def test_all_lossless_test_images(test_images: Images, known: Known) -> None:
+def test_all_lossless_test_images(test_images: Images, published: Published) -> None:
     for name, low, high in (("resnet20", 0.95, 1.0), ("resnet4b", 0.0, 0.25)):
-        ours = successes(known(name), test_images, Attack())
+        ours = successes(published(name), test_images, Attack())
         assert low <= ours.mean() <= high
-        for library, theirs in libraries(known(name), test_images, Attack()).items():
+        for library, theirs in libraries(published(name), test_images, Attack()).items():
             print(f"{name}: ours {ours.mean():.4f}, {library} {theirs.mean():.4f}")
             assert_within_sampling_error(ours, theirs)
 
 
-def test_outcomes_do_not_depend_on_the_batch(test_images: Images, known: Known) -> None:
+def test_outcomes_do_not_depend_on_the_batch(test_images: Images, published: Published) -> None:
     images = test_images.first(30)
-    attacked = [run([known("resnet4b")], images, Attack(steps=3), batch=batch) for batch in (30, 7)]
+    attacked = [run([published("resnet4b")], images, Attack(steps=3), batch=batch) for batch in (30, 7)]
     whole, parts = (result.outcomes[0] for result in attacked)
     np.testing.assert_array_equal(whole.after, parts.after)
 

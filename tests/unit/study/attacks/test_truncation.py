@@ -75,8 +75,8 @@ def test_at_full_rank_there_is_no_truncation() -> None:
     assert truncate(x, 9) is x
 
 
-def test_adaptive_attacks_undo_most_of_the_defence(known: Callable[[str], Network], test_images: Images) -> None:
-    network, images = known("resnet20"), test_images.first(16)
+def test_adaptive_attacks_undo_most_of_the_defence(published: Callable[[str], Network], test_images: Images) -> None:
+    network, images = published("resnet20"), test_images.first(16)
     attacked = run([network], images, Attack(), ranks=(10,))
     success = {outcome.attack: float((outcome.after == attacked.targets).mean()) for outcome in attacked.outcomes}
     assert list(success) == ["direct", "transfer", "fixed", "exact"]
