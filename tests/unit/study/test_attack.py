@@ -136,16 +136,13 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_tables_of_a_spectrum_are_not_overwritten(
-    attack: Attack, command: Run, refused: Refused, job: tuple[object, ...], tmp_path: Path
+@pytest.mark.parametrize(("study", "other"), [(main, "spectrum"), (spectrum, "attack")])
+def test_tables_of_the_other_study_are_not_overwritten(
+    study: Callable[[list[str]], int], other: str, refused: Refused, job: tuple[object, ...], tmp_path: Path
 ) -> None:
-    rest = (*job, "--limit", 2, "--out")
-    assert command(spectrum, *rest, tmp_path / "spectrum").status == 0
-    before = (tmp_path / "spectrum" / "predictions.csv").read_bytes()
-    assert "pipeline.study.spectrum" in refused(main, *rest, tmp_path / "spectrum")
-    assert (tmp_path / "spectrum" / "predictions.csv").read_bytes() == before
-    attack("--limit", 2, "--steps", 1, "--out", tmp_path / "attack")
-    assert "pipeline.study.attack" in refused(spectrum, *rest, tmp_path / "attack")
+    (tmp_path / f"{other}.json").write_text("{}")  # both studies also write predictions.csv
+    assert f"pipeline.study.{other}" in refused(study, *job, "--limit", 2, "--out", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{other}.json"]
 
 
 def test_a_network_without_gradients_is_refused(refused: Refused, onnx: Path, records: Path, tmp_path: Path) -> None:
