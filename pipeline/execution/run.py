@@ -26,7 +26,7 @@ from pipeline.planning.output_spec import Content, geometry_of, resolve
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.record import Reject
 from pipeline.planning.shard_task import STAGES, Progress, ShardTask, shard_tasks
-from pipeline.sources import open_source
+from pipeline.sources import description, open_source
 from pipeline.sources.index import Source, SourceIndex
 from pipeline.sources.shapes import shapes_of
 from pipeline.storage.lock import LostLock
@@ -81,12 +81,20 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
     )
     geometry = geometry_of(job, source.default_geometry)
     index = source.index()
+    _say_what_was_read(job, index)
     try:
         shapes = shapes_of(source, index, geometry)
     except OSError as error:
         raise PipelineError(f"{error.filename or job.data_dir}: {error.strerror or error}") from None
     wanted = resolve(job, index, source.default_order, geometry, shapes)
     return source, make_plan(_merged(job, wanted, index), index)
+
+
+def _say_what_was_read(job: Job, index: SourceIndex) -> None:
+    """Prints to stderr how the source was understood, and what is left out even with ``--quiet``."""
+    lines = [] if silent(job) else description.describe(index)
+    for line in lines + description.describe_left_out(index):
+        console.tell(line)
 
 
 def silent(job: Job) -> bool:

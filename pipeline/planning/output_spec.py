@@ -12,6 +12,7 @@ from pipeline.numerics.variants import OFFSET, Variant, canonical
 from pipeline.planning.job import Job
 from pipeline.sources.index import SourceIndex
 from pipeline.sources.shapes import Shapes
+from pipeline.sources.splits import in_source
 
 FORMAT = 1
 # Version of the numerical contract (docs/numerics.md): the same for every backend that keeps it.
@@ -108,7 +109,8 @@ def resolve(job: Job, index: SourceIndex, default_order: str, geometry: Geometry
         raise UsageError(f"radii: {radius} keeps every frequency of {largest}; {_allowed('radius', shapes.radius)}")
     if job.factors and shapes.shape is None:
         raise UsageError("factors: are kept of images of one size only; give them one with --resize and --crop")
-    for split in job.splits or ():
+    splits = [in_source(split, index.splits) for split in job.splits or index.splits]
+    for split in splits if job.splits else ():
         if split not in index.splits:
             raise UsageError(
                 f"splits: {split!r} is not in the source{nearest(split, index.splits)}; it has {', '.join(index.splits)}"
@@ -131,9 +133,7 @@ def resolve(job: Job, index: SourceIndex, default_order: str, geometry: Geometry
         seed=job.seed,
         samples_per_shard=job.samples_per_shard or (1250 if max(shapes.shape or (shapes.side,)) <= 64 else 1000),
         variants=job.variants,
-        splits=tuple(
-            split for split in index.splits if split in (job.splits or index.splits) and index.splits[split].names
-        ),
+        splits=tuple(split for split in index.splits if split in splits and index.splits[split].names),
         limit=job.limit,
         factors=job.factors,
     )
@@ -170,8 +170,9 @@ def grow(existing: bytes, wanted: Content, index: SourceIndex) -> Content:
         raise PipelineError("the output's description .build/job.json is damaged; --overwrite builds it anew") from None
     for key, now in wanted.fixed().items():
         if fixed.get(key) != now:
+            reason = _source_reason(index) if key == "source fingerprint" else ""
             raise PipelineError(
-                f"the output is of another job: its {key} is {fixed.get(key)!r}, not {now!r}; "
+                f"the output is of another job: its {key} is {fixed.get(key)!r}, not {now!r}{reason}; "
                 "choose another --out, or --overwrite to build it anew"
             )
     for split in (name for name in index.splits if name in splits):
@@ -188,6 +189,16 @@ def grow(existing: bytes, wanted: Content, index: SourceIndex) -> Content:
         splits=tuple(split for split in index.splits if split in splits or split in wanted.splits),
         limit=wanted.limit,
         factors=_grown_factors(factors, wanted.factors),
+    )
+
+
+def _source_reason(index: SourceIndex) -> str:
+    """Returns why the fingerprints of a source may differ although its files are the same."""
+    if not index.readings:
+        return ""
+    return (
+        ". If the source has not changed, an earlier version built the output, with other labels or another order: it did "
+        f"not know that {'; '.join(index.readings)}"
     )
 
 

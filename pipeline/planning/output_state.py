@@ -20,6 +20,7 @@ from pipeline.planning.output_spec import Content, grow
 from pipeline.planning.plan import Plan, Shard, folder, tar_name
 from pipeline.planning.record import Record
 from pipeline.sources.index import SourceIndex
+from pipeline.sources.system_files import is_system_file
 from pipeline.storage.file_claims import UNFINISHED
 from pipeline.storage.location import Location
 from pipeline.storage.store import BUILD, Reading, Store
@@ -39,7 +40,8 @@ def check_place(store: Store, out: Location) -> None:
         PipelineError: as ``store.check`` and ``store.check_inside`` do, or it holds files of somebody else's.
     """
     store.check()
-    here, inside = set(store.names("")), {name for name in store.names(BUILD) if not name.startswith(UNFINISHED)}
+    here = {name for name in store.names("") if not is_system_file(name)}
+    inside = {name for name in store.names(BUILD) if not name.startswith(UNFINISHED)}
     begun = here == {BUILD} and inside <= _BEGUN | store.traces
     known = inside >= store.traces or "records" in inside or _has_manifest(store)
     if here and not begun and not known:

@@ -1,4 +1,4 @@
-"""Datasets by name: ``open_source`` gives the source of one. Light to import; each source loads when it is asked for."""
+"""Opens the source of a dataset by its name. Cheap to import: each source is imported when it is opened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import UsageError, nearest
 
-if TYPE_CHECKING:  # numpy and Pillow must not slow down --help
+if TYPE_CHECKING:  # NumPy and Pillow must not slow down --help
     from pipeline.sources.index import Source
 
 DATASETS: tuple[str, ...] = ("sample", "cifar10", "cifar100", "imagenet", "folder", "webdataset")
@@ -30,19 +30,19 @@ def open_source(
     download: bool = True,
     report: Callable[[int, int], None] | None = None,
 ) -> Source:
-    """The source of a dataset, found on disk; CIFAR is unpacked or downloaded once if it must be.
+    """Opens the source of a dataset on disk. CIFAR is unpacked or downloaded once if necessary.
 
     Args:
         dataset: one of ``DATASETS``.
-        data_dir: where its files lie; refused for ``sample``, optional for CIFAR.
-        allow_unverified: read CIFAR files although their official checksum does not match.
-        label_key: of ``webdataset``: the field of a sample's json that is its label; None for its ``cls`` member.
-        classes: of ``webdataset``: a file of class names, one to a line.
-        download: False refuses to, in one line.
-        report: called with (bytes done, bytes in all) during a download; None writes progress to stderr.
+        data_dir: the folder of its files; refused for ``sample``, optional for CIFAR.
+        allow_unverified: read CIFAR files even if they have not the official checksum.
+        label_key: for ``webdataset``: the field of a sample's json that is its label; None for its ``cls`` member.
+        classes: for ``webdataset``: a file of class names, one per line.
+        download: whether a download is allowed; else it is an error.
+        report: called with (bytes received, bytes in total) during a download; None prints progress to stderr.
 
     Raises:
-        UsageError: unknown dataset, or an option that does not go with it, or one that is missing.
+        UsageError: the dataset is unknown, an option does not go with it, or an option is missing.
         PipelineError: the data is missing, damaged, or cannot be downloaded.
     """
     if dataset != "webdataset" and (label_key is not None or classes is not None):
@@ -65,7 +65,7 @@ def open_source(
 
         return WebDataset(Path(os.path.abspath(data_dir)), label_key, classes)
     if dataset == "folder" and data_dir is not None:
-        from pipeline.sources.folder import Folder
+        from pipeline.sources.folder.source import Folder
 
         return Folder(Path(os.path.abspath(data_dir)))  # workers have another current directory
     if dataset in ("cifar10", "cifar100"):

@@ -1,4 +1,4 @@
-"""Where downloads and saved indexes are kept on this machine."""
+"""The folder for downloads and saved indexes on this machine."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,14 @@ from pipeline.errors import PipelineError
 
 
 def cache_folder(dataset: str) -> Path:
-    """``$XDG_CACHE_HOME/rank-shards/<dataset>``, by default below ``~/.cache``."""
+    """Returns ``$XDG_CACHE_HOME/rank-shards/<dataset>``, by default ``~/.cache/rank-shards/<dataset>``.
+
+    Raises:
+        PipelineError: there is neither ``XDG_CACHE_HOME`` nor a home folder.
+    """
     home = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        base = Path(home) if os.path.isabs(home) else Path.home() / ".cache"  # a relative one is to be ignored (XDG)
+        base = Path(home) if os.path.isabs(home) else Path.home() / ".cache"  # XDG: ignore a relative path
     except RuntimeError:
         raise PipelineError(
             "there is no home folder to keep downloads in: set XDG_CACHE_HOME, or give --data-dir"

@@ -1,4 +1,4 @@
-"""Image files to pixels, through Pillow; content that cannot be decoded becomes ``Undecodable``."""
+"""Decodes image files with Pillow. Content that cannot be decoded becomes ``Undecodable``."""
 
 import io
 import logging
@@ -13,26 +13,26 @@ from pipeline.numerics.geometry import MAX_SIDE
 from pipeline.sources.index import Picture
 from pipeline.storage.files import regular_descriptor
 
-# Pillow's modes that are not RGB, in words.
+# Words for Pillow's modes besides RGB.
 _MODES = {"1": "grey", "L": "grey", "LA": "alpha", "P": "palette", "PA": "alpha", "RGBA": "alpha", "RGBX": "alpha"}
-MAX_BYTES = 1 << 30  # of a file: more than any takes that is small enough to be decoded
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # never EPS and the like, which run programs
+MAX_BYTES = 1 << 30  # of a file; images that may be decoded are smaller
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # not EPS and the like, which run programs
 
-# Once per process and not around each call: ``warnings.catch_warnings`` is not safe in threads.
+# Once per process, not around each call: ``warnings.catch_warnings`` is not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.|pipeline\.sources\.images$")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def decode_image(raw: bytes) -> Picture:
-    """An image file's first frame, and what it was before it was made RGB.
+    """Decodes the first frame of an image file to RGB.
 
-    Grey, palette, CMYK and alpha images are converted by Pillow's ``convert("RGB")``, and EXIF orientation is not
-    applied (but to a TIFF, by Pillow itself): both as torchvision's ``ImageFolder`` does. Pillow cuts off grey values
-    above 255 where a channel has more than 8 bits, which turns most of such an image white: these are refused.
+    As in torchvision's ``ImageFolder``, grey, palette, CMYK and alpha images are converted by Pillow's ``convert("RGB")``,
+    and EXIF orientation is not applied (Pillow itself applies it to TIFF). Images of more than 8 bits per channel are
+    refused: Pillow would cut off values above 255, which turns most of such an image white.
 
     Raises:
-        Undecodable: with a reason that depends on the content alone (it is part of an output's bytes).
-        MemoryError: a lack of memory is not the image's fault.
+        Undecodable: its reason depends on the content alone, because it is part of an output's bytes.
+        MemoryError: memory is short, which is not the image's fault.
     """
     try:
         with _open(raw) as image:
@@ -45,13 +45,13 @@ def decode_image(raw: bytes) -> Picture:
 
 
 def refuse_deep(image: Image.Image) -> None:
-    """Raise Undecodable for an image of which Pillow's conversion to RGB would cut values off."""
+    """Raises Undecodable for an image whose values Pillow's conversion to RGB would cut off."""
     if image.mode.partition(";")[0] in ("I", "F"):
         raise Undecodable("more than 8 bits a channel; convert it to 8 bits first")
 
 
 def _converted(image: Image.Image) -> str:
-    """What keeps an image from being one 8-bit RGB picture, in a word; call before its pixels are loaded."""
+    """Returns in a word why an image is not one 8-bit RGB picture, or "". Call it before the pixels are loaded."""
     if getattr(image, "is_animated", False):
         return "animated"
     if any(";16" in str(tile) for tile in getattr(image, "tile", ())):
@@ -60,7 +60,7 @@ def _converted(image: Image.Image) -> str:
 
 
 def read_image(path: str | os.PathLike[str]) -> bytes:
-    """An image file whole. Raises OSError, and Undecodable where it is larger than any image."""
+    """Returns the bytes of an image file. Raises OSError, and Undecodable if it is larger than any image."""
     with open(regular_descriptor(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_BYTES:
@@ -69,12 +69,12 @@ def read_image(path: str | os.PathLike[str]) -> bytes:
 
 
 def too_large(size: int) -> Undecodable:
-    """Of a file of so many bytes."""
+    """Returns the error for a file of ``size`` bytes."""
     return Undecodable(f"too large: {size:,} bytes, at most {MAX_BYTES:,}")
 
 
 def header_size(raw: bytes) -> tuple[int, int]:
-    """(height, width) from the header, without decoding the pixels. Raises as ``decode_image``."""
+    """Returns (height, width) from the header, without decoding the pixels. Raises as ``decode_image``."""
     try:
         with _open(raw) as image:
             return image.height, image.width
@@ -92,7 +92,7 @@ def _open(raw: bytes) -> Image.Image:
 
 
 def _undecodable(error: Exception) -> Exception:
-    """A short reason of our own: Pillow's texts carry memory addresses and change between its versions."""
+    """Returns an error with a short reason of our own: Pillow's texts contain addresses and change with its versions."""
     if isinstance(error, Undecodable | MemoryError):
         return error
     if isinstance(error, UnidentifiedImageError):

@@ -1,4 +1,4 @@
-"""What a source is made of: entries, split indexes, and the fingerprint of the whole."""
+"""The interface of sources: entries, the indexes of splits, and the fingerprint of a whole source."""
 
 import hashlib
 import json
@@ -16,8 +16,11 @@ from pipeline.numerics.geometry import Geometry
 class Entry:
     """One image of a source.
 
-    ``index`` is its place in the source's order (the number in its key), ``name`` its original name, and ``file``,
-    ``offset``, ``size`` where its bytes lie: a path relative to the source's root, and a range of bytes in it.
+    Attributes:
+        index: its position in the source's order, which is the number in its key.
+        name: its original name.
+        file: the file that holds its bytes, relative to the source's root.
+        offset, size: the range of its bytes in the file.
     """
 
     index: int
@@ -30,7 +33,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class SplitIndex:
-    """One split in the source's order, as columns, so that a million entries stay small.
+    """One split in the source's order. Columns, because a million objects would need much memory.
 
     Attributes:
         names: original names, unique in the split.
@@ -62,13 +65,11 @@ class SplitIndex:
 
 
 class Entries(Sequence[Entry]):
-    """Some entries of a split, in an order of their own: columns, not objects, so that a million stay small.
-
-    It pickles with what it holds and nothing else of the split.
+    """Entries of a split in any order, stored as columns. Pickling it does not pickle the rest of the split.
 
     Args:
-        split: where they are from.
-        indices: int64 (n,), their places in the source's order.
+        split: the split that the entries are from.
+        indices: int64 (n,), the entries' positions in the source's order.
     """
 
     def __init__(self, split: SplitIndex, indices: np.ndarray) -> None:
@@ -96,7 +97,7 @@ class Entries(Sequence[Entry]):
         return replace(self.columns.entry(range(len(self))[place]), index=int(self.indices[place]))
 
     def digest(self) -> str:
-        """SHA-256 over places, names, labels and sizes."""
+        """Returns the SHA-256 of positions, names, labels and sizes."""
         digest = hashlib.sha256(b"\0".join(map(os.fsencode, self.columns.names)))
         for column in (self.indices, self.columns.labels, self.columns.sizes):
             digest.update(column.astype("<i8").tobytes())
@@ -105,16 +106,19 @@ class Entries(Sequence[Entry]):
 
 @dataclass(frozen=True)
 class SourceIndex:
-    """A whole source: every split, the classes, and what an output says about where it comes from.
+    """A whole source: its splits, its classes, and what an output says about its origin.
 
     Attributes:
         classes: class names, position = label.
         splits: in the order in which they are built.
-        shape: (height, width) in pixels of every image; None where sizes vary.
-        title, terms, note: for the dataset card; ``note`` warns (may be empty).
-        checksums: known SHA-256 of contents, by a name that is the same in every layout of the source.
-        verified: whether the official checksums match; False only where ``--allow-unverified`` let other content through,
-            None where there are none, or they were not compared.
+        shape: (height, width) in pixels of every image; None if sizes vary.
+        title, terms, note: for the dataset card. ``note`` says what is left out or looks wrong (may be empty).
+        checksums: SHA-256 of contents, by a name that is the same in every layout of the source.
+        verified: whether the official checksums match. False: ``--allow-unverified`` accepted other content. None: there are
+            no official checksums, or they were not compared.
+        left_out: what of the data is not read, and why.
+        readings: how names were understood by rules that the first versions did not have, for the user. Outputs of those
+            versions may have other labels or another order.
     """
 
     classes: list[str]
@@ -125,12 +129,14 @@ class SourceIndex:
     note: str = ""
     checksums: dict[str, str] = field(default_factory=dict)
     verified: bool | None = None
+    left_out: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
 
     def fingerprint(self, sizes: Mapping[tuple[str, int], int] | None = None) -> str:
-        """SHA-256 over names, sizes, labels, classes and known checksums; no times, no absolute paths.
+        """Returns the SHA-256 of names, sizes, labels, classes and checksums. Times and absolute paths are not in it.
 
         Args:
-            sizes: other sizes to assume, by split and index.
+            sizes: sizes to use instead, by split and index.
         """
         digest = hashlib.sha256()
         head = {"classes": self.classes, "checksums": self.checksums}
@@ -152,7 +158,7 @@ class Picture(NamedTuple):
 
     Attributes:
         pixels: uint8 (3, h, w), red, green and blue planes.
-        converted: what it was before it was made 8-bit RGB, in a word (``grey``, ``CMYK``, ...); empty for nothing.
+        converted: in a word, what was converted to 8-bit RGB (``grey``, ``CMYK``, ...); empty if it was RGB.
     """
 
     pixels: np.ndarray
@@ -160,27 +166,27 @@ class Picture(NamedTuple):
 
 
 class Source(Protocol):
-    """A labelled set of images. Implementations are small, frozen and picklable: tasks carry them to workers."""
+    """A labelled set of images. Implementations are small, frozen and picklable, because tasks carry them to workers."""
 
     @property
     def default_order(self) -> str:
-        """``"source"``, or ``"shuffled"`` where the source's own order is sorted by class."""
+        """``"source"``, or ``"shuffled"`` if the source's own order is sorted by class."""
         ...
 
     def index(self) -> SourceIndex:
-        """List everything once, in the driver. Raises PipelineError where the data is missing or wrong."""
+        """Lists everything once, in the driver. Raises PipelineError if the data is missing or wrong."""
         ...
 
     @property
     def default_geometry(self) -> Geometry:
-        """What becomes of an image's size where the user asks for nothing else."""
+        """How images are resized and cropped by default."""
         ...
 
     def read(self, entry: Entry, most: int | None = None) -> bytes:
-        """The entry's bytes, or the first ``most`` of them. Raises OSError, which is retried: a failing disk is not a
-        bad image."""
+        """Returns the entry's bytes, or the first ``most`` of them. Raises OSError, which is tried again: a failing disk is
+        not a bad image."""
         ...
 
     def decode(self, raw: bytes) -> Picture:
-        """The image. Raises Undecodable: it becomes a reject."""
+        """Decodes the image. Raises Undecodable, which makes it a reject."""
         ...

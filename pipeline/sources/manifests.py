@@ -1,4 +1,4 @@
-"""The files under ``manifests/``: what is known beforehand about a dataset (files, checksums, classes, terms)."""
+"""Reads the files in ``manifests/``: the official files, checksums, classes and terms of a dataset."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "manifests"
 
 
 def load(dataset: str) -> dict[str, Any]:
-    """The manifest of a dataset, as written. Raises PipelineError if it is missing or no JSON object."""
+    """Returns the manifest of a dataset. Raises PipelineError if it is missing or is not one."""
     path = FOLDER / f"{dataset}.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Bytes of files: whole small ones, and ranges of a few big ones, in microseconds, since descriptors stay open."""
+"""Reads whole small files, and ranges of a few large files, whose descriptors stay open to save time."""
 
 import os
 from functools import lru_cache
@@ -7,7 +7,7 @@ from pipeline.storage.files import regular_descriptor
 
 
 class _Descriptor:
-    """An open file that closes with its last user, so that the cache may drop it while another thread reads."""
+    """An open file. It closes with its last user, so the cache may drop it while another thread reads."""
 
     def __init__(self, path: str) -> None:
         self.number = -1
@@ -20,28 +20,28 @@ class _Descriptor:
 
 @lru_cache(maxsize=16)
 def _descriptor(path: str) -> _Descriptor:
-    # A forked child may go on with its parent's descriptors: pread shares no position.
+    # A forked child may use its parent's descriptors: pread does not share a position.
     return _Descriptor(path)
 
 
 def read_range(path: str, offset: int, size: int) -> bytes:
-    """``size`` bytes from ``offset``. Raises OSError, also where the file ends before."""
+    """Returns ``size`` bytes from ``offset``. Raises OSError, also if the file ends earlier."""
     try:
-        held = _descriptor(path)
-        raw = os.pread(held.number, size, offset)
+        file = _descriptor(path)
+        raw = os.pread(file.number, size, offset)
         while len(raw) < size:
-            more = os.pread(held.number, size - len(raw), offset + len(raw))
+            more = os.pread(file.number, size - len(raw), offset + len(raw))
             if not more:
                 raise OSError(f"{path} is shorter than when it was indexed")
             raw += more
     except OSError:
-        _descriptor.cache_clear()  # a stale handle (NFS, a replaced file) must not outlive a retry
+        _descriptor.cache_clear()  # the next try must not use a stale handle (NFS, a replaced file)
         raise
     return raw
 
 
 def read_file(path: str, size: int, most: int | None = None) -> bytes:
-    """A whole file, or its first ``most`` bytes. Raises OSError, also where a whole one no longer has ``size`` bytes."""
+    """Returns a file, or its first ``most`` bytes. Raises OSError, also if a whole file no longer has ``size`` bytes."""
     with open(regular_descriptor(path), "rb", buffering=0) as file:
         if most is not None:
             return file.read(most) or b""

@@ -1,4 +1,4 @@
-"""Real photographs that come with scikit-image, cut into labelled 32-pixel crops: something to try with no download."""
+"""The source of labelled 32-pixel crops of photographs that come with scikit-image: it needs no download."""
 
 import hashlib
 import importlib.util
@@ -22,7 +22,7 @@ BYTES = 3 * SIDE * SIDE
 
 
 class Photograph(NamedTuple):
-    """One class. ``size`` is (height, width) of the file; ``reduce`` the factor by which it is made smaller first."""
+    """One class. ``size`` is (height, width) of the file, ``reduce`` the factor by which it is reduced before the crops."""
 
     label: int
     file: str
@@ -32,7 +32,7 @@ class Photograph(NamedTuple):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(rows, columns) of whole crops; what is left at the right and lower edge is not used."""
+        """(rows, columns) of whole crops. The rest at the right and lower edge is not used."""
         height, width = (-(-side // self.reduce) for side in self.size)  # Image.reduce rounds up
         return height // SIDE, width // SIDE
 
@@ -41,17 +41,17 @@ class Photograph(NamedTuple):
 class Sample:
     """The label of a crop is the photograph it was cut from. The right quarter of each photograph is the test split.
 
-    Crops do not overlap. The photographs take turns, in proportion to their number of crops, so that every shard and
+    Crops do not overlap. Crops of the photographs alternate, in proportion to their number, so that every shard and
     every ``--limit`` mixes the classes. An entry's ``offset`` is the number of its crop, row by row.
     """
 
-    default_order = "source"  # no annotation: the same for all, not a field
+    default_order = "source"  # without an annotation, so that it is no field
     default_geometry = NATIVE
 
     def index(self) -> SourceIndex:
-        """Check the photographs and list their crops. Raises PipelineError where scikit-image is missing or another."""
-        known = manifests.load("sample")
-        classes = [photo["class"] for photo in known["photographs"]]
+        """Checks the photographs and lists their crops. Raises PipelineError if scikit-image is not the right version."""
+        manifest = manifests.load("sample")
+        classes = [photo["class"] for photo in manifest["photographs"]]
         photographs = _photographs()
         for file in photographs:
             _checked(file)
@@ -59,38 +59,38 @@ class Sample:
             classes=classes,
             splits={split: _split_index(split, photographs, classes) for split in ("train", "test")},
             shape=(SIDE, SIDE),
-            title=known["title"],
-            terms=known["terms"],
-            note=known["note"],
+            title=manifest["title"],
+            terms=manifest["terms"],
+            note=manifest["note"],
             checksums={file: photo.sha256 for file, photo in photographs.items()},
             verified=True,
         )
 
     def read(self, entry: Entry, most: int | None = None) -> bytes:
-        """3,072 bytes: red, green and blue planes, or the first of them. Raises OSError, or PipelineError as ``index``."""
+        """Returns 3,072 bytes, red, green and blue planes, or the first of them. Raises as ``index``."""
         _, columns = _photographs()[entry.file].grid
         row, column = divmod(entry.offset, columns)
         crop = _pixels(entry.file)[:, SIDE * row : SIDE * (row + 1), SIDE * column : SIDE * (column + 1)]
         return crop.tobytes()[:most]
 
     def decode(self, raw: bytes) -> Picture:
-        """32 x 32 pixels, a read-only view of ``raw``."""
+        """Returns 32 x 32 pixels, a read-only view of ``raw``."""
         return Picture(np.frombuffer(raw, np.uint8).reshape(3, SIDE, SIDE))
 
 
 @cache
 def _photographs() -> dict[str, Photograph]:
-    listed = manifests.load("sample")["photographs"]
+    photographs = manifests.load("sample")["photographs"]
     return {
         photo["file"]: Photograph(label, photo["file"], tuple(photo["size"]), photo["reduce"], photo["sha256"])
-        for label, photo in enumerate(listed)
+        for label, photo in enumerate(photographs)
     }
 
 
 def _checked(file: str) -> bytes:
-    """A photograph's file, if it is the one that the manifest pins."""
-    known = manifests.load("sample")
-    advice = f"install {known['package']}=={known['version']}, which brings the photographs"
+    """Returns a photograph's file. Raises PipelineError if it is not the one in the manifest."""
+    manifest = manifests.load("sample")
+    advice = f"install {manifest['package']}=={manifest['version']}, which brings the photographs"
     spec = importlib.util.find_spec("skimage")  # finds the folder without importing it
     if spec is None or not spec.submodule_search_locations:
         raise PipelineError(f"the sample dataset needs scikit-image, which is not installed: {advice}")
@@ -99,15 +99,15 @@ def _checked(file: str) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise PipelineError(f"{path} cannot be read ({error.strerror}): {advice}") from None
-    found, expected = hashlib.sha256(content).hexdigest(), _photographs()[file].sha256
-    if found != expected:
-        raise PipelineError(f"{path} has SHA-256 {found}, expected {expected}: {advice}")
+    actual, expected = hashlib.sha256(content).hexdigest(), _photographs()[file].sha256
+    if actual != expected:
+        raise PipelineError(f"{path} has SHA-256 {actual}, expected {expected}: {advice}")
     return content
 
 
 @cache
 def _pixels(file: str) -> np.ndarray:
-    """uint8 (3, h, w) of a photograph, made smaller by box averages; once per process, about 6 MB for all eight."""
+    """Returns a photograph, uint8 (3, h, w), reduced by box averages. Kept per process: about 6 MB for all eight."""
     photo = _photographs()[file]
     with Image.open(io.BytesIO(_checked(file)), formats=["PNG", "JPEG"]) as image:
         pixels = np.asarray(image.convert("RGB").reduce(photo.reduce))
@@ -131,7 +131,7 @@ def _split_index(split: str, photographs: dict[str, Photograph], classes: list[s
 
 
 def _crops(photo: Photograph, split: str) -> list[int]:
-    """Numbers of a photograph's crops in a split, row by row."""
+    """Returns the numbers of a photograph's crops in a split, row by row."""
     rows, columns = photo.grid
     first_test = columns - columns // 4
     return [n for n in range(rows * columns) if (n % columns >= first_test) == (split == "test")]

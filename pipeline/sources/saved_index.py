@@ -1,4 +1,4 @@
-"""The saved index of archives: what a scan found, kept in the cache folder until an archive changes."""
+"""Saves the result of scanning archives in the cache folder, and reuses it until an archive changes."""
 
 import contextlib
 import hashlib
@@ -13,20 +13,21 @@ import numpy as np
 from pipeline.errors import PipelineError
 from pipeline.sources.cache import cache_folder
 
-FORMAT = 1  # one more with every change of what scans give
+FORMAT = 2  # increase it when scans give other results
 Columns = dict[str, np.ndarray]
 
 
 def saved(dataset: str, archives: Sequence[Path], settings: str, scan: Callable[[], Columns]) -> Columns:
-    """What ``scan`` gives, from the cache where the same archives have been scanned with the same settings.
+    """Returns the result of ``scan``, from the cache if the same archives were scanned with the same settings.
 
-    The key is every archive's path, size and time of change, which are compared when the index is loaded; a damaged
-    file in the cache is scanned anew. A cache that cannot be written is done without.
+    The key holds every archive's path, size, times of change and inode. If the file in the cache is damaged or has another
+    key, the archives are scanned again. A cache that cannot be written is not used.
 
     Args:
-        dataset: names the cache folder.
+        dataset: the name of the cache folder.
         archives: absolute paths.
-        settings: anything else that the columns depend on.
+        settings: everything else that the columns depend on.
+        scan: lists the archives.
 
     Raises:
         PipelineError: an archive cannot be read, or changes while it is scanned.
@@ -46,25 +47,25 @@ def saved(dataset: str, archives: Sequence[Path], settings: str, scan: Callable[
 
 
 def pack(names: Sequence[str]) -> np.ndarray:
-    """uint8: texts without NUL, one after the other, as one column."""
+    """Returns texts without NUL as one uint8 column."""
     return np.frombuffer(os.fsencode("\0".join(names)), np.uint8)
 
 
 def unpack(column: np.ndarray) -> list[str]:
-    """The texts of ``pack``."""
+    """Returns the texts of a column that ``pack`` made."""
     return os.fsdecode(column.tobytes()).split("\0") if len(column) else []
 
 
 def _key(archives: Sequence[Path], settings: str) -> str:
-    """Format, settings, and (path, bytes, times of change, inode) of every archive, as SHA-256. Raises PipelineError."""
+    """Returns the SHA-256 of format, settings, and path, size, times of change and inode of every archive."""
     digest = hashlib.sha256(json.dumps([FORMAT, settings]).encode())
     for archive in archives:
         try:
             status = archive.stat()
         except OSError as error:
             raise PipelineError(f"{archive} cannot be read: {error.strerror}") from None
-        told = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        digest.update(os.fsencode(archive) + "\0".join(map(str, ("", *told, ""))).encode())
+        version = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        digest.update(os.fsencode(archive) + "\0".join(map(str, ("", *version, ""))).encode())
     return digest.hexdigest()
 
 
@@ -74,15 +75,15 @@ def _load(path: Path, key: str) -> Columns | None:
             if file["key"].tobytes().decode() == key:
                 columns = {name: file[name] for name in file.files if name != "key"}
                 return columns if all(isinstance(column, np.ndarray) for column in columns.values()) else None
-    except Exception:  # none there, or damaged, on which zipfile and numpy raise what they like: scanned again
+    except Exception:  # no file, or a damaged one: zipfile and numpy raise errors of many types
         pass
     return None
 
 
 def _save(path: Path, key: str, columns: Columns) -> None:
-    """Whole or not at all; another process may do the same at the same time."""
+    """Writes the file completely or not at all. Another process may do the same at the same time."""
     fresh = path.with_name(f"{path.stem}.part-{uuid.uuid4().hex}")
-    with contextlib.suppress(OSError):  # a full or read-only home costs the next run a scan, no more
+    with contextlib.suppress(OSError):  # with a full or read-only home, the next run scans again
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(fresh, "wb") as file:

@@ -1,4 +1,4 @@
-"""How large the images of a source are, read from their headers where they differ."""
+"""Finds the sizes of a source's images, from their headers if the sizes differ."""
 
 import contextlib
 import math
@@ -12,20 +12,20 @@ from pipeline.numerics.geometry import Geometry
 from pipeline.sources.images import header_size
 from pipeline.sources.index import Entry, Source, SourceIndex, SplitIndex
 
-_HEAD = 1 << 16  # bytes in which nearly every image has said its size
-_READERS = 16  # threads: a header costs a trip to the disk, or to a server
+_HEAD = 1 << 16  # bytes; nearly every image has its size in them
+_READERS = 16  # threads, which mostly wait for a disk or a server
 _PART = 256
 _ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """What an output holds.
+    """The sizes of an output's images.
 
     Attributes:
-        shape: (height, width) of every image, pixels; None where they differ.
-        side: the largest of the images' smaller sides, pixels: how many singular values a plane can have.
-        radius: the largest radius of a disc of frequencies that does not hold all of some image's; 0 where every one does.
+        shape: (height, width) of every image in pixels; None if they differ.
+        side: the largest of the images' smaller sides in pixels: the largest number of singular values.
+        radius: the largest radius of a disc that does not contain all frequencies of every image; 0 if there is none.
     """
 
     shape: tuple[int, int] | None
@@ -34,14 +34,16 @@ class Shapes:
 
     @classmethod
     def of(cls, sizes: Collection[tuple[int, int]]) -> "Shapes":
-        """Of images of at least one (height, width)."""
+        """Returns the shapes of images of these sizes, (height, width) in pixels, at least one."""
         shape = next(iter(sizes)) if len(sizes) == 1 else None
-        corner = max((height // 2) ** 2 + (width // 2) ** 2 for height, width in sizes)  # the last frequency, squared
+        corner = max(
+            (height // 2) ** 2 + (width // 2) ** 2 for height, width in sizes
+        )  # squared radius of the highest frequency
         return cls(shape, max(min(size) for size in sizes), math.isqrt(max(corner - 1, 0)))
 
 
 def shapes_of(source: Source, index: SourceIndex, geometry: Geometry) -> Shapes:
-    """The sizes of a source's images after a geometry. Files are only opened where that does not follow from it.
+    """Returns the sizes of a source's images after a geometry. Files are opened only if the geometry does not fix the size.
 
     Raises:
         PipelineError: no file has an image's header.
@@ -60,7 +62,7 @@ def shapes_of(source: Source, index: SourceIndex, geometry: Geometry) -> Shapes:
 
 
 def _distinct(source: Source, index: SourceIndex) -> set[tuple[int, int]]:
-    """The distinct (height, width) of all entries that have an image's header."""
+    """Returns the distinct (height, width) of all entries that have an image's header."""
 
     def read(part: tuple[SplitIndex, int]) -> set[tuple[int, int]]:
         split, start = part

@@ -1,4 +1,4 @@
-"""Tar archives read in place: their headers only, member after member, each file where it lies."""
+"""Lists tar archives in place by reading only the headers of their members, and reads members by their offset."""
 
 import os
 import zlib
@@ -13,9 +13,7 @@ _REGULAR = b"0\x007"
 _DIRECTORY = b"5"
 _LARGEST_EXTENSION = 1 << 20  # bytes of a long name or a pax header
 _OCTAL_END = 8**11  # bytes, the first size that eleven octal digits do not hold
-_LARGEST_PADDING = (
-    22 * 512
-)  # bytes after the last member: an end mark of two blocks, and the rest of a record of twenty
+_LARGEST_PADDING = 22 * BLOCK  # after the last member: an end mark of two blocks, and the rest of a record of twenty
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
 _REFUSED = {
     "1": "a hard link",
@@ -29,7 +27,7 @@ _REFUSED = {
 
 
 class Header(NamedTuple):
-    """What a member's 512 bytes say, without extensions: its name as bytes, its size, and its type."""
+    """The content of a member's header block, without extensions: its name, its size in bytes, and its type."""
 
     name: bytes
     size: int
@@ -37,7 +35,7 @@ class Header(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A regular file in an archive: its full name (without a leading ``./``) and where its bytes lie, in bytes."""
+    """A regular file in an archive: its full name without a leading ``./``, and the offset and size of its bytes."""
 
     name: str
     offset: int
@@ -45,14 +43,14 @@ class Member(NamedTuple):
 
 
 def parse(block: bytes) -> Header | None:
-    """A header, or None where 512 bytes are none: wrong length, checksum or numbers. POSIX pax, section "ustar"."""
+    """Parses a header block. Returns None if it is none: wrong length, checksum or numbers. POSIX pax, section "ustar"."""
     if len(block) != BLOCK:
         return None
     try:
         checksum = int(block[148:156].strip(b" \0") or b"0", 8)
-        # Adler-32's low half is 1 + the sum of the bytes: ten times as fast as sum().
-        found = (zlib.adler32(block) & 0xFFFF) - 1 - sum(block[148:156]) + 8 * ord(" ")
-        if (found - checksum) % 65521:
+        # Adler-32's low half is 1 + the sum of the bytes, and ten times as fast as sum().
+        actual = (zlib.adler32(block) & 0xFFFF) - 1 - sum(block[148:156]) + 8 * ord(" ")
+        if (actual - checksum) % 65521:
             return None
         size = _number(block[124:136])
     except ValueError:
@@ -64,17 +62,17 @@ def parse(block: bytes) -> Header | None:
 
 
 def scan(descriptor: int, archive: str, start: int = 0, size: int | None = None) -> Iterator[Member]:
-    """The regular files of an archive, in its order; long names (GNU) and pax headers are read.
+    """Yields the regular files of an archive in its order. Long names (GNU) and pax headers are supported.
 
-    One positional read of 512 bytes a member, and none of its content: about 3 µs each from the page cache.
+    It reads the 512 bytes of each header and no content, about 3 µs per member from the page cache. ``tarfile`` takes 33 µs.
 
     Args:
-        descriptor: of an open file; its position is neither used nor moved.
-        archive: what errors call it.
-        start, size: where the archive lies in the file, in bytes; by default it is the whole file.
+        descriptor: of an open file. Its position is neither used nor changed.
+        archive: its name in errors.
+        start, size: the range of the archive in the file, in bytes. Default: the whole file.
 
     Raises:
-        PipelineError: it is cut off, no tar, or holds links, sparse files or anything else that is no plain file.
+        PipelineError: it is cut off, is no tar, or holds links, sparse files or anything else besides plain files.
         OSError: the file cannot be read.
     """
     end = start + (os.fstat(descriptor).st_size - start if size is None else size)
@@ -103,7 +101,7 @@ def scan(descriptor: int, archive: str, start: int = 0, size: int | None = None)
         if kind in b"xgLK":
             if length > _LARGEST_EXTENSION:
                 raise PipelineError(f"{archive} has a name of {length:,} bytes; it is damaged or made to do harm")
-            if offset + length <= end:  # else told as cut off, above
+            if offset + length <= end:  # else the next iteration reports it as cut off
                 content = os.pread(descriptor, length, offset)
                 extended.update(_extension(archive, kind, content))
             position = offset + -(-length // BLOCK) * BLOCK
@@ -123,11 +121,11 @@ def scan(descriptor: int, archive: str, start: int = 0, size: int | None = None)
 
 
 def read_member(path: str, offset: int, size: int, name: bytes, most: int | None = None) -> bytes:
-    """A member's bytes, or the first ``most`` of them, if its header still stands before them.
+    """Returns a member's bytes, or the first ``most`` of them, after a check of the header before them.
 
     Args:
-        offset, size: as ``scan`` gave them.
-        name: bytes that stand in its header's name; empty where only the size is to be compared.
+        offset, size: from ``scan``.
+        name: bytes that the name in its header contains. Empty: only the size is compared.
 
     Raises:
         OSError: the archive cannot be read, or is not the one that was indexed.
@@ -135,12 +133,12 @@ def read_member(path: str, offset: int, size: int, name: bytes, most: int | None
     raw = read_range(path, offset - BLOCK, BLOCK + (size if most is None else min(most, size)))
     header = parse(raw[:BLOCK])
     if header is None or header.size != size or name not in header.name:
-        raise OSError(f"{path} has changed since it was indexed: another member lies at byte {offset:,}")
+        raise OSError(f"{path} has changed since it was indexed: another member is at byte {offset:,}")
     return raw[BLOCK:]
 
 
 def _number(field: bytes) -> int:
-    """Octal digits, or GNU's base 256. Raises ValueError; ``int`` alone would take signs and underscores."""
+    """Parses octal digits, or GNU's base 256. Raises ValueError. ``int`` alone would accept signs and underscores."""
     if field[0] & 0x80:
         return int.from_bytes(field, "big", signed=True) if field[0] == 0xFF else int.from_bytes(field[1:], "big")
     digits = field.partition(b"\0")[0].strip(b" ")
@@ -152,7 +150,7 @@ def _number(field: bytes) -> int:
 
 
 def _fault(path: str, kind: bytes, stop: int, size: int) -> str:
-    """What is wrong with a member that is no plain file, or ends after its archive."""
+    """Returns what is wrong with a member that is no plain file, or ends after its archive."""
     if kind not in _REGULAR:
         what = _REFUSED.get(kind.decode("latin1"), f"a member of type {kind!r}")
         return f": {path!r} is {what}; only plain files can be read in place"
@@ -160,7 +158,7 @@ def _fault(path: str, kind: bytes, stop: int, size: int) -> str:
 
 
 def _check_end(descriptor: int, archive: str, position: int, start: int, end: int) -> None:
-    """Nothing but padding may follow: a preallocated download has its size before its content."""
+    """Raises PipelineError if more than padding follows: a preallocated download has its full size before its content."""
     rest = end - position
     if rest > _LARGEST_PADDING or any(os.pread(descriptor, rest, position)):
         raise PipelineError(
@@ -170,7 +168,7 @@ def _check_end(descriptor: int, archive: str, position: int, start: int, end: in
 
 
 def _extension(archive: str, kind: bytes, content: bytes) -> dict[str, str]:
-    """What a long name or pax header says of the next member: ``path`` and ``size``, where they are there."""
+    """Returns ``path`` and ``size`` of the next member, as far as a long name or pax header gives them."""
     if kind == b"K":
         return {}
     if kind == b"L":
@@ -178,14 +176,14 @@ def _extension(archive: str, kind: bytes, content: bytes) -> dict[str, str]:
     records = _pax(archive, content)
     if any(key.startswith("GNU.sparse") for key in records):
         raise PipelineError(f"{archive} holds a sparse file; only plain files can be read in place")
-    wanted = {key: value for key, value in records.items() if key in ("path", "size")}
-    if kind == b"g" and wanted:
-        raise PipelineError(f"{archive} gives all its members one {next(iter(wanted))}; it is damaged")
-    return wanted
+    used = {key: value for key, value in records.items() if key in ("path", "size")}
+    if kind == b"g" and used:
+        raise PipelineError(f"{archive} gives all its members one {next(iter(used))}; it is damaged")
+    return used
 
 
 def _pax(archive: str, content: bytes) -> dict[str, str]:
-    """Records ``<length> <key>=<value>\\n``. POSIX pax, "pax Extended Header"."""
+    """Parses records ``<length> <key>=<value>\\n``. POSIX pax, "pax Extended Header"."""
     records, position = {}, 0
     while position < len(content):
         digits = content[position : position + 8].partition(b" ")[0]
@@ -200,7 +198,7 @@ def _pax(archive: str, content: bytes) -> dict[str, str]:
 
 
 def _size(archive: str, path: str, digits: str, length: int) -> int:
-    """A pax header's size, which is there for what twelve bytes cannot say; ``length`` is what they say."""
+    """Parses a pax header's size, which is for sizes that the header block cannot hold. ``length`` is the block's size."""
     if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
         raise PipelineError(f"{archive}: {path!r} has the size {digits[:30]!r}; it is damaged or made to do harm")
     if int(digits) != length and int(digits) < _OCTAL_END:

@@ -1,4 +1,4 @@
-"""Folders on disk, listed quickly, completely, and in bytewise order; no file is opened."""
+"""Lists folders on disk quickly, completely and in bytewise order, without opening a file."""
 
 import os
 import stat
@@ -6,60 +6,84 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import PipelineError
+from pipeline.sources.system_files import is_system_file
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
 Identity = tuple[int, int]  # device and inode: the same for every path that leads to a folder
 
 
 class Folders(NamedTuple):
-    """What lies directly in a folder: names of folders (bytewise sorted), how many files beside them, and how many
-    things with a leading dot, which are left out."""
+    """The direct content of a folder.
+
+    Attributes:
+        names: of its folders, bytewise sorted.
+        files: how many files it holds.
+        hidden: how many files and folders with a leading dot are left out.
+        system: names of left-out files and folders of operating systems and the like, see ``is_system_file``.
+    """
 
     names: list[str]
     files: int
     hidden: int = 0
+    system: tuple[str, ...] = ()
 
 
 class Files(NamedTuple):
-    """What lies in a folder and below: (relative path, bytes) of every file, sorted bytewise by path, and how many hidden
-    things and how many pipes, sockets and devices are left out."""
+    """The files in a folder and below.
+
+    Attributes:
+        files: (relative path, bytes) of every regular file, bytewise sorted by path.
+        hidden: how many files and folders with a leading dot are left out.
+        special: how many pipes, sockets and devices are left out.
+        system: names of left-out files and folders of operating systems and the like, see ``is_system_file``.
+    """
 
     files: list[tuple[str, int]]
     hidden: int
     special: int
+    system: tuple[str, ...] = ()
+
+
+class _Content(NamedTuple):
+    items: list[os.DirEntry[str]]
+    hidden: int
+    system: list[str]
 
 
 def list_folders(folder: str) -> Folders:
-    """The folders in ``folder``; hidden ones (leading dot) are left out. Raises PipelineError."""
+    """Lists the folders directly in ``folder``. Raises PipelineError if that is impossible."""
     names, files = [], 0
-    shown, hidden = _scan(folder)
-    for item in shown:
+    content = _scan(folder)
+    for item in content.items:
         if stat.S_ISDIR(_status(item).st_mode):
             names.append(item.name)
         else:
             files += 1
-    return Folders(sorted(names, key=os.fsencode), files, hidden)
+    return Folders(sorted(names, key=os.fsencode), files, content.hidden, tuple(content.system))
 
 
 def list_files(folder: str) -> Files:
-    """Every regular file in ``folder`` and below.
+    """Lists every regular file in ``folder`` and below.
 
-    Hidden files and folders (leading dot) are left out. Symbolic links are followed; a folder that can be reached in
-    several ways is listed once, under the first, and one that ``folder`` lies in is not: links in a circle end, and
-    a link upwards does not bring in the other classes.
+    Symbolic links are followed. A folder that several paths lead to is listed once, under the first of them. The folders
+    that ``folder`` is in are not listed. So circles of links end, and a link upwards does not bring in other classes.
 
     Raises:
-        PipelineError: a folder cannot be listed, or a link leads nowhere: an image must not get lost in silence.
+        PipelineError: a folder cannot be listed, or a link leads nowhere: an image must not be lost silently.
     """
     files: list[tuple[str, int]] = []
+    system: list[str] = []
     hidden = special = 0
     seen = {_identity(path) for path in (folder, *map(str, Path(folder).parents))}
     waiting = [""]
     while waiting:
         prefix = waiting.pop()
         below = []
-        shown, unseen = _scan(os.path.join(folder, prefix))
-        hidden += unseen
-        for item in shown:
+        content = _scan(os.path.join(folder, prefix))
+        hidden += content.hidden
+        system += content.system
+        for item in content.items:
             status = _status(item)
             if stat.S_ISREG(status.st_mode):
                 files.append((prefix + item.name, status.st_size))
@@ -71,18 +95,25 @@ def list_files(folder: str) -> Files:
             if identity not in seen:
                 seen.add(identity)
                 waiting.append(path)
-    return Files(sorted(files, key=lambda file: os.fsencode(file[0])), hidden, special)
+    return Files(sorted(files, key=lambda file: os.fsencode(file[0])), hidden, special, tuple(sorted(system)))
 
 
-def _scan(folder: str) -> tuple[list[os.DirEntry[str]], int]:
-    """What lies in a folder, and how many hidden things beside it."""
+def has_images(folder: str) -> bool:
+    """Returns whether files that are named like images are directly in ``folder``. Raises PipelineError."""
+    return any(item.name.lower().endswith(IMAGE_SUFFIXES) for item in _scan(folder).items)
+
+
+def _scan(folder: str) -> _Content:
     try:
-        with os.scandir(folder) as items:
-            every = list(items)
-            shown = [item for item in every if not item.name.startswith(".")]
-            return shown, len(every) - len(shown)
+        with os.scandir(folder) as iterator:
+            items = list(iterator)
     except OSError as error:
         raise PipelineError(f"{folder} cannot be listed: {error.strerror}") from None
+    visible = [item for item in items if not item.name.startswith(".")]
+    system = sorted(item.name for item in visible if is_system_file(item.name))
+    if system:
+        return _Content([item for item in visible if item.name not in system], len(items) - len(visible), system)
+    return _Content(visible, len(items) - len(visible), [])
 
 
 def _status(item: os.DirEntry[str]) -> os.stat_result:

@@ -174,7 +174,7 @@ def sparse_pax_devkit() -> bytes:
         ("imagenet_2012_validation_synset_labels.txt", b"a\n" * (7 << 20), "more than 100,000 lines"),
         ("LOC_val_solution.csv", b"ImageId,PredictionString\n" + b"\n" * (14 << 20), "more than 100,000 lines"),
         ("LOC_val_solution.csv", b"," * (15 << 20), "does not begin with the line"),
-        ("LOC_val_solution.csv", b'"' * (15 << 20), "is no table|does not begin"),
+        ("LOC_val_solution.csv", b'"' * (15 << 20), "is not a table|does not begin"),
     ],
 )
 def test_labels_that_unpack_to_much_are_refused(tmp_path, file, content, line):

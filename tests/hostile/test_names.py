@@ -18,7 +18,7 @@ NAMES = [
     "<script>alert(1)<", '"><img src=x onerror=alert(1)>', "&amp;", "{{ 7 * 7 }}", "${HOME}", "$(touch ran)", "`touch ran`",
     "yes", "null", "1e3", "0o17", "- [x]: &a *b", "!!python.object", "a: b", "# head", "---", "-...", "<<", "%YAML 1.1",
     "line\nbreak", "x---\n", "cr\rlf\r\n", "\x1b[31mred\x1b[0m", "\x9b2J", "tab\there", "\u202egnp", "\u2028next",
-    "nbsp\u00a0", "[link](x)", "**bold**", "| cell |", " lead", "a.b.c", "x..", "\u00e9", "e\u0301", "\udcff\udcfe",
+    "nbsp\u00a0", "[link](x)", "**bold**", "| cell |", " lead", "a.b.c", "x..", "e\u0301", "\udcff\udcfe",
 ]  # fmt: skip
 
 

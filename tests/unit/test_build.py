@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from pipeline.build import main
-from pipeline.sources.folder import Folder
+from pipeline.sources.folder.source import Folder
 from pipeline.sources.index import Entry
 from tests.conftest import Build, SmallCifar, contents, stamps
 

@@ -1,4 +1,4 @@
-"""What ``manifests/cifar10.json`` and ``cifar100.json`` say, as types."""
+"""The content of ``manifests/cifar10.json`` and ``cifar100.json``, as types."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True)
 class Archive:
-    """An official archive: its file name, where it is offered, and how to know it."""
+    """An official archive: its file name, URL, size in bytes and MD5."""
 
     file: str
     url: str
@@ -20,7 +20,12 @@ class Archive:
 
 @dataclass(frozen=True)
 class BatchFile:
-    """One file of a layout. ``batch`` is its name in every layout, ``bytes`` None where only a pickle's MD5 is known."""
+    """One file of a layout.
+
+    Attributes:
+        batch: its name in every layout.
+        bytes: None for a pickle, of which only the MD5 is known.
+    """
 
     file: str
     batch: str
@@ -31,18 +36,18 @@ class BatchFile:
 
     @property
     def largest(self) -> int:
-        """Bytes that the file cannot exceed: a pickle holds file names and labels beside its pixels."""
+        """The largest size in bytes that the file can have: a pickle holds file names and labels beside its pixels."""
         return self.bytes if self.bytes is not None else 2 * self.images * PIXELS
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One of the two forms in which the authors offer the dataset.
+    """One of the two forms in which the authors publish the dataset.
 
     Attributes:
-        folder: the name of its folder, in the archive too.
-        label_bytes: in the binary layout, the bytes before the pixels, of which the last is the label; else 0.
-        label_key: in the pickle layout, the key of the labels; else empty.
+        folder: the name of its folder, also in the archive.
+        label_bytes: in the binary layout, the number of bytes before the pixels. The last of them is the label. Else 0.
+        label_key: in the pickle layout, the key of the labels. Else empty.
     """
 
     name: str
@@ -55,7 +60,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class CifarManifest:
-    """One dataset. ``layouts`` stand in the order of preference, the binary one first."""
+    """One dataset. ``layouts`` are in the order of preference, the binary one first."""
 
     dataset: str
     title: str
@@ -68,23 +73,23 @@ class CifarManifest:
 
 
 def load(dataset: str) -> CifarManifest:
-    """The manifest of ``cifar10`` or ``cifar100``. Raises PipelineError where it is missing."""
-    known = manifests.load(dataset)
+    """Returns the manifest of ``cifar10`` or ``cifar100``. Raises PipelineError if it is missing."""
+    document = manifests.load(dataset)
     return CifarManifest(
         dataset=dataset,
-        title=known["title"],
-        terms=known["terms"],
-        classes=tuple(known["classes"]),
-        layouts=tuple(_layout(name, known["layouts"][name]) for name in ("binary", "python")),
+        title=document["title"],
+        terms=document["terms"],
+        classes=tuple(document["classes"]),
+        layouts=tuple(_layout(name, document["layouts"][name]) for name in ("binary", "python")),
     )
 
 
-def _layout(name: str, known: dict[str, Any]) -> Layout:
+def _layout(name: str, document: dict[str, Any]) -> Layout:
     return Layout(
         name=name,
-        folder=known["folder"],
-        archive=Archive(**known["archive"]),
-        files=tuple(BatchFile(**file) for file in known["files"]),
-        label_bytes=known.get("label_bytes", 0),
-        label_key=known.get("label_key", ""),
+        folder=document["folder"],
+        archive=Archive(**document["archive"]),
+        files=tuple(BatchFile(**file) for file in document["files"]),
+        label_bytes=document.get("label_bytes", 0),
+        label_key=document.get("label_key", ""),
     )

@@ -1,4 +1,4 @@
-"""Python 2 pickles of byte strings, numbers and uint8 arrays, read without running anything that they name."""
+"""Reads Python 2 pickles of byte strings, numbers and uint8 arrays, without running anything that they name."""
 
 import io
 import pickle
@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 
-# No opcode here calls, imports or builds anything but GLOBAL, REDUCE and BUILD, and those meet only the stand-ins below.
+# Only GLOBAL, REDUCE and BUILD call, import or build anything, and they get only the stand-ins below.
 # fmt: off
 ALLOWED = frozenset({
     "PROTO", "FRAME", "STOP", "MARK", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
@@ -18,9 +18,9 @@ ALLOWED = frozenset({
     "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET",
 })
 # fmt: on
-LARGEST_MEMO = 1_000_000  # the memo is a table as long as its largest number: 4 bytes of pickle could ask for 32 GB
-MOST_TUPLES = 1_000  # a million tuples inside each other would overflow the C stack when hashed
-# Nor may a tuple be fetched from the memo: forty of them, each holding the one before twice, take for ever to hash.
+LARGEST_MEMO = 1_000_000  # the memo is a table as long as its largest number: 4 bytes of a pickle could require 32 GB
+MOST_TUPLES = 1_000  # hashing a million nested tuples would overflow the C stack
+# A tuple may not be fetched from the memo: hashing 40 tuples, each with the previous one twice, would not end.
 
 
 class PickledDtype:
@@ -30,14 +30,14 @@ class PickledDtype:
         self.name = name
 
     def __setstate__(self, state: object) -> None:
-        """The byte order and fields, which uint8 does not have."""
+        """Ignores the byte order and fields, which uint8 does not have."""
 
 
 class PickledArray:
-    """Stands in for ``numpy.core.multiarray._reconstruct`` and the array that it makes.
+    """Stands in for ``numpy.core.multiarray._reconstruct`` and the array that it creates.
 
     Attributes:
-        shape, dtype, fortran, raw: as pickled, of whatever type: whoever uses them checks them.
+        shape, dtype, fortran, raw: as pickled, of any type. The caller checks them.
     """
 
     shape: object = None
@@ -57,7 +57,7 @@ class _ArrayType:
     """Stands in for ``numpy.ndarray``, which ``_reconstruct`` takes as an argument."""
 
     def __setstate__(self, state: object) -> None:
-        """Without this, BUILD would write into the instance."""
+        """Ignores the state. Without this method, BUILD would write into the instance."""
 
 
 STAND_INS = {
@@ -73,20 +73,18 @@ class _Unpickler(pickle.Unpickler):
         try:
             return STAND_INS[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which these files never need") from None
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which these files never need") from None
 
 
 def load(content: bytes, name: str) -> dict[str, object]:
-    """The dictionary in a pickle: byte strings stay bytes, arrays become ``PickledArray``, keys become text.
-
-    The whole file is in ``content``, so nothing can be larger than the file.
+    """Returns the dictionary in a pickle. Byte strings stay bytes, arrays become ``PickledArray``, keys become text.
 
     Args:
         content: the pickle.
-        name: what errors call it.
+        name: the file's name in errors.
 
     Raises:
-        PipelineError: it is damaged, cut off, or holds anything else than such files need.
+        PipelineError: it is damaged, cut off, or holds anything that such files do not need.
     """
     try:
         _check(content)
@@ -96,13 +94,13 @@ def load(content: bytes, name: str) -> dict[str, object]:
         return {key.decode("ascii") if isinstance(key, bytes) else str(key): value for key, value in loaded.items()}
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise PipelineError(f"{name} is no pickle of a CIFAR batch, or a damaged one: {reason!r}") from None
+        raise PipelineError(f"{name} is not a pickle of a CIFAR batch, or it is damaged: {reason!r}") from None
 
 
 def _check(content: bytes) -> None:
-    """Walk through the opcodes without running them."""
+    """Checks the opcodes without running them."""
     tuples, before = 0, ""
-    memo: dict[int, str] = {}  # what was on top of the stack: the opcode that put it there
+    memo: dict[int, str] = {}  # the opcode that put the stored value on the stack
     for opcode, argument, position in pickletools.genops(content):
         name = opcode.name
         if name not in ALLOWED:

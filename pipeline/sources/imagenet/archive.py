@@ -1,4 +1,4 @@
-"""The official ImageNet archives, listed in place: a tar of one tar a synset, and a tar of validation images."""
+"""Lists the official ImageNet archives in place: a tar of one tar per synset, and a tar of validation images."""
 
 import os
 import re
@@ -13,12 +13,13 @@ import numpy as np
 from pipeline.errors import PipelineError
 from pipeline.sources.imagenet.manifest import DATASET, Archive
 from pipeline.sources.saved_index import Columns, pack, saved, unpack
+from pipeline.sources.system_files import is_system_file
 from pipeline.sources.tar_members import Member, scan
 from pipeline.storage.files import regular_descriptor
 
 VAL_IMAGE = re.compile(r"ILSVRC2012_val_\d{8}\.JPEG")
 _SYNSET_TAR = re.compile(r"n\d{8}\.tar")
-_SCANS = 8  # at once, in one file: headers 100 KB apart are a wait each, on a network or cold flash
+_SCANS = 8  # at once, in one file: headers are 100 KB apart, and on a network or a cold disk each is a wait
 
 
 class Images(NamedTuple):
@@ -34,28 +35,28 @@ class Images(NamedTuple):
     sizes: np.ndarray
 
 
-def list_train(path: Path, known: Archive, synsets: Collection[str]) -> Images:
-    """The images of ``ILSVRC2012_img_train.tar``, or of one with fewer synsets.
+def list_train(path: Path, official: Archive, synsets: Collection[str]) -> Images:
+    """Lists the images of ``ILSVRC2012_img_train.tar``, or of an archive like it with fewer synsets.
 
     Raises:
-        PipelineError: the archive is cut off, another one, damaged, or holds a synset that is none of ``synsets``.
+        PipelineError: the archive is cut off, damaged, another one, or holds a synset that is not in ``synsets``.
     """
-    return _images(saved(DATASET, [path], "train", lambda: _scan_train(path, known, synsets)))
+    return _images(saved(DATASET, [path], "train", lambda: _scan_train(path, official, synsets)))
 
 
-def list_val(path: Path, known: Archive) -> Images:
-    """The images of ``ILSVRC2012_img_val.tar``. Raises as ``list_train``."""
-    return _images(saved(DATASET, [path], "val", lambda: _scan_val(path, known)))
+def list_val(path: Path, official: Archive) -> Images:
+    """Lists the images of ``ILSVRC2012_img_val.tar``. Raises as ``list_train``."""
+    return _images(saved(DATASET, [path], "val", lambda: _scan_val(path, official)))
 
 
 def _images(columns: Columns) -> Images:
     return Images(unpack(columns["names"]), columns["offsets"], columns["sizes"])
 
 
-def _scan_train(path: Path, known: Archive, synsets: Collection[str]) -> Columns:
+def _scan_train(path: Path, official: Archive, synsets: Collection[str]) -> Columns:
     descriptor = _open(path)
     try:
-        tars = _visible(scan(descriptor, _called(path, descriptor, known)))
+        tars = _visible(scan(descriptor, _name(path, descriptor, official)))
         for tar in tars:
             _check_train(path, tar, synsets)
         if not tars:
@@ -76,36 +77,40 @@ def _scan_train(path: Path, known: Archive, synsets: Collection[str]) -> Columns
 def _scan_synset(descriptor: int, path: Path, tar: Member) -> Images:
     synset = tar.name.removesuffix(".tar")
     inside = f"{tar.name} in {path}"
-    found = [
+    images = [
         member._replace(name=f"{synset}/{member.name.removeprefix(f'{synset}/')}")
         for member in _visible(scan(descriptor, inside, tar.offset, tar.size))
     ]
-    return _sorted(inside, found)
+    return _sorted(inside, images)
 
 
-def _scan_val(path: Path, known: Archive) -> Columns:
+def _scan_val(path: Path, official: Archive) -> Columns:
     descriptor = _open(path)
     try:
-        found = [
+        members = [
             member._replace(name=member.name.removeprefix("val/"))
-            for member in _visible(scan(descriptor, _called(path, descriptor, known)))
+            for member in _visible(scan(descriptor, _name(path, descriptor, official)))
         ]
     finally:
         os.close(descriptor)
-    if not found:
+    if not members:
         raise PipelineError(f"{path} is empty: get it again")
-    for member in found:
+    for member in members:
         if not VAL_IMAGE.fullmatch(member.name):
-            what = "training images: is it the training archive under another name?"
+            training = "training images: is it the training archive under another name?"
             other = f"{member.name!r}, which is no validation image of ILSVRC 2012"
-            raise PipelineError(f"{path} holds {what if _SYNSET_TAR.fullmatch(member.name) else other}")
-    images = _sorted(str(path), found)
+            raise PipelineError(f"{path} holds {training if _SYNSET_TAR.fullmatch(member.name) else other}")
+    images = _sorted(str(path), members)
     return {"names": pack(images.names), "offsets": images.offsets, "sizes": images.sizes}
 
 
 def _visible(members: Iterable[Member]) -> list[Member]:
-    """Without hidden files (leading dot), which trees ignore too."""
-    return [member for member in members if member.name[:1] != "." and "/." not in member.name]
+    """Returns the members that trees would list too: no hidden files (leading dot), none that a system left."""
+    return [member for member in members if not any(_is_left_out(part) for part in member.name.split("/"))]
+
+
+def _is_left_out(name: str) -> bool:
+    return name[:1] == "." or is_system_file(name)
 
 
 def _sorted(archive: str, members: list[Member]) -> Images:
@@ -123,7 +128,7 @@ def _check_train(path: Path, tar: Member, synsets: Collection[str]) -> None:
     if VAL_IMAGE.fullmatch(tar.name):
         raise PipelineError(f"{path} holds validation images: is it the validation archive under another name?")
     if not _SYNSET_TAR.fullmatch(tar.name):
-        raise PipelineError(f"{path} holds {tar.name!r}: it should hold one tar a synset (n01440764.tar, ...)")
+        raise PipelineError(f"{path} holds {tar.name!r}: it should hold one tar per synset (n01440764.tar, ...)")
     if tar.name.removesuffix(".tar") not in synsets:
         raise PipelineError(f"{path} holds {tar.name}, which is none of the {len(synsets):,} synsets of ILSVRC 2012")
 
@@ -134,15 +139,19 @@ def _check_unique(archive: str, names: list[str]) -> None:
         raise PipelineError(f"{archive} holds {name} {count} times: get it again")
 
 
-def _called(path: Path, descriptor: int, known: Archive) -> str:
-    """The archive in an error; with both sizes where it is shorter than the official one."""
+def _name(path: Path, descriptor: int, official: Archive) -> str:
+    """Returns the archive's name in errors, with both sizes if it is shorter than the official one."""
     size = os.fstat(descriptor).st_size
-    return f"{path} ({size:,} bytes, the official one has {known.bytes:,})" if size < (known.bytes or 0) else str(path)
+    return (
+        f"{path} ({size:,} bytes, the official one has {official.bytes:,})"
+        if size < (official.bytes or 0)
+        else str(path)
+    )
 
 
 def _open(path: Path) -> int:
-    """A descriptor. Raises OSError."""
+    """Opens a descriptor for scanning. Raises OSError."""
     descriptor = regular_descriptor(path)
     if hasattr(os, "posix_fadvise"):  # not on macOS
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # reading ahead would read the images
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # read-ahead would read the images
     return descriptor

@@ -1,4 +1,4 @@
-"""The labels of ImageNet's validation images: from the devkit, a list of synsets, or Kaggle's table."""
+"""Reads the labels of ImageNet's validation images from the devkit, a list of synsets, or Kaggle's table."""
 
 import csv
 import gzip
@@ -18,33 +18,33 @@ LIST = "imagenet_2012_validation_synset_labels.txt"
 TABLE = "LOC_val_solution.csv"
 _TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
 _META = "data/meta.mat"
-_LARGEST = 16 << 20  # bytes of a file here; the largest official one has 5 million
+_LARGEST = 16 << 20  # bytes of a file; the largest official one has 5 million
 _UNPACKED = 4 * _LARGEST  # bytes of the devkit
-_MOST = 100_000  # labels: twice as many as there are images
+_MOST = 100_000  # labels, twice the number of images
 
 
 T = TypeVar("T")
 
 
 class Labels(NamedTuple):
-    """Synsets by file name (``ILSVRC2012_val_00000001.JPEG``), and the file that they come from."""
+    """Synsets by file name (``ILSVRC2012_val_00000001.JPEG``), and the file that they were read from."""
 
     synsets: dict[str, str]
     file: Path
 
 
 def find_labels(folders: Sequence[Path], images: str, synsets: Collection[str]) -> Labels:
-    """The labels that lie in the first of ``folders`` that has any.
+    """Returns the labels from the first of ``folders`` that has any.
 
-    In a folder the devkit comes first (``ILSVRC2012_devkit_t12.tar.gz``, or unpacked), then a list of one synset a
+    In a folder, the devkit has priority (``ILSVRC2012_devkit_t12.tar.gz``, or unpacked), then a list of one synset per
     line in the images' order (``imagenet_2012_validation_synset_labels.txt``), then ``LOC_val_solution.csv``.
 
     Args:
-        images: where the images lie, for the error.
+        images: the folder or archive of the images, for errors.
         synsets: the official ones.
 
     Raises:
-        PipelineError: there are none, or they are damaged, or name another synset.
+        PipelineError: there are no labels, or they are damaged, or they name another synset.
     """
     for folder in folders:
         for name, read in _FORMS.items():
@@ -60,13 +60,13 @@ def find_labels(folders: Sequence[Path], images: str, synsets: Collection[str]) 
                     )
             return Labels(labels, path)
     raise PipelineError(
-        f"{images} holds validation images but nothing says what they show: put {DEVKIT}.tar.gz, {LIST} or {TABLE} "
+        f"{images} holds validation images, but their labels are missing: put {DEVKIT}.tar.gz, {LIST} or {TABLE} "
         f"into {folders[0]}"
     )
 
 
 def _archive(path: Path) -> dict[str, str]:
-    """From the devkit as downloaded."""
+    """Reads the devkit as downloaded."""
     members: dict[str, bytes] = {}
     try:
         with gzip.open(path) as file:
@@ -75,7 +75,7 @@ def _archive(path: Path) -> dict[str, str]:
             raise PipelineError(f"{path} unpacks to far more than the official devkit: get it again")
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
             for member in tar:
-                if not member.isreg() or member.issparse():  # whose few bytes may stand for any number
+                if not member.isreg() or member.issparse():  # a few bytes of a sparse file may stand for any number
                     continue
                 for name in (_TRUTH, _META):
                     if member.name.removeprefix("./") in (name, f"{DEVKIT}/{name}"):
@@ -90,7 +90,7 @@ def _archive(path: Path) -> dict[str, str]:
 
 
 def _folder(path: Path) -> dict[str, str]:
-    """From the devkit's files."""
+    """Reads the files of the unpacked devkit."""
     meta = path.parent / "meta.mat"
     if not meta.is_file():
         raise PipelineError(f"{meta} is missing: it says which synsets the numbers in {path.name} are")
@@ -98,13 +98,13 @@ def _folder(path: Path) -> dict[str, str]:
 
 
 def _truth(truth: bytes, meta: bytes, truth_name: str, meta_name: str) -> dict[str, str]:
-    known = read_synsets(meta, meta_name)
+    by_number = read_synsets(meta, meta_name)
     synsets = []
     for number, word in enumerate(_few(truth.split(None, _MOST), truth_name), 1):
-        synset = known.get(int(word)) if word.isdigit() and len(word) < 10 else None
+        synset = by_number.get(int(word)) if word.isdigit() and len(word) < 10 else None
         if synset is None:
             raise PipelineError(
-                f"{truth_name}: line {number} is {word[:20].decode(errors='replace')!r}, no known class"
+                f"{truth_name}: line {number} is {word[:20].decode(errors='replace')!r}, not a class of the devkit"
             )
         synsets.append(synset)
     return _in_order(synsets)
@@ -127,11 +127,11 @@ def _in_order(synsets: list[str]) -> dict[str, str]:
 
 
 def _table(path: Path) -> dict[str, str]:
-    """Rows ``ILSVRC2012_val_00048981,n03995372 85 1 499 272``: the synset and its boxes."""
+    """Reads rows ``ILSVRC2012_val_00048981,n03995372 85 1 499 272``: the synset and its boxes."""
     try:
         rows = list(islice(csv.reader(io.StringIO(_read(path).decode(errors="replace"))), _MOST + 1))
     except csv.Error as error:
-        raise PipelineError(f"{path} is no table ({error}): get it again") from None
+        raise PipelineError(f"{path} is not a table ({error}): get it again") from None
     if not rows or rows[0] != ["ImageId", "PredictionString"]:
         raise PipelineError(f"{path} does not begin with the line ImageId,PredictionString: it is not Kaggle's table")
     labels = {}

@@ -1,4 +1,4 @@
-"""What ``manifests/imagenet.json`` says, as types."""
+"""The content of ``manifests/imagenet.json``, as types."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ DATASET = "imagenet"
 
 @dataclass(frozen=True)
 class Archive:
-    """An official archive: its file name, MD5, and size in bytes where that is known."""
+    """An official archive: its file name, its MD5, and its size in bytes, None if unknown."""
 
     file: str
     md5: str
@@ -21,7 +21,7 @@ class ImagenetManifest:
     """The classification set of ILSVRC 2012.
 
     Attributes:
-        images: in the complete set, by split.
+        images: their number in the complete set, by split.
         archives: ``train``, ``val`` and ``devkit``.
         synsets: words by WordNet id, in the official order (which is bytewise): position = official label.
     """
@@ -34,12 +34,12 @@ class ImagenetManifest:
 
 
 def load() -> ImagenetManifest:
-    """The manifest. Raises PipelineError where it is missing."""
-    known = manifests.load(DATASET)
+    """Returns the manifest. Raises PipelineError if it is missing."""
+    document = manifests.load(DATASET)
     return ImagenetManifest(
-        title=known["title"],
-        terms=known["terms"],
-        images=known["splits"],
-        archives={name: Archive(**archive) for name, archive in known["archives"].items()},
-        synsets=known["synsets"],
+        title=document["title"],
+        terms=document["terms"],
+        images=document["splits"],
+        archives={name: Archive(**archive) for name, archive in document["archives"].items()},
+        synsets=document["synsets"],
     )

@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC 2012), from its official archives or from folders, with the same names and order in every form."""
+"""The source ImageNet (ILSVRC 2012): official archives or folders, with the same names and order in every form."""
 
 import os
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.numerics.geometry import Geometry
-from pipeline.sources.imagenet import manifest as imagenet_manifest
+from pipeline.sources.imagenet import manifest as official
 from pipeline.sources.imagenet.archive import list_train, list_val
 from pipeline.sources.imagenet.labels import find_labels
 from pipeline.sources.imagenet.locate import Place, locate
@@ -19,22 +19,23 @@ from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 from pipeline.sources.ranges import read_file
 from pipeline.sources.tar_members import read_member
 
-_HEADER_NAME = 90  # bytes of names that stand in a member's header whole, whatever folder is before them
+_HEADER_NAME = 90  # bytes; a member's header holds shorter names whole, whatever folder is before them
 
 
 def open_imagenet(data_dir: Path) -> "Imagenet":
-    """ImageNet, found in a folder. Raises PipelineError where there is none."""
+    """Finds ImageNet in a folder. Raises PipelineError if there is none."""
     root = Path(os.path.abspath(data_dir))  # workers have another current directory
-    manifest = imagenet_manifest.load()
+    manifest = official.load()
     try:
-        return Imagenet(root, tuple(locate(manifest, root).items()))
+        located = locate(manifest, root)
+        return Imagenet(root, tuple(located.places.items()), located.left_out, located.readings)
     except OSError as error:
         raise PipelineError(f"{error.filename or root} cannot be read: {error.strerror}") from None
 
 
 @dataclass(frozen=True)
 class Imagenet:
-    """The splits ``train`` and ``val`` (or one of them), each in the form that ``places`` says.
+    """The splits ``train`` and ``val``, or one of them, each as an archive or as a folder.
 
     An entry's name is ``<synset>/<file name>`` in every form, and the order is bytewise by (synset, file name). Classes
     are the synsets that have an image, in the official order: with all of them labels are the official 0..999.
@@ -42,33 +43,37 @@ class Imagenet:
 
     root: Path
     places: tuple[tuple[str, Place], ...]
-    default_order = "shuffled"  # no annotation: the same for all, not a field
+    left_out: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
+    default_order = "shuffled"  # without an annotation, so that it is no field
     default_geometry = Geometry(resize=256, crop=224)
 
     def index(self) -> SourceIndex:
-        """List every image; archives once, then from the saved index.
+        """Lists every image. Archives are scanned once, later the saved index is used.
 
         Raises:
-            PipelineError: an archive is half-downloaded or another one, a synset is unknown, or labels are missing.
+            PipelineError: an archive is cut off or another one, a synset is unknown, or labels are missing.
         """
-        manifest = imagenet_manifest.load()
-        listed = {split: self._list(manifest, split, place) for split, place in self.places}
-        present = {name.partition("/")[0] for index in listed.values() for name in index.names}
+        manifest = official.load()
+        splits = {split: self._list(manifest, split, place) for split, place in self.places}
+        present = {name.partition("/")[0] for index in splits.values() for name in index.names}
         classes = [synset for synset in manifest.synsets if synset in present]
         labels = {synset: label for label, synset in enumerate(classes)}
-        for index in listed.values():
+        for index in splits.values():
             index.labels[:] = [labels[name.partition("/")[0]] for name in index.names]
         return SourceIndex(
             classes=classes,
-            splits=listed,
+            splits=splits,
             shape=None,
             title=manifest.title,
             terms=manifest.terms,
-            note=_note(manifest, classes, listed),
+            note=_note(manifest, classes, splits),
+            left_out=self.left_out,
+            readings=self.readings,
         )
 
     def read(self, entry: Entry, most: int | None = None) -> bytes:
-        """The image file, or its first bytes. Raises OSError, also where its archive or file has changed since."""
+        """Returns the image file, or its first bytes. Raises OSError, also if its archive or file has changed."""
         path = os.path.join(self.root, entry.file)
         for _, place in self.places:
             if place.file == entry.file and place.bytes is not None:
@@ -80,11 +85,11 @@ class Imagenet:
         return read_file(path, entry.size, most)
 
     def decode(self, raw: bytes) -> Picture:
-        """Any image. Raises Undecodable."""
+        """Decodes an image. Raises Undecodable."""
         return decode_image(raw)
 
     def _list(self, manifest: ImagenetManifest, split: str, place: Place) -> SplitIndex:
-        """A split in its order, without labels (all 0)."""
+        """Lists a split in its order, with all labels 0."""
         path = self.root / place.file
         archive = place.bytes is not None
         if archive and split == "train":
@@ -103,13 +108,13 @@ class Imagenet:
 
 
 def _labelled(manifest: ImagenetManifest, files: list[str], path: Path, place: Place) -> tuple[list[str], np.ndarray]:
-    """Names ``<synset>/<file>`` in bytewise order, and for each its place in ``files``, int64 (n,)."""
+    """Returns names ``<synset>/<file>`` in bytewise order, and the position of each in ``files``, int64 (n,)."""
     labels = find_labels(place.beside, str(path), manifest.synsets)
     names = []
     for file in files:
         synset = labels.synsets.get(file)
         if synset is None:
-            raise PipelineError(f"{labels.file} says nothing of {file}, one of {len(files):,} images in {path}")
+            raise PipelineError(f"{labels.file} has no label for {file}, one of {len(files):,} images in {path}")
         names.append(f"{synset}/{file}")
     each = manifest.images["val"] // len(manifest.synsets)
     if len(names) == manifest.images["val"]:
@@ -138,7 +143,7 @@ def _loose(names: list[str], files: list[str], sizes: list[int]) -> SplitIndex:
 
 
 def _note(manifest: ImagenetManifest, classes: list[str], splits: dict[str, SplitIndex]) -> str:
-    """What of the complete set is not there, for the dataset card; the same for every form, empty for all of it."""
+    """Returns what of the complete set is missing, for the dataset card. The same for every form of the set."""
     notes = []
     if len(classes) < len(manifest.synsets):
         notes.append(f"{len(classes):,} of {len(manifest.synsets):,} classes, so that labels are not the official ones")

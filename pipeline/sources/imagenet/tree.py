@@ -1,4 +1,4 @@
-"""ImageNet as folders of images: one folder a synset, or one flat folder of validation images."""
+"""Lists ImageNet in folders: one folder per synset, or one flat folder of validation images."""
 
 import os
 from collections.abc import Collection
@@ -11,22 +11,22 @@ from pipeline.sources.tree import list_files, list_folders
 
 
 class Files(NamedTuple):
-    """Images in a folder: paths relative to it, bytewise sorted, and their sizes in bytes."""
+    """Images in a folder: relative paths, bytewise sorted, and sizes in bytes."""
 
     names: list[str]
     sizes: list[int]
 
 
 def list_tree(folder: Path, synsets: Collection[str]) -> Files:
-    """The images of ``folder/<synset>/``, in the order (synset, path).
+    """Lists the images of ``folder/<synset>/``, in the order of (synset, path).
 
     Raises:
-        PipelineError: a folder is none of ``synsets``, images lie outside of them, or there is none.
+        PipelineError: a folder is not in ``synsets``, images are outside of the folders, or there are no images.
     """
     names: list[str] = []
     sizes: list[int] = []
-    found = list_folders(str(folder)).names
-    for synset in found:
+    folders = list_folders(str(folder)).names
+    for synset in folders:
         if synset not in synsets:
             raise PipelineError(
                 f"{folder / synset} is named after none of the {len(synsets):,} synsets of ILSVRC 2012: "
@@ -38,7 +38,7 @@ def list_tree(folder: Path, synsets: Collection[str]) -> Files:
             f"{folder} holds {len(loose):,} images beside its class folders ({min(loose)}, ...): was sorting them into "
             "folders interrupted?"
         )
-    for synset in found:
+    for synset in folders:
         files = list_files(str(folder / synset)).files
         names += [f"{synset}/{path}" for path, _ in files]
         sizes += [size for _, size in files]
@@ -48,12 +48,12 @@ def list_tree(folder: Path, synsets: Collection[str]) -> Files:
 
 
 def is_flat(folder: Path) -> bool:
-    """Whether validation images lie directly in the folder, without class folders."""
+    """Returns whether the folder has no class folders: validation images are directly in it."""
     return not list_folders(str(folder)).names
 
 
 def list_flat(folder: Path) -> Files:
-    """The validation images directly in a folder. Raises PipelineError: there is none, or another file."""
+    """Lists the validation images directly in a folder. Raises PipelineError if there are none, or other files."""
     files = list_files(str(folder)).files
     for name, _ in files:
         if not VAL_IMAGE.fullmatch(name):

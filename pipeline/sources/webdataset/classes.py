@@ -1,43 +1,63 @@
-"""The class names of a WebDataset: one a line in a text file, or else the labels' numbers."""
+"""The class names of a WebDataset: one per line of a text file."""
 
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.errors import PipelineError
 from pipeline.storage.files import regular_descriptor
 
 DEFAULT = "classnames.txt"
+MOST_UNNAMED = 100_000  # labels without a file of names
 _LARGEST = 64 << 20  # bytes
-MOST_UNNAMED = 100_000
 
 
-def read_classes(root: Path, given: Path | None) -> tuple[list[str], str] | None:
-    """Names and the file that they come from; None where none is given and ``root`` has no ``classnames.txt``.
+class ClassNames(NamedTuple):
+    """Class names, position = label, and the file that they come from.
+
+    Attributes:
+        repeated: names that several labels have in the file. There they got their label appended: ``crane (134)``.
+    """
+
+    names: list[str]
+    file: str
+    repeated: tuple[str, ...] = ()
+
+
+def read_classes(root: Path, file: Path | None) -> ClassNames | None:
+    """Reads the class names. Returns None if no file is given and ``root`` has no ``classnames.txt``.
 
     Args:
-        given: absolute, or relative to the current directory.
+        file: absolute, or relative to the current directory.
 
     Raises:
-        PipelineError: the file cannot be read, is empty, no UTF-8 text, or names a class twice or not at all.
+        PipelineError: the file cannot be read, is empty, is no UTF-8 text, or has an empty line.
     """
-    path = given or root / DEFAULT
-    if given is None and not path.is_file():
+    path = file or root / DEFAULT
+    if file is None and not path.is_file():
         return None
     try:
-        with open(regular_descriptor(path), "rb") as file:
-            content = file.read(_LARGEST + 1)
+        with open(regular_descriptor(path), "rb") as opened:
+            content = opened.read(_LARGEST + 1)
         lines = content.decode("utf-8-sig").splitlines() if len(content) <= _LARGEST else []
     except OSError as error:
         raise PipelineError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise PipelineError(f"{path} is no UTF-8 text: it should hold one class name a line") from None
+        raise PipelineError(f"{path} is no UTF-8 text: it should hold one class name per line") from None
     names = [line.strip() for line in lines]
     if not names:
-        raise PipelineError(f"{path} holds no class names: it should hold one a line")
-    places: dict[str, int] = {}
-    for number, name in enumerate(names, 1):
-        if not name:
-            raise PipelineError(f"{path}: line {number} is empty; the first line names label 0, the next label 1, ...")
-        if name in places:
-            raise PipelineError(f"{path}: line {number} names {name!r} again, as line {places[name]} does")
-        places[name] = number
-    return names, str(path)
+        raise PipelineError(f"{path} holds no class names: it should hold one per line")
+    if "" in names:
+        line = names.index("") + 1
+        raise PipelineError(f"{path}: line {line} is empty; the first line names label 0, the next label 1, ...")
+    counts = Counter(names)
+    return ClassNames(_distinct(names), str(path), tuple(name for name, count in counts.items() if count > 1))
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Appends the label to names that several labels have; to all names if that gives equal ones again."""
+    counts = Counter(names)
+    distinct = [f"{name} ({label})" if counts[name] > 1 else name for label, name in enumerate(names)]
+    if len(set(distinct)) < len(names):
+        distinct = [f"{name} ({label})" for label, name in enumerate(names)]
+    return distinct

@@ -1,4 +1,4 @@
-"""One WebDataset shard, listed in place: its samples' keys, labels, and where their images lie."""
+"""Lists one WebDataset shard in place: the keys, the labels and the image offsets of its samples."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.sources.system_files import is_system_file
 from pipeline.sources.tar_members import Member, scan
 from pipeline.storage.files import regular_descriptor
 
@@ -25,7 +26,7 @@ class Samples(NamedTuple):
     Attributes:
         keys: unique in the shard.
         labels: int64 (n,), below 2^31.
-        offsets, sizes: int64 (n,), bytes of the images.
+        offsets, sizes: int64 (n,), the ranges of the images in bytes.
     """
 
     keys: list[str]
@@ -35,12 +36,13 @@ class Samples(NamedTuple):
 
 
 def scan_shard(path: Path, label_key: str | None) -> Samples:
-    """Every sample of a shard: members in a row whose names agree up to the first dot of the file name.
+    """Lists the samples of a shard: consecutive members whose names agree up to the first dot of the file name.
 
-    Members without an extension, hidden ones, and ``__...__`` are no part of any sample, as in webdataset.
+    As in webdataset, members without an extension, hidden members and ``__...__`` belong to no sample. Neither do files that
+    an operating system left behind.
 
     Args:
-        label_key: the field of the ``json`` member that holds the label; None: it is the ``cls`` member's text.
+        label_key: the field of the ``json`` member that holds the label. None: the label is the ``cls`` member's text.
 
     Raises:
         PipelineError: the shard is cut off or no plain tar, or a sample has no image, several, or no usable label.
@@ -54,7 +56,7 @@ def scan_shard(path: Path, label_key: str | None) -> Samples:
     def finish(key: str, members: dict[str, Member]) -> None:
         sample = f"{path}: sample {key!r}"
         if key in seen:
-            raise PipelineError(f"{sample} is there twice, or its members are not side by side")
+            raise PipelineError(f"{sample} occurs twice, or its members are not side by side")
         seen.add(key)
         image = _image(sample, members)
         keys.append(key)
@@ -64,7 +66,7 @@ def scan_shard(path: Path, label_key: str | None) -> Samples:
         current, members = "", dict[str, Member]()
         for member in scan(descriptor, str(path)):
             match = _NAME.fullmatch(member.name)
-            if match is None or re.fullmatch(r"__.*__", match[1].rpartition("/")[2]):
+            if match is None or re.fullmatch(r"__.*__", match[1].rpartition("/")[2]) or _of_system(member.name):
                 continue
             key, extension = match[1], match[2].lower()
             if key != current or not members:
@@ -80,6 +82,10 @@ def scan_shard(path: Path, label_key: str | None) -> Samples:
         os.close(descriptor)
     columns = np.array(rows, np.int64).reshape(-1, 3).T
     return Samples(keys, *(np.ascontiguousarray(column) for column in columns))
+
+
+def _of_system(name: str) -> bool:
+    return any(map(is_system_file, name.split("/")))
 
 
 def _image(sample: str, members: dict[str, Member]) -> Member:
@@ -126,9 +132,9 @@ def _json(descriptor: int, sample: str, members: dict[str, Member], label_key: s
     try:
         fields = json.loads(content)
     except (ValueError, RecursionError):
-        raise PipelineError(f"{sample} has a .json that is none") from None
+        raise PipelineError(f"{sample} has a .json that is not valid") from None
     if not isinstance(fields, dict):
-        raise PipelineError(f"{sample} has a .json that is no table of fields")
+        raise PipelineError(f"{sample} has a .json that is not an object")
     return fields
 
 
@@ -137,7 +143,7 @@ def _content(descriptor: int, sample: str, member: Member, largest: int) -> byte
         raise PipelineError(f"{sample} has a .{member.name.rpartition('.')[2]} of {member.size:,} bytes: no label")
     content = os.pread(descriptor, member.size, member.offset)
     if len(content) < member.size:
-        raise OSError(f"{member.name} is shorter than a moment ago")
+        raise OSError(f"{member.name} has become shorter")
     return content
 
 
@@ -146,5 +152,5 @@ def _listed(fields: dict[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    """A wrong label in an error: hostile ones can be long, or take long to print."""
+    """Returns a wrong label for an error. Hostile labels can be long, or take long to print."""
     return repr(value)[:40] if isinstance(value, str | float | bool | None) else f"of type {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""Existing WebDataset shards: samples with an image and a label, read in place in the shards' own order."""
+"""The source of WebDataset shards: samples with an image and a label, read in place in the shards' own order."""
 
 import os
 from collections import Counter
@@ -14,40 +14,42 @@ from pipeline.sources.images import decode_image
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 from pipeline.sources.saved_index import Columns, pack, saved, unpack
 from pipeline.sources.tar_members import read_member
-from pipeline.sources.webdataset.classes import MOST_UNNAMED, read_classes
+from pipeline.sources.webdataset.classes import MOST_UNNAMED, ClassNames, read_classes
 from pipeline.sources.webdataset.scan import scan_shard
 from pipeline.sources.webdataset.shards import find_shards
 
 _SCANS = 8  # shards at once: on a network file system a scan mostly waits
-_HEADER_NAME = 90  # bytes of ASCII keys that stand in a member's header whole; others may stand before it
+_HEADER_NAME = 90  # bytes; a member's header holds shorter ASCII keys whole, others may be in a header before it
 
 
 @dataclass(frozen=True)
 class WebDataset:
-    """The shards in ``root``, as ``find_shards`` gives them.
+    """The shards that ``find_shards`` finds in ``root``.
 
-    An entry's name is its sample's key. Where a key is in several shards of a split, the names of the split's entries
-    are ``<shard without .tar>/<key>`` instead, and the note says so; twice in one shard is an error.
+    An entry's name is its sample's key. If several shards of a split hold the same key, the names of the split's entries are
+    ``<shard without .tar>/<key>`` instead, and the note says so. A key that is twice in one shard is an error.
 
     Attributes:
         root: absolute.
-        label_key: the field of the ``json`` member that holds the label; None: the ``cls`` member does.
-        classes: a file with one class name a line; None: ``classnames.txt`` in ``root``, or else the numbers as text.
+        label_key: the field of the ``json`` member that holds the label. None: the ``cls`` member holds it.
+        classes: a file with one class name per line. None: ``classnames.txt`` in ``root``, or else the numbers as text.
     """
 
     root: Path
     label_key: str | None = None
     classes: Path | None = None
-    default_order = "source"  # no annotation: the same for all, not a field
+    default_order = "source"  # without an annotation, so that it is no field
     default_geometry = NATIVE
 
     def index(self) -> SourceIndex:
-        """List every sample; each shard is scanned once, then the saved index serves.
+        """Lists every sample. Each shard is scanned once, later the saved index is used.
 
         Raises:
-            PipelineError: no shards, damaged ones, samples without one image and one label, or labels without a name.
+            PipelineError: there are no shards, a shard is damaged, a sample lacks one image and one label, or a label has no
+                name.
         """
-        shards = find_shards(self.root)
+        found = find_shards(self.root)
+        shards = found.splits
         named = read_classes(self.root, self.classes)
         paths = [self.root / shard for tars in shards.values() for shard in tars]
         columns = saved("webdataset", paths, f"label key {self.label_key!r}", lambda: _scan(paths, self.label_key))
@@ -71,28 +73,30 @@ class WebDataset:
         if not len(keys):
             raise PipelineError(f"{self.root}: its {len(paths)} shards hold no samples")
         return SourceIndex(
-            classes=named[0] if named else [str(label) for label in range(int(columns["labels"].max()) + 1)],
+            classes=named.names if named else [str(label) for label in range(int(columns["labels"].max()) + 1)],
             splits=splits,
             shape=None,
             title="WebDataset shards",
             terms="The terms of the images in the shards apply; they are not known to this program.",
-            note="; ".join(notes),
+            note="; ".join([*found.left_out, *notes]),
+            left_out=found.left_out,
+            readings=(*found.readings, *_repeated(named)),
         )
 
     def read(self, entry: Entry, most: int | None = None) -> bytes:
-        """The image file, or its first bytes. Raises OSError, also where another member lies in its place by now."""
+        """Returns the image file, or its first bytes. Raises OSError, also if another member is now at its place."""
         key = os.fsencode(entry.name.rpartition("/")[2]) + b"."
         plain = len(os.fsencode(entry.name)) < _HEADER_NAME and entry.name.isascii()
         name = key if plain else b""
         return read_member(os.path.join(self.root, entry.file), entry.offset, entry.size, name, most)
 
     def decode(self, raw: bytes) -> Picture:
-        """Any image. Raises Undecodable."""
+        """Decodes an image. Raises Undecodable."""
         return decode_image(raw)
 
 
 def _scan(paths: list[Path], label_key: str | None) -> Columns:
-    """All shards in turn: ``counts`` int64 (shards,), and per sample what ``Samples`` holds."""
+    """Scans all shards. Returns ``counts`` int64 (shards,), and the fields of ``Samples`` for all samples."""
     with ThreadPoolExecutor(_SCANS) as pool:
         parts = list(pool.map(lambda path: scan_shard(path, label_key), paths))
     return {
@@ -104,19 +108,25 @@ def _scan(paths: list[Path], label_key: str | None) -> Columns:
     }
 
 
+def _repeated(names: ClassNames | None) -> list[str]:
+    if names is None or not names.repeated:
+        return []
+    return [f"{names.file} names {', '.join(names.repeated[:3])} several times, so that these carry their label"]
+
+
 def _check_labels(
     root: Path,
     tars: list[str],
     files: np.ndarray,
     keys: list[str],
     labels: np.ndarray,
-    named: tuple[list[str], str] | None,
+    named: ClassNames | None,
 ) -> None:
-    allowed = len(named[0]) if named else MOST_UNNAMED
+    allowed = len(named.names) if named else MOST_UNNAMED
     wrong = np.flatnonzero(labels >= allowed)
     if len(wrong):
         number = int(wrong[0])
         sample = f"{root / tars[files[number]]}: sample {keys[number]!r} has the label {labels[number]}"
         if named:
-            raise PipelineError(f"{sample}, but {named[1]} names {allowed:,} classes (labels 0 to {allowed - 1:,})")
+            raise PipelineError(f"{sample}, but {named.file} names {allowed:,} classes (labels 0 to {allowed - 1:,})")
         raise PipelineError(f"{sample}: so many classes must be named, by --classes")

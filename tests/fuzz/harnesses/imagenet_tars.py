@@ -1,4 +1,4 @@
-"""ImageNet's archives: a tar of one tar a synset, and a tar of validation images."""
+"""ImageNet's archives: a tar of one tar per synset, and a tar of validation images."""
 
 import io
 import os

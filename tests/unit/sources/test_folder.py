@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.errors import PipelineError, Undecodable
-from pipeline.sources.folder import Folder
+from pipeline.sources.folder.source import Folder
 
 
 def image(path: Path, height: int = 4, width: int = 6, seed: int = 0) -> np.ndarray:

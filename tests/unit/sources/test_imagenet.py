@@ -386,7 +386,7 @@ def test_swapped_archives_are_told(archives):
     ("members", "line"),
     [
         ([("n00000001.tar", b"")], "holds n00000001.tar, which is none of the 1,000 synsets"),
-        ([("readme.txt", b"")], "holds 'readme.txt': it should hold one tar a synset"),
+        ([("readme.txt", b"")], "holds 'readme.txt': it should hold one tar per synset"),
         ([], "is empty"),
         ([("n01440764.tar", b"no tar" * 500)], "n01440764.tar in .* is no tar archive"),
         ([("n01440764.tar", tar_bytes([("a", b""), ("a", b"")]))], "holds n01440764/a 2 times"),
@@ -402,7 +402,7 @@ def test_wrong_members_of_the_training_archive_are_told(archives, members, line)
     ("members", "line"),
     [
         ([("ILSVRC2012_test_00000001.JPEG", b"")], "which is no validation image"),
-        ([("ILSVRC2012_val_00000005.JPEG", b"")], "devkit_t12.tar.gz says nothing of ILSVRC2012_val_00000005.JPEG"),
+        ([("ILSVRC2012_val_00000005.JPEG", b"")], "devkit_t12.tar.gz has no label for ILSVRC2012_val_00000005.JPEG"),
         ([("ILSVRC2012_val_00000001.JPEG", b"")] * 2, "holds ILSVRC2012_val_00000001.JPEG 2 times"),
         ([], "is empty"),
     ],
@@ -417,7 +417,7 @@ def test_missing_validation_labels_are_told(archives, tmp_path, few):
     assert f"put {DEVKIT}, {LIST} or {TABLE} into {archives}" in refused(archives)
     make_kaggle(tmp_path / "k", few)
     (tmp_path / "k" / TABLE).unlink()
-    assert "nothing says what they show" in refused(tmp_path / "k")
+    assert "labels are missing" in refused(tmp_path / "k")
 
 
 def _devkit(**changed: bytes) -> bytes:
@@ -434,18 +434,22 @@ def _devkit(**changed: bytes) -> bytes:
         (DEVKIT, gzip.compress(tar_bytes([])), "lacks data/ILSVRC2012_validation_ground_truth.txt"),
         (DEVKIT, gzip.compress(bytes(70 << 20)), "unpacks to far more"),
         (DEVKIT, _devkit(meta__mat=b"x"), "not the devkit's meta.mat"),
-        (DEVKIT, _devkit(ILSVRC2012_validation_ground_truth__txt=b"1\n9\n"), "line 2 is '9', no known class"),
-        (DEVKIT, _devkit(ILSVRC2012_validation_ground_truth__txt=b"1\n-1\n"), "line 2 is '-1', no known class"),
+        (DEVKIT, _devkit(ILSVRC2012_validation_ground_truth__txt=b"1\n9\n"), "line 2 is '9', not a class"),
+        (DEVKIT, _devkit(ILSVRC2012_validation_ground_truth__txt=b"1\n-1\n"), "line 2 is '-1', not a class"),
         (DEVKIT, _devkit(ILSVRC2012_validation_ground_truth__txt=b"1\n3\n"), "the synset 'n00001740', which is none"),
-        (DEVKIT, _devkit(ILSVRC2012_validation_ground_truth__txt=b"1\n2\n"), "says nothing of ILSVRC2012_val_00000003"),
+        (
+            DEVKIT,
+            _devkit(ILSVRC2012_validation_ground_truth__txt=b"1\n2\n"),
+            "has no label for ILSVRC2012_val_00000003",
+        ),
         ("ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", b"1\n", "meta.mat is missing"),
         (LIST, b"n01440764\nn00000009\n", "ILSVRC2012_val_00000002.JPEG the synset 'n00000009', which is none"),
-        (LIST, b"n01440764\n" * 3, "says nothing of ILSVRC2012_val_00000004.JPEG, one of 4 images"),
+        (LIST, b"n01440764\n" * 3, "has no label for ILSVRC2012_val_00000004.JPEG, one of 4 images"),
         (LIST, b"\xff\xfe" * 9, "which is none of the 1,000"),
         (TABLE, b"a,b\n", "does not begin with the line ImageId,PredictionString"),
         (TABLE, b"", "does not begin with the line"),
         (TABLE, b"ImageId,PredictionString\nx\n", "row 2 is not an image and its synset"),
-        (TABLE, b"ImageId,PredictionString\nILSVRC2012_val_00000001,n01440764 1 2\n", "says nothing of"),
+        (TABLE, b"ImageId,PredictionString\nILSVRC2012_val_00000001,n01440764 1 2\n", "has no label for"),
     ],
 )
 def test_wrong_labels_are_told(archives, file, content, line):

@@ -89,6 +89,14 @@ def test_shards_of_the_reference_writer_are_read_as_written(tmp_path, shared):
             {"train": ["train/b.tar"], "val": ["val/a.tar"], "test": ["test/0.tar"]},
         ),
         (["val/a-train-1.tar"], {"val": ["val/a-train-1.tar"]}),
+        (["testing-0.tar", "training-0.tar"], {"train": ["training-0.tar"], "test": ["testing-0.tar"]}),
+        (["Test-0.tar", "Train-0.tar"], {"train": ["Train-0.tar"], "test": ["Test-0.tar"]}),
+        (["x1k_dev.0.tar", "x1k_train2017.tar"], {"train": ["x1k_train2017.tar"], "val": ["x1k_dev.0.tar"]}),
+        (["Valid/a.tar", "training/b.tar"], {"train": ["training/b.tar"], "val": ["Valid/a.tar"]}),
+        (
+            ["seg_train/seg_train/a.tar", "seg_test/b.tar"],
+            {"train": ["seg_train/seg_train/a.tar"], "test": ["seg_test/b.tar"]},
+        ),
     ],
 )
 def test_splits_come_from_folders_or_names(tmp_path, names, splits):
@@ -106,7 +114,9 @@ def test_splits_come_from_folders_or_names(tmp_path, names, splits):
         (["x-train-0.tar", "y.tar"], "y.tar names no split, but x-train-0.tar does"),
         (["x-train-val.tar"], "names the splits train and val"),
         (["train/a.tar", "b.tar"], "holds shards itself (b.tar) and in train/"),
-        (["train/a.tar", "more/b.tar"], "more holds shards but is no split"),
+        (["train/a.tar", "more/b.tar"], "more holds shards but does not name one split"),
+        (["val/a.tar", "valid/b.tar"], "two folders for the split val, val and valid"),
+        (["x-training-eval.tar"], "names the splits test and train"),
         (["cifar10-rank5/a.tar"], "holds no shards, but cifar10-rank5/ does: give --data-dir that folder"),
         (["a.tar", "b.tar.gz"], "b.tar.gz is compressed"),
         (["train/a.tgz"], "a.tgz is compressed"),
@@ -184,7 +194,6 @@ def test_class_names(tmp_path):
     [
         (b"", "holds no class names"),
         (b"a\n\nb\n", "line 2 is empty"),
-        (b"a\nb\na\n", "line 3 names 'a' again, as line 1 does"),
         (b"\xff\xff", "is no UTF-8 text"),
         (b"only one\n", "a.tar: sample 'k' has the label 1, but"),
     ],
@@ -195,6 +204,36 @@ def test_wrong_class_names_are_told(tmp_path, content, line):
     assert line in refused(tmp_path, classes=tmp_path / "names")
     (tmp_path / "names").unlink()
     assert "names cannot be read" in refused(tmp_path, classes=tmp_path / "names")
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        ("sundial\nsunglasses\nsunglasses\n", ["sundial", "sunglasses (1)", "sunglasses (2)"]),
+        ("a\na\na (1)\n", ["a (0)", "a (1)", "a (1) (2)"]),
+    ],
+)
+def test_equal_class_names_carry_their_label(tmp_path, names, classes):
+    shard(tmp_path / "a.tar", sample("k", 1))
+    (tmp_path / "classnames.txt").write_text(names)
+    index = WebDataset(tmp_path).index()
+    assert index.classes == classes and "several times" in index.readings[0]
+
+
+def test_shards_that_are_not_read_are_named(tmp_path):
+    shard(tmp_path / "a.tar", sample("k", 0))
+    shard(tmp_path / "more/b.tar", sample("l", 0))
+    shard(tmp_path / ".c.tar", sample("m", 0))
+    left_out = "; ".join(WebDataset(tmp_path).index().left_out)
+    assert "more" in left_out and "hidden shards (leading dot), left out: 1" in left_out
+
+
+def test_files_of_systems_in_shards_are_no_samples(tmp_path):
+    extra = [("d/Thumbs.db", b"x"), ("__MACOSX/d/x.jpg", b"x"), ("desktop.ini", b"x")]
+    shard(tmp_path / "a.tar", extra, sample("d/k", 1))
+    (tmp_path / "lost+found").mkdir()
+    shard(tmp_path / "@eaDir/a.tar", sample("l", 0))
+    assert WebDataset(tmp_path).index().splits["train"].names == ["d/k"]
 
 
 # Mistakes in samples
@@ -218,7 +257,7 @@ def test_wrong_class_names_are_told(tmp_path, content, line):
         (sample("k", "9" * 60), "has the label of more than 20 digits"),
         (sample("k", "9" * 65), "has a .cls of 65 bytes: no label"),
         (sample("k", 100_000), "has the label 100000: so many classes must be named, by --classes"),
-        ([*sample("k", 1), *sample("l", 1), *sample("k", 1)], "is there twice, or its members are not side by side"),
+        ([*sample("k", 1), *sample("l", 1), *sample("k", 1)], "occurs twice, or its members are not side by side"),
         ([("k.jpg", b""), ("l.jpg", b""), ("k.cls", b"1"), ("l.cls", b"1")], "has no label (.cls)"),
     ],
 )
@@ -233,11 +272,11 @@ def test_wrong_samples_are_told_with_shard_and_key(tmp_path, members, line):
     ("content", "line"),
     [
         (None, "has no .json, in which --label-key y could be"),
-        (b"{", "has a .json that is none"),
-        (b"[" * 100_000, "has a .json that is none"),
-        (b'{"y": ' + b"9" * 5000 + b"}", "has a .json that is none"),
-        (b"\xff", "has a .json that is none"),
-        (b"[1]", "has a .json that is no table of fields"),
+        (b"{", "has a .json that is not valid"),
+        (b"[" * 100_000, "has a .json that is not valid"),
+        (b'{"y": ' + b"9" * 5000 + b"}", "has a .json that is not valid"),
+        (b"\xff", "has a .json that is not valid"),
+        (b"[1]", "has a .json that is not an object"),
         (b'{"x": 1, "a": 2}', "has no 'y' in its .json, which has 'a', 'x'"),
         (b'{"y": true}', "has the label True in its .json, not a whole number"),
         (b'{"y": null}', "has the label None"),

@@ -202,7 +202,7 @@ def test_neither_the_projects_svd_nor_its_png_is_loaded(out: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, out, "--workers", "1"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    modules = "pipeline.sources.folder, pipeline.sources.cifar.source, pipeline.verification.prove"
+    modules = "pipeline.sources.folder.source, pipeline.sources.cifar.source, pipeline.verification.prove"
     loads = f"import sys; import {modules}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", loads], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"pipeline.numerics.svd", "pipeline.formats.png"} & set(loaded.stdout.split())

@@ -1,4 +1,4 @@
-"""An official archive into a folder: checked first, only the files that are known, all of them or nothing."""
+"""Unpacks the batch files of an official archive: after a check of the archive, and all of them or none."""
 
 import os
 import shutil
@@ -12,10 +12,10 @@ from pipeline.sources.download import md5_of
 
 
 def unpack(archive: Path, layout: Layout, target: Path) -> Path:
-    """The folder ``target/<layout's folder>`` with the batch files of an official archive; unpacked if it is not there.
+    """Returns the folder ``target/<layout's folder>`` with the batch files of an archive. Unpacks them if they are missing.
 
     Raises:
-        PipelineError: not the official archive (then nothing of it is opened), or no room or right to write.
+        PipelineError: it is not the official archive (then it is not opened), or the files cannot be written.
     """
     _check(archive, layout)
     folder = target / layout.folder
@@ -36,48 +36,48 @@ def unpack(archive: Path, layout: Layout, target: Path) -> Path:
 
 
 def _check(archive: Path, layout: Layout) -> None:
-    known = layout.archive
+    official = layout.archive
     try:
         size = archive.stat().st_size
-        found = md5_of(archive) if size == known.bytes else ""
+        md5 = md5_of(archive) if size == official.bytes else ""
     except OSError as error:
         raise PipelineError(f"{archive} cannot be read: {error.strerror}") from None
-    if size < known.bytes:
-        raise PipelineError(f"{archive} is half-downloaded: {size:,} of {known.bytes:,} bytes; get it again")
-    if found != known.md5:
-        got, expected = (f"MD5 {found}", known.md5) if found else (f"{size:,} bytes", f"{known.bytes:,}")
+    if size < official.bytes:
+        raise PipelineError(f"{archive} is half-downloaded: {size:,} of {official.bytes:,} bytes; get it again")
+    if md5 != official.md5:
+        actual, expected = (f"MD5 {md5}", official.md5) if md5 else (f"{size:,} bytes", f"{official.bytes:,}")
         raise PipelineError(
-            f"{archive} has {got}, the official archive {expected}: get it again, or unpack it yourself and give "
+            f"{archive} has {actual}, the official archive {expected}: get it again, or unpack it yourself and give "
             "--data-dir the folder, with --allow-unverified"
         )
 
 
 def _extract(archive: Path, layout: Layout, fresh: Path) -> None:
-    wanted = {f"{layout.folder}/{known.file}": known for known in layout.files}
+    expected = {f"{layout.folder}/{batch.file}": batch for batch in layout.files}
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
-            known = wanted.get(member.name)
-            if known is None:
+            batch = expected.get(member.name)
+            if batch is None:
                 continue
-            source = tar.extractfile(member) if member.isreg() and member.size <= known.largest else None
+            source = tar.extractfile(member) if member.isreg() and member.size <= batch.largest else None
             if source is None:
                 raise PipelineError(f"{archive}: {member.name} is no regular file of the official size")
-            with source, open(fresh / known.file, "wb") as file:
+            with source, open(fresh / batch.file, "wb") as file:
                 shutil.copyfileobj(source, file, 1 << 20)
                 file.flush()
                 os.fsync(file.fileno())
-            del wanted[member.name]
-    if wanted:
-        raise PipelineError(f"{archive} lacks {next(iter(wanted))}")
+            del expected[member.name]
+    if expected:
+        raise PipelineError(f"{archive} lacks {next(iter(expected))}")
 
 
 def _publish(fresh: Path, folder: Path, layout: Layout) -> None:
     try:
         fresh.rename(folder)
     except OSError:
-        if not _complete(folder, layout):  # else another process was quicker
+        if not _complete(folder, layout):  # else another process was faster
             raise PipelineError(f"{folder} is in the way and incomplete: remove it and run again") from None
 
 
 def _complete(folder: Path, layout: Layout) -> bool:
-    return all((folder / known.file).is_file() for known in layout.files)
+    return all((folder / batch.file).is_file() for batch in layout.files)

@@ -1,0 +1,24 @@
+"""Describes in a few lines how a source was understood, for the user to check before work starts."""
+
+from pipeline.errors import one_line
+from pipeline.sources.index import SourceIndex
+
+
+def describe(index: SourceIndex) -> list[str]:
+    """Returns lines for people: the splits with their images, the classes, and how unusual names were understood."""
+    splits = ", ".join(
+        f"{split} {len(entries):,} image{'s' * (len(entries) != 1)}" for split, entries in index.splits.items()
+    )
+    first, last = index.classes[0], index.classes[-1]
+    count = len(index.classes)
+    named = f"{one_line(first)} (0)" + (f" to {one_line(last)} ({count - 1})" if count > 1 else "")
+    lines = [f"source: {splits}; {count:,} class{'es' * (count != 1)}, {named}"]
+    if index.readings:
+        lines.append(f"understood: {'; '.join(map(one_line, index.readings))}")
+    return lines
+
+
+def describe_left_out(index: SourceIndex) -> list[str]:
+    """Returns one line that says what is not read and why, or no line."""
+    reasons = "; ".join(one_line(reason.replace(", left out: ", ": ")) for reason in index.left_out)
+    return [f"left out: {reasons}"] if reasons else []

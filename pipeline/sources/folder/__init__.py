@@ -1,0 +1,1 @@
+"""Trees of image files, one folder per class."""

@@ -1,0 +1,51 @@
+"""Names of splits, as Hugging Face datasets recognises them in names of folders and files.
+
+Source: ``datasets.data_files``, ``SPLIT_KEYWORDS``: a keyword is delimited by ``-``, ``_``, ``.``, a space or a digit.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+
+SPLITS = ("train", "val", "validation", "test")  # in the order in which they are built
+_KEYWORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "dev": "val",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
+_WORDS = re.compile(r"[^-_.\s\d]+")
+SPELLINGS = "train, training, val, valid, validation, dev, test, testing or eval"  # for messages
+
+
+def exact_split(name: str) -> str | None:
+    """Returns the split that a name is a keyword of, in any case: ``Training`` is ``train``. Else None."""
+    return _KEYWORDS.get(name.lower())
+
+
+def splits_in(name: str) -> list[str]:
+    """Returns the splits whose keywords are in a name, each once: ``seg_train`` and ``train2017`` name ``train``."""
+    words = (_KEYWORDS.get(word) for word in _WORDS.findall(name.lower()))
+    return list(dict.fromkeys(split for split in words if split))
+
+
+def split_in(name: str) -> str | None:
+    """Returns the split that a name names, None if it names none or several."""
+    splits = splits_in(name)
+    return splits[0] if len(splits) == 1 else None
+
+
+def in_source(asked: str, splits: Collection[str]) -> str:
+    """Returns the split of a source that the user asked for: ``valid`` is ``val``. Unknown names stay as they are."""
+    split = exact_split(asked)
+    return split if asked not in splits and split in splits and split else asked
+
+
+def in_order(splits: Iterable[str]) -> list[str]:
+    """Returns the splits in the order in which they are built."""
+    return sorted(splits, key=SPLITS.index)
