@@ -1,4 +1,4 @@
-"""Promise: whatever a tar's headers say, a build writes inside its output alone, and refuses in one line."""
+"""Whatever a tar's headers say, a build writes only inside its output, and refuses in one line."""
 
 import io
 import os
@@ -37,12 +37,12 @@ def image(number: int) -> bytes:
 
 def tar(path, members, form=tarfile.PAX_FORMAT):
     """Members as (name, content, type, target of a link)."""
-    with tarfile.open(path, "w", format=form, errors="surrogateescape") as made:
+    with tarfile.open(path, "w", format=form, errors="surrogateescape") as archive:
         for name, content, kind, link in members:
             member = tarfile.TarInfo(name)
             member.size, member.type, member.linkname = len(content), kind, link
             member.devmajor = member.devminor = 1
-            made.addfile(member, io.BytesIO(content))
+            archive.addfile(member, io.BytesIO(content))
 
 
 def plain(name, content):
@@ -62,8 +62,8 @@ def test_hostile_names_stay_names(tmp_path, build, form):
     tar(tmp_path / "data" / "train-0.tar", members, form)
     before = tree(tmp_path / "data")
     here = set(os.listdir())
-    made = build("--dataset", "webdataset", "--data-dir", tmp_path / "data", "--out", tmp_path / "out", "--ranks", 2)
-    assert (made.status, made.err) == (0, "")
+    result = build("--dataset", "webdataset", "--data-dir", tmp_path / "data", "--out", tmp_path / "out", "--ranks", 2)
+    assert (result.status, result.err) == (0, "")
     assert set(os.listdir(tmp_path)) == {"data", "out"} and set(os.listdir()) == here
     assert tree(tmp_path / "data") == before
     with tarfile.open(tmp_path / "out" / "webdataset-rank2" / "webdataset-rank2-train-000000.tar") as written:
@@ -122,7 +122,7 @@ def test_any_tar_gives_its_samples_or_one_line(tmp_path, members, form):
             continue
         regular = {}
         with tarfile.open(path, errors="surrogateescape") as reference:
-            for found in reference:
-                regular[found.offset_data] = found
+            for member in reference:
+                regular[member.offset_data] = member
         for offset, size in zip(samples.offsets.tolist(), samples.sizes.tolist(), strict=True):
             assert regular[offset].isreg() and regular[offset].size == size

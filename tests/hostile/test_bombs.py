@@ -1,4 +1,4 @@
-"""Promise: small files that stand for much are rejected or refused by a reason, in bounded memory and time."""
+"""Small files that unpack to much are rejected or refused with a reason, in bounded memory and time."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Promise: pipes, links and files of gigabytes in an output are named, in bounded memory and time, and never waited for."""
+"""Pipes, links and files of gigabytes in an output are reported, in bounded memory and time, without waiting for them."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ TAR, LIST = "sample-full/sample-full-train-000000.tar", "samples/train.jsonl"
 ARRAYS = ("spectra.zarr/train", "factors.zarr/train/u")
 METADATA = tuple(f"{array}/zarr.json" for array in ARRAYS)
 CHUNKS = ("spectra.zarr/train/c.0.0.0", "factors.zarr/train/u/c.0.0.0.0")
-# One file of an array each, so that each is told by itself.
+# One file of an array each, so that each is reported on its own.
 DAMAGED = (*METADATA, CHUNKS[0].replace("train", "test"), "factors.zarr/test/s/c.0.0.0", "README.md", TAR)
 COMMAND = """
 import resource, sys
@@ -40,8 +40,18 @@ sys.exit(command(sys.argv[3:]))
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("files") / "out"
-    given = ["--ranks", "3", "--components", "low,high,full", "--factors", "--samples-per-shard", "8", "--limit", "12"]
-    assert build.main([*given, "--out", str(out), "--workers", "0", "--quiet"]) == 0
+    options = [
+        "--ranks",
+        "3",
+        "--components",
+        "low,high,full",
+        "--factors",
+        "--samples-per-shard",
+        "8",
+        "--limit",
+        "12",
+    ]
+    assert build.main([*options, "--out", str(out), "--workers", "0", "--quiet"]) == 0
     shutil.rmtree(out / ".build")
     return out
 
@@ -52,8 +62,8 @@ def out(built: Path, tmp_path: Path) -> Path:
 
 
 def run(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    given = [sys.executable, "-c", COMMAND, command, str(MEMORY), *map(str, arguments)]
-    done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    command_line = [sys.executable, "-c", COMMAND, command, str(MEMORY), *map(str, arguments)]
+    done = subprocess.run(options, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert "Traceback" not in done.stderr
     return done
 
@@ -83,13 +93,13 @@ def test_verify_names_each_file_once_and_no_other(out: Path, damage: Callable[[P
     right = {name: said or said_of((out / name).stat().st_size) for name in DAMAGED}
     for name in DAMAGED:
         damage(out / name)
-    wanted = {f"{name}: {text}" for name, text in right.items()}
+    expected = {f"{name}: {text}" for name, text in right.items()}
     quick = run("verify", out, "--quick")
-    assert (quick.returncode, {*quick.stderr.splitlines()}) == (1, wanted)
+    assert (quick.returncode, {*quick.stderr.splitlines()}) == (1, expected)
     done = run("verify", out, "--workers", 1)
     lines = done.stderr.splitlines()
     assert done.returncode == 1
-    assert {line for line in lines if not line.endswith("is not read any further")} == wanted
+    assert {line for line in lines if not line.endswith("is not read any further")} == expected
     assert len(lines) == len(DAMAGED) + (damage is swell)  # a tar is read a little further
 
 

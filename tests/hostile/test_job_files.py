@@ -1,4 +1,4 @@
-"""Promise: a job file is text that describes a job; nothing in it runs, grows or overrules, and its line names the file."""
+"""A job file is text that describes a job: nothing in it runs or grows, and errors name the file."""
 
 import time
 
@@ -14,10 +14,10 @@ def line(tmp_path, refused):
     def run(content, *arguments):
         path = tmp_path / "job.yaml"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        told = refused("--config", path, *arguments)
-        assert told.startswith(f"config {path}") and told.count(str(path)) == 1 and len(told) < 2100
+        message = refused("--config", path, *arguments)
+        assert message.startswith(f"config {path}") and message.count(str(path)) == 1 and len(message) < 2100
         assert not (tmp_path / "ran").exists() and not (tmp_path / "out").exists()
-        return told
+        return message
 
     return run
 
@@ -50,7 +50,7 @@ def test_aliases_are_refused_before_they_unfold(line, content):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (section("ranks: 5, ranks: 6"), "'ranks' is given twice"),
         ("metadata: {job: {ranks: 5}}\nmetadata: {job: {ranks: 6}}", "'metadata' is given twice"),
@@ -71,8 +71,8 @@ def test_aliases_are_refused_before_they_unfold(line, content):
         (section("ranks: 0"), "ranks: 0 is too small"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_one_line_that_names_the_file(line, content, told):
-    assert told in line(content)
+def test_what_is_wrong_is_one_line_that_names_the_file(line, content, message):
+    assert message in line(content)
 
 
 def test_many_ranks_are_looked_through_in_a_moment(line):
@@ -85,5 +85,5 @@ def test_many_ranks_are_looked_through_in_a_moment(line):
 def test_a_wrong_value_that_a_flag_overrules_does_not_count(tmp_path, build):
     path = tmp_path / "job.yaml"
     path.write_text(section("ranks: none at all, order: shuffled, seed: 7"))
-    made = build("--config", path, "--ranks", 5, "--dataset", "sample", "--dry-run", "--out", tmp_path / "out")
-    assert made.status == 0
+    result = build("--config", path, "--ranks", 5, "--dataset", "sample", "--dry-run", "--out", tmp_path / "out")
+    assert result.status == 0

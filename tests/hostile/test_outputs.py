@@ -1,4 +1,4 @@
-"""Promise: whatever lies in an output that somebody else made, nothing of it is followed, waited for or read without end."""
+"""Whatever an output from somebody else contains, nothing is followed, waited for or read without end."""
 
 import contextlib
 import json
@@ -100,7 +100,7 @@ def at_most(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def told(result: Result) -> str:
+def error_line(result: Result) -> str:
     result = result._replace(err=result.err.removeprefix("building on CPU cores\n"))
     assert (result.status, result.out, result.err.count("\n")) == (1, "", 1), result
     assert result.err.startswith("error: ")
@@ -120,7 +120,7 @@ def test_a_link_inside_an_output_is_refused_before_any_work(name: str, out: Path
     remove(out / name)
     (out / name).symlink_to(os.path.relpath(there, (out / name).parent))
     before = contents(out)
-    line = told(run())
+    line = error_line(run())
     assert line.startswith(f"{out / name} is a symbolic link")
     assert contents(out) == before
 
@@ -131,7 +131,7 @@ def test_a_link_that_leads_nowhere_or_that_no_build_asks_for_is_refused_too(
 ) -> None:
     (out / name).parent.mkdir(parents=True, exist_ok=True)
     (out / name).symlink_to("nowhere")
-    assert told(run()).startswith(f"{out / name} is a symbolic link")
+    assert error_line(run()).startswith(f"{out / name} is a symbolic link")
 
 
 def test_the_output_itself_may_be_a_link_to_a_folder(built: Path, out: Path, run: Callable[[], Result]) -> None:
@@ -143,7 +143,7 @@ def test_the_output_itself_may_be_a_link_to_a_folder(built: Path, out: Path, run
     assert out.is_symlink()
 
 
-def test_an_output_that_is_a_link_to_nowhere_is_told(
+def test_an_output_that_is_a_link_to_nowhere_is_reported(
     out: Path, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     link = out.parent / "link"
@@ -156,7 +156,7 @@ def test_an_output_that_is_a_link_to_nowhere_is_told(
 def test_a_pipe_is_never_waited_for(name: str, out: Path, run: Callable[[], Result]) -> None:
     (out / name).unlink(missing_ok=True)
     os.mkfifo(out / name)
-    line = told(run())
+    line = error_line(run())
     assert line.startswith(f"{out / name} is not a regular file; move it away")
 
 
@@ -171,7 +171,7 @@ def test_a_folder_in_the_place_of_a_file_is_named(
     if result.status == 0:  # --overwrite deletes what builds have written, whole folders too
         assert contents(out) == contents(built)
         return
-    line = told(result) if "repaired" not in result.out else result.err
+    line = error_line(result) if "repaired" not in result.out else result.err
     assert f"{out / name} is a folder where a file belongs; move it away" in line
     assert (out / name / "somebody's").exists()
     shutil.rmtree(out / name)
@@ -186,7 +186,7 @@ def test_a_file_in_the_place_of_a_folder_is_named(
     remove(out / name)
     (out / name).write_text("a file\n")
     assert build_command.main(job(source, out)) == 1
-    line = told(Result(1, *capsys.readouterr()))
+    line = error_line(Result(1, *capsys.readouterr()))
     assert line.startswith(f"{out / name} is a file where a folder belongs; move it away")
 
 
@@ -214,7 +214,7 @@ def test_files_of_twenty_gigabytes_are_not_read(name: str, out: Path, source: Pa
 
 
 def test_a_valid_record_beyond_every_size_proves_nothing(out: Path, source: Path, built: Path) -> None:
-    """Padding changes nothing of what it says."""
+    """Padding does not change the meaning."""
     record = out / ".build/records/train-000000.json"
     os.truncate(record, record.stat().st_size)
     content = record.read_bytes()
@@ -269,7 +269,7 @@ def test_a_folder_that_may_not_be_written_is_named(
         status = build_command.main([*job(source, out), *(["--overwrite"] if overwrite else [])])
     finally:
         (out / name).chmod(0o755)
-    line = told(Result(status, *capsys.readouterr()))
+    line = error_line(Result(status, *capsys.readouterr()))
     assert line.endswith("Permission denied")
     assert (out / name).as_posix() in line.replace(":", " ").split(), line
 

@@ -1,4 +1,4 @@
-"""CIFAR files made from random pixels, written without the project's code."""
+"""CIFAR files of random pixels, written without the project's code."""
 
 import hashlib
 import pickle
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.sources.cifar import manifest as cifar_manifest
+from pipeline.sources.cifar import manifest as official
 from pipeline.sources.cifar.manifest import CifarManifest, Layout
 
 Records = tuple[np.ndarray, np.ndarray]  # labels uint8 (n,), pixels uint8 (n, 3072)
@@ -51,18 +51,18 @@ def write_layout() -> Callable[[Layout, dict[str, Records], Path], Layout]:
     def write(layout: Layout, batches: dict[str, Records], folder: Path) -> Layout:
         folder.mkdir(parents=True, exist_ok=True)
         files = []
-        for known in layout.files:
-            labels, pixels = batches[known.batch]
+        for batch in layout.files:
+            labels, pixels = batches[batch.batch]
             if layout.label_bytes:
                 content = _binary(labels, pixels, layout.label_bytes)
             elif len(labels) > 1000:
                 content = _python3_pickle(labels, pixels, layout.label_key)
             else:
                 content = _python2_pickle(labels, pixels, layout.label_key)
-            (folder / known.file).write_bytes(content)
+            (folder / batch.file).write_bytes(content)
             files.append(
                 replace(
-                    known,
+                    batch,
                     images=len(labels),
                     bytes=len(content) if layout.label_bytes else None,
                     md5=hashlib.md5(content).hexdigest(),
@@ -79,13 +79,13 @@ def small(
 ) -> tuple[CifarManifest, dict[str, Records], Path]:
     """(manifest, batches, folder): both layouts with 20 random images a batch, and a manifest that calls them official."""
     rng = np.random.default_rng(1)
-    manifest = cifar_manifest.load(request.param)
+    manifest = official.load(request.param)
     batches = {
-        known.batch: (
+        batch.batch: (
             rng.integers(0, len(manifest.classes), 20, dtype=np.uint8),
             rng.integers(0, 256, (20, 3072), dtype=np.uint8),
         )
-        for known in manifest.layouts[0].files
+        for batch in manifest.layouts[0].files
     }
     data = tmp_path / "data"
     layouts = tuple(write_layout(layout, batches, data / layout.folder) for layout in manifest.layouts)

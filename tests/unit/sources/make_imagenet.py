@@ -1,4 +1,4 @@
-"""Small ImageNets from the sample photographs, in every form that users have, written without the project's code."""
+"""Writes small ImageNets of the sample photographs in every form that users have, without the project's code."""
 
 import io
 import tarfile
@@ -24,17 +24,17 @@ def photographs(samples: Path, synsets: int = 20, train: int = 3, val: int = 2) 
     files = sorted(samples.glob("n*.JPEG"))[:synsets]
     contents = [file.read_bytes() for file in files]
     names = [file.name[:9] for file in files]
-    made = []
+    images = []
     for label, synset in enumerate(names):
         for number in range(train):
             content = contents[(label + number) % len(names)]
             # 10, 9, 8, ...: bytewise order is neither that of numbers nor that in the archive
-            made.append(Photograph("train", synset, f"{synset}_{10 - number}.JPEG", content))
+            images.append(Photograph("train", synset, f"{synset}_{10 - number}.JPEG", content))
     for number in range(val * len(names)):
         label = number % len(names)
         content = contents[(label + number // len(names)) % len(names)]
-        made.append(Photograph("val", names[label], f"ILSVRC2012_val_{number + 1:08d}.JPEG", content))
-    return made
+        images.append(Photograph("val", names[label], f"ILSVRC2012_val_{number + 1:08d}.JPEG", content))
+    return images
 
 
 def make_archives(folder: Path, images: list[Photograph], labels: str = "devkit") -> None:

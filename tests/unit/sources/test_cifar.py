@@ -1,4 +1,4 @@
-"""Promises of the CIFAR source: official pixels and labels in the official order, the same from both layouts."""
+"""The CIFAR source gives official pixels and labels in the official order, the same from both layouts."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.sources.cifar import manifest as cifar_manifest
+from pipeline.sources.cifar import manifest as official
 from pipeline.sources.cifar.manifest import BatchFile
 from pipeline.sources.cifar.source import Cifar
 
@@ -71,7 +71,7 @@ def test_another_pixel_is_another_fingerprint(small):
 
 def test_full_size_cifar100_is_the_same_in_both_layouts(tmp_path, write_layout):
     rng = np.random.default_rng(0)
-    manifest = cifar_manifest.load("cifar100")
+    manifest = official.load("cifar100")
     batches = {
         name: (
             rng.integers(0, 100, count, dtype=np.uint8),
@@ -82,7 +82,7 @@ def test_full_size_cifar100_is_the_same_in_both_layouts(tmp_path, write_layout):
     fingerprints = set()
     for layout in manifest.layouts:
         written = write_layout(layout, batches, tmp_path)
-        assert [known.bytes for known in written.files] == [known.bytes for known in layout.files]
+        assert [batch.bytes for batch in written.files] == [batch.bytes for batch in layout.files]
         source = Cifar(manifest, tmp_path, layout, allow_unverified=True)
         index = source.index()
         assert {split: len(part) for split, part in index.splits.items()} == {"train": 50_000, "test": 10_000}
@@ -91,14 +91,14 @@ def test_full_size_cifar100_is_the_same_in_both_layouts(tmp_path, write_layout):
             entry = index.splits["train"].entry(number)
             assert source.read(entry) == batches["train"][1][number].tobytes()
             assert entry.label == batches["train"][0][number]
-        for known in layout.files:
-            (tmp_path / known.file).unlink()
+        for batch in layout.files:
+            (tmp_path / batch.file).unlink()
     assert len(fingerprints) == 1
 
 
 @real
 def test_the_official_images_and_labels_are_read_exactly():
-    manifest = cifar_manifest.load("cifar10")
+    manifest = official.load("cifar10")
     files = []
     for batch, count in {"data_batch_1": 4000, "data_batch_5": 1017, "test_batch": 1017}.items():
         file = f"{batch}.first{count}.bin"
@@ -108,11 +108,11 @@ def test_the_official_images_and_labels_are_read_exactly():
     layout = replace(manifest.layout("binary"), files=tuple(files))
     source = Cifar(manifest, REAL, layout)
     index = source.index()
-    for known in files:
-        records = np.fromfile(REAL / known.file, np.uint8).reshape(-1, 3073)
-        labels = np.fromfile(REAL / f"{known.batch}.labels.u8", np.uint8)[: known.images]
-        part = index.splits[known.split]
-        rows = [number for number, name in enumerate(part.names) if name.startswith(known.batch)]
+    for batch in files:
+        records = np.fromfile(REAL / batch.file, np.uint8).reshape(-1, 3073)
+        labels = np.fromfile(REAL / f"{batch.batch}.labels.u8", np.uint8)[: batch.images]
+        part = index.splits[batch.split]
+        rows = [number for number, name in enumerate(part.names) if name.startswith(batch.batch)]
         np.testing.assert_array_equal(part.labels[rows], labels)
         pixels = [source.decode(source.read(part.entry(number))).pixels.reshape(-1) for number in rows]
         np.testing.assert_array_equal(pixels, records[:, 1:])
@@ -122,7 +122,7 @@ def test_the_official_images_and_labels_are_read_exactly():
 def test_the_classes_are_those_of_the_official_meta_file():
     content = (REAL / "batches.meta").read_bytes()
     assert hashlib.md5(content).hexdigest() == "5ff9c542aee3614f3951f8cda6e48888"
-    assert tuple(pickle.loads(content)["label_names"]) == cifar_manifest.load("cifar10").classes
+    assert tuple(pickle.loads(content)["label_names"]) == official.load("cifar10").classes
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -1,4 +1,4 @@
-"""Promises of finding CIFAR: in every place where it may lie, and one clear line where it does not."""
+"""CIFAR is located in every place where it may be stored; else one line says what to do."""
 
 import functools
 import hashlib
@@ -49,8 +49,8 @@ def test_the_folder_that_holds_both_layouts_gives_the_binary_one(small):
 @pytest.mark.parametrize("number", [0, 1])
 def test_the_folder_of_a_layout_is_taken(small, number):
     manifest, _, data = small
-    wanted = manifest.layouts[number]
-    assert locate(manifest, data / wanted.folder) == (data / wanted.folder, wanted)
+    layout = manifest.layouts[number]
+    assert locate(manifest, data / layout.folder) == (data / layout.folder, layout)
 
 
 def test_a_relative_folder_becomes_absolute_for_the_workers(small, monkeypatch):
@@ -79,9 +79,9 @@ def test_an_archive_is_unpacked_into_the_cache_and_nothing_else_is(archived, num
     manifest, archives, cache, _ = archived
     layout = manifest.layouts[number]
     (archives / manifest.layouts[1 - number].archive.file).unlink()
-    folder, found = locate(manifest, archives, cache=cache)
-    assert found == layout and folder == cache / layout.folder
-    assert sorted(os.listdir(folder)) == sorted(known.file for known in layout.files)
+    folder, located = locate(manifest, archives, cache=cache)
+    assert located == layout and folder == cache / layout.folder
+    assert sorted(os.listdir(folder)) == sorted(file.file for file in layout.files)
     assert os.listdir(cache) == [layout.folder] and not (cache.parent / "outside").exists()
     assert Cifar(manifest, folder, layout).index().verified
     assert locate(manifest, archives, cache=cache)[0] == folder
@@ -116,8 +116,8 @@ def dropped(member):
 
 
 def huge(layout):
-    largest = max(known.largest for known in layout.files)
-    return replace(layout, files=tuple(replace(known, bytes=largest - 1) for known in layout.files))
+    largest = max(file.largest for file in layout.files)
+    return replace(layout, files=tuple(replace(file, bytes=largest - 1) for file in layout.files))
 
 
 @pytest.mark.parametrize(("change", "line"), [(linked, "is no regular file"), (dropped, "lacks .*test")])
@@ -136,7 +136,7 @@ def test_a_member_that_is_too_large_is_not_written(archived):
     assert os.listdir(cache) == []
 
 
-def test_half_a_folder_in_the_cache_is_told(archived):
+def test_half_a_folder_in_the_cache_is_reported(archived):
     manifest, archives, cache, _ = archived
     (cache / manifest.layouts[0].folder).mkdir(parents=True)
     (cache / manifest.layouts[0].folder / "other").touch()
@@ -153,16 +153,16 @@ def test_half_a_folder_in_the_cache_is_told(archived):
         (lambda path: (path / "train").mkdir(parents=True), "holds no CIFAR-10"),
     ],
 )
-def test_a_wrong_folder_is_told_with_what_is_wanted(small, tmp_path, make, line):
-    make(tmp_path / "given")
+def test_a_wrong_folder_is_reported_with_what_is_expected(small, tmp_path, make, line):
+    make(tmp_path / "data")
     with pytest.raises(PipelineError, match=line) as caught:
-        locate(small[0], tmp_path / "given")
+        locate(small[0], tmp_path / "data")
     assert "\n" not in str(caught.value)
 
 
 def test_without_a_folder_the_archive_is_downloaded_once(archived):
     manifest, archives, cache, _ = archived
-    asked, told = [], []
+    asked, progress = [], []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_request(self, *_):
@@ -174,14 +174,18 @@ def test_without_a_folder_the_archive_is_downloaded_once(archived):
         for _ in range(2):
             url = f"http://127.0.0.1:{server.server_port}/"
             folder, layout = locate(
-                manifest, None, cache=cache, base_url=url, report=lambda done, total: told.append((done, total))
+                manifest,
+                None,
+                cache=cache,
+                base_url=url,
+                report=lambda received, total: progress.append((received, total)),
             )
             assert layout.name == "python" and folder == cache / layout.folder
     finally:
         server.shutdown()
         server.server_close()
     assert asked == [f"/{layout.archive.file}"]
-    assert told[-1] == (layout.archive.bytes,) * 2
+    assert progress[-1] == (layout.archive.bytes,) * 2
     assert sorted(os.listdir(cache)) == sorted([layout.folder, layout.archive.file])
 
 

@@ -1,4 +1,4 @@
-"""Promises of the folder source: every file once, in one order, under one name, or one clear line."""
+"""The folder source lists every file once, in one order, under one name, or fails with one line."""
 
 import os
 import time
@@ -83,7 +83,7 @@ def test_no_file_but_hidden_ones_is_dropped(tree):
             source.decode(source.read(train.entry(number)))
 
 
-def test_what_has_no_class_is_told_in_the_note(tree):
+def test_what_has_no_class_is_reported_in_the_note(tree):
     image(tree / "extra/1.png")
     image(tree / "train/loose.png")
     (tree / "train/dog").mkdir()  # an unpacking that failed, say: the labels are those of all folders
@@ -192,7 +192,7 @@ def test_a_changed_or_vanished_file_is_an_os_error(tree):
         (lambda root: (root / "train/a").mkdir(parents=True), "has class folders .* but no file in them"),
     ],
 )
-def test_a_folder_without_images_is_told_in_one_line(tmp_path, make, line):
+def test_a_folder_without_images_is_reported_in_one_line(tmp_path, make, line):
     root = tmp_path / "data"
     root.mkdir()
     make(root)

@@ -1,4 +1,4 @@
-"""Promises of the ImageNet source: one index from every form of the data, bytes in place, and a line for each mistake."""
+"""The ImageNet source gives one index from every form of the data, reads bytes in place, and has a line for each mistake."""
 
 import gzip
 import os
@@ -52,14 +52,14 @@ def images(shared):
 @pytest.fixture
 def few():
     """Two synsets of three and two images of a few bytes each."""
-    made = [
+    images = [
         Photograph("train", s, f"{s}_{n}.JPEG", f"{s} {n}".encode())
         for s in ("n01440764", "n01443537")
         for n in range(3)
     ]
     synsets = ("n01443537", "n01440764", "n01443537", "n01440764")
-    made += [Photograph("val", s, f"ILSVRC2012_val_{n:08d}.JPEG", f"v{n}".encode()) for n, s in enumerate(synsets, 1)]
-    return made
+    images += [Photograph("val", s, f"ILSVRC2012_val_{n:08d}.JPEG", f"v{n}".encode()) for n, s in enumerate(synsets, 1)]
+    return images
 
 
 @pytest.fixture
@@ -102,14 +102,14 @@ def test_every_form_gives_the_same_index_fingerprint_and_bytes(tmp_path, images,
     assert index.classes == synsets and len(synsets) == 20
     assert list(index.splits) == ["train", "val"] and index.shape is None
     for split, listed in index.splits.items():
-        wanted = sorted(
+        expected = sorted(
             (image for image in images if image.split == split), key=lambda i: f"{i.synset}/{i.file}".encode()
         )
-        assert listed.names == [f"{image.synset}/{image.file}" for image in wanted]
-        assert listed.labels.tolist() == [synsets.index(image.synset) for image in wanted]
+        assert listed.names == [f"{image.synset}/{image.file}" for image in expected]
+        assert listed.labels.tolist() == [synsets.index(image.synset) for image in expected]
         assert listed.labels.dtype == np.int32
-        assert listed.sizes.tolist() == [len(image.content) for image in wanted]
-        for number, image in enumerate(wanted):
+        assert listed.sizes.tolist() == [len(image.content) for image in expected]
+        for number, image in enumerate(expected):
             assert source.read(listed.entry(number)) == image.content
     assert index.checksums == {} and index.verified is None
     make_tree(tmp_path / "other", images)
@@ -125,26 +125,26 @@ def test_what_is_missing_of_the_set_is_said(archives):
 
 
 def test_a_full_set_has_the_official_labels_and_no_note(tmp_path, monkeypatch):
-    known = manifest.load()
-    images = [Photograph("train", s, f"{s}_1.JPEG", b"x") for s in known.synsets]
+    official = manifest.load()
+    images = [Photograph("train", s, f"{s}_1.JPEG", b"x") for s in official.synsets]
     names = [f"ILSVRC2012_val_{n:08d}.JPEG" for n in range(1, 1001)]
-    images += [Photograph("val", s, name, b"y") for s, name in zip(reversed(known.synsets), names, strict=True)]
+    images += [Photograph("val", s, name, b"y") for s, name in zip(reversed(official.synsets), names, strict=True)]
     make_archives(tmp_path, images)
-    monkeypatch.setitem(known.images, "train", 1000)
-    monkeypatch.setitem(known.images, "val", 1000)
-    monkeypatch.setattr(manifest, "load", lambda: known)
+    monkeypatch.setitem(official.images, "train", 1000)
+    monkeypatch.setitem(official.images, "val", 1000)
+    monkeypatch.setattr(manifest, "load", lambda: official)
     index = open_imagenet(tmp_path).index()
-    assert index.classes == list(known.synsets) and index.note == ""
+    assert index.classes == list(official.synsets) and index.note == ""
     assert index.splits["train"].labels.tolist() == list(range(1000))
     entry = index.splits["val"].entry(999)
     assert (entry.label, entry.name) == (999, "n15075141/ILSVRC2012_val_00000001.JPEG")
 
 
 @pytest.mark.parametrize("first", [1, 3])
-def test_labels_of_a_full_set_that_do_not_come_out_even_are_told(archives, few, monkeypatch, first):
-    known = manifest.load()
-    synsets = {synset: known.synsets[synset] for synset in ("n01440764", "n01443537")}
-    monkeypatch.setattr(manifest, "load", lambda: replace(known, synsets=synsets, images={"train": 6, "val": 4}))
+def test_labels_of_a_full_set_that_do_not_come_out_even_are_reported(archives, few, monkeypatch, first):
+    official = manifest.load()
+    synsets = {synset: official.synsets[synset] for synset in ("n01440764", "n01443537")}
+    monkeypatch.setattr(manifest, "load", lambda: replace(official, synsets=synsets, images={"train": 6, "val": 4}))
     assert open_imagenet(archives).index().note == ""
     (archives / DEVKIT).unlink()
     (archives / LIST).write_text("n01440764\n" * first + "n01443537\n" * (4 - first))
@@ -201,18 +201,18 @@ def test_a_relative_folder_is_read_from_elsewhere(archives, monkeypatch, tmp_pat
 
 
 def test_the_manifest_is_that_of_the_official_set():
-    known = manifests.load("imagenet")
-    assert known["splits"] == {"train": 1_281_167, "val": 50_000}
-    assert len(known["synsets"]) == 1000 and list(known["synsets"]) == sorted(known["synsets"])
-    assert known["synsets"]["n01440764"] == "tench, Tinca tinca" and list(known["synsets"])[999] == "n15075141"
-    md5 = {name: archive["md5"] for name, archive in known["archives"].items()}
+    official = manifests.load("imagenet")
+    assert official["splits"] == {"train": 1_281_167, "val": 50_000}
+    assert len(official["synsets"]) == 1000 and list(official["synsets"]) == sorted(official["synsets"])
+    assert official["synsets"]["n01440764"] == "tench, Tinca tinca" and list(official["synsets"])[999] == "n15075141"
+    md5 = {name: archive["md5"] for name, archive in official["archives"].items()}
     assert md5 == {
         "train": "1d675b47d978889d74fa0da5fadfb00e",
         "val": "29b22e2961454d5413ddabcf34fc5622",
         "devkit": "fa75699e90414af021442c21a62c3abf",
     }
     for split in ("train", "val"):
-        assert known["archives"][split]["bytes"] % 10_240 == 0  # tar's record
+        assert official["archives"][split]["bytes"] % 10_240 == 0  # tar's record
 
 
 # The saved index
@@ -348,7 +348,7 @@ def test_a_vanished_archive_or_file_is_an_os_error(tmp_path, archives, few):
 
 
 @pytest.mark.parametrize("name", [TRAIN, VAL])
-def test_every_cut_of_an_archive_is_told(tmp_path, archives, name):
+def test_every_cut_of_an_archive_is_reported(tmp_path, archives, name):
     raw = (archives / name).read_bytes()
     content = len(raw.rstrip(b"\0"))
     for size in (*range(1, content, 509), *range(512, content + 512, 512)):  # also where a member ends
@@ -360,20 +360,20 @@ def test_every_cut_of_an_archive_is_told(tmp_path, archives, name):
 
 
 @pytest.mark.parametrize(("keep", "end"), [(512, "1,024"), (1024, "1,024"), (1500, "2,048")])
-def test_a_preallocated_download_is_told(archives, keep, end):
+def test_a_preallocated_download_is_reported(archives, keep, end):
     raw = (archives / VAL).read_bytes()
     (archives / VAL).write_bytes(raw[:keep].ljust(3_000_000, b"\0"))
     assert f"has an end mark at byte {end} of 3,000,000: it is half-downloaded" in refused(archives)
 
 
-def test_a_synset_that_is_cut_off_inside_a_whole_archive_is_told(archives):
+def test_a_synset_that_is_cut_off_inside_a_whole_archive_is_reported(archives):
     inner = tar_bytes([("n01440764_1.JPEG", b"x" * 2000)])[:1500]
     (archives / TRAIN).write_bytes(tar_bytes([("n01440764.tar", inner)]))
     line = refused(archives)
     assert f"n01440764.tar in {archives / TRAIN} is half-downloaded or cut off" in line
 
 
-def test_swapped_archives_are_told(archives):
+def test_swapped_archives_are_reported(archives):
     (archives / TRAIN).rename(archives / "x")
     (archives / VAL).rename(archives / TRAIN)
     assert "holds validation images: is it the validation archive under another name?" in refused(archives)
@@ -393,7 +393,7 @@ def test_swapped_archives_are_told(archives):
         ([("n01440764.tar", tar_bytes([]))] * 2, "holds n01440764.tar 2 times"),
     ],
 )
-def test_wrong_members_of_the_training_archive_are_told(archives, members, line):
+def test_wrong_members_of_the_training_archive_are_reported(archives, members, line):
     (archives / TRAIN).write_bytes(tar_bytes(members))
     assert re.search(line, refused(archives))
 
@@ -407,12 +407,12 @@ def test_wrong_members_of_the_training_archive_are_told(archives, members, line)
         ([], "is empty"),
     ],
 )
-def test_wrong_members_of_the_validation_archive_are_told(archives, members, line):
+def test_wrong_members_of_the_validation_archive_are_reported(archives, members, line):
     (archives / VAL).write_bytes(tar_bytes(members))
     assert line in refused(archives)
 
 
-def test_missing_validation_labels_are_told(archives, tmp_path, few):
+def test_missing_validation_labels_are_reported(archives, tmp_path, few):
     (archives / DEVKIT).unlink()
     assert f"put {DEVKIT}, {LIST} or {TABLE} into {archives}" in refused(archives)
     make_kaggle(tmp_path / "k", few)
@@ -452,14 +452,14 @@ def _devkit(**changed: bytes) -> bytes:
         (TABLE, b"ImageId,PredictionString\nILSVRC2012_val_00000001,n01440764 1 2\n", "has no label for"),
     ],
 )
-def test_wrong_labels_are_told(archives, file, content, line):
+def test_wrong_labels_are_reported(archives, file, content, line):
     (archives / DEVKIT).unlink()
     (archives / file).parent.mkdir(parents=True, exist_ok=True)
     (archives / file).write_bytes(content)
     assert line in refused(archives)
 
 
-def test_unknown_and_loose_things_in_trees_are_told(tmp_path, few):
+def test_unknown_and_loose_things_in_trees_are_reported(tmp_path, few):
     make_tree(tmp_path, few)
     (tmp_path / "train/notes.txt").touch()
     assert len(open_imagenet(tmp_path).index().splits["train"]) == 6
@@ -470,7 +470,7 @@ def test_unknown_and_loose_things_in_trees_are_told(tmp_path, few):
     assert "holds 1 images beside its class folders (ILSVRC2012_val_00000009.JPEG, ...)" in refused(tmp_path)
 
 
-def test_a_folder_without_imagenet_is_told(tmp_path):
+def test_a_folder_without_imagenet_is_reported(tmp_path):
     for make, line in (
         (lambda: None, "holds no ImageNet: --data-dir takes the folder that holds ILSVRC2012_img_train.tar"),
         (lambda: (tmp_path / "train").mkdir(), "train holds no images"),
@@ -495,7 +495,7 @@ def test_the_devkits_table_is_read(compressed):
     assert read_synsets(raw, "meta.mat") == {1: "n01443537", 2: "n01440764", 3: "n00001740"}
 
 
-def test_damage_to_the_table_is_told_never_a_crash():
+def test_damage_to_the_table_is_reported_never_a_crash():
     raw = bytearray(devkit(["n01443537", "n01440764"], False)["data/meta.mat"])
     rng = np.random.default_rng(1)
     for _ in range(3000):
@@ -510,7 +510,7 @@ def test_damage_to_the_table_is_told_never_a_crash():
 
 
 @pytest.mark.parametrize("element", [(14, b""), (15, zlib.compress(b"")), (15, b""), (14, bytes(16)), (3, b"")])
-def test_a_table_that_ends_early_is_told(element):
+def test_a_table_that_ends_early_is_reported(element):
     kind, data = element
     raw = bytes(126) + b"IM" + kind.to_bytes(4, "little") + len(data).to_bytes(4, "little") + data
     with pytest.raises(PipelineError, match="not the devkit's meta.mat, or a damaged one: it "):
@@ -528,17 +528,17 @@ def test_a_table_that_unpacks_without_end_is_refused():
 
 
 def test_forty_thousand_images_are_listed_in_a_moment(tmp_path):
-    known = manifest.load()
-    synsets = list(known.synsets)[:40]
+    official = manifest.load()
+    synsets = list(official.synsets)[:40]
     path = tmp_path / TRAIN
     path.write_bytes(
         tar_bytes([(f"{s}.tar", tar_bytes([(f"{s}_{n}.JPEG", b"") for n in range(1000)])) for s in synsets])
     )
     started = time.process_time()
-    assert len(list_train(path, known.archives["train"], known.synsets).names) == 40_000
+    assert len(list_train(path, official.archives["train"], official.synsets).names) == 40_000
     assert time.process_time() - started < 4  # of processor time: others may be at work
     started = time.process_time()
-    list_train(path, known.archives["train"], known.synsets)
+    list_train(path, official.archives["train"], official.synsets)
     assert time.process_time() - started < 0.5
 
 

@@ -1,4 +1,4 @@
-"""Promises of ``decode_image``: exact planes, a reason for everything else, and silence."""
+"""``decode_image`` gives exact planes, a reason for everything that is no image, and no warnings."""
 
 import io
 import struct
@@ -101,7 +101,7 @@ def test_formats_that_are_not_allowed_are_refused(kind):
         (png(PIXELS, (2**31 - 1, 2**31 - 1)), "too many pixels"),
     ],
 )
-def test_what_cannot_be_decoded_is_told_by_a_reason(raw, reason):
+def test_what_cannot_be_decoded_is_reported_by_a_reason(raw, reason):
     with pytest.raises(Undecodable, match=f"^({reason})"):
         decode_image(raw)
 

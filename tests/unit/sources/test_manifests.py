@@ -1,4 +1,4 @@
-"""Promises of ``manifests/``: complete, consistent, and a clear line where one is missing."""
+"""The files in ``manifests/`` are complete and consistent; a missing one is reported in one line."""
 
 import pytest
 
@@ -9,13 +9,13 @@ from pipeline.sources.cifar import manifest
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
 def test_sizes_counts_and_checksums_agree(dataset):
-    known = manifests.load(dataset)
-    assert known["splits"] == {"train": 50_000, "test": 10_000}
-    assert len(set(known["classes"])) == {"cifar10": 10, "cifar100": 100}[dataset]
-    assert known["classes"] == sorted(known["classes"])
+    document = manifests.load(dataset)
+    assert document["splits"] == {"train": 50_000, "test": 10_000}
+    assert len(set(document["classes"])) == {"cifar10": 10, "cifar100": 100}[dataset]
+    assert document["classes"] == sorted(document["classes"])
     batches = []
     for layout in manifest.load(dataset).layouts:
-        for split, images in known["splits"].items():
+        for split, images in document["splits"].items():
             assert sum(file.images for file in layout.files if file.split == split) == images
         for file in layout.files:
             assert len(bytes.fromhex(file.md5)) == 16
@@ -31,7 +31,7 @@ def test_every_manifest_states_its_terms(dataset):
     assert "No licence" in manifests.load(dataset)["terms"]
 
 
-def test_a_missing_or_damaged_manifest_is_told(tmp_path, monkeypatch):
+def test_a_missing_or_damaged_manifest_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(manifests, "FOLDER", tmp_path)
     with pytest.raises(PipelineError, match=r"cifar10\.json is missing"):
         manifests.load("cifar10")

@@ -1,4 +1,4 @@
-"""Promises of ``open_source``: each dataset by its name, wrong options refused at once, and a light import."""
+"""``open_source`` opens each dataset by its name, refuses wrong options at once, and is cheap to import."""
 
 import pickle
 import subprocess

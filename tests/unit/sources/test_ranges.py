@@ -1,4 +1,4 @@
-"""Promises of ``read_range``: the bytes asked for or OSError, across forks, threads and replaced files."""
+"""``read_range`` gives the right bytes or OSError, across forks, threads and replaced files."""
 
 import multiprocessing
 import os
@@ -53,9 +53,9 @@ def test_more_files_than_descriptors_are_read_by_many_threads(tmp_path):
     for number in range(40):
         (tmp_path / str(number)).write_bytes(bytes([number]) * 64)
     with ThreadPoolExecutor(8) as pool:
-        wanted = [number % 40 for number in range(4000)]
-        found = list(pool.map(lambda number: read_range(str(tmp_path / str(number)), 0, 64), wanted))
-    assert found == [bytes([number]) * 64 for number in wanted]
+        numbers = [number % 40 for number in range(4000)]
+        contents = list(pool.map(lambda number: read_range(str(tmp_path / str(number)), 0, 64), numbers))
+    assert contents == [bytes([number]) * 64 for number in numbers]
 
 
 def test_descriptors_are_closed_again(tmp_path):

@@ -1,4 +1,4 @@
-"""Promises of the sample source: pinned photographs, crops that never overlap, classes mixed."""
+"""The sample source has pinned photographs, crops that do not overlap, and mixed classes."""
 
 import importlib.metadata
 import importlib.util

@@ -1,4 +1,4 @@
-"""Promises of the restricted unpickler: it reads official batches, and nothing in a pickle runs, grows or escapes."""
+"""The restricted unpickler reads official batches, and nothing in a pickle runs, grows or escapes."""
 
 import builtins
 import os

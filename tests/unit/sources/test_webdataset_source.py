@@ -1,4 +1,4 @@
-"""Promises of the WebDataset source: every sample once, in the shards' order, read in place, or one clear line."""
+"""The WebDataset source lists every sample once, in the shards' order, reads it in place, or fails with one line."""
 
 import bz2
 import gzip
@@ -67,11 +67,11 @@ def test_shards_of_the_reference_writer_are_read_as_written(tmp_path, shared):
     for source in (WebDataset(tmp_path), WebDataset(tmp_path, "l")):
         index = source.index()
         listed = index.splits["train"]
-        wanted = train[0::2] + train[1::2]
-        assert listed.names == [image.file.removesuffix(".JPEG") for image in wanted]
-        assert listed.labels.tolist() == [labels.index(image.synset) for image in wanted]
+        expected = train[0::2] + train[1::2]
+        assert listed.names == [image.file.removesuffix(".JPEG") for image in expected]
+        assert listed.labels.tolist() == [labels.index(image.synset) for image in expected]
         assert index.classes == ["0", "1", "2", "3", "4", "5"]
-        assert [source.read(listed.entry(n)) for n in range(len(listed))] == [image.content for image in wanted]
+        assert [source.read(listed.entry(n)) for n in range(len(listed))] == [image.content for image in expected]
         assert source.decode(source.read(listed.entry(0))).pixels.shape[0] == 3
         assert (source.default_order, source.default_geometry, index.shape) == ("source", NATIVE, None)
 
@@ -122,13 +122,13 @@ def test_splits_come_from_folders_or_names(tmp_path, names, splits):
         (["train/a.tgz"], "a.tgz is compressed"),
     ],
 )
-def test_unclear_folders_are_told(tmp_path, names, line):
+def test_unclear_folders_are_reported(tmp_path, names, line):
     for name in names:
         shard(tmp_path / name, sample("k", 0))
     assert line in refused(tmp_path)
 
 
-def test_no_folder_is_told(tmp_path):
+def test_no_folder_is_reported(tmp_path):
     (tmp_path / "file").touch()
     assert "is a file" in refused(tmp_path / "file")
     assert "does not exist" in refused(tmp_path / "none")
@@ -198,7 +198,7 @@ def test_class_names(tmp_path):
         (b"only one\n", "a.tar: sample 'k' has the label 1, but"),
     ],
 )
-def test_wrong_class_names_are_told(tmp_path, content, line):
+def test_wrong_class_names_are_reported(tmp_path, content, line):
     shard(tmp_path / "a.tar", sample("k", 1))
     (tmp_path / "names").write_bytes(content)
     assert line in refused(tmp_path, classes=tmp_path / "names")
@@ -261,11 +261,11 @@ def test_files_of_systems_in_shards_are_no_samples(tmp_path):
         ([("k.jpg", b""), ("l.jpg", b""), ("k.cls", b"1"), ("l.cls", b"1")], "has no label (.cls)"),
     ],
 )
-def test_wrong_samples_are_told_with_shard_and_key(tmp_path, members, line):
+def test_wrong_samples_are_reported_with_shard_and_key(tmp_path, members, line):
     shard(tmp_path / "train/good.tar", sample("good", 0))
     shard(tmp_path / "train/wrong.tar", sample("before", 0), members, sample("z", 0))
-    told = refused(tmp_path)
-    assert line in told and told.startswith(f"{tmp_path / 'train/wrong.tar'}: sample 'k' ")
+    message = refused(tmp_path)
+    assert line in message and message.startswith(f"{tmp_path / 'train/wrong.tar'}: sample 'k' ")
 
 
 @pytest.mark.parametrize(
@@ -287,16 +287,16 @@ def test_wrong_samples_are_told_with_shard_and_key(tmp_path, members, line):
         (b'{"y": ' + b"9" * 400 + b"}", "has the label of more than 20 digits"),
     ],
 )
-def test_wrong_json_labels_are_told(tmp_path, content, line):
+def test_wrong_json_labels_are_reported(tmp_path, content, line):
     members = [("k.jpg", b""), ("k.cls", b"5")]
     if content is not None:
         members.append(("k.json", content))
     shard(tmp_path / "a.tar", members)
-    told = refused(tmp_path, "y")
-    assert line in told and told.startswith(f"{tmp_path / 'a.tar'}: sample 'k' ")
+    message = refused(tmp_path, "y")
+    assert line in message and message.startswith(f"{tmp_path / 'a.tar'}: sample 'k' ")
 
 
-def test_shards_without_samples_are_told(tmp_path):
+def test_shards_without_samples_are_reported(tmp_path):
     shard(tmp_path / "a.tar")
     assert "its 1 shards hold no samples" in refused(tmp_path)
     shard(tmp_path / "b.tar", sample("k", 0))
@@ -314,7 +314,7 @@ def info(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, more: dict[str
 
 
 def resized(field: bytes) -> bytes:
-    """A header whose size field is as given, and its checksum right."""
+    """A header whose size field is given, with the right checksum."""
     raw = bytearray(info("k.jpg"))
     raw[124:136] = field
     raw[148:156] = b" " * 8
@@ -362,11 +362,11 @@ END = bytes(10240)
 )
 def test_hostile_and_damaged_tars_are_refused_in_one_line(tmp_path, raw, line):
     (tmp_path / "a.tar").write_bytes(raw + END)
-    told = refused(tmp_path)
-    assert line in told and str(tmp_path / "a.tar") in told
+    message = refused(tmp_path)
+    assert line in message and str(tmp_path / "a.tar") in message
 
 
-def test_every_cut_of_a_shard_is_told(tmp_path):
+def test_every_cut_of_a_shard_is_reported(tmp_path):
     raw = tar_bytes([*sample("k", 1), *sample("l" * 150, 2)], tarfile.PAX_FORMAT)
     last = len(raw.rstrip(b"\0"))
     for size in (0, *range(1, last, 100), *range(512, last + 512, 512)):
@@ -406,19 +406,19 @@ def test_the_scan_agrees_with_tarfile(tmp_path, files, form, folder):
     with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
         for name, content in files:
             if folder:
-                made = tarfile.TarInfo("folder/")
-                made.type = tarfile.DIRTYPE
-                tar.addfile(made)
-            made = tarfile.TarInfo(name)
-            made.size, made.mtime = len(content), 1.5  # pax writes a header for fractions
-            tar.addfile(made, io.BytesIO(content))
+                info = tarfile.TarInfo("folder/")
+                info.type = tarfile.DIRTYPE
+                tar.addfile(info)
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(content), 1.5  # pax writes a header for fractions
+            tar.addfile(info, io.BytesIO(content))
     path = tmp_path / "x.tar"
     path.write_bytes(buffer.getvalue())
     with tarfile.open(path) as tar:
-        wanted = [Member(member.name, member.offset_data, member.size) for member in tar if member.isreg()]
+        expected = [Member(member.name, member.offset_data, member.size) for member in tar if member.isreg()]
     with open(path, "rb") as file:
-        assert list(scan(file.fileno(), "x")) == wanted
-        assert [tar_members.read_member(str(path), m.offset, m.size, b"") for m in wanted] == [c for _, c in files]
+        assert list(scan(file.fileno(), "x")) == expected
+        assert [tar_members.read_member(str(path), m.offset, m.size, b"") for m in expected] == [c for _, c in files]
 
 
 # The saved index, and reading after a change
