@@ -45,7 +45,7 @@ class Sample:
     every ``--limit`` mixes the classes. An entry's ``offset`` is the number of its crop, row by row.
     """
 
-    default_order = "source"  # without an annotation, so that it is no field
+    default_order = "source"  # without annotation: an attribute of the class, not a field
     default_geometry = NATIVE
 
     def index(self) -> SourceIndex:

@@ -63,7 +63,7 @@ def out(built: Path, tmp_path: Path) -> Path:
 
 def run(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command_line = [sys.executable, "-c", COMMAND, command, str(MEMORY), *map(str, arguments)]
-    done = subprocess.run(options, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    done = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert "Traceback" not in done.stderr
     return done
 

@@ -42,7 +42,7 @@ class Cifar:
     folder: Path
     layout: Layout
     allow_unverified: bool = False
-    default_order = "source"  # without an annotation, so that it is no field
+    default_order = "source"  # without annotation: an attribute of the class, not a field
     default_geometry = NATIVE
 
     def index(self) -> SourceIndex:

@@ -29,7 +29,7 @@ class Folder:
     """
 
     root: Path
-    default_order = "shuffled"  # without an annotation, so that it is no field
+    default_order = "shuffled"  # without annotation: an attribute of the class, not a field
     default_geometry = NATIVE
 
     def index(self) -> SourceIndex:

@@ -45,7 +45,7 @@ class Imagenet:
     places: tuple[tuple[str, Place], ...]
     left_out: tuple[str, ...] = ()
     readings: tuple[str, ...] = ()
-    default_order = "shuffled"  # without an annotation, so that it is no field
+    default_order = "shuffled"  # without annotation: an attribute of the class, not a field
     default_geometry = Geometry(resize=256, crop=224)
 
     def index(self) -> SourceIndex:

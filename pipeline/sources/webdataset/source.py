@@ -38,7 +38,7 @@ class WebDataset:
     root: Path
     label_key: str | None = None
     classes: Path | None = None
-    default_order = "source"  # without an annotation, so that it is no field
+    default_order = "source"  # without annotation: an attribute of the class, not a field
     default_geometry = NATIVE
 
     def index(self) -> SourceIndex:
