@@ -20,10 +20,10 @@ from pipeline.planning.output_spec import Content, grow
 from pipeline.planning.plan import Plan, Shard, folder, tar_name
 from pipeline.planning.record import Record
 from pipeline.sources.index import SourceIndex
-from pipeline.sources.system_files import is_system_file
 from pipeline.storage.file_claims import UNFINISHED
 from pipeline.storage.location import Location
 from pipeline.storage.store import BUILD, Reading, Store
+from pipeline.storage.system_files import is_system_file
 
 STATE = f"{BUILD}/job.json"
 RUNS = f"{BUILD}/runs.jsonl"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.errors import PipelineError
+from pipeline.storage.system_files import is_system_file
 
 MAX_SIZE = 1 << 29  # bytes of a file that is read whole; the manifest of ImageNet with eight variants has 7 MB
 
@@ -165,13 +166,18 @@ def check_output_file(path: Path) -> None:
 
 
 def check_output_folder(root: Path) -> None:
-    """Raises PipelineError if a folder holds, at any depth, anything but folders and regular files."""
+    """Raises PipelineError if a folder holds, at any depth, anything but folders and regular files.
+
+    A volume's own folders, such as ``lost+found``, are not entered: users may not be allowed to list them.
+    """
     folders = [root]
     while folders:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folders.pop()) as entries:
+        folder = folders.pop()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    folders.append(Path(entry.path))
+                    if folder != root or not is_system_file(entry.name):
+                        folders.append(Path(entry.path))
                 elif not entry.is_file(follow_symlinks=False):
                     check_output_file(Path(entry.path))
 

@@ -13,9 +13,9 @@ import numpy as np
 from pipeline.errors import PipelineError
 from pipeline.sources.imagenet.manifest import DATASET, Archive
 from pipeline.sources.saved_index import Columns, pack, saved, unpack
-from pipeline.sources.system_files import is_system_file
 from pipeline.sources.tar_members import Member, scan
 from pipeline.storage.files import regular_descriptor
+from pipeline.storage.system_files import is_system_file
 
 VAL_IMAGE = re.compile(r"ILSVRC2012_val_\d{8}\.JPEG")
 _SYNSET_TAR = re.compile(r"n\d{8}\.tar")

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.sources.system_files import is_system_file
 from pipeline.sources.tar_members import Member, scan
 from pipeline.storage.files import regular_descriptor
+from pipeline.storage.system_files import is_system_file
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)  # as webdataset splits a name: key, extension

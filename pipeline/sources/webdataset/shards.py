@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from pipeline.errors import PipelineError
 from pipeline.sources.splits import SPELLINGS, in_order, split_in, splits_in
-from pipeline.sources.system_files import is_system_file
 from pipeline.sources.tree import list_folders
+from pipeline.storage.system_files import is_system_file
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
