@@ -76,8 +76,7 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
         allow_unverified=job.allow_unverified,
         label_key=job.label_key,
         classes=job.classes,
-        download=not job.dry_run,
-        report=(lambda *_: None) if silent(job) else None,
+        download=False if job.dry_run else (lambda *_: None) if silent(job) else True,
     )
     geometry = geometry_of(job, source.default_geometry)
     index = source.index()

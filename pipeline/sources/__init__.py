@@ -27,8 +27,7 @@ def open_source(
     allow_unverified: bool = False,
     label_key: str | None = None,
     classes: Path | None = None,
-    download: bool = True,
-    report: Callable[[int, int], None] | None = None,
+    download: bool | Callable[[int, int], None] = True,
 ) -> Source:
     """Opens the source of a dataset on disk. CIFAR is unpacked or downloaded once if necessary.
 
@@ -38,8 +37,8 @@ def open_source(
         allow_unverified: read CIFAR files even if they have not the official checksum.
         label_key: for ``webdataset``: the field of a sample's json that is its label; None for its ``cls`` member.
         classes: for ``webdataset``: a file of class names, one per line.
-        download: whether a download is allowed; else it is an error.
-        report: called with (bytes received, bytes in total) during a download; None prints progress to stderr.
+        download: whether CIFAR may be downloaded. True prints progress to stderr. A function is called with (bytes received,
+            bytes in total) instead.
 
     Raises:
         UsageError: the dataset is unknown, an option does not go with it, or an option is missing.
@@ -71,5 +70,5 @@ def open_source(
     if dataset in ("cifar10", "cifar100"):
         from pipeline.sources.cifar.source import open_cifar
 
-        return open_cifar(dataset, data_dir, allow_unverified=allow_unverified, download=download, report=report)
+        return open_cifar(dataset, data_dir, allow_unverified=allow_unverified, download=download)
     raise UsageError(f"unknown dataset {dataset!r}{nearest(dataset, DATASETS)}; allowed: {', '.join(DATASETS)}")

@@ -16,8 +16,7 @@ def locate(
     *,
     cache: Path | None = None,
     base_url: str | None = None,
-    download: bool = True,
-    report: Report | None = None,
+    download: bool | Report = True,
 ) -> tuple[Path, Layout]:
     """Returns the folder with a layout's batch files, and that layout: the binary one if both are there.
 
@@ -26,7 +25,7 @@ def locate(
             is unpacked into the cache). None: the cache, into which the pickle archive is downloaded if necessary.
         cache: the folder to use instead of ``cache_folder``.
         base_url: the server to use instead of the authors'.
-        download, report: as in ``open_source``.
+        download: as in ``open_source``.
 
     Raises:
         PipelineError: there is no layout, it is incomplete, or the download failed.
@@ -58,7 +57,7 @@ def locate(
             f"{manifest.title} is not here, and --dry-run downloads nothing: give --data-dir, or build, "
             f"which fetches {archive.bytes / 1e6:,.0f} MB once"
         )
-    return _download(manifest.layout("python"), cache, base_url, report)
+    return _download(manifest.layout("python"), cache, base_url, None if download is True else download)
 
 
 def _download(layout: Layout, cache: Path, base_url: str | None, report: Report | None) -> tuple[Path, Layout]:

@@ -1,7 +1,6 @@
 """The sources CIFAR-10 and CIFAR-100, in both official layouts, in the official order."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pipeline.sources.cifar import manifest as official
 from pipeline.sources.cifar.batch import Batch, read_batch
 from pipeline.sources.cifar.locate import locate
 from pipeline.sources.cifar.manifest import PIXELS, BatchFile, CifarManifest, Layout
+from pipeline.sources.download import Report
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 from pipeline.sources.ranges import read_range
 
@@ -21,12 +21,11 @@ def open_cifar(
     data_dir: Path | None,
     *,
     allow_unverified: bool = False,
-    download: bool = True,
-    report: Callable[[int, int], None] | None = None,
+    download: bool | Report = True,
 ) -> "Cifar":
     """Finds, unpacks or downloads ``cifar10`` or ``cifar100``. Arguments and errors as in ``open_source``."""
     manifest = official.load(dataset)
-    folder, layout = locate(manifest, data_dir, download=download, report=report)
+    folder, layout = locate(manifest, data_dir, download=download)
     return Cifar(manifest, folder, layout, allow_unverified)
 
 

@@ -178,7 +178,7 @@ def test_without_a_folder_the_archive_is_downloaded_once(archived):
                 None,
                 cache=cache,
                 base_url=url,
-                report=lambda received, total: progress.append((received, total)),
+                download=lambda received, total: progress.append((received, total)),
             )
             assert layout.name == "python" and folder == cache / layout.folder
     finally:
