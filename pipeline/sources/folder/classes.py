@@ -94,20 +94,20 @@ def _check_class(folder: str, files: Files) -> None:
             f"as in train/<class>/...; if {folder} holds the splits, give it as --data-dir"
         )
     if below and all("/" in path for path, _ in files.files):
-        some = ", ".join(below[:3]) + (", ..." if len(below) > 3 else "")
+        examples = ", ".join(below[:3]) + (", ..." if len(below) > 3 else "")
         raise PipelineError(
-            f"{folder} contains only folders ({some}), so it is no class: images must be directly in the folder of their "
-            f"class. If these folders are the classes or the splits, give --data-dir {folder}; else move their images up"
+            f"{folder} contains only folders ({examples}), so it is no class: images must be directly in the folder of "
+            f"their class. If these folders are the classes or splits, give --data-dir {folder}; else move their images up"
         )
 
 
 def refuse_pile(root: str, splits: Mapping[str, list[ClassFolder]]) -> None:
     """Raises PipelineError if all images of a split are in one folder like ``images`` that the first split does not have."""
     first, *others = splits
-    known = {listed.name for listed in splits[first]}
+    first_classes = {listed.name for listed in splits[first]}
     for split in others:
         names = [listed.name for listed in splits[split]]
-        if len(names) == 1 and names[0].lower() in _PILES and names[0] not in known:
+        if len(names) == 1 and names[0].lower() in _PILES and names[0] not in first_classes:
             raise PipelineError(
                 f"{os.path.join(root, splits[split][0].path)} holds all images of the split {split}, but {first} has no "
                 "class of that name: their labels are unknown. Sort them into class folders, or move the folder elsewhere"

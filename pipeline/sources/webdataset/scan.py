@@ -109,8 +109,8 @@ def _label(descriptor: int, sample: str, members: dict[str, Member], label_key: 
         if type(label) is not int:  # a bool is an int to isinstance
             raise PipelineError(f"{sample} has the label {_shown(label)} in its .json, not a whole number")
     if not 0 <= label < _LARGEST_LABEL:
-        shown = f"{label}" if abs(label) < 10**20 else "of more than 20 digits"
-        raise PipelineError(f"{sample} has the label {shown}: labels are 0, 1, 2, ...")
+        text = f"{label}" if abs(label) < 10**20 else "of more than 20 digits"
+        raise PipelineError(f"{sample} has the label {text}: labels are 0, 1, 2, ...")
     return label
 
 

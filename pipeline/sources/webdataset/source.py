@@ -48,8 +48,8 @@ class WebDataset:
             PipelineError: there are no shards, a shard is damaged, a sample lacks one image and one label, or a label has no
                 name.
         """
-        found = find_shards(self.root)
-        shards = found.splits
+        located = find_shards(self.root)
+        shards = located.splits
         named = read_classes(self.root, self.classes)
         paths = [self.root / shard for tars in shards.values() for shard in tars]
         columns = saved("webdataset", paths, f"label key {self.label_key!r}", lambda: _scan(paths, self.label_key))
@@ -78,9 +78,9 @@ class WebDataset:
             shape=None,
             title="WebDataset shards",
             terms="The terms of the images in the shards apply; they are not known to this program.",
-            note="; ".join([*found.left_out, *notes]),
-            left_out=found.left_out,
-            readings=(*found.readings, *_repeated(named)),
+            note="; ".join([*located.left_out, *notes]),
+            left_out=located.left_out,
+            readings=(*located.readings, *_repeated(named)),
         )
 
     def read(self, entry: Entry, most: int | None = None) -> bytes:
