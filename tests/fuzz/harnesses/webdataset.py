@@ -29,10 +29,10 @@ def seeds() -> Iterator[bytes]:
 
 def _names(data: bytes) -> None:
     (folder() / "classnames.txt").write_bytes(data)
-    found = read_classes(folder(), None)
-    assert found is not None
-    for names in (labels.unique(found[0]), labels.lines(found[0])):
-        assert len(set(names)) == len(names) == len(found[0])
+    classes = read_classes(folder(), None)
+    assert classes is not None
+    for names in (labels.unique(classes.names), labels.lines(classes.names)):
+        assert len(set(names)) == len(names) == len(classes.names)
         assert all("\n" not in name and "\r" not in name and name.encode() for name in names)
 
 
