@@ -55,15 +55,16 @@ def test_splits_may_be_asked_for_by_the_names_of_their_folders(source, capsys, t
     assert list(json.loads((tmp_path / "out/manifest.json").read_text())["splits"]) == ["train", "val"]
 
 
-def test_an_output_of_the_earlier_rules_says_why_it_cannot_grow(pictures, tmp_path, monkeypatch, build, refused):
+def test_an_output_of_the_earlier_rules_says_why_it_cannot_grow(pictures, tmp_path, monkeypatch, build):
     monkeypatch.chdir(tmp_path)
     folder = pictures("in")
     shutil.copytree(folder / "a", folder / "__MACOSX")
     with monkeypatch.context() as earlier:
         earlier.setattr(tree, "is_system_file", lambda name: False)
         assert build("--dataset", "folder", "--data-dir", folder, "--ranks", "3", "--out", "out").status == 0
-    line = refused("--dataset", "folder", "--data-dir", folder, "--ranks", "3,5", "--out", "out", status=1)
-    assert "earlier version" in line and "__MACOSX" in line and "--overwrite" in line
+    grown = build("--dataset", "folder", "--data-dir", folder, "--ranks", "3,5", "--out", "out")
+    line = grown.err.splitlines()[-1]
+    assert grown.status == 1 and "earlier version" in line and "__MACOSX" in line and "--overwrite" in line
 
 
 @pytest.mark.parametrize("name", ["lost+found", "System Volume Information", ".Trash-1000", ".DS_Store", "desktop.ini"])

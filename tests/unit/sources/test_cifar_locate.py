@@ -154,9 +154,9 @@ def test_half_a_folder_in_the_cache_is_reported(archived):
     ],
 )
 def test_a_wrong_folder_is_reported_with_what_is_expected(small, tmp_path, make, line):
-    make(tmp_path / "data")
+    make(tmp_path / "other")
     with pytest.raises(PipelineError, match=line) as caught:
-        locate(small[0], tmp_path / "data")
+        locate(small[0], tmp_path / "other")
     assert "\n" not in str(caught.value)
 
 
