@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pipeline.sources.folder.classes import ClassFolder, ClassNames
 from pipeline.sources.folder.layout import Layout
-from pipeline.sources.tree import Folders
+from pipeline.sources.tree import Files, Folders
 
 Trees = Mapping[str, tuple[str, Folders]]
 Classes = Mapping[str, list[ClassFolder]]
@@ -32,14 +32,15 @@ def _left_out(layout: Layout, top: Folders, trees: Trees, classes: Classes) -> l
     notes = []
     files = [listed.files for split in classes.values() for listed in split]
     folders = [content for _, content in trees.values()]
+    contents: list[Files | Folders] = [*files, *folders]
     flat = "" in layout.splits.values()
     if layout.beside:
         notes.append(f"folders beside the splits, left out: {', '.join(layout.beside)}")
     if loose := sum(content.files for content in folders) + (0 if flat else top.files):
         notes.append(f"files outside the class folders, left out: {loose}")
-    if hidden := sum(content.hidden for content in (*files, *folders)):
+    if hidden := sum(content.hidden for content in contents):
         notes.append(f"hidden files and folders (leading dot), left out: {hidden}")
-    if system := [name for content in (*files, *folders, *([] if flat else [top])) for name in content.system]:
+    if system := [name for content in (contents if flat else [*contents, top]) for name in content.system]:
         names = ", ".join(sorted(set(system))[:5])
         notes.append(f"files and folders of operating systems and the like, left out: {len(system)} ({names})")
     if special := sum(content.special for content in files):
