@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 from pipeline.errors import PipelineError
 
-KINDS = ("auto", "cpu", "cuda")
 # CuPy's packages, and the least CUDA version of a driver that runs their CUDA libraries (1000 major + 10 minor).
 _PACKAGES = {"cupy-cuda13x": 13000, "cupy-cuda12x": 12000}
 _BLOCKING_SYNC = 4  # CU_CTX_SCHED_BLOCKING_SYNC

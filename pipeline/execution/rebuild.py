@@ -143,7 +143,7 @@ class _Repair:
         if self._told["image"]["encoder"] != png.ENCODER:
             raise PipelineError(
                 "the output was made by another version of this program, whose PNG files have other bytes; repair it with "
-                "that version, or build it anew with --overwrite"
+                "that version, or build it again with --overwrite"
             )
         return source, plan
 

@@ -11,12 +11,11 @@ import numpy as np
 
 from pipeline.errors import PipelineError, Undecodable
 from pipeline.formats import npy, png
-from pipeline.formats.tar import Heads, heads
+from pipeline.formats.tar import Heads, heads, sample_key
 from pipeline.numerics import runtime
 from pipeline.numerics.batch import HERE, Compute, Computed, Place, Recipe
 from pipeline.numerics.cut import Cut, Statistics, join
 from pipeline.numerics.variants import Variant
-from pipeline.planning.plan import key
 from pipeline.planning.record import Reject
 from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.sources.images import MAX_BYTES, too_large
@@ -105,7 +104,7 @@ def _decode(
                     batch.images.append(picture.pixels)
                     batch.positions.append(position)
                     for form, samples in batch.samples.items():
-                        samples.append(heads(key(task.shard.split, entry.index), entry.label, form))
+                        samples.append(heads(sample_key(task.shard.split, entry.index), entry.label, form))
                 position += 1
         if pixels >= batch_pixels // 2:
             yield batch

@@ -1,7 +1,7 @@
-"""``factors.zarr``: the largest singular triplets of every image, from which a trainer takes any lower rank on the fly.
+"""``factors.zarr``: the largest singular triplets of every image. A reader computes any lower rank from them.
 
-One group per split with the arrays ``u`` (3, h, K), ``s`` (3, K) and ``v`` (3, w, K) by row, of the image in [0, 1]:
-channel c at rank k <= K is u[c, :, :k] * s[c, :k] @ v[c, :, :k].T (paper eq. 2).
+One group per split with the arrays ``u``, ``s`` and ``v``. Rows: (3, h, K), (3, K) and (3, w, K), of the image in [0, 1].
+Channel c at rank k <= K is u[c, :, :k] * s[c, :k] @ v[c, :, :k].T (paper eq. 2).
 """
 
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from pipeline.formats.zarr_rows import RowArray
 
 STORE = "factors.zarr"
 DTYPES = {"float32": "<f4", "float16": "<f2"}
-# Of a subpixel of A_k, for any k up to K.
+# Error of a subpixel of A_k, for any k up to K.
 ERRORS = {"float32": "at most 0.001 grey levels", "float16": "below 0.5 grey levels on photographs, 0.03 on average"}
 
 
 @dataclass(frozen=True)
 class Factors:
-    """What an output keeps: triplets up to ``rank``, ``u`` and ``v`` in ``dtype`` (``s`` is always float32)."""
+    """The factors that an output stores: triplets up to ``rank``; ``u`` and ``v`` in ``dtype``, ``s`` always in float32."""
 
     rank: int
     dtype: str = "float32"
 
     def arrays(self, split: str, shape: tuple[int, int], samples_per_shard: int) -> dict[str, RowArray]:
-        """``u``, ``s`` and ``v`` of a split. ``shape``: (height, width) of the images."""
+        """Returns the arrays ``u``, ``s`` and ``v`` of a split. ``shape``: (height, width) of the images."""
         sides = {"u": (shape[0], self.rank), "s": (self.rank,), "v": (shape[1], self.rank)}
         axes = {"u": ("channel", "row", "rank"), "s": ("channel", "rank"), "v": ("channel", "column", "rank")}
         return {
@@ -38,7 +38,7 @@ class Factors:
         }
 
     def metadata(self, entries: dict[str, int], shape: tuple[int, int], samples_per_shard: int) -> dict[str, bytes]:
-        """The store's ``zarr.json`` files. ``entries``: output positions of each split."""
+        """Returns the store's ``zarr.json`` files. ``entries``: number of output positions of each split."""
         attributes = {
             "what": "A_k = u[..., :k] * s[..., None, :k] @ v[..., :k].T of each colour channel of the image in [0, 1]",
             "row": "output position; NaN where the image was rejected",

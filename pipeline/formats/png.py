@@ -1,12 +1,11 @@
-"""Pixels to PNG bytes, fast and lossless.
+"""Encodes pixels as PNG files, fast and lossless.
 
-What makes PNG slow is trying all five filters on every row, and searching for matches that photographs do not have. Here
-each image has one filter for all rows, applied in NumPy to the whole batch: ``AVERAGE`` for photographs and low-rank
-images, ``NONE`` for high-rank-only ones, whose neighbouring pixels say little about each other. Deflate codes single bytes
-(zlib-ng, Huffman only); up to ``SMALL`` bytes, where making the code is what takes the time, libdeflate does that faster.
-The bytes of both depend on nothing but the image: neither on the processor, nor on the run, which cannot be said of
-ISA-L's faster level 1 (docs/performance.md has the sizes and times behind these choices).
-Format: PNG specification (W3C, third edition), sections 5, 9 and 11.
+Other encoders are slow because they try all five filters on every row and search for matches, which photographs do not
+have. Here one filter serves all rows of an image, and NumPy applies it to the whole batch: ``AVERAGE`` for photographs and
+low-rank images, ``NONE`` for high-rank-only images, whose neighbouring pixels are hardly correlated. Deflate uses Huffman
+codes only (zlib-ng). Up to ``SMALL`` bytes, where building the code takes most of the time, libdeflate is faster.
+The bytes of both depend on the image alone. ISA-L's level 1 is faster, but its bytes depend on the processor
+(docs/performance.md lists sizes and times). Format: PNG specification (W3C, third edition), sections 5, 9 and 11.
 """
 
 import struct
@@ -18,18 +17,18 @@ from zlib_ng import zlib_ng
 
 NONE = 0
 AVERAGE = 3
-# Part of a build's identity: another encoder gives other bytes for the same pixels.
+# Part of an output's specification: another encoder writes other bytes for the same pixels.
 ENCODER = "png average/none, libdeflate-1 to 8 KB, huffman-only blocks of 32 KB above"
 SMALL = 8192  # bytes of an image's rows: about 52 x 52 pixels
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IDAT_CRC = zlib.crc32(b"IDAT")
-# zlib-ng's largest window and blocks: it copies what it codes through the one, and makes a code for each of the other.
+# zlib-ng's largest window and block: its input passes through the window, and each block gets a Huffman code.
 _WINDOW, _BLOCKS = 15, 9
 
 
 def encode(pixels: np.ndarray, filter_type: int) -> list[bytes]:
-    """One PNG file (8-bit RGB, no ancillary chunks) per image.
+    """Returns one PNG file (8-bit RGB, no ancillary chunks) per image.
 
     Args:
         pixels: uint8 (n, 3, h, w).
@@ -42,7 +41,7 @@ def encode(pixels: np.ndarray, filter_type: int) -> list[bytes]:
 
 
 def _scanlines(pixels: np.ndarray, filter_type: int) -> np.ndarray:
-    """uint8 (n, h, 1 + 3 w): filter byte, then the filtered samples of the row, interleaved."""
+    """Returns uint8 (n, h, 1 + 3 w): the filter byte of each row, then its filtered, interleaved samples."""
     count, _, height, width = pixels.shape
     row = 3 * width
     interleaved = np.empty((count, height, width, 3), np.uint8)
@@ -60,7 +59,7 @@ def _scanlines(pixels: np.ndarray, filter_type: int) -> np.ndarray:
 
 
 def _average(samples: np.ndarray, height: int, row: int) -> np.ndarray:
-    """uint8 (n, h 3 w): floor((above + left) / 2) of every sample, without leaving a byte."""
+    """Returns uint8 (n, h 3 w): floor((above + left) / 2) of every sample, computed without overflow."""
     above = np.zeros_like(samples)
     above[:, row:] = samples[:, :-row]
     left = np.zeros_like(samples)
@@ -78,6 +77,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _data_chunk(rows: np.ndarray) -> tuple[bytes, bytes, bytes, bytes]:
+    """Returns the parts of the IDAT chunk: length, type, compressed rows, CRC."""
     if rows.size <= SMALL:
         data = bytes(deflate.zlib_compress(rows, 1))
     else:

@@ -1,4 +1,4 @@
-"""JSON with its own checksum: a document in which a bit has fallen over, or that was edited, is not believed."""
+"""JSON that carries its own checksum: a document with a flipped bit, or an edited one, is refused."""
 
 import hashlib
 import json
@@ -9,18 +9,18 @@ _SEAL = "checksum"
 
 
 def seal(document: Mapping[str, Any], indent: int | None = None) -> bytes:
-    """The document as JSON, with the SHA-256 of what it says."""
+    """Returns the document as JSON, with the SHA-256 of its content."""
     return json.dumps({**document, _SEAL: _digest(document)}, indent=indent).encode()
 
 
 def unseal(data: bytes) -> dict[str, Any]:
-    """What ``seal`` was given. Raises ValueError where there is no checksum, or it is of something else."""
+    """Returns the document that ``seal`` encoded. Raises ValueError if the checksum is missing or wrong."""
     try:
         document = json.loads(data)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(document, dict) or document.pop(_SEAL, None) != _digest(document):
-        raise ValueError("the checksum is missing, or of something else")
+        raise ValueError("the checksum is missing or wrong")
     return document
 
 

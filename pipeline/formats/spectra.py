@@ -1,4 +1,4 @@
-"""``spectra.zarr``: the singular values of every image, one array per split, always kept.
+"""``spectra.zarr``: the singular values of every image, in one array per split. Every output has it.
 
 Row: float32 (3, min(h, w)), of the image in [0, 1] (paper eq. 1), descending.
 Error of a value: at most 1.5e-8 sqrt(min(h, w)) sigma_1, plus float32 rounding.
@@ -11,12 +11,12 @@ STORE = "spectra.zarr"
 
 
 def array(split: str, size: int, samples_per_shard: int) -> RowArray:
-    """The array of a split. ``size``: min(h, w)."""
+    """Returns the array of a split. ``size``: min(h, w)."""
     return RowArray(f"{STORE}/{split}", (3, size), "<f4", ("channel", "rank"), samples_per_shard)
 
 
 def metadata(entries: dict[str, int], size: int, samples_per_shard: int) -> dict[str, bytes]:
-    """The store's ``zarr.json`` files. ``entries``: output positions of each split."""
+    """Returns the store's ``zarr.json`` files. ``entries``: number of output positions of each split."""
     attributes = {
         "what": "singular values of each colour channel of the image in [0, 1], descending",
         "row": "output position; NaN where the image was rejected",

@@ -1,7 +1,8 @@
-"""Reproducible WebDataset shards: USTAR members at microseconds each, and the shard's index.
+"""Reproducible WebDataset shards: USTAR archives and their indexes. A member takes microseconds.
 
-Times, owners and modes are constant, so equal samples give equal bytes. A sample is a ``.png`` (or ``.npy``) and a ``.cls``
-member (an ASCII integer) side by side, as webdataset wants them. Format: POSIX.1-1988 USTAR; index: NVIDIA DALI v1.2.
+Times, owners and modes are constant, so equal samples give equal bytes. A sample is two adjacent members, as webdataset
+requires: ``.png`` (or ``.npy``), and ``.cls`` with the label in ASCII digits. Formats: POSIX.1-1988 USTAR; the index of
+NVIDIA DALI, v1.2.
 """
 
 import hashlib
@@ -12,20 +13,29 @@ from pipeline.storage import files
 
 BLOCK = 512
 _END = bytes(2 * BLOCK)
-# A header but for name, size and checksum: mode, uid, gid; mtime; type '0', link name, magic, version, no owner names.
+# The header without name, size and checksum: mode, uid, gid; mtime; type '0', link name, magic, version, no owner names.
 _IDS = b"0000644\0" + b"0000000\0" * 2
 _TIME = b"00000000000\0"
 _REST = b"0" + bytes(100) + b"ustar\00000" + bytes(64) + b"0000000\0" * 2 + bytes(167)
 _CONSTANT_SUM = sum(_TIME) + sum(_REST) + 8 * ord(" ")  # the checksum field counts as spaces
 
 
+def sample_key(split: str, index: int) -> str:
+    """Returns the key of a sample: unique in the output and equal in every variant.
+
+    Args:
+        index: position in the source's order.
+    """
+    return f"{split}-{index:08d}"
+
+
 class Heads(NamedTuple):
-    """What a sample's members have in common in every variant: made once per image, used once per shard.
+    """The parts of a sample's members that are equal in every variant: made once per image, used once per shard.
 
     Attributes:
         key: the sample's key.
         image: the image member's header up to its size field.
-        checksum: the sum of that header's bytes but for the size.
+        checksum: the sum of the header's bytes without the size field.
         label: the whole ``.cls`` member.
         digits: length of the label's text.
     """
@@ -38,7 +48,7 @@ class Heads(NamedTuple):
 
 
 def heads(key: str, label: int, form: str = "png") -> Heads:
-    """The parts of a sample's members that do not depend on its pixels.
+    """Returns the parts of a sample's members that do not depend on its pixels.
 
     Args:
         key: at most 96 ASCII bytes.
@@ -64,7 +74,7 @@ def _member(named: bytes, checksum: int, data: bytes) -> bytes:
 
 
 class ShardFile(NamedTuple):
-    """A finished shard: bytes, SHA-256, and the text of its DALI index."""
+    """A finished shard: size in bytes, SHA-256, and the content of its DALI index."""
 
     size: int
     sha256: str
@@ -72,10 +82,10 @@ class ShardFile(NamedTuple):
 
 
 class ShardWriter:
-    """Writes one shard as a stream; memory does not grow with it but for the index.
+    """Writes one shard as a stream. Only the index is kept in memory.
 
     Args:
-        path: of a new file; the caller publishes the finished file, or removes it.
+        path: of a new file. The caller publishes the finished file or removes it.
         form: suffix of the image members.
     """
 
@@ -87,7 +97,7 @@ class ShardWriter:
         self._offset = 0
 
     def add(self, samples: list[Heads], images: list[bytes]) -> None:
-        """Append samples with their image files, aligned; the samples' heads are of this shard's form."""
+        """Appends samples. ``images`` holds the image file of each; the heads must be of this shard's form."""
         blocks: list[bytes] = []
         for sample, image in zip(samples, images, strict=True):
             block = _member(sample.image, sample.checksum, image)
@@ -101,7 +111,7 @@ class ShardWriter:
         self._write(b"".join(blocks))
 
     def finish(self) -> ShardFile:
-        """End the archive and close the file (not yet synced: publishing does that)."""
+        """Ends the archive and closes the file. Publishing syncs it later."""
         self._write(_END)
         self._offset += len(_END)
         self._file.close()
@@ -109,7 +119,7 @@ class ShardWriter:
         return ShardFile(self._offset, self._digest.hexdigest(), index.encode())
 
     def close(self) -> None:
-        """Give up an unfinished shard."""
+        """Closes the file of an unfinished shard."""
         self._file.close()
 
     def _write(self, data: bytes) -> None:

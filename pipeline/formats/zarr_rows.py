@@ -1,7 +1,7 @@
-"""Zarr arrays whose row is an output position, written by many tasks that never share a file.
+"""Zarr arrays with one row per output position, written by many tasks that never share a file.
 
-Chunks are whole numbers of rows that divide a shard's, under 64 MB, uncompressed: a reader may also take one row from
-its place in the file. Rejected images are rows of NaN. Format: Zarr 3.
+A chunk is uncompressed, under 64 MB, and holds a number of rows that divides a shard's, so a reader can also read a single
+row from its place in the file. Rows of rejected images are NaN. Format: Zarr 3.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ class RowArray:
     """One array.
 
     Attributes:
-        path: of its folder in the output.
+        path: of the array's folder in the output.
         shape: of a row.
-        dtype: of its values, as numpy spells it: ``<f4`` or ``<f2``.
+        dtype: of the values, as in NumPy: ``<f4`` or ``<f2``.
         axes: names of a row's axes.
-        samples_per_shard: rows that a task writes.
+        samples_per_shard: number of rows that a task writes.
     """
 
     path: str
@@ -43,7 +43,7 @@ class RowArray:
 
     @property
     def chunk_rows(self) -> int:
-        """Rows of a chunk: the largest divisor of a shard's rows that keeps a chunk under 64 MB."""
+        """The number of rows of a chunk: the largest divisor of a shard's rows that keeps a chunk under 64 MB."""
         for parts in range(1, self.samples_per_shard + 1):
             rows = self.samples_per_shard // parts
             if self.samples_per_shard % parts == 0 and rows * self.row_bytes <= MAX_CHUNK:
@@ -51,11 +51,11 @@ class RowArray:
         return 1
 
     def chunk(self, position: int) -> str:
-        """The name of the chunk file that holds an output position."""
+        """Returns the name of the chunk file that holds an output position."""
         return f"{self.path}/c.{position // self.chunk_rows}" + ".0" * len(self.shape)
 
     def chunks(self, start: int, stop: int) -> list[str]:
-        """The names of the chunk files of output positions ``start`` to ``stop``."""
+        """Returns the names of the chunk files of the output positions from ``start`` to ``stop`` (excluded)."""
         return [self.chunk(first) for first in range(start, stop, self.chunk_rows)]
 
 
@@ -64,31 +64,31 @@ class RowWriter:
 
     Args:
         start, stop: the shard's output positions.
-        scratch_for: gives the path to write a file at, by its name in the output; the caller publishes or removes it.
+        scratch_for: returns the scratch path for a file's name in the output. The caller publishes or removes the file.
     """
 
     def __init__(self, array: RowArray, start: int, stop: int, scratch_for: Callable[[str], Path]) -> None:
         self._array, self._at, self._stop, self._scratch_for = array, start, stop, scratch_for
-        self._nothing = np.full(array.shape, np.nan, array.dtype).tobytes()
+        self._nan_row = np.full(array.shape, np.nan, array.dtype).tobytes()
         self._proofs: list[FileProof] = []
         self._file: Any = None
         self._digest = hashlib.sha256()
 
     def add(self, positions: list[int], rows: np.ndarray) -> None:
-        """Write rows at ascending output positions; positions that are left out are NaN."""
+        """Writes rows at ascending output positions. Skipped positions become NaN."""
         for position, row in zip(positions, np.ascontiguousarray(rows, self._array.dtype), strict=True):
             while self._at < position:
-                self._write(self._nothing)
+                self._write(self._nan_row)
             self._write(row.data)
 
     def finish(self) -> tuple[FileProof, ...]:
-        """Fill up the last chunk and close it; the proofs of all chunks."""
+        """Fills the last chunk with NaN, closes it, and returns the proofs of all chunks."""
         while self._at < self._stop or self._at % self._array.chunk_rows:
-            self._write(self._nothing)
+            self._write(self._nan_row)
         return tuple(self._proofs)
 
     def close(self) -> None:
-        """Give up an unfinished chunk."""
+        """Closes the file of an unfinished chunk."""
         if self._file is not None:
             self._file.close()
 
@@ -107,19 +107,19 @@ class RowWriter:
 
 
 def metadata(store: str, attributes: Mapping[str, Any], arrays: Mapping[RowArray, int]) -> dict[str, bytes]:
-    """A store's ``zarr.json`` files, by their names in the output.
+    """Returns the ``zarr.json`` files of a store, by their names in the output.
 
     Args:
-        store: its folder.
-        attributes: of its root group.
-        arrays: with the number of rows of each.
+        store: the store's folder.
+        attributes: of the root group.
+        arrays: the number of rows of each array.
     """
-    import zarr  # half a second to import, and only the driver needs it
+    import zarr  # takes half a second, and only the driver needs it
     from zarr.core.buffer import Buffer
     from zarr.storage import MemoryStore
 
-    files: dict[str, Buffer] = {}
-    root = zarr.create_group(MemoryStore(files), zarr_format=3, attributes=dict(attributes))
+    contents: dict[str, Buffer] = {}
+    root = zarr.create_group(MemoryStore(contents), zarr_format=3, attributes=dict(attributes))
     for array, count in arrays.items():
         root.create_array(
             array.path.removeprefix(f"{store}/"),
@@ -133,4 +133,4 @@ def metadata(store: str, attributes: Mapping[str, Any], arrays: Mapping[RowArray
             chunk_key_encoding={"name": "default", "separator": "."},  # one flat folder of files per array
             config={"write_empty_chunks": True},
         )
-    return {f"{store}/{name}": content.to_bytes() for name, content in sorted(files.items())}
+    return {f"{store}/{name}": content.to_bytes() for name, content in sorted(contents.items())}

@@ -14,9 +14,11 @@ from pipeline.storage.location import Location
 
 @dataclass(frozen=True)
 class Job:
-    """What the user asked for. Built by ``Job.parse``; every field has been checked on its own.
+    """A build as the user asked for it. ``Job.parse`` makes it and has checked every field.
 
-    What depends on the source (which splits exist, whether a rank fits the images) is checked by ``content.resolve``.
+    Fields are the options (``options.py``) of the same name, except that ``variants`` stands for ``ranks``, ``bands``,
+    ``radii``, ``components`` and ``exact``. None means that the source decides. What depends on the source (which splits
+    exist, whether a rank fits the images) is checked by ``output_spec.resolve``.
     """
 
     dataset: str
@@ -49,41 +51,45 @@ class Job:
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> "Job":
-        """Check raw option values (strings from flags, YAML scalars and lists from a file), named as the flags are.
+        """Returns the job of raw option values, by option name: strings from flags, YAML scalars and lists from a file.
 
         Raises:
             UsageError: what was given, what is allowed, and the nearest valid spelling.
         """
-        for key in options:
-            if key not in OPTIONS:
-                raise UsageError(f"unknown option {key!r}{nearest(key, OPTIONS)}; known: {', '.join(OPTIONS)}")
-        given = {key: OPTIONS[key](key, value) for key, value in options.items() if value is not None}
-        dataset = given.pop("dataset", "sample")
-        name = given.pop("name", dataset)
-        cuts, ranks = _cuts(given)
-        dtype = given.pop("factors", None)
-        if dtype and not ranks:
-            raise UsageError("factors: are kept up to the largest rank; say which, as in --ranks 3,5,10,20")
-        out = given.pop("out", Path("out") / name)
-        factors = Factors(max(ranks), dtype) if dtype else None
-        fields = {key.replace("-", "_"): value for key, value in given.items()}
-        if given.get("address") not in (None, "local") and given.get("workers") == 0:
-            raise UsageError(
-                "workers: 0 builds in this process, which does not go with --address; leave one of them out"
-            )
-        if given.get("device") == "cpu" and "gpus" in given:
-            raise UsageError("gpus: does not go with --device cpu; leave one of them out")
-        return cls(dataset=dataset, name=name, out=out, variants=cuts, factors=factors, **fields)
+        for name in options:
+            if name not in OPTIONS:
+                raise UsageError(f"unknown option {name!r}{nearest(name, OPTIONS)}; known: {', '.join(OPTIONS)}")
+        values = {name: OPTIONS[name].parse(name, raw) for name, raw in options.items() if raw is not None}
+        _check_pairs(values)
+        values.setdefault("dataset", "sample")
+        values.setdefault("name", values["dataset"])
+        values.setdefault("out", Path("out") / values["name"])
+        if values.get("factors"):
+            values["factors"] = Factors(max(values["ranks"]), values["factors"])
+        cuts = {name: values.pop(name, None) for name in ("ranks", "components", "exact", "bands", "radii")}
+        values["variants"] = variants(
+            cuts["ranks"] or (),
+            cuts["components"] or ("low", "high"),
+            bool(cuts["exact"]),
+            cuts["bands"] or (),
+            cuts["radii"] or (),
+        )
+        return cls(**{name.replace("-", "_"): value for name, value in values.items()})
 
 
-def _cuts(given: dict[str, Any]) -> tuple[tuple[Variant, ...], tuple[int, ...]]:
-    """The variants that options ask for, which are taken away from them, and the ranks. Raises UsageError."""
-    components, ranks, bands, radii, exact = (
-        given.pop(key, None) for key in ("components", "ranks", "bands", "radii", "exact")
+def _check_pairs(values: dict[str, Any]) -> None:
+    """Raises UsageError if options do not go together, or one is missing that another needs."""
+    components, ranks, bands, radii, exact, factors = (
+        values.get(name) for name in ("components", "ranks", "bands", "radii", "exact", "factors")
     )
     if not (ranks or radii) and (not bands if components is None else components != ("full",)):
         raise UsageError("ranks: none given; say which to cut at, as in --ranks 3,5,10,20")
-    for key, useless in (("radii", radii), ("exact", exact and not bands)):
+    for name, useless in (("radii", radii), ("exact", exact and not bands)):
         if useless and components == ("full",):
-            raise UsageError(f"{key}: goes with the components low or high; full is the untouched image already")
-    return variants(ranks or (), components or ("low", "high"), bool(exact), bands or (), radii or ()), ranks or ()
+            raise UsageError(f"{name}: goes with the components low or high; full is the untouched image already")
+    if factors and not ranks:
+        raise UsageError("factors: are kept up to the largest rank; say which, as in --ranks 3,5,10,20")
+    if values.get("address") not in (None, "local") and values.get("workers") == 0:
+        raise UsageError("workers: 0 builds in this process, which does not go with --address; leave one of them out")
+    if values.get("device") == "cpu" and "gpus" in values:
+        raise UsageError("gpus: does not go with --device cpu; leave one of them out")

@@ -1,4 +1,4 @@
-"""Job files: the YAML that names a job in its section ``metadata.job``; the rest of it belongs to Ray's launcher."""
+"""Job files: YAML whose section ``metadata.job`` holds the options of a build. The rest belongs to Ray's launcher."""
 
 import re
 from collections.abc import Container
@@ -10,30 +10,29 @@ import yaml
 from pipeline.errors import UsageError, nearest
 from pipeline.planning.options import OPTIONS
 
-_MOST = 1 << 17  # bytes: a hundred times the largest of jobs/, and the parser takes seconds for more
+_MAX_SIZE = 1 << 17  # bytes: a hundred times the largest file of jobs/; the parser needs seconds for more
 _PATHS = ("data-dir", "classes", "out", "log-json")
-_VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{\w+\})", re.ASCII)  # as a shell has it
+_VARIABLE = re.compile(r"\$([A-Za-z_]\w*|\{\w+\})", re.ASCII)  # as in a shell
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe, and plain: a key given twice, an alias and a tag are refused, and a number stays the text of a flag."""
+    """A safe loader that refuses repeated keys, aliases and tags, and leaves a number as the text that a flag would have."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
-            what = "an alias" if isinstance(event, yaml.AliasEvent) else "a tag"
-            raise yaml.MarkedYAMLError(
-                problem=f"it has {what}, which job files do without", problem_mark=event.start_mark
-            )
+            kind = "an alias" if isinstance(event, yaml.AliasEvent) else "a tag"
+            problem = f"it has {kind}, which job files do without"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
+        keys = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
+                if key.value in keys:
                     raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
-                seen.add(key.value)
+                keys.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -45,20 +44,20 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def read_job_file(path: Path, overridden: Container[str] = ()) -> dict[str, Any]:
-    """The section ``metadata.job`` of a job file: texts, true and false, and lists of these, by the flags' names.
+    """Returns the section ``metadata.job`` of a job file: strings, true and false, and lists of these, by option name.
 
     Args:
-        overridden: keys whose values do not count.
+        overridden: options whose values are not checked, because a flag overrides them.
 
     Raises:
-        UsageError: the file is missing, is no YAML, has no such section, or a value in it is wrong.
+        UsageError: the file is missing, is not YAML, lacks the section, or holds a wrong value.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST + 1)
+            content = file.read(_MAX_SIZE + 1)
     except OSError as error:
         raise UsageError(f"config {path}: {error.strerror}") from None
-    if len(content) > _MOST:
+    if len(content) > _MAX_SIZE:
         raise UsageError(f"config {path} is larger than 128 KB, which no job file is")
     try:
         document = yaml.load(content.decode("utf-8"), _Loader)
@@ -74,11 +73,11 @@ def read_job_file(path: Path, overridden: Container[str] = ()) -> dict[str, Any]
             raise UsageError(f"config {path}: unknown key {key!r} in metadata.job{hint}; known: {', '.join(OPTIONS)}")
         if value is not None and key not in overridden:
             try:
-                OPTIONS[key](key, value)
+                OPTIONS[key].parse(key, value)
             except UsageError as error:
                 raise UsageError(f"config {path}: {error}") from None
             variable = _VARIABLE.search(str(value)) if key in _PATHS else None
-            if variable:  # a folder of that very name is hardly meant
+            if variable:
                 raise UsageError(
                     f"config {path}: {key}: {variable[0]} is a shell's, nothing fills it in here; write the path itself, "
                     f"or give --{key}"

@@ -1,6 +1,6 @@
-"""``manifest.json``: what a finished output consists of, summed from the shard records alone.
+"""``manifest.json``: the description of a finished output, from the shard records alone.
 
-It carries no clock, host, user or path: two builds of one job give the same file.
+It holds no time, host, user or path: two builds of the same job write the same bytes.
 """
 
 import io
@@ -12,10 +12,11 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.formats import factors, png, spectra
+from pipeline.formats.tar import sample_key
 from pipeline.numerics.cut import FINE, Statistics
 from pipeline.numerics.variants import OFFSET, Variant
 from pipeline.planning.output_spec import FORMAT, NUMERICS, Content
-from pipeline.planning.plan import Plan, Shard, folder, key
+from pipeline.planning.plan import Plan, Shard, folder
 from pipeline.planning.record import Record, VariantProof
 
 NAME = "manifest.json"
@@ -23,7 +24,7 @@ REJECTS = "rejects.jsonl"
 
 
 def describe(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, Any]:
-    """The manifest, less the list of files.
+    """Returns the manifest without the list of files.
 
     Args:
         records: the record of every shard of the plan.
@@ -63,7 +64,7 @@ def describe(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, Any]:
 
 
 def _numerics(content: Content) -> dict[str, Any]:
-    """What the pixels of each component are; those of bands and frequencies only where there are any."""
+    """Returns the formula of each component's pixels. Bands and Fourier cuts are listed only if the output has them."""
     formulas: dict[str, Any] = {
         "contract": NUMERICS,
         "low": "clip(rint(255 A_k), 0, 255)",
@@ -83,7 +84,7 @@ def _numerics(content: Content) -> dict[str, Any]:
 
 
 def _image(content: Content) -> dict[str, Any]:
-    """Height and width are null where images differ; ``side`` is the largest of their smaller sides, pixels."""
+    """Returns sizes in pixels. Height and width are null if images differ; ``side`` is the largest min(height, width)."""
     height, width = content.shape or (None, None)
     geometry = {"resize": content.geometry.resize, "crop": content.geometry.crop}
     return {"height": height, "width": width, "side": content.side, "geometry": geometry, "encoder": png.ENCODER}
@@ -92,15 +93,15 @@ def _image(content: Content) -> dict[str, Any]:
 def _factors(content: Content) -> dict[str, Any] | None:
     if content.factors is None:
         return None
-    of = content.factors
-    return {"store": factors.STORE, "rank": of.rank, "dtype": of.dtype, "error": factors.ERRORS[of.dtype]}
+    rank, dtype = content.factors.rank, content.factors.dtype
+    return {"store": factors.STORE, "rank": rank, "dtype": dtype, "error": factors.ERRORS[dtype]}
 
 
 def rejects(plan: Plan, records: Mapping[Shard, Record]) -> bytes:
-    """``rejects.jsonl``: every entry that is not in the output, and why."""
+    """Returns ``rejects.jsonl``: the entries that are not in the output, with the reasons."""
     lines = [
         {
-            "key": key(reject.split, reject.index),
+            "key": sample_key(reject.split, reject.index),
             "position": reject.position,
             "name": reject.name,
             "reason": reject.reason,
@@ -112,46 +113,46 @@ def rejects(plan: Plan, records: Mapping[Shard, Record]) -> bytes:
 
 
 def samples(plan: Plan, split: str) -> bytes:
-    """``samples/<split>.jsonl``: key, label and original name of every output position, rejects included."""
+    """Returns ``samples/<split>.jsonl``: key, label and original name of every output position, rejects included."""
     index, lines = plan.index.splits[split], io.BytesIO()
     for i in plan.positions[split].tolist():
         name = json.dumps(index.names[i])
-        lines.write(f'{{"key": "{key(split, i)}", "label": {index.labels[i]}, "name": {name}}}\n'.encode())
+        lines.write(f'{{"key": "{sample_key(split, i)}", "label": {index.labels[i]}, "name": {name}}}\n'.encode())
     return lines.getvalue()
 
 
 def _split(plan: Plan, records: Mapping[Shard, Record], split: str) -> dict[str, Any]:
     shards = [shard for shard in plan.shards if shard.split == split]
     entries = len(plan.positions[split])
-    kept = sum(records[shard].samples for shard in shards)
-    rejected = sum(len(records[shard].rejects) for shard in shards)
-    if entries != kept + rejected:
-        raise PipelineError(f"split {split}: {entries} entries in, but {kept} samples and {rejected} rejects out")
+    samples = sum(records[shard].samples for shard in shards)
+    rejects = sum(len(records[shard].rejects) for shard in shards)
+    if entries != samples + rejects:
+        raise PipelineError(f"split {split}: {entries} entries in, but {samples} samples and {rejects} rejects out")
     converted: Counter[str] = Counter()
     for shard in shards:
         converted.update(records[shard].converted)
-    counts = {"entries": entries, "samples": kept, "rejects": rejected, "shards": len(shards)}
+    counts = {"entries": entries, "samples": samples, "rejects": rejects, "shards": len(shards)}
     return counts | {"converted": dict(sorted(converted.items()))}
 
 
 def _variant(plan: Plan, records: Mapping[Shard, Record], variant: Variant) -> dict[str, Any]:
-    described: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "component": variant.component,
         "form": variant.form,
         "folder": folder(plan.content, variant),
     }
     if variant.above:
-        described["above"] = variant.above
+        fields["above"] = variant.above
     if variant.radius:
-        described["radius"] = variant.radius
+        fields["radius"] = variant.radius
     if variant.rank:
-        described["rank"] = variant.rank
-        described["relative_rank"] = variant.rank / min(plan.content.shape) if plan.content.shape else None
-    described["splits"] = {
+        fields["rank"] = variant.rank
+        fields["relative_rank"] = variant.rank / min(plan.content.shape) if plan.content.shape else None
+    fields["splits"] = {
         split: _variant_split(plan, records, variant, [shard for shard in plan.shards if shard.split == split])
         for split in plan.content.splits
     }
-    return described
+    return fields
 
 
 def _variant_split(
@@ -189,14 +190,14 @@ def _variant_split(
 
 
 def _versions(records: Iterable[Record]) -> list[dict[str, str]]:
-    """The distinct sets of library versions; more than one where a build was resumed after an upgrade."""
+    """Returns the distinct sets of library versions; more than one if a build was resumed after an upgrade."""
     proofs = (proof for record in records for proof in record.variants.values())
     distinct = {json.dumps(proof.versions, sort_keys=True) for proof in proofs}
     return [json.loads(versions) for versions in sorted(distinct)]
 
 
 def committed(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, tuple[int, str]]:
-    """Bytes and SHA-256 of every file that tasks have published, by name."""
+    """Returns bytes and SHA-256 of every file that tasks have published, by name."""
     files: dict[str, tuple[int, str]] = {}
     for record in records.values():
         proofs = [*record.spectra, *record.factors]
@@ -207,7 +208,7 @@ def committed(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, tuple[in
 
 
 def array_files(plan: Plan) -> dict[str, bytes]:
-    """The ``zarr.json`` files of the stores that tasks have written chunks of."""
+    """Returns the ``zarr.json`` files of the stores whose chunks tasks have written."""
     content, entries = plan.content, {split: len(positions) for split, positions in plan.positions.items()}
     files = spectra.metadata(entries, content.side, content.samples_per_shard)
     if content.factors and content.shape:

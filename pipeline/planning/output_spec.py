@@ -1,4 +1,4 @@
-"""What an output holds: everything that its bytes depend on, and how it may grow."""
+"""The specification of an output: everything that its bytes depend on, and how it may grow."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -21,15 +21,18 @@ NUMERICS = 1
 
 @dataclass(frozen=True)
 class Content:
-    """The output's own description, kept with it. The last four fields may grow; any other change is another output.
+    """What an output holds. It is stored with the output, in ``.build/job.json``.
+
+    ``variants``, ``splits``, ``limit`` and ``factors`` may grow. A change of any other field makes another output.
 
     Attributes:
         fingerprint: of the source.
-        geometry: what was done to the images' size.
-        shape: (height, width) of every image, pixels; None where they differ.
-        side: the largest smaller side of an image, pixels.
-        limit: first output positions of each split that are built; None for all.
-        factors: None where none are kept.
+        verified: whether the source's checksums are the official ones; None if they were not compared.
+        geometry: resizing and cropping of the images.
+        shape: (height, width) of every image, pixels; None if they differ.
+        side: min(height, width) of the image for which it is largest, pixels.
+        limit: number of output positions of each split that are built; None for all.
+        factors: the stored factors; None if there are none.
     """
 
     name: str
@@ -48,7 +51,7 @@ class Content:
     factors: Factors | None
 
     def fixed(self) -> dict[str, Any]:
-        """What may not change, under the names that a user knows."""
+        """Returns what may not change, by names that users know."""
         return {
             "format": FORMAT,
             "numerics": NUMERICS,
@@ -75,10 +78,13 @@ class Content:
 
 
 def geometry_of(job: Job, default: Geometry) -> Geometry:
-    """What a job does to the size of images; ``--resize`` alone means a square of that side.
+    """Returns the resizing and cropping of a job; ``--resize`` alone means a square of that side.
+
+    Args:
+        default: of the source.
 
     Raises:
-        UsageError: a crop without, or of more than, the size that it is cut from.
+        UsageError: a crop without a resize, or larger than it.
     """
     resize = default.resize if job.resize is None else None if job.resize == "native" else int(job.resize)
     if job.crop is None:
@@ -91,17 +97,18 @@ def geometry_of(job: Job, default: Geometry) -> Geometry:
 
 
 def resolve(job: Job, index: SourceIndex, default_order: str, geometry: Geometry, shapes: Shapes) -> Content:
-    """The content that a job asks for, with the source's defaults filled in.
+    """Returns the content that a job asks for, with the source's defaults filled in.
 
     Raises:
-        UsageError: a split that the source does not have, a rank that its images are too small for, or a seed of no use.
+        UsageError: the source lacks a split, its images are too small for a rank or radius, or the seed has no use.
+        PipelineError: a split is empty.
     """
     largest = (
         f"{shapes.shape[0]} x {shapes.shape[1]} images" if shapes.shape else f"images of up to {shapes.side} pixels"
     )
     for variant in (variant for variant in job.variants if variant.rank >= shapes.side):
-        given = f"bands: {variant.above}:{variant.rank}" if variant.above else f"ranks: {variant.rank}"
-        raise UsageError(f"{given} is too large for {largest}; {_allowed('rank', shapes.side - 1)}")
+        option = f"bands: {variant.above}:{variant.rank}" if variant.above else f"ranks: {variant.rank}"
+        raise UsageError(f"{option} is too large for {largest}; {_allowed('rank', shapes.side - 1)}")
     if job.factors and job.factors.rank >= shapes.side:
         raise UsageError(f"factors: rank {job.factors.rank} is too large for {largest}")
     radius = max(variant.radius for variant in job.variants)
@@ -139,20 +146,20 @@ def resolve(job: Job, index: SourceIndex, default_order: str, geometry: Geometry
     )
 
 
-def _allowed(what: str, most: int) -> str:
-    return f"a {what} must be from 1 to {most}" if most else f"they have no smaller {what}, only --components full goes"
+def _allowed(kind: str, most: int) -> str:
+    return f"a {kind} must be from 1 to {most}" if most else f"they have no smaller {kind}, only --components full goes"
 
 
-def grow(existing: bytes, wanted: Content, index: SourceIndex) -> Content:
-    """The content that holds both what an output has and what is wanted.
+def grow(existing: bytes, requested: Content, index: SourceIndex) -> Content:
+    """Returns the content that holds both what an output has and what is requested.
 
-    An output is always a full rectangle: every variant in every split up to the limit.
+    An output always holds every variant in every split up to the limit.
 
     Args:
-        existing: the output's description, as ``Content.to_json`` wrote it.
+        existing: the output's ``job.json``, as ``Content.to_json`` wrote it.
 
     Raises:
-        PipelineError: a difference that is not growth; the line says which.
+        PipelineError: ``existing`` is damaged, or differs from the request in something that cannot grow.
     """
     try:
         old = unseal(existing)
@@ -167,28 +174,31 @@ def grow(existing: bytes, wanted: Content, index: SourceIndex) -> Content:
         if factors and not (type(factors.rank) is int and 0 < factors.rank < MAX_SIDE and factors.dtype in DTYPES):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise PipelineError("the output's description .build/job.json is damaged; --overwrite builds it anew") from None
-    for key, now in wanted.fixed().items():
-        if fixed.get(key) != now:
+        raise PipelineError(
+            "the output's description .build/job.json is damaged; --overwrite builds it again"
+        ) from None
+    for key, value in requested.fixed().items():
+        if fixed.get(key) != value:
             reason = _source_reason(index) if key == "source fingerprint" else ""
             raise PipelineError(
-                f"the output is of another job: its {key} is {fixed.get(key)!r}, not {now!r}{reason}; "
-                "choose another --out, or --overwrite to build it anew"
+                f"the output is of another job: its {key} is {fixed.get(key)!r}, not {value!r}{reason}; "
+                "choose another --out, or --overwrite to build it again"
             )
     for split in (name for name in index.splits if name in splits):
         entries = len(index.splits[split])
-        if min(wanted.limit or entries, entries) < min(limit or entries, entries):
+        if min(requested.limit or entries, entries) < min(limit or entries, entries):
             raise PipelineError(
-                f"the output holds, or an unfinished build has begun, more than --limit {wanted.limit} images of {split}; "
-                "a limit can only grow: leave it out or raise it, choose another --out, or --overwrite to build it anew"
+                f"the output holds, or an unfinished build has begun, more than --limit {requested.limit} images of "
+                f"{split}; "
+                "a limit can only grow: leave it out or raise it, choose another --out, or --overwrite to build it again"
             )
     return replace(
-        wanted,
-        verified=False if verified is False else wanted.verified,
-        variants=canonical(variants + list(wanted.variants)),
-        splits=tuple(split for split in index.splits if split in splits or split in wanted.splits),
-        limit=wanted.limit,
-        factors=_grown_factors(factors, wanted.factors),
+        requested,
+        verified=False if verified is False else requested.verified,
+        variants=canonical(variants + list(requested.variants)),
+        splits=tuple(split for split in index.splits if split in splits or split in requested.splits),
+        limit=requested.limit,
+        factors=_grown_factors(factors, requested.factors),
     )
 
 
@@ -202,10 +212,11 @@ def _source_reason(index: SourceIndex) -> str:
     )
 
 
-def _grown_factors(old: Factors | None, wanted: Factors | None) -> Factors | None:
-    if old and wanted and (wanted.rank > old.rank or wanted.dtype != old.dtype):
+def _grown_factors(old: Factors | None, requested: Factors | None) -> Factors | None:
+    if old and requested and (requested.rank > old.rank or requested.dtype != old.dtype):
         raise PipelineError(
-            f"the output already holds {old.dtype} factors up to rank {old.rank}, not {wanted.dtype} up to {wanted.rank}; "
-            "leave --factors out to keep them, or --overwrite to build it anew"
+            f"the output already holds {old.dtype} factors up to rank {old.rank}, "
+            f"not {requested.dtype} up to {requested.rank}; "
+            "leave --factors out to keep them, or --overwrite to build it again"
         )
-    return old or wanted
+    return old or requested

@@ -1,6 +1,6 @@
-"""An output as a whole: taking it over, what it lacks, and finishing it.
+"""The state of an output: whether a job may use it, what it lacks, and how it is finished.
 
-Order of writes: the manifest is removed first and written last, so with it the output is finished and without it not.
+The manifest is removed before anything changes and written last. So an output with a manifest is finished.
 """
 
 import contextlib
@@ -15,10 +15,9 @@ from pipeline.formats import clients, factors, spectra
 from pipeline.formats.zarr_rows import RowArray
 from pipeline.numerics.variants import Variant
 from pipeline.planning import manifest
-from pipeline.planning import record as commit
 from pipeline.planning.output_spec import Content, grow
 from pipeline.planning.plan import Plan, Shard, folder, tar_name
-from pipeline.planning.record import Record
+from pipeline.planning.record import RECORDS, Record, all_rejects, intact_part, load
 from pipeline.sources.index import SourceIndex
 from pipeline.storage.file_claims import UNFINISHED
 from pipeline.storage.location import Location
@@ -28,25 +27,25 @@ from pipeline.storage.system_files import is_system_file
 STATE = f"{BUILD}/job.json"
 RUNS = f"{BUILD}/runs.jsonl"
 SAMPLES = "samples"
-# What a build may have left in .build, beside the store's own traces, when it was killed before anything else.
+# What a build that was killed at its start may have left in .build, besides the store's own traces.
 _BEGUN = {"lock", "tmp", "records"}
-_LARGEST_STATE = 1 << 20  # bytes
+_MAX_STATE = 1 << 20  # bytes
 
 
 def check_place(store: Store, out: Location) -> None:
-    """Refuse a place that cannot be reached, or that holds something else than an output.
+    """Checks that an output can be built at a location.
 
     Raises:
-        PipelineError: as ``store.check`` and ``store.check_inside`` do, or it holds files of somebody else's.
+        PipelineError: the location cannot be reached, or holds files that no build has written.
     """
     store.check()
     here = {name for name in store.names("") if not is_system_file(name)}
     inside = {name for name in store.names(BUILD) if not name.startswith(UNFINISHED)}
     begun = here == {BUILD} and inside <= _BEGUN | store.traces
-    known = inside >= store.traces or "records" in inside or _has_manifest(store)
-    if here and not begun and not known:
+    built = inside >= store.traces or "records" in inside or _has_manifest(store)
+    if here and not begun and not built:
         raise PipelineError(
-            f"--out {out} holds files, and nothing that says that a build has written them; name an empty or a new folder"
+            f"--out {out} holds files, and nothing says that a build has written them; name an empty or a new folder"
         )
     store.check_inside()
 
@@ -58,58 +57,57 @@ def _has_manifest(store: Store) -> bool:
         return False
 
 
-def merged(store: Store, wanted: Content, index: SourceIndex, overwrite: bool) -> Content:
-    """The content that the output is to have: what is wanted, grown onto what is there unless that is overwritten.
+def merged(store: Store, requested: Content, index: SourceIndex, overwrite: bool) -> Content:
+    """Returns the content of the output after the build: the requested content and what the output already holds.
 
-    An image that was rejected may have been repaired since, so it may have another size.
+    A rejected image may have been replaced in the source since. So a fingerprint also matches if it differs in the
+    sizes of rejected images only.
 
     Raises:
-        PipelineError: what is there is of another job.
+        PipelineError: the output is of another job.
     """
     if overwrite:
-        return wanted
-    if not store.names(commit.RECORDS) and store.size(manifest.NAME) is None:
-        return wanted  # nothing was ever committed here
+        return requested
+    if not store.names(RECORDS) and store.size(manifest.NAME) is None:
+        return requested  # the output holds nothing yet
     state = _state(store)
     if state is None:
-        raise PipelineError(
-            f"the output's {STATE} is gone, so that no job can go on with it; --overwrite builds it anew"
-        )
+        raise PipelineError(f"the output's {STATE} is missing, so no job can continue it; --overwrite builds it again")
     try:
-        return grow(state, wanted, index)
+        return grow(state, requested, index)
     except PipelineError:
         before = index.fingerprint(
-            {(r.split, r.index): r.size for r in commit.all_rejects(store.snapshot(), wanted.samples_per_shard)}
+            {(r.split, r.index): r.size for r in all_rejects(store.snapshot(), requested.samples_per_shard)}
         )
-        if before == wanted.fingerprint:
+        if before == requested.fingerprint:
             raise
-        return replace(grow(state, replace(wanted, fingerprint=before), index), fingerprint=wanted.fingerprint)
+        return replace(grow(state, replace(requested, fingerprint=before), index), fingerprint=requested.fingerprint)
 
 
 def _state(store: Reading) -> bytes | None:
-    """The output's description; what is too large to be one is damaged."""
+    """Returns the content of ``job.json``; empty, as damaged, if it is too large."""
     try:
-        return store.read(STATE, _LARGEST_STATE)
+        return store.read(STATE, _MAX_STATE)
     except ValueError:
         return b""
 
 
 def wipe(store: Store, content: Content) -> None:
-    """Delete what builds have written here but the description, which ``prepare`` replaces, and nothing else.
+    """Deletes what earlier builds have written, and nothing else. ``job.json`` stays until ``prepare`` replaces it.
 
     Args:
-        content: what is going to be built; the name of what is there comes from its own description.
+        content: of the output to build. Earlier builds may have used other names: the manifest and ``job.json`` say which.
     """
     names = {content.name}
     for document in (manifest.NAME, STATE):
         with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError, MemoryError):
-            described = json.loads((_state(store) if document == STATE else store.read(document)) or b"{}")
-            names.add(str(described["name"] if document == manifest.NAME else described["fixed"]["name"]))
+            fields = json.loads((_state(store) if document == STATE else store.read(document)) or b"{}")
+            names.add(str(fields["name"] if document == manifest.NAME else fields["fixed"]["name"]))
     store.delete(manifest.NAME)
-    store.delete(commit.RECORDS)
-    for found in store.names(""):
-        if any(found.startswith(f"{name}-") and _is_variant(found[len(name) + 1 :]) for name in names):
-            store.delete(found)
+    store.delete(RECORDS)
+    for entry in store.names(""):
+        if any(entry.startswith(f"{name}-") and _is_variant(entry[len(name) + 1 :]) for name in names):
+            store.delete(entry)
     for name in (SAMPLES, spectra.STORE, factors.STORE, manifest.REJECTS, "README.md", "_info.json"):
         store.delete(name)
 
@@ -123,98 +121,99 @@ def _is_variant(name: str) -> bool:
 
 
 def prepare(store: Store, content: Content, run: str) -> None:
-    """Say what the output is going to hold, and make its folders."""
+    """Writes ``job.json`` and makes the folders of the output."""
     folders = [folder(content, variant) for variant in content.variants]
     chunks = [array.path for split in content.splits for array in _arrays(content, split)]
     store.make_folders([])
-    store.put(STATE, content.to_json(), run)  # first: from here on the folder is known as an output
-    store.make_folders([commit.RECORDS, SAMPLES, *folders, *chunks])
+    store.put(STATE, content.to_json(), run)  # first: it marks the folder as an output
+    store.make_folders([RECORDS, SAMPLES, *folders, *chunks])
 
 
 def _arrays(content: Content, split: str) -> list[RowArray]:
-    """The arrays of a split: the spectra first, then what is kept of factors."""
+    """Returns the arrays of a split: its spectra, then its factors."""
     rows = content.samples_per_shard
-    kept = content.factors.arrays(split, content.shape, rows).values() if content.factors and content.shape else ()
-    return [spectra.array(split, content.side, rows), *kept]
+    factors = content.factors.arrays(split, content.shape, rows).values() if content.factors and content.shape else ()
+    return [spectra.array(split, content.side, rows), *factors]
 
 
 def survey(store: Store, plan: Plan, recheck: bool) -> dict[Shard, Record]:
-    """What is in place of every shard. Shards with rejects are left out: they are tried again as a whole."""
-    found, now = {}, store.snapshot()
+    """Returns the records of what is in place. A shard with rejects has none: it is built again as a whole."""
+    records, snapshot = {}, store.snapshot()
     for shard in plan.shards:
-        record = _load(now, plan, shard)
-        record = commit.kept(now, record, recheck) if record and not record.rejects else None
+        record = _load(snapshot, plan, shard)
+        record = intact_part(snapshot, record, recheck) if record and not record.rejects else None
         if record is not None:
-            found[shard] = record
-    return found
+            records[shard] = record
+    return records
 
 
 def _load(store: Reading, plan: Plan, shard: Shard) -> Record | None:
-    """A shard's record, less every variant that names other files than its own."""
-    record = commit.load(store, shard, plan.identity(shard))
+    """Returns a shard's record without the variants and factors whose files do not have the expected names."""
+    record = load(store, shard, plan.identity(shard))
     content = plan.content
     values, *factor_chunks = (array.chunks(shard.start, shard.stop) for array in _arrays(content, shard.split))
     if record is None or [proof.name for proof in record.spectra] != values:
         return None
     if [proof.name for proof in record.factors] != [name for array in factor_chunks for name in array]:
         record = replace(record, factors=())
-    named = {variant.name: tar_name(content, variant, shard) for variant in content.variants}
+    tars = {variant.name: tar_name(content, variant, shard) for variant in content.variants}
     variants = {
         name: proof
         for name, proof in record.variants.items()
-        if proof.tar.name == named.get(name) and proof.index.name == named[name].removesuffix(".tar") + ".idx"
+        if proof.tar.name == tars.get(name) and proof.index.name == tars[name].removesuffix(".tar") + ".idx"
     }
     return replace(record, variants=variants)
 
 
 def missing(plan: Plan, record: Record | None) -> tuple[Variant, ...]:
-    """The variants of a shard that have to be built."""
-    have = record.variants if record else {}
-    return tuple(variant for variant in plan.content.variants if variant.name not in have)
+    """Returns the variants of a shard that have to be built."""
+    present = record.variants if record else {}
+    return tuple(variant for variant in plan.content.variants if variant.name not in present)
 
 
 def complete(plan: Plan, record: Record | None) -> bool:
-    """Whether nothing of a shard has to be built."""
+    """Returns whether a shard needs no work."""
     if record is None or missing(plan, record):
         return False
     return plan.content.factors is None or bool(record.factors)
 
 
 def finish(store: Store, plan: Plan, run: str, recheck: bool) -> dict[str, Any]:
-    """Write everything but the shards, the manifest last, from the records on disk; nothing where all is in place.
+    """Writes every file except the shards, from the stored records. The manifest comes last.
 
     Args:
-        recheck: write all the same, in case something was edited.
+        recheck: write the files even if all are in place: their content may have been edited.
 
     Returns:
-        the manifest.
+        The manifest.
 
     Raises:
         PipelineError: a shard has no complete record, or the counts do not add up.
     """
-    now = store.snapshot()
-    records = _records(now, plan)
-    described = manifest.describe(plan, records)
-    small = clients.files(described) | manifest.array_files(plan) | {manifest.REJECTS: manifest.rejects(plan, records)}
+    snapshot = store.snapshot()
+    records = _records(snapshot, plan)
+    document = manifest.describe(plan, records)
+    small = clients.files(document) | manifest.array_files(plan) | {manifest.REJECTS: manifest.rejects(plan, records)}
     small |= {f"{SAMPLES}/{split}.jsonl": manifest.samples(plan, split) for split in plan.content.splits}
     files = manifest.committed(plan, records)
     files |= {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in small.items()}
-    described["files"] = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in sorted(files.items())}
-    final = json.dumps(described, indent=1).encode() + b"\n"
-    unchanged = now.size(manifest.NAME) == len(final) and store.read(manifest.NAME) == final
-    unchanged = unchanged and all(now.size(name) == size for name, (size, _) in files.items())
+    document["files"] = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in sorted(files.items())}
+    final = json.dumps(document, indent=1).encode() + b"\n"
+    unchanged = snapshot.size(manifest.NAME) == len(final) and store.read(manifest.NAME) == final
+    unchanged = unchanged and all(snapshot.size(name) == size for name, (size, _) in files.items())
     if unchanged and not recheck:
-        return described
+        return document
     store.delete(manifest.NAME)
     store.put_all(small, run)
     store.put(manifest.NAME, final, run)
-    return described
+    return document
 
 
-def _records(now: Reading, plan: Plan) -> dict[Shard, Record]:
+def _records(snapshot: Reading, plan: Plan) -> dict[Shard, Record]:
+    """Returns the record of every shard. Raises PipelineError if one is not complete."""
     records: dict[Shard, Record] = {}
     for shard in plan.shards:
-        record = _load(now, plan, shard)
+        record = _load(snapshot, plan, shard)
         if record is None or not complete(plan, record):
             raise PipelineError(f"shard {shard.name} has no complete record at the end of the build; run it again")
         records[shard] = record
@@ -222,5 +221,5 @@ def _records(now: Reading, plan: Plan) -> dict[Shard, Record]:
 
 
 def log_run(store: Store, entry: Mapping[str, Any]) -> None:
-    """Who, when and how long: kept in ``.build`` and nowhere else."""
+    """Appends an entry (who, when, how long) to the log of runs in ``.build``. No other file holds it."""
     store.append(RUNS, json.dumps(dict(entry)).encode() + b"\n")

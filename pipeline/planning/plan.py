@@ -1,4 +1,4 @@
-"""The plan of an output: which entry stands at which position, and which positions make a shard."""
+"""The plan of an output: the entry at each output position, and the positions of each shard."""
 
 import functools
 import hashlib
@@ -16,7 +16,7 @@ from pipeline.sources.index import Entries, SourceIndex, SplitIndex
 
 @dataclass(frozen=True)
 class Shard:
-    """A fixed range of output positions of one split: ``start`` to ``stop`` (not included)."""
+    """A fixed range of output positions of one split, from ``start`` to ``stop`` (excluded)."""
 
     split: str
     number: int
@@ -30,10 +30,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every shard of an output, with the order of its splits.
+    """All shards of an output.
 
     Attributes:
-        positions: per split, int64 (n,): the entry's index in the source, by output position (limit applied).
+        positions: by split, int64 (n,): the entry's index in the source, by output position. n is at most the limit.
         shards: in the order in which they are built.
     """
 
@@ -47,16 +47,18 @@ class Plan:
         return {name: value for name, value in self.content.fixed().items() if name != "source fingerprint"}
 
     def entries(self, shard: Shard) -> Entries:
+        """Returns the source's entries of a shard, by output position."""
         return Entries(self.index.splits[shard.split], self.positions[shard.split][shard.start : shard.stop])
 
     def identity(self, shard: Shard) -> str:
-        """SHA-256 of everything that the shard's bytes depend on; no paths, workers or devices."""
-        own = self.entries(shard).digest()  # its own entries: another shard's repair is not its own
+        """Returns the SHA-256 of everything that the shard's bytes depend on: no paths, workers or devices."""
+        own = self.entries(shard).digest()  # a change of another shard's entries does not matter
         parts = [self._fixed, shard.split, shard.start, shard.stop, self.index.classes, self.index.checksums, own]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def make_plan(content: Content, index: SourceIndex) -> Plan:
+    """Returns the plan for an output's content."""
     positions, shards = {}, []
     for split in content.splits:
         order = _order(index.splits[split], content)[: content.limit]
@@ -67,6 +69,7 @@ def make_plan(content: Content, index: SourceIndex) -> Plan:
 
 
 def _order(split: SplitIndex, content: Content) -> np.ndarray:
+    """Returns int64 (n,): the indices of a split's entries, in the output's order."""
     if content.order == "source":
         return np.arange(len(split))
     prefix = f"{content.seed}/".encode()
@@ -74,16 +77,12 @@ def _order(split: SplitIndex, content: Content) -> np.ndarray:
     return np.array(sorted(range(len(split)), key=digests.__getitem__), dtype=np.int64)
 
 
-def key(split: str, index: int) -> str:
-    """A sample's key: unique in the output, the same in every variant, its number the place in the source's order."""
-    return f"{split}-{index:08d}"
-
-
 def folder(content: Content, variant: Variant) -> str:
+    """Returns the name of a variant's folder in the output."""
     return f"{content.name}-{variant.name}"
 
 
 def tar_name(content: Content, variant: Variant, shard: Shard) -> str:
-    """Path of a shard in the output, relative to its root."""
+    """Returns the path of a shard's tar, relative to the output's root."""
     directory = folder(content, variant)
     return f"{directory}/{directory}-{shard.name}.tar"

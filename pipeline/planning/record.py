@@ -1,6 +1,6 @@
-"""Shard records: the proof that a shard's files are complete, and what a resumed run keeps.
+"""Shard records: they say that a shard's files are complete, so that a resumed run keeps them.
 
-A shard variant without a valid record does not exist. The record is published after all files that it names.
+A variant of a shard exists only with a valid record. The record is published after all files that it names.
 """
 
 import contextlib
@@ -14,13 +14,19 @@ from pipeline.planning.plan import Shard
 from pipeline.storage.store import BUILD, FileProof, Reading
 
 RECORDS = f"{BUILD}/records"
-_LARGEST = 1 << 63  # what NumPy takes
-_MOST, _MOST_EACH = 1 << 24, 1 << 13  # bytes of a record: its variants, and the name and reason of each reject
+_COUNTS_END = 1 << 63  # of int64
+_MAX_SIZE, _MAX_REJECT = 1 << 24, 1 << 13  # bytes of a record without rejects, and of the name and reason of a reject
 
 
 class Reject(NamedTuple):
-    """An entry whose content could not be decoded: split, index in the source's order, output position, original name,
-    bytes, and the reason."""
+    """An entry whose content could not be decoded.
+
+    Attributes:
+        index: position in the source's order.
+        position: output position.
+        name: original name.
+        size: bytes of the content.
+    """
 
     split: str
     index: int  # type: ignore[assignment]  # as in Entry
@@ -32,7 +38,7 @@ class Reject(NamedTuple):
 
 @dataclass(frozen=True)
 class VariantProof:
-    """One variant of a shard: its tar, the tar's index, what was counted, and the libraries that made it."""
+    """One variant of a shard: its tar, the tar's index, counts of its pixels, and the versions of the libraries."""
 
     tar: FileProof
     index: FileProof
@@ -42,14 +48,15 @@ class VariantProof:
 
 @dataclass(frozen=True)
 class Record:
-    """One shard: what it is, which variants of it are in place, and which entries it had to reject.
+    """One shard: its identity, the variants that are in place, and the rejected entries.
 
     Attributes:
-        samples: with the number of rejects, the number of entries.
+        identity: ``Plan.identity`` of the shard.
+        source: chained SHA-256 of the entries' bytes. They must be the same when the shard grows.
+        samples: number of samples; with the rejects, the number of entries.
         pixels: of all samples, in one variant.
-        source: SHA-256 over the entries' bytes, chained: what a shard that grows must still find.
-        converted: samples that were not 8-bit RGB, by what they were.
-        factors: empty where none are kept.
+        converted: number of samples that were not 8-bit RGB, by their kind.
+        factors: empty if the output stores none.
     """
 
     identity: str
@@ -67,7 +74,7 @@ class Record:
 
     @classmethod
     def from_json(cls, data: bytes) -> "Record":
-        """Raises ValueError where ``data`` is not exactly what ``to_json`` writes."""
+        """Returns the record that ``to_json`` wrote. Raises ValueError for anything else."""
         try:
             raw = unseal(data)
             variants = {
@@ -84,7 +91,7 @@ class Record:
                 for r in raw["rejects"]
             )
             spectra, factors = (tuple(_proof(proof) for proof in raw[name]) for name in ("spectra", "factors"))
-            converted = {str(what): _count(count) for what, count in raw["converted"].items()}
+            converted = {str(kind): _count(count) for kind, count in raw["converted"].items()}
             samples, pixels = _count(raw["samples"]), _count(raw["pixels"])
             return cls(
                 str(raw["identity"]),
@@ -102,28 +109,29 @@ class Record:
 
 
 def record_name(shard: Shard) -> str:
+    """Returns the name of a shard's record in the output."""
     return f"{RECORDS}/{shard.name}.json"
 
 
-def _most(entries: int) -> int:
-    """Bytes above which no record of so many entries can be."""
-    return _MOST + entries * _MOST_EACH
+def _max_size(entries: int) -> int:
+    """Returns the maximum bytes of a record of so many entries."""
+    return _MAX_SIZE + entries * _MAX_REJECT
 
 
 def all_rejects(store: Reading, samples_per_shard: int) -> list[Reject]:
-    """Every reject of every readable record, whatever its identity."""
+    """Returns the rejects of every readable record, of any identity."""
     rejects: list[Reject] = []
     for name in store.names(RECORDS):
         with contextlib.suppress(ValueError):
-            rejects += Record.from_json(store.read(f"{RECORDS}/{name}", _most(samples_per_shard)) or b"").rejects
+            rejects += Record.from_json(store.read(f"{RECORDS}/{name}", _max_size(samples_per_shard)) or b"").rejects
     return rejects
 
 
 def load(store: Reading, shard: Shard, identity: str) -> Record | None:
-    """The shard's record; None where there is none, or it is damaged, too large, or of another identity."""
+    """Returns the shard's record; None if it is missing, damaged, too large, or of another identity."""
     entries = shard.stop - shard.start
     try:
-        data = store.read(record_name(shard), _most(entries))
+        data = store.read(record_name(shard), _max_size(entries))
         record = Record.from_json(data) if data is not None else None
     except ValueError:
         return None
@@ -132,8 +140,8 @@ def load(store: Reading, shard: Shard, identity: str) -> Record | None:
     return record
 
 
-def kept(store: Reading, record: Record, recheck: bool) -> Record | None:
-    """The record less every variant (and the factors) whose files are not as recorded; None where nothing of it holds.
+def intact_part(store: Reading, record: Record, recheck: bool) -> Record | None:
+    """Returns the record without the variants and factors whose files differ from it; None if its spectra do.
 
     Args:
         recheck: compare hashes, not only sizes.
@@ -160,15 +168,15 @@ def _proof(raw: Any) -> FileProof:
 
 
 def _count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < _LARGEST:
-        raise TypeError("sizes, places and counts are whole numbers")
+    if type(value) is not int or not 0 <= value < _COUNTS_END:
+        raise TypeError("sizes, positions and counts are whole numbers")
     return value
 
 
 def _statistics(raw: Any) -> Statistics:
     sums, squares = tuple(raw["sums"]), tuple(raw["squares"])
-    read = Statistics(**(raw | {"sums": sums, "squares": squares}))
-    counts = [read.clipped, read.ties, read.degenerate, read.deficient, read.recomputed]
+    statistics = Statistics(**(raw | {"sums": sums, "squares": squares}))
+    counts = [getattr(statistics, name) for name in ("clipped", "ties", "degenerate", "deficient", "recomputed")]
     if not all(isinstance(n, int) for n in [*counts, *sums, *squares]) or (len(sums), len(squares)) != (3, 3):
         raise TypeError("statistics are whole numbers")
-    return read
+    return statistics

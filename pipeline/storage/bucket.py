@@ -1,6 +1,7 @@
-"""A prefix in object storage through fsspec: the only module that knows s3fs, gcsfs and how their requests fail.
+"""A prefix in object storage, through fsspec. The only module that knows s3fs, gcsfs and their exceptions.
 
-Every failure is an ``OSError`` with one line of text and the URL, or FileNotFoundError, or FileExistsError.
+A failed request raises OSError, with one line of text and the URL; a missing object FileNotFoundError; a failed condition
+FileExistsError.
 """
 
 import contextlib
@@ -17,16 +18,16 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.storage.location import protocol
 
-_PART = 8 * 2**20  # bytes: larger files go up in parts of this size, and a worker's memory stays small
+_PART = 8 * 2**20  # bytes: larger files are uploaded in parts, so that a worker's memory stays small
 _PARTS_AT_ONCE = 4
-_IMPATIENCE = 8.0  # seconds
+_SHORT_TIMEOUT = 8.0  # seconds, without patience
 _MODULES = {"s3": "s3fs", "gs": "gcsfs"}
 _EXTRAS = {"s3": "s3", "gs": "gcs"}
-# Packages whose exceptions are those of a request.
+# Packages whose exceptions mean that a request failed.
 _REQUESTS = {"botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "fsspec", "requests", "ssl", "socket"}
 _NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
 _EXISTS = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
-_NOT_KNOWN = {"NotImplemented", "MethodNotAllowed", "501"}
+_UNSUPPORTED = {"NotImplemented", "MethodNotAllowed", "501"}
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Bucket:
     """The objects below a URL such as ``s3://bucket/prefix``; names are relative to it.
 
     Attributes:
-        patient: throttled and failed requests are tried again for about a minute. A first question is better asked
-            with little patience: a wrong endpoint answers never.
+        patient: whether throttled and failed requests are repeated for about a minute. The first request is better sent
+            without: a wrong endpoint never answers.
     """
 
     url: str
@@ -43,8 +44,10 @@ class Bucket:
 
     def read(self, name: str) -> bytes:
         with self._errors(name) as files:
-            in_one = {"max_concurrency": 1} if protocol(self.url) == "s3" else {}  # else a HEAD comes before the GET
-            data: bytes = files.cat_file(self._path(name), **in_one)
+            options = (
+                {"max_concurrency": 1} if protocol(self.url) == "s3" else {}
+            )  # without it, s3fs sends a HEAD first
+            data: bytes = files.cat_file(self._path(name), **options)
             return data
 
     def sha256(self, name: str) -> str:
@@ -56,10 +59,10 @@ class Bucket:
             files.pipe_file(self._path(name), data)
 
     def create(self, name: str, data: bytes) -> None:
-        """Write an object that nobody has written yet, where the server can tell; else as ``write``.
+        """Writes a new object. On a server without conditional requests, it overwrites as ``write`` does.
 
         Raises:
-            FileExistsError: somebody has.
+            FileExistsError: the object exists.
         """
         try:
             with self._errors(name) as files:
@@ -70,31 +73,32 @@ class Bucket:
             self.write(name, data)
 
     def upload(self, file: Path, name: str) -> None:
-        """Make a file an object by one completed upload: nobody sees a part of it."""
+        """Uploads a file. The object becomes visible when it is complete."""
         with self._errors(name) as files:
             files.put_file(str(file), self._path(name), chunksize=_PART)
 
     def sizes(self, name: str = "") -> dict[str, int]:
-        """Bytes of the object of that name and of all below it, by name: a request for each thousand."""
-        every = {found: size for found, size in self._list(name, "") if size is not None}
-        return {found: size for found, size in every.items() if not name or f"{found}/".startswith(f"{name}/")}
+        """Returns bytes by name, of the object ``name`` and of all below it. Takes one request per thousand objects."""
+        start = f"{name}/" if name else ""
+        listed = self._list(name, "")
+        return {each: size for each, size in listed if size is not None and f"{each}/".startswith(start)}
 
     def names(self, folder: str) -> list[str]:
-        """Names of objects and folders in a folder, sorted."""
+        """Returns the sorted names of objects and folders in a folder."""
         start = f"{folder}/" if folder else ""
         return sorted({name.removeprefix(start).rstrip("/") for name, _ in self._list(start, "/")} - {""})
 
     def delete(self, names: list[str]) -> None:
-        """Remove objects. Their absence is no error."""
+        """Removes objects. A missing one is no error."""
         with self._errors(names[0] if names else "") as files:
             for start in range(0, len(names), 1000):
                 with contextlib.suppress(FileNotFoundError):
                     files.rm([self._path(name) for name in names[start : start + 1000]])
 
     def abort_uploads(self) -> None:
-        """Give up what dead processes have begun to upload and not completed: it costs, and nobody sees it."""
+        """Aborts the unfinished uploads of dead processes: they are invisible, but cost storage."""
         if protocol(self.url) != "s3":
-            return  # Google drops it by itself after a week
+            return  # Google removes them after a week
         try:
             self._abort_uploads()
         except OSError as error:
@@ -104,28 +108,29 @@ class Bucket:
     def _abort_uploads(self) -> None:
         bucket, start = self._place("")
         with self._errors("") as files:
-            found: dict[str, Any] = {}
+            page: dict[str, Any] = {}
             while True:
-                after = {k: found[f"Next{k}"] for k in ("KeyMarker", "UploadIdMarker") if found.get(f"Next{k}")}
-                found = files.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=start, **after)
-                for upload in found.get("Uploads", ()):
-                    given = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                after = {k: page[f"Next{k}"] for k in ("KeyMarker", "UploadIdMarker") if page.get(f"Next{k}")}
+                page = files.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=start, **after)
+                for upload in page.get("Uploads", ()):
                     with contextlib.suppress(FileNotFoundError):
-                        files.call_s3("abort_multipart_upload", **given)
-                if not found.get("IsTruncated"):
+                        files.call_s3(
+                            "abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+                if not page.get("IsTruncated"):
                     return
 
     def _list(self, start: str, delimiter: str) -> Iterator[tuple[str, int | None]]:
-        """Names that begin with ``start``, with bytes, or None for a folder."""
+        """Yields the names that begin with ``start``, each with its bytes, or None for a folder."""
         bucket, prefix = self._place(start)
         root = len(self._place("")[1])
         with self._errors(start) as files:
             if protocol(self.url) != "s3":
-                found = _google_list(files, f"{bucket}/{prefix}".rstrip("/"), delimiter, self.patient)
-                yield from ((name[len(bucket) + 1 + root :], size) for name, size in found)
+                listed = _google_list(files, f"{bucket}/{prefix}".rstrip("/"), delimiter, self.patient)
+                yield from ((name[len(bucket) + 1 + root :], size) for name, size in listed)
                 return
             more: dict[str, str] = {}
-            while True:  # s3fs's own ls would list the parent, too
+            while True:  # ``ls`` of s3fs would list the parent too
                 page = files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter=delimiter, **more)
                 yield from ((each["Prefix"][root:], None) for each in page.get("CommonPrefixes", ()))
                 yield from ((each["Key"][root:], each["Size"]) for each in page.get("Contents", ()))
@@ -134,7 +139,7 @@ class Bucket:
                 more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _place(self, name: str) -> tuple[str, str]:
-        """Bucket and key."""
+        """Returns bucket and key."""
         bucket, _, prefix = self.url.partition("://")[2].partition("/")
         return bucket, f"{prefix}/{name}" if prefix else name
 
@@ -143,7 +148,7 @@ class Bucket:
 
     @contextlib.contextmanager
     def _errors(self, name: str) -> Iterator[Any]:
-        """Gives the file system, and translates its exceptions."""
+        """Gives the fsspec file system to the block and translates its exceptions."""
         where = f"{self.url}/{name}".rstrip("/")
         try:
             yield _files(protocol(self.url), self.patient)
@@ -160,15 +165,15 @@ def _google_list(files: Any, path: str, delimiter: str, patient: bool) -> list[t
     from fsspec.asyn import sync  # type: ignore[import-untyped]
 
     try:
-        if delimiter:  # how often gcsfs tries cannot be told, but how long it may take
-            found = sync(files.loop, files._ls, path, detail=True, timeout=None if patient else _IMPATIENCE)
+        if delimiter:  # gcsfs has no setting for the number of tries, but a timeout
+            infos = sync(files.loop, files._ls, path, detail=True, timeout=None if patient else _SHORT_TIMEOUT)
         else:
-            found = files.find(path, detail=True).values()
+            infos = files.find(path, detail=True).values()
     except FileNotFoundError:
         if not files.exists(path.partition("/")[0]):
             raise OSError(errno.ENXIO, "there is no such bucket") from None
         return []
-    return [(each["name"], None if each["type"] == "directory" else each["size"]) for each in found]
+    return [(each["name"], None if each["type"] == "directory" else each["size"]) for each in infos]
 
 
 @functools.cache
@@ -178,19 +183,19 @@ def _files(protocol: str, patient: bool) -> Any:
 
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
     if protocol == "gs":
-        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # else it prints a traceback of what it also raises
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it would print a traceback of what it also raises
     if protocol == "s3":
         tries = {"mode": "standard", "total_max_attempts": 8 if patient else 2}
         waits = {"connect_timeout": 10, "read_timeout": 60} if patient else {"connect_timeout": 3, "read_timeout": 4}
         options |= {"config_kwargs": {"retries": tries, **waits}, "max_concurrency": _PARTS_AT_ONCE}
     files = fsspec.filesystem(protocol, **options)
     if protocol == "s3":
-        files.retries = 2 if patient else 1  # botocore's own come before, with longer waits
+        files.retries = 2 if patient else 1  # after botocore's own retries, which wait longer
     return files
 
 
 def _translated(error: Exception, where: str) -> Exception:
-    """An exception of a request as an OSError; any other as it is."""
+    """Returns the OSError for an exception of a request; any other exception unchanged."""
     response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
     code = str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
     text = " ".join(str(getattr(error, "strerror", None) or error).split())[:300]
@@ -198,12 +203,12 @@ def _translated(error: Exception, where: str) -> Exception:
     if code == "NoSuchBucket":
         return OSError(errno.ENXIO, "there is no such bucket", where)
     if code in _EXISTS or isinstance(error, FileExistsError):
-        return FileExistsError(errno.EEXIST, "somebody has written it already", where)
-    if code in _NOT_KNOWN:
+        return FileExistsError(errno.EEXIST, "exists already", where)
+    if code in _UNSUPPORTED:
         return OSError(errno.ENOSYS, text, where)
     if names & _NO_CREDENTIALS:
-        given = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" if where.startswith("s3") else "gcloud auth"
-        return PermissionError(errno.EACCES, f"no credentials found; set {given}, or a profile or role", where)
+        variables = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" if where.startswith("s3") else "gcloud auth"
+        return PermissionError(errno.EACCES, f"no credentials; set {variables}, or a profile or role", where)
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(errno.ENOENT, "No such file", where)
     if isinstance(error, PermissionError):

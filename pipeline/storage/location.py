@@ -1,4 +1,4 @@
-"""Where an output is to lie: a folder (``Path``), or a prefix in object storage (``str``, its URL)."""
+"""Locations of outputs: a folder (``Path``), or a prefix in object storage (``str``, its URL)."""
 
 import re
 from collections.abc import Callable
@@ -12,20 +12,23 @@ Location = Path | str
 PROTOCOLS = ("s3", "gs")
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*"
 _BUCKET = r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"
-_SEGMENT = r"[A-Za-z0-9!_'()=+@,.-]+"  # what no tool takes for a wildcard, a version or an escape
+_SEGMENT = r"[A-Za-z0-9!_'()=+@,.-]+"  # no tool treats these as a wildcard, a version or an escape
 _COPY = {"s3": "aws s3 sync {} {} --exclude '.build/*'", "gs": "gcloud storage rsync -r {} {}"}
 
 
 def parse_url(key: str, text: str) -> str | None:
-    """The URL that a text is meant as, without a slash at its end; None where the text is a path.
+    """Returns the URL in a text, without a slash at its end; None if the text is a path.
+
+    Args:
+        key: the option's name, for error messages.
 
     Raises:
-        UsageError: it is meant as a URL, and is none that can be an output.
+        UsageError: the text looks like a URL, but no output can be stored there.
     """
-    meant = re.match(rf"({_SCHEME})://|({'|'.join(PROTOCOLS)})(?::|//)", text, re.ASCII)
-    if not meant:
+    match = re.match(rf"({_SCHEME})://|({'|'.join(PROTOCOLS)})(?::|//)", text, re.ASCII)
+    if not match:
         return None
-    scheme, rest = meant[1] or meant[2], text[meant.end() :]
+    scheme, rest = match[1] or match[2], text[match.end() :]
     if "@" in rest.partition("/")[0] or ":" in rest.rpartition("@")[0]:
         raise UsageError(f"{key}: a URL carries no credentials; set them in the environment, as in AWS_ACCESS_KEY_ID")
     if scheme == "file":
@@ -33,7 +36,7 @@ def parse_url(key: str, text: str) -> str | None:
     if scheme not in PROTOCOLS:
         hint = nearest(scheme.lower(), PROTOCOLS)
         raise UsageError(f"{key}: {text!r}: unknown protocol {scheme!r}{hint}; known: {', '.join(PROTOCOLS)}")
-    if not meant[1]:
+    if not match[1]:
         likely = f"{scheme}://{rest.lstrip('/')}"
         raise UsageError(f"{key}: {text!r} is no URL, did you mean {likely!r}?")
     bucket, *segments = rest.rstrip("/").split("/")
@@ -48,16 +51,21 @@ def parse_url(key: str, text: str) -> str | None:
 
 
 def protocol(url: str) -> str:
+    """Returns ``s3`` or ``gs``."""
     return url.partition("://")[0]
 
 
 def copy_command(url: str, folder: str) -> str:
-    """The command line that copies an output from object storage into a folder."""
+    """Returns the shell command that copies an output from object storage into a folder."""
     return _COPY[protocol(url)].format(url, folder)
 
 
 def local_output(task: str) -> Callable[[str], Path]:
-    """Of argparse: an output's folder. Object storage is refused, with the command that copies it; ``task`` needs a copy."""
+    """Returns the argparse type of an output's folder. It refuses a URL, with the command that copies the output.
+
+    Args:
+        task: the verb for the message, such as ``export``.
+    """
 
     def parse(text: str) -> Path:
         url = parse_url("OUT", text)

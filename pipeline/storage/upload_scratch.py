@@ -1,7 +1,7 @@
-"""Files on their way to object storage: a folder of this process's own below ``TMPDIR``.
+"""Scratch files for uploads to object storage, in a folder of this process below ``TMPDIR``.
 
-Whoever makes or sweeps such a folder holds ``guard``; its owner holds a kernel lock on ``NAME.lock`` for as long as it
-lives. A folder whose lock can be had is a dead process's, also where processes cannot see each other.
+A process holds ``guard`` while it makes or removes such a folder, and a kernel lock on ``NAME.lock`` for as long as it
+lives. So a folder whose lock is free belongs to a dead process, even if processes cannot see each other (containers).
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from pathlib import Path
 
 
 def path(run: str) -> Path:
-    """A fresh path for a file of this run."""
+    """Returns an unused path for a file of this run."""
     return _own() / f"{run}-{uuid.uuid4().hex}"
 
 
 def clear() -> None:
-    """Remove what dead processes left, and the files of this one."""
+    """Removes the folders of dead processes and the files of this one."""
     with _guarded() as base:
-        _sweep(base)
+        _remove_dead(base)
     for file in _own().iterdir():
         file.unlink(missing_ok=True)
 
@@ -31,14 +31,14 @@ def clear() -> None:
 @functools.cache
 def _own() -> Path:
     with _guarded() as base:
-        _sweep(base)  # on a node that only workers see, nobody else does
+        _remove_dead(base)  # a node with workers alone never calls ``clear``
         folder = base / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         fcntl.flock(os.open(f"{folder}.lock", os.O_RDWR | os.O_CREAT, 0o600), fcntl.LOCK_EX)  # until the process ends
         folder.mkdir()
     return folder
 
 
-def _sweep(base: Path) -> None:
+def _remove_dead(base: Path) -> None:
     for lock in base.glob("*.lock"):
         descriptor = os.open(lock, os.O_RDWR)
         try:
@@ -54,6 +54,7 @@ def _sweep(base: Path) -> None:
 
 @contextlib.contextmanager
 def _guarded() -> Iterator[Path]:
+    """Holds ``guard`` during the block and gives the folder of all processes of this user."""
     base = Path(tempfile.gettempdir()) / f"rank-shards-{os.getuid()}"
     base.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(base / "guard", os.O_RDWR | os.O_CREAT, 0o600)

@@ -8,8 +8,8 @@ import numpy as np
 
 from pipeline.data import RankDataset, open_output
 from pipeline.errors import PipelineError, Undecodable, UsageError
+from pipeline.formats.tar import sample_key
 from pipeline.numerics.geometry import Geometry
-from pipeline.planning.plan import key
 from pipeline.sources import open_source
 from pipeline.sources.cifar import manifest
 
@@ -117,7 +117,7 @@ def from_source(
         if planes[-1].shape != planes[0].shape:
             raise UsageError(f"{dataset}: images differ in size ({entry.name}): give --resize and --crop")
     pixels = np.stack(planes).transpose(0, 2, 3, 1) if planes else np.empty((0, 1, 1, 3), np.uint8)
-    labels, keys = entries.labels[positions].astype(np.int64), [key(split, i) for i in positions.tolist()]
+    labels, keys = entries.labels[positions].astype(np.int64), [sample_key(split, i) for i in positions.tolist()]
     return _not_empty(Images(np.ascontiguousarray(pixels), labels, keys, index.classes, f"{index.title}, {split}"))
 
 
@@ -140,7 +140,7 @@ def from_records(path: Path, limit: int | None = None) -> Images:
     records = records.reshape(-1, _RECORD)
     pixels = np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     split, start = _split_and_start(path.name)
-    keys = [key(split, start + row) for row in range(len(records))]
+    keys = [sample_key(split, start + row) for row in range(len(records))]
     return _not_empty(Images(pixels, records[:, 0].astype(np.int64), keys, classes, path.name))
 
 

@@ -16,7 +16,7 @@ from tests.faults.failing_disk import DIED, KILL, FailingDisk
 pytestmark = pytest.mark.fault
 
 COMMAND = CASES["a new build"].command
-DAMAGED = "error: the output's description .build/job.json is damaged; --overwrite builds it anew\n"
+DAMAGED = "error: the output's description .build/job.json is damaged; --overwrite builds it again\n"
 MID_BUILD = 90  # operations: one of two shards is committed
 
 

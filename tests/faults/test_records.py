@@ -166,7 +166,7 @@ def test_lost_records_and_description_are_told(finished: Files, disk: FailingDis
     result = disk.build(*TINY, out=out)
     assert result[:2] == (
         1,
-        "error: the output's .build/job.json is gone, so that no job can go on with it; --overwrite builds it anew\n",
+        "error: the output's .build/job.json is missing, so no job can continue it; --overwrite builds it again\n",
     )
     assert disk.build(*TINY, "--overwrite", out=out)[:2] == (0, "")
     assert hashes(out) == finished
@@ -179,7 +179,7 @@ def test_a_lost_description_of_an_unfinished_output_is_told(finished: Files, dis
     result = disk.build(*TINY, out=out)
     assert result.status == 1
     assert result.err == (
-        "error: the output's .build/job.json is gone, so that no job can go on with it; --overwrite builds it anew\n"
+        "error: the output's .build/job.json is missing, so no job can continue it; --overwrite builds it again\n"
     )
     assert hashes(out) == before
     assert disk.build(*TINY, "--overwrite", out=out)[:2] == (0, "")
@@ -193,7 +193,7 @@ def test_damaged_description_is_refused_in_one_line(
     (out / BUILD / "job.json").write_bytes(content)
     result = disk.build(*TINY, out=out)
     assert result.status == 1
-    assert result.err == "error: the output's description .build/job.json is damaged; --overwrite builds it anew\n"
+    assert result.err == "error: the output's description .build/job.json is damaged; --overwrite builds it again\n"
     assert hashes(out) == finished
     assert disk.build(*TINY, "--overwrite", out=out)[:2] == (0, "")
     assert hashes(out) == finished

@@ -71,7 +71,7 @@ def test_what_is_nested_too_deeply_is_no_lock_no_output_and_no_description(tmp_p
     with pytest.raises(PipelineError, match="description .build/job.json is damaged"):
         output_spec.grow(DEEP, plan.content, plan.index)
     (tmp_path / "manifest.json").write_bytes(DEEP)
-    with pytest.raises(PipelineError, match="nothing that says that a build has written them"):
+    with pytest.raises(PipelineError, match="nothing says that a build has written them"):
         output_state.check_place(open_store(tmp_path), tmp_path)
 
 

@@ -206,7 +206,7 @@ def test_files_of_twenty_gigabytes_are_not_read(name: str, out: Path, source: Pa
         [sys.executable, "-c", LIMITED, *job(source, out)], capture_output=True, text=True, check=False
     )
     if name == ".build/job.json":
-        line = "error: the output's description .build/job.json is damaged; --overwrite builds it anew\n"
+        line = "error: the output's description .build/job.json is damaged; --overwrite builds it again\n"
         assert (ran.returncode, ran.stderr) == (1, line)
         return
     assert (ran.returncode, ran.stderr) == (0, ""), ran

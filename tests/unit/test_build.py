@@ -301,7 +301,7 @@ def test_an_output_of_another_job_is_left_alone_and_the_difference_told(
     assert build(*SAMPLE, "--out", "out").status == 0
     before, when = contents(Path("out")), stamps(Path("out"))
     told = refused(*SAMPLE, "--out", "out", *more, status=1)
-    assert told == f"the output is of another job: {line}; choose another --out, or --overwrite to build it anew"
+    assert told == f"the output is of another job: {line}; choose another --out, or --overwrite to build it again"
     assert contents(Path("out")) == before
     assert stamps(Path("out")) == when
 
@@ -335,8 +335,7 @@ def test_a_folder_of_somebody_elses_is_refused_and_nothing_deleted(
     (here / "mine" / name).write_text("mine")
     line = refused(*SAMPLE, "--out", "mine", *more, status=1)
     assert (
-        line
-        == "--out mine holds files, and nothing that says that a build has written them; name an empty or a new folder"
+        line == "--out mine holds files, and nothing says that a build has written them; name an empty or a new folder"
     )
     assert contents(here) == {f"mine/{name}": b"mine"}
 
@@ -352,8 +351,7 @@ def test_a_browser_extension_or_a_swift_package_is_somebody_elses(
     before = contents(here, build_too=True)
     line = refused(*SAMPLE, "--out", "mine", *more, status=1)
     assert (
-        line
-        == "--out mine holds files, and nothing that says that a build has written them; name an empty or a new folder"
+        line == "--out mine holds files, and nothing says that a build has written them; name an empty or a new folder"
     )
     assert contents(here, build_too=True) == before
 

@@ -147,7 +147,7 @@ def test_more_or_other_factors_are_refused(build: Build, job: tuple[object, ...]
     before = contents(out)
     assert refused(*job, "--factors", "float16", "--out", out, status=1) == (
         "the output already holds float32 factors up to rank 20, not float16 up to 20; "
-        "leave --factors out to keep them, or --overwrite to build it anew"
+        "leave --factors out to keep them, or --overwrite to build it again"
     )
     assert "up to rank 20, not float32 up to 25" in refused(*job[:-1], "25", "--factors", "--out", out, status=1)
     assert contents(out) == before

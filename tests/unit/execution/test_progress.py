@@ -211,7 +211,7 @@ def test_a_log_is_not_appended_to_what_is_none(
 ) -> None:
     (tmp_path / "theirs").write_bytes(content)
     assert main([*small, "--log-json", str(tmp_path / "theirs")]) == 2
-    assert capsys.readouterr().err.endswith("is there already and holds no events: name another file\n")
+    assert capsys.readouterr().err.endswith("exists already and holds no events: name another file\n")
     assert (tmp_path / "theirs").read_bytes() == content
 
 
@@ -235,7 +235,7 @@ def test_a_log_is_never_one_of_the_outputs_own_files(
         assert main([*small, "--log-json", str(out / name)]) == 2
         assert (
             capsys.readouterr().err
-            == f"error: --log-json {out / name} lies inside the output {out}: name a file elsewhere\n"
+            == f"error: --log-json {out / name} is inside the output {out}: name a file elsewhere\n"
         )
     assert contents(out) == before
 

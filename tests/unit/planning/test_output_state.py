@@ -157,7 +157,7 @@ def test_a_limit_cannot_shrink(refused: Refused, finished: Path) -> None:
     line = refused(*SAMPLE, *RANKS, "--limit", "24", "--out", finished, status=1)
     assert line == (
         "the output holds, or an unfinished build has begun, more than --limit 24 images of train; a limit can only "
-        "grow: leave it out or raise it, choose another --out, or --overwrite to build it anew"
+        "grow: leave it out or raise it, choose another --out, or --overwrite to build it again"
     )
     assert (contents(finished), stamps(finished)) == (before, when)
 
@@ -321,7 +321,7 @@ def test_a_damaged_description_is_told_and_overwriting_mends_it(
     before = contents(finished)
     (finished / ".build" / "job.json").write_bytes(content)
     line = refused(*SAMPLE, *RANKS, "--out", finished, status=1)
-    assert line == "the output's description .build/job.json is damaged; --overwrite builds it anew"
+    assert line == "the output's description .build/job.json is damaged; --overwrite builds it again"
     assert contents(finished) == before
     assert build(*SAMPLE, *RANKS, "--out", finished, "--overwrite").status == 0
     assert contents(finished) == before

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UsageError
+from pipeline.formats.tar import sample_key
 from pipeline.numerics.geometry import NATIVE
 from pipeline.numerics.variants import Variant
 from pipeline.planning.job import Job
 from pipeline.planning.output_spec import Content, resolve
-from pipeline.planning.plan import Plan, Shard, key, make_plan, tar_name
+from pipeline.planning.plan import Plan, Shard, make_plan, tar_name
 from pipeline.sources import open_source
 from pipeline.sources.index import SourceIndex, SplitIndex
 from pipeline.sources.shapes import Shapes
@@ -132,7 +133,7 @@ def test_entries_are_those_of_the_positions() -> None:
 
 
 def test_keys_carry_the_place_in_the_sources_order() -> None:
-    assert key("train", 42) == "train-00000042"
+    assert sample_key("train", 42) == "train-00000042"
 
 
 def test_tars_are_named_after_variant_split_and_number() -> None:

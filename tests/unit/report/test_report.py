@@ -301,7 +301,7 @@ def test_mistakes_are_one_line(cifar: Path, tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "spectrum.png").write_bytes(b"my own")
     said = refused(capsys, cifar, "--out", tmp_path / "r.html", "--png", tmp_path / "mine", status=2)
-    assert "spectrum.png is there already" in said and not (tmp_path / "r.html").exists()
+    assert "spectrum.png exists already" in said and not (tmp_path / "r.html").exists()
     for name in ("manifest.json", "rejects.jsonl", "README.md"):  # what proves the output
         assert "lies inside the output" in refused(capsys, cifar, "--out", cifar / name, status=2)
         (tmp_path / name).write_bytes((cifar / name).read_bytes())

@@ -225,7 +225,7 @@ def test_a_file_of_another_is_not_written_over_and_an_own_one_is(
     for content in (picture.read_bytes(), b"no picture", b""):
         dog.write_bytes(content)
         assert show([str(picture), "--ranks", "2", "--out", str(dog)]) == 2
-        assert "is there already and no picture that this program has made" in capsys.readouterr().err
+        assert "exists already and is no picture" in capsys.readouterr().err
         assert dog.read_bytes() == content
     dog.unlink()
     for ranks in ("2", "3"):

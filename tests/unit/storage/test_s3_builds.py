@@ -121,7 +121,7 @@ def test_a_prefix_with_files_of_others_is_refused(refused: Callable[..., str], u
     line = refused(*SAMPLE, "--ranks", "3", "--out", url, status=1)
     assert (
         line
-        == f"--out {url} holds files, and nothing that says that a build has written them; name an empty or a new folder"
+        == f"--out {url} holds files, and nothing says that a build has written them; name an empty or a new folder"
     )
     server.client.put_object(Bucket=bucket, Key=f"{prefix}er/x", Body=b"a neighbour")
     server.client.delete_object(Bucket=bucket, Key=f"{prefix}/notes.txt")

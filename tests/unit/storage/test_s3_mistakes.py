@@ -58,7 +58,7 @@ def test_no_credentials(refused: Refused, url: str, monkeypatch: pytest.MonkeyPa
         monkeypatch.delenv(name)
     forget()
     line = refused(*JOB, "--out", url, status=1)
-    assert line.startswith(f"--out {url}: no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    assert line.startswith(f"--out {url}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 
 
 @pytest.mark.usefixtures("no_work", "server")

@@ -362,7 +362,7 @@ def test_no_file_of_another_is_written_over(
         copy.write_bytes((out / name).read_bytes())
         result = run(out, option, copy, *more)
         assert (result.status, result.out) == (2, "")
-        assert result.err.startswith(f"error: {option} {copy} is there already and ")
+        assert result.err.startswith(f"error: {option} {copy} exists already and ")
         assert copy.read_bytes() == (out / name).read_bytes()
     assert contents(out) == before
 
@@ -376,7 +376,7 @@ def test_nothing_is_written_inside_the_output(out: Path, run: Verify, option: st
     inside = [*FILES, "new", "sample-rank3/new.tar", ".build/proof/parts"]
     for path in (*(out / name for name in inside), tmp_path / "link", tmp_path / "folder" / "x" / ".." / "new"):
         assert run(out, option, path) == Result(
-            2, "", f"error: {option} {path} lies inside the output {out}: name a file elsewhere\n"
+            2, "", f"error: {option} {path} is inside the output {out}: name a file elsewhere\n"
         )
     assert contents(out) == before
 
