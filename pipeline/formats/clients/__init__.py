@@ -1,4 +1,4 @@
-"""Files that make an output drop-in: one small module per client, each from the manifest alone."""
+"""Files that let other libraries read an output unchanged: one module per client, each from the manifest alone."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from pipeline.formats.clients import card, names, timm, wids
 
 
 def files(manifest: dict[str, Any]) -> dict[str, bytes]:
-    """Every client's files, by their names in the output. DALI's index lies beside each tar: tasks write it."""
-    made: dict[str, bytes] = {}
+    """Returns the files of all clients, by their names in the output. DALI's indexes are missing: tasks write them."""
+    contents: dict[str, bytes] = {}
     for module in (card, names, timm, wids):
-        made |= module.files(manifest)
-    return made
+        contents |= module.files(manifest)
+    return contents

@@ -1,7 +1,7 @@
-"""The dataset card ``README.md``: for people, and for Hugging Face datasets, one config per variant.
+"""The dataset card ``README.md``, for people and for Hugging Face ``datasets``, with one config per variant.
 
-Its YAML head makes ``load_dataset(out, "<name>-rank5")`` work; the digest in each description keeps the cache of
-``datasets`` from returning an older build.
+``load_dataset(out, "<name>-rank5")`` reads its YAML header. The digest in each description keeps the cache of ``datasets``
+from returning an older build.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ _SIGNED = {"high": "high-rank-only images", "band": "bands", "highpass": "high-p
 
 
 def files(manifest: dict[str, Any]) -> dict[str, bytes]:
-    """The card of the output, and one of each variant's folder."""
+    """Returns the card of the output and the card of each variant's folder."""
     variants = manifest["variants"]
-    made = {"README.md": _card(manifest, list(variants), at_root=True)}
+    cards = {"README.md": _card(manifest, list(variants), at_root=True)}
     for name, variant in variants.items():
-        made[f"{variant['folder']}/README.md"] = _card(manifest, [name], at_root=False)
-    return made
+        cards[f"{variant['folder']}/README.md"] = _card(manifest, [name], at_root=False)
+    return cards
 
 
 def _card(manifest: dict[str, Any], names: list[str], at_root: bool) -> bytes:
@@ -46,8 +46,8 @@ def _config(variant: dict[str, Any], at_root: bool, default: bool) -> dict[str, 
 
 def _info(manifest: dict[str, Any], variant: dict[str, Any]) -> dict[str, Any]:
     digest = hashlib.sha256()
-    for described in variant["splits"].values():
-        for shard in described["shards"]:
+    for part in variant["splits"].values():
+        for shard in part["shards"]:
             digest.update(bytes.fromhex(shard["sha256"]))
     names = {str(i): name for i, name in enumerate(labels.unique(manifest["classes"]))}
     return {
@@ -59,14 +59,14 @@ def _info(manifest: dict[str, Any], variant: dict[str, Any]) -> dict[str, Any]:
             {"name": "cls", "dtype": {"class_label": {"names": names}}},
         ],
         "splits": [
-            {"name": split, "num_examples": described["samples"], "num_bytes": described["bytes"]}
-            for split, described in _filled(variant).items()
+            {"name": split, "num_examples": part["samples"], "num_bytes": part["bytes"]}
+            for split, part in _filled(variant).items()
         ],
     }
 
 
 def _image_feature(manifest: dict[str, Any], variant: dict[str, Any]) -> dict[str, Any]:
-    """``datasets`` wants the shape of an array, or, where sizes vary, plain nested lists."""
+    """Returns the feature of the images. ``datasets`` needs an array's shape; images of several sizes are nested lists."""
     image = manifest["image"]
     if not _exact(variant):
         return {"name": "png", "dtype": "image"}
@@ -77,13 +77,13 @@ def _image_feature(manifest: dict[str, Any], variant: dict[str, Any]) -> dict[st
 
 
 def _exact(variant: dict[str, Any]) -> bool:
-    """Whether its images are float32 ``.npy`` members instead of PNG."""
+    """Returns whether the images are float32 ``.npy`` members instead of PNG."""
     return bool(variant.get("form", "png") != "png")
 
 
 def _filled(variant: dict[str, Any]) -> dict[str, Any]:
-    """The splits that hold samples: an empty one makes ``datasets`` refuse the whole output."""
-    return {split: described for split, described in variant["splits"].items() if described["samples"]}
+    """Returns the splits that hold samples: ``datasets`` refuses an output with an empty split."""
+    return {split: part for split, part in variant["splits"].items() if part["samples"]}
 
 
 def _text(manifest: dict[str, Any], names: list[str], at_root: bool) -> str:
@@ -106,7 +106,7 @@ def _text(manifest: dict[str, Any], names: list[str], at_root: bool) -> str:
     if signed:
         offset = manifest["numerics"]["high_offset"]
         kinds = " and ".join(text for component, text in _SIGNED.items() if component in signed)
-        law = (
+        identity = (
             f" Where neither clips, low + high - {offset} is the original image exactly."
             if {*signed} - {"band"}
             else ""
@@ -114,7 +114,7 @@ def _text(manifest: dict[str, Any], names: list[str], at_root: bool) -> str:
         parts.append(
             f"**{kinds[0].upper()}{kinds[1:]} are signed and stored with an offset of {offset}: "
             f"the residual in grey levels is `pixel - {offset}`.** It is the same for every image; nothing is "
-            f"normalised.{law}\n"
+            f"normalised.{identity}\n"
         )
     if any(_exact(variant) for variant in chosen):
         parts.append(
@@ -128,12 +128,12 @@ def _text(manifest: dict[str, Any], names: list[str], at_root: bool) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that holds other people's file names, as Markdown that shows it and nothing else."""
+    """Returns text from the source, such as file names, escaped for Markdown."""
     return re.sub(r"[\\`*\[\]<>|&]", r"\\\g<0>", one_line(text))
 
 
 def _further(chosen: list[dict[str, Any]]) -> str:
-    """What bands and frequencies are, where there are any."""
+    """Returns the explanation of bands and Fourier cuts, if the card's variants have them."""
     components = {variant["component"] for variant in chosen}
     texts = []
     if "band" in components:
@@ -153,11 +153,13 @@ def _table(manifest: dict[str, Any], names: list[str]) -> str:
     ]
     for name in names:
         variant = manifest["variants"][name]
-        for split, described in variant["splits"].items():
-            share = 100 * described["clipped"] / max(1, described["subpixels"])
+        for split, part in variant["splits"].items():
+            share = 100 * part["clipped"] / max(1, part["subpixels"])
             clipped = "not clipped" if _exact(variant) else f"{share:.2f} %"
-            mean, std = (", ".join(f"{round(value, 4) + 0.0:.4f}" for value in described[of]) for of in ("mean", "std"))
-            rows.append(f"| {name} | {split} | {described['samples']:,} | {clipped} | {mean} | {std} |")
+            mean, std = (
+                ", ".join(f"{round(value, 4) + 0.0:.4f}" for value in part[moment]) for moment in ("mean", "std")
+            )
+            rows.append(f"| {name} | {split} | {part['samples']:,} | {clipped} | {mean} | {std} |")
     note = "Mean and std are of the stored pixels in [0, 1]"
     if any(_exact(manifest["variants"][name]) for name in names):
         note += "; for `-exact` variants, of the stored values"
@@ -165,7 +167,7 @@ def _table(manifest: dict[str, Any], names: list[str]) -> str:
 
 
 def _usage(manifest: dict[str, Any], names: list[str], at_root: bool) -> str:
-    """An example for each client, of the first variant; paths are relative to the card's folder."""
+    """Returns an example per client for the first variant. Paths are relative to the card's folder."""
     name = names[0]
     variant = manifest["variants"][name]
     folder, member = variant["folder"], "npy" if _exact(variant) else "png"

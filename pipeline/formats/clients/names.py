@@ -1,6 +1,7 @@
 """``classnames.txt`` and ``sizes.json`` in every variant's folder.
 
-``sizes.json`` is open_clip's: samples by shard. Class names are one to a line, line number = label.
+``sizes.json`` is open_clip's: the number of samples of each shard. ``classnames.txt`` has one name per line, in the order of
+the labels.
 """
 
 import json
@@ -11,10 +12,10 @@ from pipeline.formats.clients import labels
 
 def files(manifest: dict[str, Any]) -> dict[str, bytes]:
     classes = "".join(f"{name}\n" for name in labels.lines(manifest["classes"])).encode()
-    made = {}
+    contents = {}
     for variant in manifest["variants"].values():
         shards = [shard for split in variant["splits"].values() for shard in split["shards"]]
         sizes = {shard["name"].rpartition("/")[2]: shard["samples"] for shard in shards}
-        made[f"{variant['folder']}/classnames.txt"] = classes
-        made[f"{variant['folder']}/sizes.json"] = json.dumps(sizes, indent=1).encode()
-    return made
+        contents[f"{variant['folder']}/classnames.txt"] = classes
+        contents[f"{variant['folder']}/sizes.json"] = json.dumps(sizes, indent=1).encode()
+    return contents

@@ -1,16 +1,16 @@
-"""Indexes for wids (webdataset's random access): ``wids-<split>.json`` in each variant's folder, with relative URLs."""
+"""Indexes for wids, webdataset's random access: ``wids-<split>.json`` in each variant's folder, with relative URLs."""
 
 import json
 from typing import Any
 
 
 def files(manifest: dict[str, Any]) -> dict[str, bytes]:
-    made = {}
+    contents = {}
     for variant in manifest["variants"].values():
-        for split, described in variant["splits"].items():
+        for split, part in variant["splits"].items():
             shards = [
-                {"url": shard["name"].rpartition("/")[2], "nsamples": shard["samples"]} for shard in described["shards"]
+                {"url": shard["name"].rpartition("/")[2], "nsamples": shard["samples"]} for shard in part["shards"]
             ]
             index = {"wids_version": 1, "name": f"{variant['folder']}-{split}", "shardlist": shards}
-            made[f"{variant['folder']}/wids-{split}.json"] = json.dumps(index, indent=1).encode()
-    return made
+            contents[f"{variant['folder']}/wids-{split}.json"] = json.dumps(index, indent=1).encode()
+    return contents

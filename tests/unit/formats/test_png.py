@@ -1,4 +1,4 @@
-"""Promises of the encoder: every decoder gives back the pixels, and equal pixels give equal bytes."""
+"""Promises of the PNG encoder: every decoder returns the pixels, and equal pixels give equal bytes."""
 
 import io
 import os
@@ -22,7 +22,7 @@ KINDS = ("noise", "black", "white", "binary", "almost white", "ramp")
 
 
 def images(kind: str, size: tuple[int, int], count: int = 3) -> np.ndarray:
-    """uint8 (n, 3, h, w)."""
+    """Returns uint8 (n, 3, h, w)."""
     rng, shape = np.random.default_rng(2), (count, 3, *size)
     drawn = {
         "noise": rng.integers(0, 256, shape),
@@ -36,21 +36,21 @@ def images(kind: str, size: tuple[int, int], count: int = 3) -> np.ndarray:
 
 
 def chunks(file: bytes) -> list[tuple[bytes, bytes]]:
-    """(type, data) of every chunk, its length and checksum verified."""
+    """Returns (type, data) of every chunk, with length and checksum verified."""
     assert file[:8] == b"\x89PNG\r\n\x1a\n"
-    found, place = [], 8
-    while place < len(file):
-        (length,) = struct.unpack_from(">I", file, place)
-        kind, data = file[place + 4 : place + 8], file[place + 8 : place + 8 + length]
+    parsed, offset = [], 8
+    while offset < len(file):
+        (length,) = struct.unpack_from(">I", file, offset)
+        kind, data = file[offset + 4 : offset + 8], file[offset + 8 : offset + 8 + length]
         assert len(data) == length
-        assert struct.unpack_from(">I", file, place + 8 + length) == (zlib.crc32(kind + data),)
-        found.append((kind, data))
-        place += 12 + length
-    return found
+        assert struct.unpack_from(">I", file, offset + 8 + length) == (zlib.crc32(kind + data),)
+        parsed.append((kind, data))
+        offset += 12 + length
+    return parsed
 
 
 def unfilter(lines: bytes, height: int, width: int) -> np.ndarray:
-    """uint8 (3, h, w), by the PNG specification's section 9, one byte at a time."""
+    """Returns uint8 (3, h, w), by section 9 of the PNG specification, byte by byte."""
     row = 3 * width
     assert len(lines) == height * (1 + row)
     above, rows = [0] * row, []

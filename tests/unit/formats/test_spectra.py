@@ -13,7 +13,7 @@ from tests.conftest import Build, SmallCifar, contents
 
 
 def reference(pixels: np.ndarray) -> np.ndarray:
-    """float64 (n, 3, min(h, w)): singular values of images in [0, 1], uint8 (n, 3, h, w)."""
+    """Returns float64 (n, 3, min(h, w)): the singular values of ``pixels``, uint8 (n, 3, h, w), scaled to [0, 1]."""
     return np.linalg.svd(pixels / 255, compute_uv=False)
 
 
@@ -83,9 +83,9 @@ def test_values_are_the_same_whichever_variants_are_built(build: Build, tmp_path
     job = ("--dataset", "sample", "--limit", "12")
     assert build(*job, "--components", "full", "--out", tmp_path / "one").status == 0
     assert build(*job, "--ranks", "3,7", "--out", tmp_path / "two").status == 0
-    one, two = (
+    first, second = (
         {name: data for name, data in contents(tmp_path / out).items() if name.startswith("spectra.zarr")}
         for out in ("one", "two")
     )
-    assert one == two
-    assert len(one) == 5
+    assert first == second
+    assert len(first) == 5

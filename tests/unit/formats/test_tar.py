@@ -1,4 +1,4 @@
-"""Promises of the shards: every tar reader reads them, their bytes never vary, and the index tells where things lie."""
+"""Promises of shards: every tar reader reads them, equal samples give equal bytes, and the index holds the offsets."""
 
 import hashlib
 import io
@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 
 from pipeline.formats.tar import ShardFile, ShardWriter, heads
+from pipeline.storage import files
 
 Sample = tuple[str, int, bytes]  # key, label, image
 
 
 def samples(count: int = 20) -> list[Sample]:
-    """Sizes around a tar block's edges, labels of one to three digits."""
+    """Returns samples with sizes around the edges of a tar block, and labels of one to three digits."""
     rng = np.random.default_rng(0)
     sizes = [0, 1, 511, 512, 513, 1023, 1024, 100_000, *rng.integers(1, 5000, count)][:count]
     return [(f"train-{i * 7:08d}", (i * 37) % 1000, rng.bytes(int(size))) for i, size in enumerate(sizes)]
 
 
-def write(path: Path, wanted: list[Sample], batch: int = 7) -> ShardFile:
+def write(path: Path, samples: list[Sample], batch: int = 7) -> ShardFile:
     writer = ShardWriter(path)
-    for start in range(0, len(wanted), batch):
-        part = wanted[start : start + batch]
+    for start in range(0, len(samples), batch):
+        part = samples[start : start + batch]
         writer.add([heads(key, label) for key, label, _ in part], [image for _, _, image in part])
     return writer.finish()
 
@@ -44,7 +45,7 @@ def test_tarfile_reads_every_sample_png_then_cls(shard: tuple[Path, ShardFile]) 
     assert read == expected
 
 
-def test_gnu_tar_lists_and_extracts_it_without_a_word(shard: tuple[Path, ShardFile], tmp_path: Path) -> None:
+def test_gnu_tar_lists_and_extracts_it_without_a_warning(shard: tuple[Path, ShardFile], tmp_path: Path) -> None:
     if "GNU" not in subprocess.run(["tar", "--version"], capture_output=True, text=True, check=True).stdout:
         pytest.skip("tar here is not GNU tar")
     command = ["tar", "--utc", "--full-time", "-tvf", str(shard[0])]
@@ -95,31 +96,31 @@ def test_it_ends_with_two_blocks_of_zeros_and_nothing_else(shard: tuple[Path, Sh
 
 
 def test_size_and_hash_are_those_of_the_file(shard: tuple[Path, ShardFile]) -> None:
-    path, made = shard
-    assert made.size == path.stat().st_size
-    assert made.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    path, finished = shard
+    assert finished.size == path.stat().st_size
+    assert finished.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_the_index_has_tarfiles_offsets(shard: tuple[Path, ShardFile]) -> None:
-    path, made = shard
+    path, finished = shard
     with tarfile.open(path) as tar:
         members = tar.getmembers()
     lines = [f"v1.2 {len(members) // 2}"]
     for image, label in zip(members[::2], members[1::2], strict=True):
         parts = (f"{m.name[-3:]} {m.offset_data} {m.size} {m.name}" for m in (image, label))
         lines.append(" ".join(parts))
-    assert made.dali_index.decode() == "\n".join(lines) + "\n"
+    assert finished.dali_index.decode() == "\n".join(lines) + "\n"
 
 
 def test_bytes_depend_neither_on_batches_nor_on_the_file(tmp_path: Path) -> None:
-    made = [write(tmp_path / f"{batch}.tar", samples(), batch) for batch in (1, 3, 100)]
-    assert made[0] == made[1] == made[2]
+    finished = [write(tmp_path / f"{batch}.tar", samples(), batch) for batch in (1, 3, 100)]
+    assert finished[0] == finished[1] == finished[2]
     assert len({(tmp_path / f"{batch}.tar").read_bytes() for batch in (1, 3, 100)}) == 1
 
 
 def test_an_empty_shard_is_a_valid_empty_tar(tmp_path: Path) -> None:
-    made = write(tmp_path / "empty.tar", [])
-    assert made.dali_index == b"v1.2 0\n"
+    finished = write(tmp_path / "empty.tar", [])
+    assert finished.dali_index == b"v1.2 0\n"
     with tarfile.open(tmp_path / "empty.tar") as tar:
         assert tar.getmembers() == []
 
@@ -141,16 +142,19 @@ def test_samples_and_images_must_correspond(tmp_path: Path) -> None:
 
 
 def test_a_short_write_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unbuffered files may take fewer bytes than they are given."""
+    """An unbuffered file may write fewer bytes than it gets."""
     expected = write(tmp_path / "x.tar", samples())
 
     class Slow(io.FileIO):
+        writes = 0
+
         def write(self, data: bytes) -> int:  # type: ignore[override]
+            Slow.writes += 1
             return super().write(bytes(data)[:1000])
 
-    monkeypatch.setattr(Path, "open", lambda path, mode, buffering: Slow(path, "w"))
+    monkeypatch.setattr(files, "create", lambda path, buffering: Slow(path, "x"))
     slow = write(tmp_path / "slow.tar", samples())
-    monkeypatch.undo()
+    assert Slow.writes > 100
     assert slow == expected
     assert (tmp_path / "slow.tar").read_bytes() == (tmp_path / "x.tar").read_bytes()
 
@@ -158,5 +162,5 @@ def test_a_short_write_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_webdataset_reads_it(shard: tuple[Path, ShardFile]) -> None:
     import webdataset
 
-    found = list(webdataset.WebDataset(str(shard[0]), shardshuffle=False, empty_check=False))
-    assert [(one["__key__"], int(one["cls"]), one["png"]) for one in found] == samples()
+    rows = list(webdataset.WebDataset(str(shard[0]), shardshuffle=False, empty_check=False))
+    assert [(row["__key__"], int(row["cls"]), row["png"]) for row in rows] == samples()

@@ -11,14 +11,14 @@ from pipeline.formats.zarr_rows import RowArray, RowWriter
 
 
 def written(array: RowArray, start: int, stop: int, positions: list[int], values: np.ndarray, root: Path) -> list[str]:
-    """Write a shard's rows below ``root``; the names of its chunks."""
+    """Writes a shard's rows below ``root`` and returns the names of its chunks."""
 
     def path(name: str) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         return root / name
 
     writer = RowWriter(array, start, stop, path)
-    for at in range(0, len(positions), 4):  # as batches come
+    for at in range(0, len(positions), 4):  # in batches, as a build does
         writer.add(positions[at : at + 4], values[at : at + 4])
     proofs = writer.finish()
     for proof in proofs:
@@ -53,16 +53,16 @@ def test_zarr_reads_what_is_written_and_gaps_are_nan(
     array = RowArray("some.zarr/train/u", (3, 4, 2), dtype, ("channel", "row", "rank"), 6)
     assert array.chunk_rows == (6 if most > 200 else 2 if dtype == "<f4" else 3)
     values = np.random.default_rng(0).random((10, 3, 4, 2)).astype(dtype)
-    kept = [0, 1, 3, 4, 7, 8]
-    written(array, 0, 6, kept[:4], values[kept[:4]], tmp_path)
-    written(array, 6, 10, kept[4:], values[kept[4:]], tmp_path)
+    positions = [0, 1, 3, 4, 7, 8]
+    written(array, 0, 6, positions[:4], values[positions[:4]], tmp_path)
+    written(array, 6, 10, positions[4:], values[positions[4:]], tmp_path)
     for name, data in zarr_rows.metadata("some.zarr", {"what": "a test"}, {array: 10}).items():
         (tmp_path / name).write_bytes(data)
     group = zarr.open_group(str(tmp_path / "some.zarr"), mode="r")
     read = group["train/u"]
     assert isinstance(read, zarr.Array)
     expected = np.full_like(values, np.nan)
-    expected[kept] = values[kept]
+    expected[positions] = values[positions]
     np.testing.assert_array_equal(np.asarray(read), expected)
     assert read.metadata.dimension_names == ("image", "channel", "row", "rank")  # type: ignore[union-attr]
     assert group.attrs["what"] == "a test"

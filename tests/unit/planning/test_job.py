@@ -1,4 +1,4 @@
-"""Promises of the job: every option is checked on its own, in one line that says what is allowed."""
+"""Promises of a job's options: a wrong value is refused in one line that says what is allowed."""
 
 import re
 from collections.abc import Container
@@ -73,7 +73,7 @@ def test_ranks_may_be_a_text_a_number_or_a_list() -> None:
         ({3: 5}, "ranks: '{3: 5}' is not a whole number"),
     ],
 )
-def test_a_wrong_rank_is_told_with_what_is_allowed(ranks: object, line: str) -> None:
+def test_a_wrong_rank_is_refused_with_what_is_allowed(ranks: object, line: str) -> None:
     assert refusal(ranks=ranks).startswith(line)
 
 
@@ -125,14 +125,14 @@ def test_ranks_are_needed_unless_only_full_is_wanted() -> None:
         ("dry-run", 1, "dry-run: 1 is neither true nor false"),
     ],
 )
-def test_every_other_wrong_value_is_told_with_what_is_allowed(key: str, value: object, line: str | None) -> None:
+def test_every_other_wrong_value_is_refused_with_what_is_allowed(key: str, value: object, line: str | None) -> None:
     if line is None:
         assert job(**{key: value}).name == "a"  # blanks around a value do not matter
     else:
         assert refusal(**{key: value}).startswith(line)
 
 
-def test_an_unknown_option_is_told_with_the_nearest_one() -> None:
+def test_an_unknown_option_is_refused_with_the_nearest_one() -> None:
     line = refusal(**{"rank": "3"})
     assert line.startswith("unknown option 'rank', did you mean 'ranks'?; known: dataset, ")
 
@@ -293,6 +293,6 @@ def test_bands_and_radii_stand_alone_or_beside_ranks(options: dict[str, object],
         ),
     ],
 )
-def test_a_wrong_band_or_radius_is_told_with_what_is_allowed(options: dict[str, object], line: str) -> None:
+def test_a_wrong_band_or_radius_is_refused_with_what_is_allowed(options: dict[str, object], line: str) -> None:
     with pytest.raises(UsageError, match=re.escape(line)):
         Job.parse(options)

@@ -1,4 +1,4 @@
-"""Promises of an output: the same bytes however it came about, only what is missing is built, and damage is mended."""
+"""Promises of an output: the same bytes on every path to it; only missing files are built; damage is repaired."""
 
 import hashlib
 import json
@@ -25,12 +25,12 @@ RANKS = ("--ranks", "3,5")
 
 
 def manifest(out: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((out / "manifest.json").read_text())
-    return loaded
+    document: dict[str, Any] = json.loads((out / "manifest.json").read_text())
+    return document
 
 
 def written(before: dict[str, tuple[int, int]], out: Path) -> set[str]:
-    """Files that are new or have been written again since ``before``."""
+    """Returns the names of files that are new or were written again since ``before``."""
     now = stamps(out)
     return {name for name in now if now[name] != before.get(name)}
 
@@ -74,7 +74,7 @@ def test_no_file_names_a_host_a_user_a_path_or_a_time(built: Path) -> None:
             assert str(int(now.timestamp()))[:6].encode() not in re.sub(rb"[0-9a-f]{64}", b"", data), name
 
 
-def test_nothing_but_the_documented_files_is_there(finished: Path) -> None:
+def test_an_output_holds_the_documented_files_only(finished: Path) -> None:
     kinds = {re.sub(r"\d{6}", "N", re.sub(r"sample-(high)?rank\d", "sample-V", name)) for name in contents(finished)}
     shard = {f"sample-V/sample-V-{split}-N.{suffix}" for split in ("train", "test") for suffix in ("tar", "idx")}
     readers = {f"sample-V/{name}" for name in ("README.md", "_info.json", "sizes.json", "classnames.txt")}
@@ -163,13 +163,13 @@ def test_a_limit_cannot_shrink(refused: Refused, finished: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "what"),
+    ("more", "field"),
     [(["--order", "shuffled"], "order"), (["--samples-per-shard", "11"], "samples-per-shard")],
 )
-def test_what_old_shards_depend_on_cannot_change(more: list[str], what: str, refused: Refused, finished: Path) -> None:
+def test_what_old_shards_depend_on_cannot_change(more: list[str], field: str, refused: Refused, finished: Path) -> None:
     when = stamps(finished)
     line = refused(*SAMPLE, *RANKS, "--out", finished, *more, status=1)
-    assert line.startswith(f"the output is of another job: its {what} is ")
+    assert line.startswith(f"the output is of another job: its {field} is ")
     assert stamps(finished) == when
 
 
@@ -223,7 +223,7 @@ def test_a_lost_small_file_is_written_again(file: str, build: Build, finished: P
 
 
 def edit(path: Path) -> None:
-    """Change one byte, keep the size."""
+    """Changes one byte and keeps the size."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -315,7 +315,7 @@ def test_a_record_without_a_variant_builds_that_variant(build: Build, finished: 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"null", b'{"fixed": 3, "grows": {}, "verified": true}', b"\xff"]
 )
-def test_a_damaged_description_is_told_and_overwriting_mends_it(
+def test_a_damaged_description_is_refused_and_overwriting_repairs_it(
     content: bytes, build: Build, refused: Refused, finished: Path
 ) -> None:
     before = contents(finished)
@@ -369,15 +369,15 @@ def test_library_versions_of_older_variants_stay_recorded(build: Build, finished
 
 
 def test_the_manifest_adds_up_to_what_is_on_disk(finished: Path) -> None:
-    described, files = manifest(finished), contents(finished)
+    document, files = manifest(finished), contents(finished)
     del files["manifest.json"]
-    listed = {name: (proof["bytes"], proof["sha256"]) for name, proof in described["files"].items()}
+    listed = {name: (proof["bytes"], proof["sha256"]) for name, proof in document["files"].items()}
     assert listed == {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
-    assert described["splits"] == {
+    assert document["splits"] == {
         split: {"entries": 25, "samples": 25, "rejects": 0, "shards": 3, "converted": {}} for split in ("train", "test")
     }
-    assert list(described["variants"]) == ["rank3", "rank5", "highrank3", "highrank5", "full"]
-    for name, variant in described["variants"].items():
+    assert list(document["variants"]) == ["rank3", "rank5", "highrank3", "highrank5", "full"]
+    for name, variant in document["variants"].items():
         assert variant["folder"] == f"sample-{name}"
         for split, part in variant["splits"].items():
             shards = part["shards"]
@@ -459,28 +459,28 @@ def test_a_dry_run_over_a_finished_output_changes_nothing_and_says_so(build: Bui
     assert contents(finished, build_too=True) == before
 
 
-def promised_bytes(text: str) -> float:
-    found = re.search(r"about ([0-9.,]+) MB", text)
-    assert found
-    return float(found[1].replace(",", "")) * 1e6
+def estimated_bytes(text: str) -> float:
+    match = re.search(r"about ([0-9.,]+) MB", text)
+    assert match
+    return float(match[1].replace(",", "")) * 1e6
 
 
 @pytest.mark.parametrize("options", [("--components", "low,high,full"), ("--components", "high", "--splits", "train")])
 def test_a_dry_runs_estimate_is_within_ten_per_cent(options: tuple[str, ...], build: Build, tmp_path: Path) -> None:
     job = ("--dataset", "sample", "--ranks", "3,10", "--limit", "450", *options, "--out", tmp_path / "out")
-    promised = promised_bytes(build(*job, "--dry-run").out)
+    estimate = estimated_bytes(build(*job, "--dry-run").out)
     assert build(*job).status == 0
-    real = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*.tar"))
-    assert abs(promised - real) <= 0.1 * real
+    actual = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*.tar"))
+    assert abs(estimate - actual) <= 0.1 * actual
 
 
 def test_the_estimate_of_a_growing_output_is_of_what_is_added(build: Build, tmp_path: Path) -> None:
     job = ("--dataset", "sample", "--limit", "300", "--out", tmp_path / "out")
     assert build(*job, "--ranks", "3").status == 0
-    promised = promised_bytes(build(*job, "--ranks", "10", "--dry-run").out)
+    estimate = estimated_bytes(build(*job, "--ranks", "10", "--dry-run").out)
     assert build(*job, "--ranks", "10").status == 0
-    real = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*rank10*.tar"))
-    assert abs(promised - real) <= 0.1 * real
+    actual = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*rank10*.tar"))
+    assert abs(estimate - actual) <= 0.1 * actual
 
 
 def test_the_estimate_holds_where_classes_come_one_after_another(
@@ -490,10 +490,10 @@ def test_the_estimate_holds_where_classes_come_one_after_another(
     for image in (folder / "a").iterdir():
         Image.new("RGB", (24, 24), "white").save(image)
     job = ("--dataset", "folder", "--data-dir", folder, "--ranks", "3", "--order", "source", "--out", tmp_path / "out")
-    promised = promised_bytes(build(*job, "--dry-run").out)
+    estimate = estimated_bytes(build(*job, "--dry-run").out)
     assert build(*job).status == 0
-    real = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*.tar"))
-    assert abs(promised - real) <= 0.1 * real
+    actual = sum(path.stat().st_size for path in (tmp_path / "out").rglob("*.tar"))
+    assert abs(estimate - actual) <= 0.1 * actual
 
 
 def test_runs_are_logged_in_the_dot_folder_only(finished: Path) -> None:
@@ -512,7 +512,7 @@ def test_growth_over_an_edited_image_rebuilds_its_shard_in_every_variant(
     image = folder / "a" / "01.png"
     size = image.stat().st_size
     Image.new("RGB", (12, 12), (9, 200, 30)).save(image)
-    image.write_bytes(image.read_bytes().ljust(size, b"\0"))  # as long as before: nothing but the pixels tells
+    image.write_bytes(image.read_bytes().ljust(size, b"\0"))  # of the old size: only the pixels differ
     assert build(*job, "--ranks", "3,7", "--out", tmp_path / "grown").status == 0
-    assert build(*job, "--ranks", "3,7", "--out", tmp_path / "anew").status == 0
-    assert contents(tmp_path / "grown") == contents(tmp_path / "anew")
+    assert build(*job, "--ranks", "3,7", "--out", tmp_path / "fresh").status == 0
+    assert contents(tmp_path / "grown") == contents(tmp_path / "fresh")

@@ -1,4 +1,4 @@
-"""Promises of the plan: a fixed order, mixed where it must be, and shards whose identity is their content alone."""
+"""Promises of the plan: a fixed order, shuffled for class-sorted sources, and shard identities from content alone."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ from tests.conftest import SmallCifar
 
 
 def index_of(train: int, test: int = 0, classes: int = 4) -> SourceIndex:
-    """A class-sorted source that exists only as a list."""
+    """Returns the index of a class-sorted source without files."""
     splits = {}
     for split, count in (("train", train), ("test", test)):
         labels = np.sort(np.arange(count) % classes).astype(np.int32)
@@ -35,8 +35,8 @@ def index_of(train: int, test: int = 0, classes: int = 4) -> SourceIndex:
 
 
 def plan_of(index: SourceIndex, **options: Any) -> Plan:
-    given = {"dataset": "folder", "data-dir": "x", "ranks": "3"} | {k.replace("_", "-"): v for k, v in options.items()}
-    return make_plan(resolved(Job.parse(given), index, "shuffled"), index)
+    raw = {"dataset": "folder", "data-dir": "x", "ranks": "3"} | {k.replace("_", "-"): v for k, v in options.items()}
+    return make_plan(resolved(Job.parse(raw), index, "shuffled"), index)
 
 
 def resolved(job: Job, index: SourceIndex, order: str) -> Content:
@@ -72,7 +72,7 @@ def test_another_seed_is_another_order_and_the_same_seed_the_same() -> None:
 
 
 def test_an_images_place_depends_on_its_name_and_the_seed_alone() -> None:
-    """Two images keep their order when others come or go."""
+    """Two images keep their relative order when others are added or removed."""
     many, few = index_of(400, classes=1), index_of(100, classes=1)
     assert [i for i in order(plan_of(many)) if i < 100] == order(plan_of(few))
 
@@ -88,7 +88,7 @@ def test_the_sources_default_order_holds_where_none_is_asked_for() -> None:
     assert resolved(job, index, "shuffled").order == "shuffled"
 
 
-def test_a_seed_without_an_order_to_shuffle_is_told() -> None:
+def test_a_seed_without_a_shuffled_order_is_refused() -> None:
     index, job = index_of(100), {"dataset": "cifar10", "ranks": "3", "seed": "5"}
     line = "seed: 5 does not go with the source's order, which cifar10 has by default; add --order shuffled"
     with pytest.raises(UsageError, match=f"^{line}$"):
