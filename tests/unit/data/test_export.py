@@ -1,9 +1,6 @@
 """Promises of ``python -m pipeline.export``: the same pixels and labels as plain files, whole or not at all."""
 
 import os
-import subprocess
-import sys
-import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -248,13 +245,3 @@ def test_mistakes_are_one_line_and_status_2(arguments: list[str], said: str, out
     assert (status, printed, error.count("\n")) == (2, "", 1)
     assert error.startswith("error: ")
     assert said in error
-
-
-def test_help_answers_in_half_a_second() -> None:
-    def seconds() -> float:
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "pipeline.export", "--help"], capture_output=True, check=True)
-        assert b"--variant" in done.stdout
-        return time.perf_counter() - start
-
-    assert min(seconds() for _ in range(3)) < 0.5

@@ -2,9 +2,6 @@
 
 import json
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,14 +147,3 @@ def test_cuda_without_a_gpu_is_one_line(refused: Callable[..., str], sample_out:
     error = refused(main, sample_out, "--variants", "rank2", "--device", "cuda", "--out", tmp_path / "run")
     assert error.startswith("--device cuda: ")
     assert error.endswith("cpu")
-
-
-@pytest.mark.parametrize(("command", "option"), [("train", "--recipe"), ("attack", "--eps")])
-def test_help_is_fast(command: str, option: str) -> None:
-    arguments = [sys.executable, "-m", f"pipeline.study.{command}", "--help"]
-    times: list[float] = []
-    while len(times) < 5 and min(times, default=1.0) >= 0.5:  # the best of five, as the machine may be busy
-        start = time.monotonic()
-        assert option in subprocess.check_output(arguments, text=True)
-        times.append(time.monotonic() - start)
-    assert min(times) < 0.5
