@@ -10,7 +10,7 @@ __all__ = ["rank_image"]
 
 
 def __getattr__(name: str) -> Any:
-    """``rank_image`` is imported when it is first asked for: every command imports this package."""
+    """Imports ``rank_image`` on first access: every command imports this package, and must start quickly."""
     if name == "rank_image":
         from pipeline.report.rank_image import rank_image
 

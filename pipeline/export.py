@@ -1,4 +1,4 @@
-"""``python -m pipeline.export``: one variant of one split as npy arrays, or as a tree of PNG files."""
+"""``python -m pipeline.export``: writes one variant of one split as npy arrays or as folders of PNG files."""
 
 import argparse
 import sys
@@ -16,16 +16,22 @@ def _parser() -> Parser:
         prog="python -m pipeline.export",
         description="Write one variant of one split of an output as plain files. npy: DIR/images.npy, uint8 (n, h, w, 3), "
         "float32 for -exact variants, and DIR/labels.npy, int64 (n,). folder: DIR/SPLIT/CLASS/KEY.png, the stored PNG "
-        "bytes unchanged, as torchvision's ImageFolder reads them, with the same labels.",
-        epilog="What is there appears whole or not at all. Class folders carry their label before their name where the "
-        "sorted names would give other labels. Exit status: 0 done; 1 failed; 2 wrong usage.",
+        "bytes unchanged, which torchvision's ImageFolder reads with the same labels.",
+        epilog="The export appears when it is complete, or not at all. If sorted class names would give other labels, class "
+        "folders get their label as a prefix. Exit status: 0 done; 1 failed; 2 wrong usage.",
         allow_abbrev=False,
     )
     parser.add_argument("out", metavar="OUT", type=local_output("export"), help="the output's folder")
-    parser.add_argument("--variant", metavar="NAME", required=True, help="as in rank5, highrank5, rank5-exact, full")
-    parser.add_argument("--split", metavar="NAME", default="train", help="default train; val, test: whichever there is")
     parser.add_argument(
-        "--to", metavar="DIR", type=console.path("--to"), required=True, help="a new folder (for npy), or of all splits"
+        "--variant", metavar="NAME", required=True, help="such as rank5, highrank5, rank5-exact or full"
+    )
+    parser.add_argument("--split", metavar="NAME", default="train", help="default train; val and test are aliases")
+    parser.add_argument(
+        "--to",
+        metavar="DIR",
+        type=console.path("--to"),
+        required=True,
+        help="a new folder (npy), or the parent of the splits' folders (folder)",
     )
     parser.add_argument("--format", metavar="FORMAT", type=_format, default="npy", help="npy (default) or folder")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
@@ -39,7 +45,7 @@ def _format(text: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command. Returns the exit status."""
+    """Runs the command and returns its exit status."""
     return console.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been exported")
 
 

@@ -1,4 +1,4 @@
-"""``python -m pipeline.show``: what the ranks of your own pictures look like."""
+"""``python -m pipeline.show``: shows your own pictures at several ranks."""
 
 import argparse
 from pathlib import Path
@@ -19,8 +19,8 @@ _RANKS = "1,5,10,20,50"
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m pipeline.show",
-        description="Show a picture, or the pictures of a folder, at some ranks: the low-rank images, and below each what "
-        "it leaves out (+128). Nothing but FILE is written.",
+        description="Show a picture, or the pictures of a folder, at several ranks: the low-rank images, and below each the "
+        "high-rank-only image (+128). Only FILE is written.",
         epilog="In a notebook: from pipeline import rank_image; rank_image('cat.jpg'). "
         "Exit status: 0 done; 1 failed; 2 wrong usage.",
         allow_abbrev=False,
@@ -33,7 +33,7 @@ def _parser() -> Parser:
         metavar="N",
         type=_pixels,
         default=512,
-        help="reduce larger pictures to so many pixels of the shorter side first (default 512), or none",
+        help="first reduce larger pictures to N pixels of the shorter side (default 512), or none",
     )
     parser.add_argument(
         "--tile",
@@ -47,7 +47,7 @@ def _parser() -> Parser:
         metavar="N",
         type=console.whole("--limit", 1, 500),
         default=8,
-        help="pictures of a folder (default: the first 8)",
+        help="most pictures of a folder to show (default: the first 8)",
     )
     return parser
 
@@ -67,12 +67,12 @@ def _pixels(text: str) -> int | None:
 
 def _png(text: str) -> Path:
     if not text.lower().endswith(".png"):
-        raise UsageError(f"--out: {text!r} does not end in .png, the only format that is written")
+        raise UsageError(f"--out: {text!r} does not end in .png, the only format this command writes")
     return Path(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command. Returns the exit status."""
+    """Runs the command and returns its exit status."""
     return console.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been written")
 
 
@@ -107,21 +107,21 @@ def _main(options: argparse.Namespace) -> int:
 def _pictures(path: Path, limit: int) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
-    if not found:
-        raise PipelineError(f"{path} holds no picture ({', '.join(sorted(_SUFFIXES))})")
-    if len(found) > limit:
-        console.tell(one_line(f"the first {limit} of {len(found)} pictures in {path}; --limit takes more"))
-    return found[:limit]
+    pictures = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
+    if not pictures:
+        raise PipelineError(f"{path} contains no picture ({', '.join(sorted(_SUFFIXES))})")
+    if len(pictures) > limit:
+        console.tell(one_line(f"the first {limit} of {len(pictures)} pictures in {path}; --limit shows more"))
+    return pictures[:limit]
 
 
 def _window(image: "Image.Image", title: str) -> None:
-    """Show a picture until its window is closed."""
+    """Shows a picture until its window is closed."""
     import matplotlib
     from matplotlib import pyplot
 
     if matplotlib.get_backend().lower() == "agg":
-        raise PipelineError("no window can be opened here (no display, or no Tk, Qt or GTK): --out FILE.png writes one")
+        raise PipelineError("no window can be opened (no display, or no Tk, Qt or GTK): use --out FILE.png")
     figure = pyplot.figure(one_line(title), figsize=(image.width / 100, image.height / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(image)

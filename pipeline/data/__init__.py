@@ -1,4 +1,7 @@
-"""The training side: an output as datasets. Imports neither Ray nor torch; those who use torch bring it."""
+"""Datasets over the shards of an output, for training and analysis.
+
+Importing this package loads neither Ray nor torch.
+"""
 
 from pipeline.data.dataset import RankDataset
 from pipeline.data.export import export_folder, export_npy

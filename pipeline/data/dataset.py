@@ -1,4 +1,4 @@
-"""``RankDataset``: random access to one variant of one split, called as torchvision's CIFAR10 is called."""
+"""``RankDataset``: random access to one variant of one split, with the interface of torchvision's ``CIFAR10``."""
 
 import operator
 import os
@@ -14,7 +14,7 @@ from pipeline.data.files import Files
 from pipeline.data.output import Part, open_output
 from pipeline.errors import PipelineError, UsageError, one_line
 
-# Where the decoded images of a part would take more than this, ``data`` says so instead of filling the memory.
+# Bytes. ``RankDataset.data`` refuses to decode more than this into memory.
 MAX_DATA = 8 << 30
 _BLOCK = 512  # bytes of a tar's header
 
@@ -22,36 +22,37 @@ Transform = Callable[[Any], Any]
 
 
 def split_of(split: str, train: bool | None) -> str:
-    """The split that torchvision's ``train`` means, where it is given."""
+    """Returns ``split``, or the split that torchvision's ``train`` argument means."""
     return split if train is None else "train" if train else "test"
 
 
-def _set_to(what: str, variant: str) -> str:
-    return f"data of this {variant} was set to images that have no {what}; torch's Subset keeps those of the samples"
+def _replaced_data(missing: str, variant: str) -> str:
+    return f"data of this {variant} dataset was replaced by images without {missing}; torch's Subset keeps them"
 
 
 class RankDataset:
-    """Map-style dataset over the shards of an output; reads each sample where it lies, unpacks nothing.
+    """Map-style dataset over one variant of one split of an output.
 
-    It pickles, and works in forked and spawned DataLoader workers and in threads.
+    Samples are read from the tar shards in place; nothing is unpacked. The dataset can be pickled, and works in threads and
+    in forked and spawned DataLoader workers.
 
     Args:
-        root: the output's folder.
-        variant: as in the output, such as ``rank5``, ``highrank5``, ``rank5-exact`` or ``full``.
-        split: ``train``, ``test``...; ``val``, ``validation`` and ``test`` answer for each other.
+        root: folder of the output.
+        variant: name of the variant, such as ``rank5``, ``highrank5``, ``rank5-exact`` or ``full``.
+        split: name of the split, such as ``train``. ``val``, ``validation`` and ``test`` are aliases of each other.
         transform: called with each image.
         target_transform: called with each label.
-        train: as torchvision has it; overrides ``split`` by ``train`` or ``test``.
-        download: ignored; nothing is ever downloaded.
+        train: torchvision's argument; if given, it overrides ``split`` by ``train`` or ``test``.
+        download: ignored, for compatibility with torchvision. Nothing is downloaded.
 
     Attributes:
-        classes: names (list of str), position = label.
-        class_to_idx: label by name.
-        targets: labels (list of int).
+        classes: class names (list of str); the position is the label.
+        class_to_idx: label of each class name (dict).
+        targets: labels of all samples (list of int).
 
     Raises:
-        UsageError: there is no such variant or split.
-        PipelineError: there is no finished output, or its files are not those of its manifest.
+        UsageError: the output has no such variant or split.
+        PipelineError: the folder holds no finished output, or its files differ from its manifest.
     """
 
     def __init__(
@@ -77,19 +78,18 @@ class RankDataset:
         self.targets: list[int] = self._index.labels.tolist()
         self._paths = [str(shard.path) for shard in self.part.shards]
         self._files = Files()
-        self._own: np.ndarray | None = None  # what ``data`` was set to
+        self._replaced: np.ndarray | None = None  # images that the user assigned to ``data``
 
     def __len__(self) -> int:
-        return len(self._index.labels) if self._own is None else len(self._own)
+        return len(self._index.labels) if self._replaced is None else len(self._replaced)
 
     def __getitem__(self, position: SupportsIndex) -> tuple[Any, Any]:
-        """The sample at an output position: image and label, after the transforms.
+        """Returns (image, label) of the sample at a position in the output's order, after the transforms.
 
-        Returns:
-            an RGB PIL image and an int; in ``-exact`` variants, float32 (h, w, 3), units of the image in [0, 1].
+        The image is an RGB PIL image. In ``-exact`` variants it is float32 (h, w, 3), in units of the image in [0, 1].
 
         Raises:
-            IndexError: there is no such position; negative ones count from the end.
+            IndexError: the position is outside of the dataset; negative positions count from the end.
             PipelineError: the sample cannot be read.
         """
         at = self._position(position)
@@ -102,21 +102,32 @@ class RankDataset:
         return (self[i] for i in range(len(self)))
 
     def key(self, position: SupportsIndex) -> str:
-        """The sample's key, the same in every variant. Raises UsageError where ``data`` was set to more or fewer images."""
+        """Returns the key of a sample, which is the same in every variant.
+
+        Raises:
+            UsageError: ``data`` was replaced by another number of images.
+        """
         at = self._position(position)
-        if self._other:
-            raise UsageError(_set_to("keys", self.variant))
+        if self._unknown_samples:
+            raise UsageError(_replaced_data("keys", self.variant))
         return str(self._index.keys[at].decode())
 
     def raw(self, position: SupportsIndex) -> bytes:
-        """The sample's image file as stored, PNG or npy. Raises UsageError where ``data`` was set."""
+        """Returns the bytes of a sample's image file as stored: PNG, or npy in ``-exact`` variants.
+
+        Raises:
+            UsageError: ``data`` was replaced.
+            PipelineError: the shard does not hold the sample where its index says.
+        """
         at, i = self._position(position), self._index
-        if self._own is not None:
-            raise UsageError(_set_to("files", self.variant))
+        if self._replaced is not None:
+            raise UsageError(_replaced_data("files", self.variant))
         path, offset = self._paths[i.shard[at]], int(i.offset[at])
         content = self._files.read(path, offset - _BLOCK, int(i.size[at]) + _BLOCK)
         name = i.keys[at] + f".{self.part.form}".encode() + b"\0"
-        if not content.startswith(name[:100]):  # the tar's header: an exact shard has the size of every other
+        if not content.startswith(
+            name[:100]
+        ):  # in the tar header; the size alone cannot tell: exact shards all have one size
             raise PipelineError(
                 f"{path} does not hold {self.key(at)} where its index says; run pipeline.verify on the output"
             )
@@ -124,9 +135,14 @@ class RankDataset:
 
     @property
     def samples(self) -> list[tuple[str, int]]:
-        """(key, label) of every sample. Raises AttributeError where ``data`` was set to more or fewer images."""
-        if self._other:  # code that asks hasattr(dataset, "samples") then takes ``data``
-            raise AttributeError(_set_to("keys", self.variant))
+        """(key, label) of every sample.
+
+        Raises:
+            AttributeError: ``data`` was replaced by another number of images. Code that asks
+                ``hasattr(dataset, "samples")`` then uses ``data``.
+        """
+        if self._unknown_samples:
+            raise AttributeError(_replaced_data("keys", self.variant))
         return self._samples
 
     @cached_property
@@ -135,21 +151,22 @@ class RankDataset:
 
     @property
     def data(self) -> np.ndarray:
-        """All images, decoded when first asked for: uint8 (n, h, w, 3); float32 in ``-exact`` variants.
+        """All images as one array, decoded on first access: uint8 (n, h, w, 3); float32 in ``-exact`` variants.
 
-        It is read-only, because items come from the shards. Set it to other images (with as many ``targets``) and they
-        come from there instead, as with torchvision's CIFAR10. These have no files, and where they are more or fewer no
-        keys either; torch's ``Subset`` keeps both.
+        The array is read-only, because items are read from the shards. As with torchvision's ``CIFAR10``, other images
+        (with as many ``targets``) can be assigned, and items then come from them. Assigned images have no files. If their
+        number differs from the number of samples, they have no keys either. To select samples, use torch's ``Subset``,
+        which keeps both.
 
         Raises:
-            AttributeError: they differ in size, or take more than ``MAX_DATA`` bytes. Code that asks
-                ``hasattr(dataset, "data")`` then goes without, as it does for ImageFolder.
+            AttributeError: the images differ in size, or need more than ``MAX_DATA`` bytes. Code that asks
+                ``hasattr(dataset, "data")`` then does without, as it does for ImageFolder.
         """
-        return self._decoded if self._own is None else self._own
+        return self._decoded if self._replaced is None else self._replaced
 
     @data.setter
     def data(self, images: np.ndarray) -> None:
-        self._own = np.asarray(images)
+        self._replaced = np.asarray(images)
 
     @cached_property
     def _decoded(self) -> np.ndarray:
@@ -166,12 +183,12 @@ class RankDataset:
         return images
 
     @property
-    def _other(self) -> bool:
-        """Whether ``data`` was set to images of which nobody knows what samples they are."""
-        return self._own is not None and len(self._own) != len(self._index.labels)
+    def _unknown_samples(self) -> bool:
+        """Whether ``data`` was replaced by another number of images, which cannot be matched to samples."""
+        return self._replaced is not None and len(self._replaced) != len(self._index.labels)
 
     def __add__(self, other: Any) -> Any:
-        """Both, one after the other: torch's ``ConcatDataset``."""
+        """Returns torch's ``ConcatDataset`` of both datasets."""
         from torch.utils.data import ConcatDataset
 
         return ConcatDataset([self, other])  # type: ignore[list-item]
@@ -189,10 +206,10 @@ class RankDataset:
         return at % length
 
     def decode(self, position: SupportsIndex) -> Any:
-        """The sample's image before any transform. Returns and raises as ``__getitem__``."""
+        """Returns a sample's image before any transform; types and errors as in ``__getitem__``."""
         at = self._position(position)
-        if self._own is not None:
-            return Image.fromarray(self._own[at]) if self.part.form == "png" else self._own[at]
+        if self._replaced is not None:
+            return Image.fromarray(self._replaced[at]) if self.part.form == "png" else self._replaced[at]
         decode = pixels.decode_npy if self.part.form == "npy" else pixels.decode_png
         try:
             return decode(self.raw(at), self.part.shape)

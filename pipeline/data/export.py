@@ -1,4 +1,4 @@
-"""Parts of an output as plain files: two npy arrays, or the tree of PNG files that torchvision's ImageFolder reads."""
+"""Exports one variant of one split: as npy arrays, or as the folders of PNG files that torchvision's ImageFolder reads."""
 
 import contextlib
 import io
@@ -16,27 +16,28 @@ from pipeline.data.dataset import RankDataset
 from pipeline.errors import UsageError, one_line
 
 CLASSES = "classes.txt"
-_LONGEST = 200  # bytes of a folder's name; file systems take 255
+_LONGEST = 200  # bytes of a folder's name; file systems allow 255
 _EVERY = 500  # images between two reports of progress
 
 Progress = Callable[[int, int], None]
 
 
 def export_npy(data: RankDataset, to: str | os.PathLike[str], progress: Progress = lambda done, all: None) -> Path:
-    """Write ``images.npy``, ``labels.npy``, ``keys.txt`` (a line per image) and ``classes.txt`` (line = label) into ``to``.
+    """Writes ``images.npy``, ``labels.npy``, ``keys.txt`` and ``classes.txt`` into the folder ``to``.
 
-    Images are uint8 (n, h, w, 3), float32 for ``-exact`` variants; labels int64 (n,). Memory does not grow with n.
+    Images are uint8 (n, h, w, 3), or float32 for ``-exact`` variants; labels are int64 (n,). ``keys.txt`` has a line per
+    image, ``classes.txt`` a line per label. Memory does not grow with n.
 
     Args:
-        data: what to write; transforms are left out.
-        to: a new or an empty folder; it appears whole or not at all.
-        progress: called with images done and all images.
+        data: the dataset; its transforms are not applied.
+        to: a new or empty folder. It appears when it is complete, or not at all.
+        progress: called with the number of images written and of all images.
 
     Returns:
         ``to``.
 
     Raises:
-        UsageError: ``to`` holds files, or the images differ in size.
+        UsageError: ``to`` is not empty, or the images differ in size.
         PipelineError: a sample cannot be read.
     """
     if data.part.shape is None:
@@ -50,7 +51,9 @@ def export_npy(data: RankDataset, to: str | os.PathLike[str], progress: Progress
             for i in range(len(data)):
                 image = np.ascontiguousarray(data.decode(i), dtype)
                 if image.shape != shape:
-                    raise UsageError(f"data of {data.variant} was set to images of {image.shape}, not {shape}")
+                    raise UsageError(
+                        f"data of {data.variant} was replaced by images of shape {image.shape}, not {shape}"
+                    )
                 file.write(image.data)
                 _report(progress, i, len(data))
         np.save(unfinished / "labels.npy", np.array(data.targets, dtype="<i8"))
@@ -61,20 +64,22 @@ def export_npy(data: RankDataset, to: str | os.PathLike[str], progress: Progress
 
 
 def export_folder(data: RankDataset, to: str | os.PathLike[str], progress: Progress = lambda done, all: None) -> Path:
-    """Write ``<to>/<split>/<class>/<key>.png``, the stored PNG bytes unchanged, and ``classes.txt`` (line = label) beside.
+    """Writes ``<to>/<split>/<class>/<key>.png`` with the stored PNG bytes, and ``<to>/<split>/classes.txt``.
 
-    ImageFolder numbers classes by their sorted folder names. ``class_folders`` makes that the labels of the output; every
-    class gets its folder, because a missing one would shift those behind it. Where a class has no image in the split,
-    ImageFolder therefore needs ``allow_empty=True``.
+    ImageFolder numbers classes by their sorted folder names; ``class_folders`` chooses names that sort in the order of the
+    labels. Every class gets a folder, because a missing one would shift the labels after it. If a class has no image in the
+    split, ImageFolder therefore needs ``allow_empty=True``.
 
     Args:
-        to: as in ``export_npy``, but it is ``<to>/<split>`` that is new or empty: splits go side by side.
+        data: the dataset; its transforms are not applied.
+        to: parent of the new folder ``<to>/<split>``, which appears when it is complete, or not at all.
+        progress: as in ``export_npy``.
 
     Returns:
         ``<to>/<split>``.
 
     Raises:
-        UsageError: ``<to>/<split>`` holds files, or the variant's images are not PNG.
+        UsageError: ``<to>/<split>`` is not empty, or the variant's images are not PNG.
         PipelineError: a sample cannot be read.
     """
     if data.part.form != "png":
@@ -92,13 +97,13 @@ def export_folder(data: RankDataset, to: str | os.PathLike[str], progress: Progr
 
 
 def class_folders(classes: Sequence[str]) -> list[str]:
-    """A folder's name for each class, so that their sorted order is that of the labels.
+    """Returns a folder name for each class, such that the sorted names are in the order of the labels.
 
-    They are the classes' own names with what no file system takes replaced by ``_``, where these are distinct and sorted
-    already (as in CIFAR); else each has its label before it, ``007_ship``.
+    Characters that a file system may refuse are replaced by ``_``. If the resulting names are not distinct and sorted, each
+    gets its label as a prefix: ``007_ship``.
     """
     names = [_safe(name) for name in classes]
-    folded = [name.casefold() for name in names]  # some file systems do not tell cases apart
+    folded = [name.casefold() for name in names]  # some file systems ignore case
     if names == sorted(names) and len(set(folded)) == len(folded):
         return names
     digits = len(str(len(names) - 1))
@@ -106,7 +111,7 @@ def class_folders(classes: Sequence[str]) -> list[str]:
 
 
 def _safe(name: str) -> str:
-    """A class's name as one path component that every file system takes, and that is not hidden."""
+    """Returns a class name as a path component that every file system accepts and that is not hidden."""
     plain = "".join(c if c.isprintable() else "_" for c in name)
     plain = re.sub(r'[/\\:*?"<>|]', "_", plain).encode()[:_LONGEST].decode(errors="ignore").rstrip(" .")
     return re.sub(r"^[. ]+", lambda dots: "_" * len(dots[0]), plain) or "_"
@@ -114,7 +119,7 @@ def _safe(name: str) -> str:
 
 @contextlib.contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes ``target`` at the end; it is called unfinished until then, and removed on failure."""
+    """Gives a temporary folder to fill. It is renamed to ``target`` at the end, and removed on failure."""
     if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
         raise UsageError(f"--to: {one_line(target)} is not empty; name a new folder")
     unfinished = target.parent / f".{target.name}.unfinished-{uuid.uuid4().hex[:8]}"
@@ -129,7 +134,7 @@ def _appearing(target: Path) -> Iterator[Path]:
 
 
 def _sync(folder: Path) -> None:
-    """What has been written survives a loss of power; one call for many small files."""
+    """Makes the written files survive a power failure, by one call for many small files."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.sync()

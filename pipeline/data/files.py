@@ -1,4 +1,7 @@
-"""Positional reads from many files: no seek position is shared, so threads and forked processes never disturb each other."""
+"""Positional reads from many files.
+
+Reads share no seek position, so threads and forked processes never disturb each other.
+"""
 
 import io
 import os
@@ -9,9 +12,9 @@ from pipeline.storage.files import open_regular
 
 
 class Files:
-    """Keeps files open between reads, an eighth of the descriptors that the process may have at most.
+    """Keeps files open between reads: at most an eighth of the process's limit of file descriptors.
 
-    Pickles as an empty one; descriptors belong to the process that opened them.
+    A pickled copy starts without open files, because descriptors belong to the process that opened them.
     """
 
     def __init__(self) -> None:
@@ -21,10 +24,10 @@ class Files:
         self._open: dict[str, io.FileIO] = {}
 
     def read(self, path: str, offset: int, size: int) -> bytes:
-        """``size`` bytes of the file from ``offset``.
+        """Returns ``size`` bytes of a file, starting at byte ``offset``.
 
         Raises:
-            PipelineError: it cannot be read, or ends before.
+            PipelineError: the file cannot be read, or is too short.
         """
         if self._process != os.getpid():
             self._process, self._open = os.getpid(), {}
@@ -32,7 +35,7 @@ class Files:
             file = self._open.get(path)
             if file is None:
                 if len(self._open) >= self._limit:
-                    self._open = {}  # a file closes when the last thread that reads from it lets go of it
+                    self._open = {}  # each file closes when the last thread that reads it drops its reference
                 file = self._open[path] = open_regular(path)
             data = os.pread(file.fileno(), size, offset)
         except OSError as error:

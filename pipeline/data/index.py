@@ -1,4 +1,4 @@
-"""Where every sample of a part lies: the indexes beside its tars, checked against the manifest.
+"""Reads where each sample of a part is stored: the index beside each tar, checked against the manifest.
 
 Format of an index: NVIDIA DALI v1.2 (docs/format.md).
 """
@@ -13,20 +13,20 @@ from pipeline.data.output import Part, Shard
 from pipeline.errors import PipelineError
 from pipeline.storage.files import read_regular
 
-_MAX_LINE = 1 << 16  # bytes of a line of the list of samples
-_LINE = 512  # bytes of a line of an index at most, with room to spare
-_LONGEST = 100  # bytes of a key, as of a name in a tar: as an array, all keys take as much as the longest
+_MAX_LINE = 1 << 16  # bytes of a line in samples/<split>.jsonl
+_LINE = 512  # bytes: an upper bound for a line of an index
+_LONGEST = 100  # bytes of a key, the limit of a name in a tar; in an array, every key takes the space of the longest
 
 
 @dataclass(frozen=True)
 class Index:
-    """Every sample of a part, in output order.
+    """The samples of a part, in the output's order.
 
     Attributes:
-        shard: int32 (n,), position of its tar among the part's shards.
-        offset: int64 (n,), first byte of its image file in the tar.
-        size: int64 (n,), bytes of its image file.
-        keys: bytes (n,).
+        shard: int32 (n,), position of the sample's tar in ``Part.shards``.
+        offset: int64 (n,), first byte of the image file in the tar.
+        size: int64 (n,), bytes of the image file.
+        keys: byte strings (n,).
         labels: int64 (n,).
     """
 
@@ -47,12 +47,12 @@ class _ShardIndex:
 
 
 def read(part: Part) -> Index:
-    """Read the indexes of a part, and its labels.
+    """Returns the samples of a part with their labels.
 
-    Labels come from ``samples/<split>.jsonl`` in one read, or, where that file was left behind, from the tars.
+    Labels are read from ``samples/<split>.jsonl``. If that file was not copied with the output, they are read from the tars.
 
     Raises:
-        PipelineError: an index is missing or does not fit its tar, or a label is none of the classes.
+        PipelineError: an index is missing or does not fit its tar, or a label is outside of the classes.
     """
     shards = [_shard(shard, part.form) for shard in part.shards]
     keys = [key for shard in shards for key in shard.keys]
@@ -90,21 +90,21 @@ def _shard(shard: Shard, form: str) -> _ShardIndex:
         safe = not any(b"/" in key or b"\\" in key or b"\0" in key or key[:1] in (b".", b"") for key in keys)
         safe = safe and max(map(len, keys), default=0) <= _LONGEST
         typed = set(words[0::8]) <= {suffix[1:]} and set(words[4::8]) <= {b"cls"}
-        found = _ShardIndex(
+        index = _ShardIndex(
             _numbers(words[1::8]), _numbers(words[2::8]), keys, *map(_numbers, (words[5::8], words[6::8]))
         )
-        ends = (found.offset + found.size, found.label_offset + found.label_size)
+        ends = (index.offset + index.size, index.label_offset + index.label_size)
         if not (named and paired and safe and typed) or any((end > shard.size).any() for end in ends):
             raise ValueError
     except ValueError:
         raise PipelineError(
-            f"{shard.index} is no index of the {shard.samples:,} samples of its tar; copy or build the output again"
+            f"{shard.index} does not describe the {shard.samples:,} samples of its tar; copy or build the output again"
         ) from None
-    return found
+    return index
 
 
 def _numbers(words: list[bytes]) -> np.ndarray:
-    """int64 (n,), none negative and none so large that a sum of two overflows. Raises ValueError."""
+    """Returns int64 (n,). Raises ValueError for negative numbers, and for any so large that a sum of two overflows."""
     if not all(map(bytes.isdigit, words)) or max(map(len, words), default=0) > 18:
         raise ValueError
     return np.array(words, dtype=bytes).astype(np.int64) if words else np.empty(0, np.int64)
@@ -137,5 +137,5 @@ def _labels_in_tars(part: Part, shards: list[_ShardIndex]) -> np.ndarray:
         try:
             labels.append(_numbers(texts))
         except ValueError:
-            raise PipelineError(f"{shard.path}: a label is no number; copy or build the output again") from None
+            raise PipelineError(f"{shard.path}: a label is not a number; copy or build the output again") from None
     return _joined(labels)

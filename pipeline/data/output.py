@@ -1,7 +1,7 @@
-"""An output opened for reading: its variants, splits, classes and shards, from ``manifest.json``.
+"""Opens a finished output for reading: its variants, splits, classes and shards, from ``manifest.json``.
 
-The manifest is text that anybody may have edited: what is not as a builder writes it is refused in one line, and no name
-in it leads out of the output.
+The manifest is untrusted text. A field that a build would not write is refused with one line, and no name in it can lead
+out of the output's folder.
 """
 
 import contextlib
@@ -21,15 +21,21 @@ BUILD = ".build"
 FORMAT = 1
 FORMS = ("png", "npy")
 _SIZES = ("rank", "above", "radius")
-# Names of a split that is not trained on: the first that exists answers to all of them.
+# Aliases of the split that is not trained on: each of them means the first that exists.
 HELD_OUT = ("validation", "val", "test")
-_LARGEST = 1 << 63  # what NumPy and file systems take
-_MAX_BYTES = 1 << 29  # of a manifest; one of ImageNet with eight variants has 7 MB
+_LARGEST = 1 << 63  # limit of NumPy's int64 and of file sizes
+_MAX_BYTES = 1 << 29  # of a manifest; that of ImageNet with eight variants has 7 MB
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar of a part: its path, bytes, and number of samples. Its index lies beside it, ``.idx`` for ``.tar``."""
+    """One tar of a part.
+
+    Attributes:
+        path: of the tar; its index has the same name with ``.idx``.
+        size: bytes.
+        samples: number of samples.
+    """
 
     path: Path
     size: int
@@ -42,17 +48,21 @@ class Shard:
 
 @dataclass(frozen=True)
 class Part:
-    """One variant of one split, its shards in place and of the sizes that the manifest claims.
+    """One variant of one split. Its shards exist and have the sizes that the manifest states.
 
     Attributes:
-        split: the split's name in the output, also where an alias was asked for.
+        root: folder of the output.
+        variant: name of the variant.
+        split: name of the split in the output, even if an alias was requested.
         component: ``low``, ``high``, ``band``, ``lowpass``, ``highpass`` or ``full``.
-        rank: of a band, its upper end; 0 for none.
-        above, radius: the lower end of a band, and the radius of frequencies that were cut; 0 for none.
-        form: of its images, ``png`` (8-bit RGB) or ``npy`` (float32 (h, w, 3)).
-        shape: (height, width) of every image, pixels; None where they differ.
-        classes: names, position = label.
-        labels: the file that lists key and label of every output position, where there is one.
+        rank: rank of the cut; for a band, its upper end; 0 if the component has no rank.
+        above: lower end of a band, else 0.
+        radius: radius of a cut by Fourier frequencies, else 0.
+        form: format of the images, ``png`` (8-bit RGB) or ``npy`` (float32 (h, w, 3)).
+        shape: (height, width) of every image in pixels; None if the images differ in size.
+        classes: class names; the position is the label.
+        shards: tars, in the output's order.
+        labels: file with key and label of every sample; None if it is missing.
     """
 
     root: Path
@@ -70,7 +80,7 @@ class Part:
 
     @property
     def signed(self) -> bool:
-        """Whether grey level 128 of its PNG images stands for nothing."""
+        """Whether the images are signed: in PNG, grey level 128 means zero."""
         return self.component in SIGNED
 
     @property
@@ -83,12 +93,13 @@ class Output:
     """A finished output.
 
     Attributes:
-        variants: their names.
-        splits: their names, without aliases.
-        classes: names, position = label.
-        shape: (height, width) of every image, pixels; None where they differ.
-        factors: the largest rank of ``factors.zarr``; None where the output keeps none.
-        manifest: as read; text that anybody may have edited.
+        root: folder of the output.
+        variants: names of the variants.
+        splits: names of the splits, without aliases.
+        classes: class names; the position is the label.
+        shape: (height, width) of every image in pixels; None if the images differ in size.
+        factors: largest rank in ``factors.zarr``; None if the output has no factors.
+        manifest: content of ``manifest.json``: untrusted text.
     """
 
     root: Path
@@ -97,21 +108,22 @@ class Output:
     classes: tuple[str, ...]
     shape: tuple[int, int] | None
     factors: int | None
-    manifest: Mapping[str, Any] = field(repr=False)  # megabytes, which a notebook would show
+    manifest: Mapping[str, Any] = field(repr=False)  # megabytes, too long for a notebook
 
     def part(self, variant: str, split: str) -> Part:
-        """One variant of one split.
+        """Returns one variant of one split.
 
         Args:
-            split: a split's name; ``validation``, ``val`` and ``test`` stand for each other where only one exists, else
-                for the first of them that does.
+            variant: name of the variant, or of its folder.
+            split: name of a split. A name that does not exist among ``validation``, ``val`` and ``test`` means the first of
+                them that exists.
 
         Raises:
-            UsageError: there is no such variant or split; the line names those that there are.
+            UsageError: the output has no such variant or split; the message lists those it has.
             PipelineError: a shard is missing or has another size, or the manifest is damaged.
         """
         if isinstance(variant, str):
-            variant = variant.removeprefix(f"{self.manifest.get('name')}-")  # a folder's name, as other clients know it
+            variant = variant.removeprefix(f"{self.manifest.get('name')}-")  # a folder's name, which other clients use
         if variant not in self.variants:
             raise UsageError(_unknown("variant", variant, self.variants, self.root))
         with _reading(self.root):
@@ -122,7 +134,7 @@ class Output:
         described = _get(self.manifest["variants"], variant, dict)
         form = described.get("form", "png")
         if form not in FORMS:
-            raise _Damaged(f"{where} has the form {_shown(form)}, which this program does not read")
+            raise _Damaged(f"{where} has the form {_printable(form)}, which this program does not read")
         inside = _get(_get(described, "splits", dict, where), split, dict, where)
         shards = tuple(self._shard(raw, f"{where}, {split}") for raw in _get(inside, "shards", list, where))
         labels = self.root / "samples" / f"{split}.jsonl"
@@ -142,17 +154,17 @@ class Output:
     def _split(self, split: str) -> str:
         if split in self.splits:
             return split
-        found = [name for name in HELD_OUT if name in self.splits]
-        if split in HELD_OUT and found:
-            return found[0]
+        held_out = [name for name in HELD_OUT if name in self.splits]
+        if split in HELD_OUT and held_out:
+            return held_out[0]
         raise UsageError(_unknown("split", split, self.splits, self.root))
 
     def _shard(self, raw: Any, where: str) -> Shard:
         if not isinstance(raw, dict):
-            raise _Damaged(f"a shard of {where} is no object")
+            raise _Damaged(f"a shard of {where} is not an object")
         name = _inside(_get(raw, "name", str, where))
         if not name.endswith(".tar"):
-            raise _Damaged(f"{where} has the shard {_shown(name)}, which is no tar")
+            raise _Damaged(f"{where} has the shard {_printable(name)}, which is not a tar")
         shard = Shard(self.root / name, _get(raw, "bytes", int, where), _get(raw, "samples", int, where))
         try:
             status = os.stat(shard.path)
@@ -162,29 +174,29 @@ class Output:
             raise PipelineError(f"{shard.path} is not a regular file; copy the output again, or build it again")
         if status.st_size != shard.size:
             raise PipelineError(
-                f"{shard.path} has {status.st_size:,} bytes, {NAME} says {shard.size:,}: "
+                f"{shard.path} has {status.st_size:,} bytes, but {NAME} says {shard.size:,}: "
                 "copy the output again, or build it again"
             )
         return shard
 
 
 def open_output(root: str | os.PathLike[str]) -> Output:
-    """Open the output in the folder ``root``.
+    """Opens the finished output in the folder ``root``.
 
     Raises:
-        PipelineError: there is none, it is not finished, or its manifest is damaged.
+        PipelineError: the folder holds no output, the output is unfinished, or its manifest is damaged.
     """
-    folder = Path(os.path.abspath(root))  # a loader's worker may work elsewhere
+    folder = Path(os.path.abspath(root))  # a DataLoader worker may have another working directory
     with _reading(folder):
         return _opened(folder, _read(folder))
 
 
 def _opened(folder: Path, raw: dict[str, Any]) -> Output:
     if raw.get("format") != FORMAT:
-        raise PipelineError(f"{folder / NAME} has format {_shown(raw.get('format'))}; this program reads {FORMAT}")
+        raise PipelineError(f"{folder / NAME} has format {_printable(raw.get('format'))}; this program reads {FORMAT}")
     image, classes = _get(raw, "image", dict), _get(raw, "classes", list)
     if not all(isinstance(name, str) for name in classes):
-        raise _Damaged("a class has no text for a name")
+        raise _Damaged("the name of a class is not text")
     sizes = (image.get("height"), image.get("width"))
     return Output(
         root=folder,
@@ -208,14 +220,14 @@ def _read(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise PipelineError(f"{path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise _Damaged(f"it is no JSON ({_shown(error)})") from None
+        raise _Damaged(f"it is not JSON ({_printable(error)})") from None
     if not isinstance(raw, dict):
-        raise _Damaged("it describes nothing")
+        raise _Damaged("it is not a JSON object")
     return raw
 
 
 def _no_manifest(folder: Path) -> str:
-    """Why a folder without a manifest is not the one to open, and which one is."""
+    """Returns why a folder without a manifest cannot be opened, and which folder to give instead."""
     if not folder.exists():
         return f"{folder} does not exist; give the folder that pipeline.build wrote"
     if not folder.is_dir():
@@ -225,53 +237,53 @@ def _no_manifest(folder: Path) -> str:
     above = Path(os.path.abspath(folder)).parent
     if (above / NAME).is_file():
         return f"{folder} is one variant's folder; give the output, {above}, and name the variant"
-    return f"{folder} is no output: it has no {NAME}; give the folder that pipeline.build wrote"
+    return f"{folder} is not an output: it has no {NAME}; give the folder that pipeline.build wrote"
 
 
-def _unknown(what: str, given: object, there: tuple[str, ...], root: Path) -> str:
-    close = nearest(given, there) if isinstance(given, str) else ""
-    return f"{what} {_shown(repr(given))}: {root} has {', '.join(there) or 'none'}{close}"
+def _unknown(kind: str, value: object, existing: tuple[str, ...], root: Path) -> str:
+    hint = nearest(value, existing) if isinstance(value, str) else ""
+    return f"{kind} {_printable(repr(value))}: {root} has {', '.join(existing) or 'none'}{hint}"
 
 
 class _Damaged(Exception):
-    """The manifest is not what a builder writes; the text says where."""
+    """The manifest is not what a build writes; the message says where."""
 
 
 @contextlib.contextmanager
 def _reading(folder: Path) -> Iterator[None]:
-    """What is damaged, told with the folder. Raises PipelineError."""
+    """Turns ``_Damaged`` into a PipelineError that names the manifest."""
     try:
         yield
     except _Damaged as error:
         raise PipelineError(f"{folder / NAME} is damaged: {error}; copy or build the output again") from None
 
 
-_KINDS = {int: "whole number", str: "text", dict: "object", list: "list"}
+_KINDS = {int: "a whole number", str: "text", dict: "an object", list: "a list"}
 
 
 def _get(where: Mapping[str, Any], key: str, kind: type[Any], of: str = "") -> Any:
-    """A field of the wanted type; whole numbers are never negative, and below ``_LARGEST``."""
+    """Returns a field, if it has the type ``kind``. Integers must be from 0 to ``_LARGEST``."""
     value = where.get(key)
     if type(value) is not kind or (isinstance(value, int) and not 0 <= value < _LARGEST):
         name = f"{key} of {of}" if of else key
-        raise _Damaged(f"{_shown(name)} is {f'no {_KINDS[kind]}' if key in where else 'missing'}")
+        raise _Damaged(f"{_printable(name)} is {f'not {_KINDS[kind]}' if key in where else 'missing'}")
     return value
 
 
 def _inside(name: str) -> str:
-    """A name, if it is a relative path that stays in the output."""
+    """Returns a name, if it is a relative path inside of the output."""
     plain = name.isprintable() and "\\" not in name and str(PurePosixPath(name)) == name
     if not plain or name.startswith("/") or {"", ".", ".."} & {*name.split("/")}:
-        raise _Damaged(f"it names {_shown(repr(name))}, which is no place in the output")
+        raise _Damaged(f"it names {_printable(repr(name))}, which is not a place inside the output")
     return name
 
 
 def _plain(name: str) -> str:
     if "/" in _inside(name):
-        raise _Damaged(f"it names {_shown(repr(name))} where a plain name belongs")
+        raise _Damaged(f"it names {_printable(repr(name))} where a plain name is expected")
     return name
 
 
-def _shown(text: object) -> str:
-    """Hostile text on one line, cut after 100 characters."""
+def _printable(text: object) -> str:
+    """Returns untrusted text on one line, cut after 100 characters."""
     return one_line(str(text)[:100])

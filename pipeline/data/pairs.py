@@ -1,4 +1,4 @@
-"""The low-rank, high-rank-only and untouched image of each sample, together."""
+"""The low-rank, high-rank-only and full image of each sample as one item."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -14,20 +14,20 @@ VIEWS = ("low", "high", "full")
 
 
 class PairDataset:
-    """Map-style dataset of dicts: a view of the same sample under each of its names, and ``label``.
+    """Map-style dataset of dicts: the images of one sample by view, and its ``label``.
 
     Args:
-        views: datasets of the same samples in the same order, by name.
-        transform: called with each image by itself; a random one would draw anew for each view.
-        joint_transform: called with the dict of images before that, for what must be drawn once for all views
-            (torchvision's v2 transforms take such a dict).
+        views: datasets of the same samples in the same order, by name of the view.
+        transform: called with each image separately; a random transform draws again for each view.
+        joint_transform: called first, with the dict of images. Use it for random choices that all views must share;
+            torchvision's v2 transforms accept such a dict.
 
     Attributes:
-        classes: names (list of str), position = label.
-        targets: labels (list of int), those of the first view until they are set to others.
+        classes: class names (list of str); the position is the label.
+        targets: labels (list of int) of the first view.
 
     Raises:
-        PipelineError: the views are not of the same samples.
+        PipelineError: the views hold different samples.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class PairDataset:
         return len(self._first)
 
     def __getitem__(self, position: SupportsIndex) -> dict[str, Any]:
-        """The sample at an output position. Raises IndexError, PipelineError as ``RankDataset``."""
+        """Returns the images and the label of the sample at a position. Errors as in ``RankDataset``."""
         images: dict[str, Any] = {name: view[position][0] for name, view in self.views.items()}
         if self.joint_transform is not None:
             images = self.joint_transform(images)
@@ -61,7 +61,7 @@ class PairDataset:
         return images | {"label": self.targets[position]}
 
     def key(self, position: SupportsIndex) -> str:
-        """The sample's key."""
+        """Returns the key of a sample."""
         return self._first.key(position)
 
 
@@ -75,32 +75,37 @@ def pair(
     joint_transform: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     train: bool | None = None,
 ) -> PairDataset:
-    """The views of one rank: ``rankK`` as ``low``, ``highrankK`` as ``high`` and ``full``.
+    """Returns the variants of one rank as a PairDataset: ``rankK`` as ``low``, ``highrankK`` as ``high``, and ``full``.
 
     Args:
-        views: those wanted; default all that the output has of this rank.
-        exact: the float32 variants; ``full`` stays 8-bit.
+        root: folder of the output.
+        rank: rank of the cut.
+        split: as in ``RankDataset``.
+        views: names among ``low``, ``high`` and ``full``; by default all that the output has for this rank.
+        exact: whether to use the float32 variants; ``full`` stays 8-bit.
         transform: as in ``PairDataset``.
         joint_transform: as in ``PairDataset``.
-        train: as torchvision has it; overrides ``split`` by ``train`` or ``test``.
+        train: torchvision's argument; if given, it overrides ``split`` by ``train`` or ``test``.
 
     Raises:
-        UsageError: a wanted view is not built, or none of this rank is.
-        PipelineError: as ``RankDataset`` and ``PairDataset``.
+        UsageError: a requested view is not in the output, or the output has no variant of this rank.
+        PipelineError: as in ``RankDataset`` and ``PairDataset``.
     """
     suffix = "-exact" * exact
     names = {"low": f"rank{rank}{suffix}", "high": f"highrank{rank}{suffix}", "full": "full"}
-    there = open_output(root).variants
+    existing = open_output(root).variants
     for view in views or ():
         if view not in VIEWS:
-            raise UsageError(f"view {view!r}: there are {', '.join(VIEWS)}{nearest(str(view), VIEWS)}")
-        if names[view] not in there:
-            raise UsageError(f"view {view!r} needs {names[view]}, which {root} has not: it has {', '.join(there)}")
-    wanted = [view for view in VIEWS if (names[view] in there if views is None else view in views)]
-    if not {"low", "high"} & {*wanted} and views is None:
-        raise UsageError(f"nothing of rank {rank}: {root} has {', '.join(there)}")
-    if not wanted:
-        raise UsageError(f"no views wanted: there are {', '.join(VIEWS)}")
+            raise UsageError(f"view {view!r}: choose among {', '.join(VIEWS)}{nearest(str(view), VIEWS)}")
+        if names[view] not in existing:
+            raise UsageError(
+                f"view {view!r} needs {names[view]}, which {root} does not have: it has {', '.join(existing)}"
+            )
+    chosen = [view for view in VIEWS if (names[view] in existing if views is None else view in views)]
+    if not {"low", "high"} & {*chosen} and views is None:
+        raise UsageError(f"rank {rank}: {root} has no variant of it; it has {', '.join(existing)}")
+    if not chosen:
+        raise UsageError(f"views is empty: choose among {', '.join(VIEWS)}")
     return PairDataset(
-        {view: RankDataset(root, names[view], split, train=train) for view in wanted}, transform, joint_transform
+        {view: RankDataset(root, names[view], split, train=train) for view in chosen}, transform, joint_transform
     )

@@ -1,4 +1,4 @@
-"""Stored images to pixels: PNG and npy members, tensors, and the sign of high-rank-only images."""
+"""Decodes stored images: PNG and npy members, tensors, and the sign of high-rank-only images."""
 
 import io
 import math
@@ -11,19 +11,20 @@ from PIL import Image, PngImagePlugin
 
 from pipeline.numerics.variants import OFFSET
 
-MAX_PIXELS = 1 << 26  # of an image: bounds what a hostile output can make us decode
-_DEFLATE = 1032  # bytes that one of a PNG file can stand for at most
-_HEAD = 128  # bytes of an npy header of this dtype and number of dimensions, padding included
+MAX_PIXELS = 1 << 26  # of an image: limits what a hostile output can make a reader decode
+_DEFLATE = 1032  # deflate expands one byte to at most this many
+_HEAD = 128  # bytes of an npy header for float32 (h, w, 3), with padding
 
 
 def decode_png(content: bytes, shape: tuple[int, int] | None) -> Image.Image:
-    """An 8-bit RGB image, loaded.
+    """Returns a PNG file as a loaded 8-bit RGB image.
 
     Args:
-        shape: (height, width) that it must have; None for any up to ``MAX_PIXELS``. Nothing larger is ever decoded.
+        content: bytes of the PNG file.
+        shape: expected (height, width); None allows any size up to ``MAX_PIXELS``. Larger images are never decoded.
 
     Raises:
-        ValueError: it is not such a PNG file.
+        ValueError: the content is not such a PNG file.
     """
     try:
         image = PngImagePlugin.PngImageFile(io.BytesIO(content))
@@ -34,71 +35,74 @@ def decode_png(content: bytes, shape: tuple[int, int] | None) -> Image.Image:
         image.load()
     except ValueError:
         raise
-    except Exception as error:  # decoders raise what they like on hostile content
+    except Exception as error:  # on hostile content, decoders raise any type of error
         raise ValueError(f"Pillow cannot decode it: {error}") from None
     return image
 
 
 def decode_npy(content: bytes, shape: tuple[int, int] | None) -> np.ndarray:
-    """A float32 (h, w, 3) array of its own memory. ``shape`` and errors as in ``decode_png``."""
-    start, found, fortran, dtype = _head(content[:_HEAD])
-    if dtype != "<f4" or fortran or len(found) != 3 or found[2] != 3 or not _expected((found[0], found[1]), shape):
-        raise ValueError(f"it is {dtype} {found}")
-    if len(content) != start + 4 * math.prod(found):
+    """Returns an npy file as a new float32 (h, w, 3) array; arguments and errors as in ``decode_png``."""
+    start, size, fortran, dtype = _head(content[:_HEAD])
+    if dtype != "<f4" or fortran or len(size) != 3 or size[2] != 3 or not _expected((size[0], size[1]), shape):
+        raise ValueError(f"it is {dtype} {size}")
+    if len(content) != start + 4 * math.prod(size):
         raise ValueError("it is cut off")
-    return np.frombuffer(content, "<f4", offset=start).reshape(found).copy()
+    return np.frombuffer(content, "<f4", offset=start).reshape(size).copy()
 
 
 @lru_cache
 def _head(content: bytes) -> tuple[int, tuple[int, ...], bool, np.dtype[Any]]:
-    """Where the data starts, shape, whether in Fortran order, dtype: parsed once, for all images of one size."""
+    """Returns data offset, shape, Fortran order and dtype of an npy header, parsed once for all images of one size."""
     file = io.BytesIO(content)
     try:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError("not version 1.0")
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     except Exception as error:
-        raise ValueError(f"it is no npy file: {error}") from None
+        raise ValueError(f"it is not an npy file: {error}") from None
     return file.tell(), shape, fortran, dtype
 
 
-def _expected(found: tuple[int, int], shape: tuple[int, int] | None) -> bool:
-    return (shape is None or found == shape) and 0 < math.prod(found) <= MAX_PIXELS
+def _expected(size: tuple[int, int], shape: tuple[int, int] | None) -> bool:
+    return (shape is None or size == shape) and 0 < math.prod(size) <= MAX_PIXELS
 
 
 def to_tensor(image: Any) -> Any:
-    """A PIL image or uint8 (h, w, 3) array as torch float32 (3, h, w) in [0, 1]; float arrays keep their values.
+    """Returns a PIL image or a uint8 (h, w, 3) array as a torch float32 tensor (3, h, w) in [0, 1].
 
-    A grey image or (h, w) array has one plane, (1, h, w). What torchvision's ``ToTensor`` does, for those who have none.
+    A grey image or (h, w) array gives one plane, (1, h, w). Float arrays keep their values. It does what torchvision's
+    ``ToTensor`` does, without torchvision.
     """
     import torch
 
     array = np.asarray(image)
     array = array[:, :, None] if array.ndim == 2 else array
-    planes = np.array(array.transpose(2, 0, 1), np.float32, order="C")  # NumPy: torch's calls cost more on small images
+    planes = np.array(
+        array.transpose(2, 0, 1), np.float32, order="C"
+    )  # by NumPy: torch's calls are slower on small images
     if array.dtype == np.uint8:
         planes /= 255
     return torch.from_numpy(planes)
 
 
 def decode_high(pixels: Any) -> Any:
-    """The signed residual X - A_k of stored high-rank-only pixels, in the units of the image in [0, 1]: -128/255 to 127/255.
+    """Returns the signed residual X - A_k of stored high-rank-only pixels.
 
     High-rank-only images, bands and high-pass images are stored with an offset of 128 grey levels, the same for every
-    image. The variants that end in ``-exact`` have none: they are signed as they are.
+    image. ``-exact`` variants have no offset: they are signed already.
 
     Args:
-        pixels: grey levels 0..255 as uint8 array, uint8 tensor or PIL image, or the same divided by 255 as float array or
-            float tensor (what ``ToTensor`` gives). Any shape.
+        pixels: grey levels 0..255 as uint8 array, uint8 tensor or PIL image; or grey levels divided by 255 as float array or
+            float tensor, as ``ToTensor`` gives. Any shape.
 
     Returns:
-        the residual of the same shape, (pixel - 128) / 255: a tensor for a tensor, else an array; float32 for grey levels,
-        else of the same dtype.
+        (pixel - 128) / 255, in units of the image in [0, 1], from -128/255 to 127/255. It has the shape of ``pixels``; it is
+        a tensor for a tensor, else an array; float32 for grey levels, else of the same dtype.
 
     Raises:
-        TypeError: other dtypes, whose units nobody can tell.
+        TypeError: the dtype is another one, so the unit is unknown.
     """
-    torch = sys.modules.get("torch")  # who has a tensor has imported it
+    torch = sys.modules.get("torch")  # if the caller has a tensor, torch is imported already
     if torch is not None and isinstance(pixels, torch.Tensor):
         if pixels.dtype == torch.uint8:
             return (pixels.to(torch.float32) - OFFSET) / 255

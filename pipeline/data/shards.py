@@ -1,4 +1,4 @@
-"""The tars of one variant of one split, for webdataset."""
+"""The tar shards of one variant of one split, for webdataset."""
 
 import os
 from collections.abc import Iterator
@@ -11,26 +11,26 @@ from pipeline.errors import UsageError
 
 
 class RankShards(NamedTuple):
-    """Shards to stream from.
+    """Shards for sequential reading.
 
     Attributes:
-        urls: absolute paths of the tars, in output order: ``wds.WebDataset(shards.urls, ...)``.
-        length: samples in them.
+        urls: absolute paths of the tars in the output's order, for ``wds.WebDataset(shards.urls, ...)``.
+        length: number of samples.
     """
 
     urls: list[str]
     length: int
 
     def webdataset(self, shardshuffle: int | bool = False, **options: Any) -> Any:
-        """``wds.WebDataset`` over the shards, split by node and then by DataLoader worker.
+        """Returns a ``wds.WebDataset`` of the shards, split by node and then by DataLoader worker.
 
         Args:
-            shardshuffle: how many shards to shuffle among; False keeps their order.
-            options: more of ``wds.WebDataset``'s.
+            shardshuffle: size of the buffer that shuffles shards; False keeps their order.
+            options: further arguments of ``wds.WebDataset``.
 
         Raises:
-            UsageError: the split is empty; when iterated, if there are fewer shards than nodes times workers, of which
-                some would get nothing.
+            UsageError: the split is empty. On iteration: there are fewer shards than nodes times workers, so a worker
+                would get no shard.
         """
         if not self.urls:
             raise UsageError("no shards to read: the split is empty")
@@ -42,7 +42,7 @@ class RankShards(NamedTuple):
 
 @dataclass(frozen=True)
 class SplitByNode:
-    """``wds.split_by_node`` that refuses to leave a node or worker without a shard."""
+    """``wds.split_by_node`` with a check that every node and worker gets a shard."""
 
     shards: int
 
@@ -52,7 +52,7 @@ class SplitByNode:
         _, nodes, _, workers = webdataset.utils.pytorch_worker_info()
         if self.shards < nodes * workers:
             raise UsageError(
-                f"{self.shards} shards are too few for {nodes} nodes x {workers} workers, some would read nothing: "
+                f"{self.shards} shards are too few for {nodes} nodes x {workers} workers: a worker would read nothing; "
                 "use fewer, or build with a smaller --samples-per-shard"
             )
         return iter(webdataset.split_by_node(urls))
@@ -61,13 +61,17 @@ class SplitByNode:
 def rank_shards(
     root: str | os.PathLike[str], variant: str = "rank5", split: str = "train", train: bool | None = None
 ) -> RankShards:
-    """The shards of one variant of one split, in place and of the sizes that the manifest claims.
+    """Returns the shards of one variant of one split, after checking that they exist and have the manifest's sizes.
 
     Args:
-        train: as torchvision has it; overrides ``split`` by ``train`` or ``test``.
+        root: folder of the output.
+        variant: as in ``RankDataset``.
+        split: as in ``RankDataset``.
+        train: torchvision's argument; if given, it overrides ``split`` by ``train`` or ``test``.
 
     Raises:
-        UsageError, PipelineError: as ``Output.part``.
+        UsageError: as in ``Output.part``.
+        PipelineError: as in ``Output.part``.
     """
     part = open_output(root).part(variant, split_of(split, train))
     return RankShards([os.path.abspath(shard.path) for shard in part.shards], part.samples)

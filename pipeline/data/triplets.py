@@ -1,4 +1,4 @@
-"""``factors.zarr``: one image's triplets are one positional read each."""
+"""Reads ``factors.zarr``: U, S and V of an image are one positional read each."""
 
 import numpy as np
 
@@ -15,10 +15,14 @@ class Triplets:
     """The largest singular triplets of the images of one split.
 
     Args:
-        output: one that keeps factors.
+        output: an output built with ``--factors``.
+        split: name of the split.
+
+    Attributes:
+        rank: number of triplets of each plane.
 
     Raises:
-        PipelineError: their description is missing or damaged.
+        PipelineError: the arrays' metadata is missing or damaged.
     """
 
     def __init__(self, output: Output, split: str) -> None:
@@ -26,14 +30,17 @@ class Triplets:
         self._files = Files()
         height, width = output.shape or (0, 0)
         if not 0 < self.rank <= min(height, width) <= MAX_SIDE:
-            raise PipelineError(f"{output.root / NAME} is damaged: such images have no factors; copy or build it again")
+            raise PipelineError(
+                f"{output.root / NAME} is damaged: its rank of factors does not fit its images; copy or build it again"
+            )
         rows = {"u": (3, height, self.rank), "s": (3, self.rank), "v": (3, width, self.rank)}
         self._arrays = {name: ZarrRows(output.root / STORE / split / name, rows[name]) for name in "usv"}
 
     def low(self, row: int, rank: int) -> np.ndarray:
-        """A_k of the image at an output position: float32 (3, h, w), of the image in [0, 1] (paper eq. 2).
+        """Returns A_k of one image, float32 (3, h, w), in units of the image in [0, 1] (paper eq. 2).
 
         Args:
+            row: the image's output position, which counts rejected images too.
             rank: 0 < rank <= ``self.rank``.
 
         Raises:

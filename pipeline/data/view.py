@@ -1,4 +1,4 @@
-"""``RankView``: any rank of an output's images, cut when they are asked for."""
+"""``RankView``: images of any rank, cut when they are read."""
 
 import json
 import operator
@@ -23,33 +23,34 @@ _MAX_REJECTS = 1 << 26  # bytes of rejects.jsonl
 
 
 class RankView:
-    """Map-style dataset of one component at any rank, or at a rank drawn for each sample (rank augmentation).
+    """Map-style dataset of one component at any rank, or at a random rank per access (rank augmentation).
 
-    Images are cut from the output's factors where it keeps them (``--factors``), else by SVD from its variant ``full``;
-    high-rank-only ones take ``full`` in both cases. It pickles, and works in forked and spawned DataLoader workers.
+    Low-rank images are cut from the output's factors if it has them (``--factors``), else by SVD of its variant ``full``.
+    High-rank-only images always need ``full``. The dataset can be pickled, and works in forked and spawned DataLoader
+    workers.
 
     Args:
-        root: the output's folder.
-        rank: one rank, or several of which each access draws one, with Python's ``random`` (which a DataLoader seeds in
-            each of its workers, anew in every epoch).
+        root: folder of the output.
+        rank: a rank, or a sequence of ranks from which each access draws one. It draws with Python's ``random``, which a
+            DataLoader seeds in each worker and epoch.
         component: ``low`` or ``high``.
-        split: ``train``, ``test``...; ``val``, ``validation`` and ``test`` answer for each other.
-        form: ``png`` gives what the PNG variants hold, an 8-bit RGB PIL image, high with its offset of 128 (from factors,
-            one subpixel in 100,000 is a grey level off; from float16 ones, one in 30); ``npy`` gives what the ``-exact``
-            ones hold, float32 (h, w, 3), neither rounded nor clipped, high signed.
+        split: name of the split, such as ``train``. ``val``, ``validation`` and ``test`` are aliases of each other.
+        form: ``png`` gives the content of PNG variants: 8-bit RGB PIL images, ``high`` with its offset of 128. From factors,
+            one subpixel in 100,000 differs by a grey level; from float16 factors, one in 30. ``npy`` gives the content of
+            ``-exact`` variants: float32 (h, w, 3), neither rounded nor clipped, ``high`` signed.
         transform: called with each image.
         target_transform: called with each label.
-        factors: False for SVD although the output keeps factors.
-        train: as torchvision has it; overrides ``split`` by ``train`` or ``test``.
+        factors: False to use the SVD even if the output has factors.
+        train: torchvision's argument; if given, it overrides ``split`` by ``train`` or ``test``.
 
     Attributes:
-        classes: names (list of str), position = label.
+        classes: class names (list of str); the position is the label.
         targets: labels (list of int).
 
     Raises:
-        UsageError: there is no such split, component or form; a rank is outside the image or above the factors' largest;
-            or the output has neither factors nor ``full``.
-        PipelineError: there is no finished output, or its files are not those of its manifest.
+        UsageError: the split, component or form does not exist; a rank is outside of the image or above the largest rank of
+            the factors; or the output has neither factors nor ``full``.
+        PipelineError: the folder holds no finished output, or its files differ from its manifest.
     """
 
     def __init__(
@@ -64,18 +65,18 @@ class RankView:
         factors: bool = True,
         train: bool | None = None,
     ) -> None:
-        for what, given, allowed in (("component", component, COMPONENTS), ("form", form, FORMS)):
-            if given not in allowed:
-                hint = nearest(str(given), allowed)
-                raise UsageError(f"{what} {given!r}: there are {', '.join(allowed)}{hint}")
+        for argument, value, allowed in (("component", component, COMPONENTS), ("form", form, FORMS)):
+            if value not in allowed:
+                hint = nearest(str(value), allowed)
+                raise UsageError(f"{argument} {value!r}: choose among {', '.join(allowed)}{hint}")
         output = open_output(root)
         self._output, self._use_factors = output, factors and output.factors is not None
         self.ranks = self._checked(rank)
         self.component, self.form = component, form
         self.transform, self.target_transform = transform, target_transform
         if "full" not in output.variants and (component == "high" or not self._use_factors):
-            what = "high-rank-only images take" if self._use_factors else "without factors a RankView takes"
-            raise UsageError(f"{root}: {what} the variant full, which it has not; build it with --components full")
+            reason = "high-rank-only images need" if self._use_factors else "without factors, a RankView needs"
+            raise UsageError(f"{root}: {reason} the variant full; build it with --components full")
         variant = "full" if "full" in output.variants else output.variants[0]
         self._samples = RankDataset(root, variant, split, train=train)
         self.split, self.classes, self.targets = self._samples.split, self._samples.classes, self._samples.targets
@@ -91,10 +92,10 @@ class RankView:
         return len(self._samples)
 
     def __getitem__(self, position: SupportsIndex) -> tuple[Any, Any]:
-        """The sample at a position: image and label, after the transforms.
+        """Returns (image, label) of the sample at a position, after the transforms.
 
         Raises:
-            IndexError: there is no such position; negative ones count from the end.
+            IndexError: the position is outside of the dataset; negative positions count from the end.
             PipelineError: the sample cannot be read.
         """
         at = range(len(self))[operator.index(position)]
@@ -105,7 +106,7 @@ class RankView:
         return image, label if self.target_transform is None else self.target_transform(label)
 
     def cut(self, position: SupportsIndex, rank: int) -> Any:
-        """The image at one rank, before any transform. Raises as the constructor and ``__getitem__`` do."""
+        """Returns the image at the given rank, before any transform; errors as in the constructor and ``__getitem__``."""
         return self._cut(range(len(self))[operator.index(position)], self._checked(rank)[0])
 
     def _cut(self, at: int, rank: int) -> Any:
@@ -120,50 +121,52 @@ class RankView:
         return Image.fromarray(np.ascontiguousarray(np.clip(stored, 0, 255).transpose(1, 2, 0).astype(np.uint8)))
 
     def key(self, position: SupportsIndex) -> str:
-        """The sample's key."""
+        """Returns the key of a sample."""
         return self._samples.key(position)
 
     def __repr__(self) -> str:
         how = "factors" if isinstance(self._cutter, _Factors) else "SVD"
         return f"RankView({self.component} at {self.ranks} from {how}, split={self.split!r}): {len(self):,} samples"
 
-    def _checked(self, given: int | Sequence[int]) -> tuple[int, ...]:
-        return _ranks(given, self._output, self._output.factors if self._use_factors else None)
+    def _checked(self, rank: int | Sequence[int]) -> tuple[int, ...]:
+        return _ranks(rank, self._output, self._output.factors if self._use_factors else None)
 
 
-def _ranks(given: int | Sequence[int], output: Output, most: int | None) -> tuple[int, ...]:
-    """One rank or several, checked against the images and ``most``, the largest that the factors give."""
-    ranks = tuple(given) if isinstance(given, Sequence | np.ndarray) else (given,)
+def _ranks(value: int | Sequence[int], output: Output, largest: int | None) -> tuple[int, ...]:
+    """Returns the ranks as a tuple, checked against the images' size and ``largest``, the largest rank of the factors."""
+    ranks = tuple(value) if isinstance(value, Sequence | np.ndarray) else (value,)
     if not ranks or not all(isinstance(rank, int | np.integer) and not isinstance(rank, bool) for rank in ranks):
-        raise UsageError(f"rank {given!r}: is neither a whole number nor several")
+        raise UsageError(f"rank {value!r}: give a whole number, or a sequence of them")
     side = min(output.shape) if output.shape else None
     for rank in ranks:
         if rank < 1 or (side is not None and rank >= side):
-            raise UsageError(f"rank {rank}: a rank of these images is from 1 {f'to {side - 1}' if side else 'upwards'}")
-        if most is not None and rank > most:
             raise UsageError(
-                f"rank {rank}: the factors of {output.root} reach rank {most}; factors=False cuts from full instead"
+                f"rank {rank}: a rank of these images is at least 1{f' and at most {side - 1}' if side else ''}"
+            )
+        if largest is not None and rank > largest:
+            raise UsageError(
+                f"rank {rank}: the factors of {output.root} reach rank {largest}; factors=False cuts from full instead"
             )
     return tuple(map(int, ranks))
 
 
 class _Cutter(Protocol):
     def low(self, position: int, pixels: np.ndarray, rank: int) -> np.ndarray:
-        """A_k in [0, 1] units, float (3, h, w). ``pixels``: uint8 (3, h, w), where they were read."""
+        """Returns A_k, float (3, h, w), in units of the image in [0, 1]. ``pixels``: uint8 (3, h, w); empty if not read."""
         ...
 
 
 class _Factors:
-    """Cuts from the output's triplets; their rows also count the images that were rejected."""
+    """Cuts from the output's factors, whose rows count rejected images too."""
 
     def __init__(self, output: Output, samples: RankDataset) -> None:
         self._triplets = Triplets(output, samples.split)
         rejected = _rejected(output, samples.split)
-        every = np.arange(len(samples) + len(rejected))
-        self._rows = every[~np.isin(every, rejected)]
+        positions = np.arange(len(samples) + len(rejected))
+        self._rows = positions[~np.isin(positions, rejected)]
         if len(self._rows) != len(samples):
             raise PipelineError(
-                f"{output.root / 'rejects.jsonl'} is not what the manifest says; build the output again"
+                f"{output.root / 'rejects.jsonl'} does not agree with the manifest; build the output again"
             )
 
     def low(self, position: int, pixels: np.ndarray, rank: int) -> np.ndarray:
@@ -171,19 +174,19 @@ class _Factors:
 
 
 class _Svd:
-    """Cuts by the pipeline's own SVD, in float64."""
+    """Cuts by the pipeline's SVD, in float64."""
 
     def low(self, position: int, pixels: np.ndarray, rank: int) -> np.ndarray:
         from pipeline.numerics import svd
 
         decomposed = svd.decompose(pixels, rank)
-        whole = rank >= min(pixels.shape[1:])
-        planes: np.ndarray = (svd.untouched(decomposed) if whole else svd.truncate(decomposed, rank)).planes
+        full_rank = rank >= min(pixels.shape[1:])
+        planes: np.ndarray = (svd.untouched(decomposed) if full_rank else svd.truncate(decomposed, rank)).planes
         return planes / 255
 
 
 def _rejected(output: Output, split: str) -> list[int]:
-    """Output positions of a split without an image."""
+    """Returns the output positions of a split's rejected images."""
     path = output.root / "rejects.jsonl"
     try:
         lines = [json.loads(line) for line in read_regular(path, _MAX_REJECTS).splitlines()]

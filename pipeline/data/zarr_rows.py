@@ -1,4 +1,4 @@
-"""Rows of an output's Zarr arrays: their chunks are uncompressed, so that a row is one positional read."""
+"""Reads rows of an output's Zarr arrays. Chunks are not compressed, so a row is one positional read."""
 
 import json
 import math
@@ -12,23 +12,23 @@ from pipeline.data.output import NAME
 from pipeline.errors import PipelineError
 from pipeline.storage.files import read_regular
 
-_MAX_METADATA = 1 << 20  # bytes; a builder's has some 1,000
+_MAX_METADATA = 1 << 20  # bytes; a build writes about 1,000
 _DTYPES = {"float32": "<f4", "float16": "<f2"}
 
 
 class ZarrRows:
-    """One Zarr 3 array whose uncompressed chunks are whole rows, read row by row.
+    """A Zarr 3 array whose uncompressed chunks hold whole rows.
 
     Args:
-        folder: the array's.
-        shape: of a row, as the manifest has it: what it says bounds what is read.
+        folder: folder of the array.
+        shape: shape of a row according to the manifest, which limits how much is read.
 
     Attributes:
-        rows: how many it has.
-        shape: of a row.
+        rows: number of rows.
+        shape: shape of a row.
 
     Raises:
-        PipelineError: it is missing, or not as a build writes it.
+        PipelineError: the array is missing, or not as a build writes it.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, ...]) -> None:
@@ -38,7 +38,9 @@ class ZarrRows:
             raw = json.loads(read_regular(path, _MAX_METADATA))
             count, *sides = raw["shape"]
             if tuple(map(_whole, sides)) != shape:
-                raise PipelineError(f"{path} is of rows {sides}, {NAME} says {[*shape]}; build the output again")
+                raise PipelineError(
+                    f"{path} has rows of shape {sides}, but {NAME} says {[*shape]}; build the output again"
+                )
             self.rows = _whole(count, 0, 1 << 40)
             rows, *rest = raw["chunk_grid"]["configuration"]["chunk_shape"]
             self._chunk, self._dtype = _whole(rows), np.dtype(_DTYPES[raw["data_type"]])
@@ -52,7 +54,7 @@ class ZarrRows:
         self._bytes = math.prod(self.shape) * self._dtype.itemsize
 
     def row(self, position: int, files: Files) -> np.ndarray:
-        """A row of floats, read-only. Raises PipelineError: it cannot be read."""
+        """Returns a row of floats, read-only. Raises PipelineError if it cannot be read."""
         chunk, place = divmod(position, self._chunk)
         path = self._folder / (f"c.{chunk}" + ".0" * len(self.shape))
         raw = files.read(str(path), place * self._bytes, self._bytes)

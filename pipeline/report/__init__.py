@@ -1,1 +1,1 @@
-"""The report of an output: one HTML file, from the output alone."""
+"""The report of an output: one HTML file, made from the output alone."""

@@ -1,4 +1,4 @@
-"""``python -m pipeline.report``: pictures and plots of an output, as one HTML file."""
+"""``python -m pipeline.report``: shows an output as one HTML file with pictures and plots."""
 
 import argparse
 import contextlib
@@ -17,8 +17,8 @@ _DOCTYPE = b"<!doctype html>"
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m pipeline.report",
-        description="Make one HTML file that shows an output: its images at every rank, the singular values, errors, "
-        "clipping, classes, rejects, times and hashes. It is made from the output alone and asks nothing of any network.",
+        description="Write one HTML file that shows an output: its images at every rank, the singular values, errors, "
+        "clipping, classes, rejects, times and hashes. The report needs only the output, and the file needs no network.",
         epilog="Exit status: 0 done; 1 failed; 2 wrong usage.",
         allow_abbrev=False,
     )
@@ -27,18 +27,18 @@ def _parser() -> Parser:
     parser.add_argument(
         "--png", metavar="DIR", type=console.path("--png"), help="also write the pictures and plots at paper quality"
     )
-    parser.add_argument("--split", metavar="NAME", help="that pictures and errors are of (default: the first)")
+    parser.add_argument("--split", metavar="NAME", help="split to show (default: the first)")
     parser.add_argument(
         "--sample",
         metavar="N",
         type=console.whole("--sample"),
-        help="images whose PSNR and SSIM are measured (default: up to 128)",
+        help="number of images to measure PSNR and SSIM on (default: up to 128)",
     )
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command. Returns the exit status."""
+    """Runs the command and returns its exit status."""
     return console.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing has been written")
 
 
@@ -49,14 +49,14 @@ def _main(options: argparse.Namespace) -> int:
 
     target = options.out or options.output / NAME
     if options.out:
-        target = target.resolve()  # of a link it is the file that is replaced
+        target = target.resolve()  # a link stays; the file it points to is replaced
         if inside(target, options.output) and (target.parent != options.output.resolve() or target.suffix != ".html"):
             raise UsageError(
-                f"--out {options.out} lies inside the output: name an .html file in {options.output} itself, or elsewhere"
+                f"--out {options.out} is inside the output: name an .html file directly in {options.output}, or outside"
             )
-        check("--out", target, _DOCTYPE, "is no report")
+        check("--out", target, _DOCTYPE, "is not a report")
         if target.exists() and not target.is_file():
-            raise UsageError(f"--out {options.out} is no regular file: name another file")
+            raise UsageError(f"--out {options.out} is not a regular file: name another file")
     if options.png and options.png.exists() and not options.png.is_dir():
         raise UsageError(f"--png {options.png} is a file: name a folder")
     report = make(options.output, options.split, options.sample)
@@ -70,7 +70,7 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def _write(target: Path, content: bytes) -> None:
-    """Whole or not at all."""
+    """Writes the complete file, or none."""
     scratch = target.with_name(f".{target.name}.part")
     try:
         scratch.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Which images of an output are shown."""
+"""Chooses the images that a report shows."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,13 @@ _CLASSES = 10
 
 @dataclass(frozen=True)
 class Chosen:
-    """An image: its position in the split, key, class name, and name in words."""
+    """An image to show.
+
+    Attributes:
+        position: in the split, counted from 0.
+        key: of its sample.
+        label: name of its class.
+    """
 
     position: int
     key: str
@@ -26,7 +32,7 @@ class Chosen:
 
 
 def choose(data: RankDataset, each: int) -> list[Chosen]:
-    """``each`` evenly spaced images of up to ten classes, themselves evenly spaced among those that have images."""
+    """Returns ``each`` evenly spaced images of up to ten classes, evenly spaced among the classes that have images."""
     targets = np.array(data.targets, np.int64)
     labels = np.unique(targets)
     chosen = []
@@ -38,5 +44,5 @@ def choose(data: RankDataset, each: int) -> list[Chosen]:
 
 
 def per_class(shape: tuple[int, int] | None) -> int:
-    """Images of each class: three small ones, or one."""
+    """Returns how many images of each class to show: three if they are small, else one."""
     return 3 if shape and max(shape) <= SMALL else 1

@@ -1,4 +1,4 @@
-"""Everything that a report shows, gathered from an output."""
+"""Collects everything that a report shows from an output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,22 +22,26 @@ from pipeline.report.plots.plot import Plot
 from pipeline.report.rank_image import reduced
 from pipeline.report.stored import Stored
 
-# Ranks for outputs that hold none: the paper's of CIFAR-10 and of ImageNet.
+# Ranks to show if an output has none: those of the paper for CIFAR-10 and for ImageNet.
 _RANKS = ((3, 5, 10, 20), (30, 40, 50, 100))
-_LADDERS = {True: 10, False: 3}  # images to slide through, of small and of large ones
+_LADDERS = {True: 10, False: 3}  # images with a slider: of small images, and of large ones
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the page and the pictures on paper are made of.
+    """The contents of the page and of the files for papers.
 
     Attributes:
-        split: that the pictures and the measures are of.
-        shape: (height, width) of every image; None where they differ.
-        how: where the originals come from, in words; None where they cannot be had.
-        measured: images of which errors were measured.
-        spectra: how many images' singular values were read, and of how many; None where there are none.
-        figures: the paper's, by number.
+        facts: what the output records about itself.
+        split: split that pictures and errors are from.
+        shape: (height, width) of every image; None if the images differ in size.
+        how: in words, where the original images come from; None if the output does not contain them.
+        measured: number of images whose errors were measured.
+        spectra: number of images whose singular values were read, and of all images; None without singular values.
+        sheet: contact sheet.
+        ladders: images with all their ranks.
+        figures: the paper's figures, by number.
+        plots: by name.
     """
 
     facts: Facts
@@ -53,19 +57,20 @@ class Report:
 
 
 def make(root: Path, split: str | None = None, sample: int | None = None) -> Report:
-    """Gather a report from the output in ``root``.
+    """Returns the report of the output in the folder ``root``.
 
     Args:
-        split: that pictures and errors are taken from; None for the output's first.
-        sample: images of which PSNR and SSIM are measured; None for what takes a few seconds.
+        root: folder of the output.
+        split: split that pictures and errors are taken from; None for the first split with images.
+        sample: number of images to measure PSNR and SSIM on; None for a number that takes a few seconds.
 
     Raises:
-        UsageError: there is no such split.
-        PipelineError: there is no finished output, it is damaged, or it holds no image.
+        UsageError: the output has no such split.
+        PipelineError: the folder holds no finished output, or the output is damaged or has no variant.
     """
     output = open_output(root)
     if not output.variants:
-        raise PipelineError(f"{root} holds no variant; there is nothing to show")
+        raise PipelineError(f"{root} has no variant: there is nothing to show")
     opened = {split: RankDataset(root, output.variants[0], split) for split in output.splits}
     facts = collect(output, {split: data.targets for split, data in opened.items()})
     split = _split(output, facts, split)
@@ -98,10 +103,10 @@ def make(root: Path, split: str | None = None, sample: int | None = None) -> Rep
     )
 
 
-def _split(output: Output, facts: Facts, wanted: str | None) -> str:
-    """The wanted split, or the first that has images."""
-    if wanted is not None:
-        return output.part(output.variants[0], wanted).split
+def _split(output: Output, facts: Facts, requested: str | None) -> str:
+    """Returns the requested split, or the first that has images."""
+    if requested is not None:
+        return output.part(output.variants[0], requested).split
     return next((split for split, counts in facts.counts.items() if counts.sum()), output.splits[0])
 
 
@@ -112,7 +117,7 @@ def _ranks(facts: Facts, shape: tuple[int, int] | None) -> tuple[int, ...]:
 
 
 def _one_each(chosen: Sequence[Chosen]) -> list[Chosen]:
-    """The first image of each class."""
+    """Returns the first image of each class."""
     return list({image.label: image for image in reversed(chosen)}.values())[::-1]
 
 
@@ -123,31 +128,32 @@ def _ladders(
     chosen: Sequence[Chosen],
     ranks: tuple[int, ...],
 ) -> tuple[Ladder, ...]:
-    some = _one_each(chosen)[: _LADDERS[per_class(stored.output.shape) > 1]]
+    images = _one_each(chosen)[: _LADDERS[per_class(stored.output.shape) > 1]]
     if source:
-        found = [(image, _original(source, image)) for image in some]
+        pairs = [(image, _original(source, image)) for image in images]
         return tuple(
-            pictures.ladder(image, original, ranks) for image, original in found if pictures.has_ranks(original)
+            pictures.ladder(image, original, ranks) for image, original in pairs if pictures.has_ranks(original)
         )
-    return tuple(pictures.stored_ladder(stored, facts.variants, image) for image in some if facts.ranks)
+    return tuple(pictures.stored_ladder(stored, facts.variants, image) for image in images if facts.ranks)
 
 
 def _original(source: Originals, image: Chosen) -> np.ndarray:
-    """uint8 (h, w, 3), reduced where cutting it at many ranks would take too long."""
+    """Returns uint8 (h, w, 3), reduced if the image is so large that cutting it at many ranks would take long."""
     return reduced(source.get(image.position).transpose(2, 0, 1)).transpose(1, 2, 0)
 
 
 def _figures(source: Originals | None, chosen: Sequence[Chosen], ranks: tuple[int, ...]) -> dict[int, Sheet]:
     if not source or not chosen:
         return {}
-    found = [(image, _original(source, image)) for image in _one_each(chosen)]
-    some = [(image, original) for image, original in found if pictures.has_ranks(original)]
-    if not some:
+    pairs = [(image, _original(source, image)) for image in _one_each(chosen)]
+    pairs = [(image, original) for image, original in pairs if pictures.has_ranks(original)]
+    if not pairs:
         return {}
-    first, original = max(some, key=lambda pair: float(np.ptp(pair[1].astype(np.int16), axis=2).mean()))  # colourful
+    # The most colourful image shows best what each channel contributes.
+    first, original = max(pairs, key=lambda pair: float(np.ptp(pair[1].astype(np.int16), axis=2).mean()))
     near = min(ranks, key=lambda rank: abs(rank - min(original.shape[:2]) / 6))
     return {
         2: pictures.figure_2(first, original, near),
         3: pictures.figure_3(first, original),
-        9: pictures.figure_9([some[i] for i in spectra.spread(len(some), 3)], ranks[0]),
+        9: pictures.figure_9([pairs[i] for i in spectra.spread(len(pairs), 3)], ranks[0]),
     }

@@ -1,4 +1,4 @@
-"""Sheets of labelled pictures, drawn as one image: what ``show``, reports and the README put side by side."""
+"""Draws sheets of labelled pictures as one image, for ``show``, reports and the README."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +9,17 @@ from PIL.PngImagePlugin import PngInfo
 
 from pipeline.storage.user_files import MARK
 
-SMALL = 64  # pixels; up to here a picture is shown with its pixels as squares
+SMALL = 64  # pixels; a picture up to this size is enlarged so that each pixel is a square
 _INK, _PAPER = "#1a1a1a", "white"
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture.
+    """A picture in a sheet.
 
     Attributes:
         pixels: uint8 (h, w, 3).
-        alt: what it shows, in words.
+        alt: description in words.
     """
 
     pixels: np.ndarray
@@ -28,7 +28,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures under the columns of a sheet, None where there is none. ``label`` stands left of them."""
+    """A row of a sheet: one picture per column, or None. ``label`` is written at its left."""
 
     label: str
     tiles: tuple[Tile | None, ...]
@@ -36,14 +36,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of pictures. ``columns`` are the words above them."""
+    """A table of pictures. ``columns`` are the words above its columns."""
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
 
 
 def draw(sheet: Sheet, side: int) -> Image.Image:
-    """The sheet on white, each picture within ``side`` x ``side`` pixels, as ``fitted`` has it."""
+    """Returns the sheet on a white background, each picture scaled to ``side`` x ``side`` pixels by ``fitted``."""
     gap, text = max(2, side // 24), max(9, side // 9)
     font = ImageFont.load_default(text)
     left = max((round(font.getlength(_plain(row.label))) + 2 * gap for row in sheet.rows if row.label), default=0)
@@ -67,14 +67,14 @@ def draw(sheet: Sheet, side: int) -> Image.Image:
 
 
 def save(image: Image.Image, path: Path, dpi: float | None = None) -> None:
-    """As a PNG file that says what has made it. Raises OSError."""
+    """Writes a PNG file whose metadata names this program. Raises OSError."""
     text = PngInfo()
     text.add_text("Software", MARK)
     image.save(path, "PNG", pnginfo=text, **({"dpi": (dpi, dpi)} if dpi else {}))
 
 
 def fitted(pixels: np.ndarray, side: int) -> Image.Image:
-    """uint8 (h, w, 3) as large as fits into ``side`` x ``side``; small ones by a whole factor, each pixel a square."""
+    """Returns uint8 (h, w, 3) scaled to fit ``side`` x ``side``; small pictures by a whole factor, without smoothing."""
     image = Image.fromarray(pixels)
     largest = max(image.size)
     if largest <= SMALL and side >= largest:
@@ -85,6 +85,6 @@ def fitted(pixels: np.ndarray, side: int) -> Image.Image:
 
 
 def _plain(text: str, most: int = 28) -> str:
-    """Names may hold anything: one line of what the font can draw."""
+    """Returns any name as one line of printable characters, shortened to ``most`` characters."""
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,4 +1,4 @@
-"""The untouched image of a sample, from whatever an output holds of it."""
+"""Recovers the original image of a sample from the variants of an output."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,11 +14,11 @@ FULL = "full"
 
 @dataclass(frozen=True)
 class Originals:
-    """Gives the original of a sample by its position in the split.
+    """Access to original images.
 
     Attributes:
-        how: where it comes from, in words.
-        get: uint8 (h, w, 3) of a position.
+        how: in words, where the images come from.
+        get: returns uint8 (h, w, 3) for a position in the split.
     """
 
     how: str
@@ -26,10 +26,10 @@ class Originals:
 
 
 def originals(stored: Stored, variants: tuple[VariantFacts, ...]) -> Originals | None:
-    """The best way to the originals: ``full``, else an exact pair, else the pair of PNG that was clipped least.
+    """Returns the best access to original images: ``full``, else a pair of exact variants, else the least clipped pair.
 
     Returns:
-        None where the output has no two parts of one rank or radius.
+        None if the output has neither ``full`` nor both parts of a rank or radius.
     """
     if any(variant.name == FULL for variant in variants):
         return Originals(f"the variant {FULL}", lambda at: stored.pixels(FULL, at))
@@ -50,4 +50,4 @@ def originals(stored: Stored, variants: tuple[VariantFacts, ...]) -> Originals |
         return original
 
     how = f"{low.name} + {high.name}"
-    return Originals(f"{how}, exact save where either was clipped" if low.clipped or high.clipped else how, joined)
+    return Originals(f"{how}, exact except for clipped subpixels" if low.clipped or high.clipped else how, joined)

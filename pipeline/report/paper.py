@@ -1,4 +1,4 @@
-"""``--png``: the report's pictures and plots as files for papers and talks."""
+"""Writes the report's pictures and plots as PNG files for papers and talks (``--png``)."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from pipeline.report.plots.palette import PAPER
 from pipeline.storage.user_files import MARK, check_picture
 
 _DPI = 300
-_TILE = 256  # pixels of each picture of a sheet: eight for one of CIFAR's
+_TILE = 256  # pixels of each picture of a sheet: a CIFAR pixel becomes 8 x 8
 
 
 def check(report: Report, folder: Path) -> None:
-    """Refuse pictures in the folder that no report has made. Raises UsageError."""
+    """Raises UsageError if writing would replace a picture that no report has written."""
     for name in [*_sheets(report), *report.plots]:
         check_picture("--png", folder / f"{name}.png")
 
 
 def write(report: Report, folder: Path) -> list[str]:
-    """Write ``contact-sheet.png``, ``figure-N.png`` and ``PLOT.png`` into a folder; their names.
+    """Writes ``contact-sheet.png``, ``figure-N.png`` and ``PLOT.png`` into a folder and returns their names.
 
     Raises:
         PipelineError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""The pictures of the report: contact sheet, the paper's figures for this dataset, and images through all their ranks."""
+"""Makes the pictures of a report: contact sheet, the paper's figures for this dataset, and images at all their ranks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,17 +14,20 @@ from pipeline.report.page.facts import VariantFacts
 from pipeline.report.rank_image import rank_image
 from pipeline.report.stored import Stored
 
-_FRAMES = 31  # ranks of an image through which one slides, at most
+_FRAMES = 31  # most ranks of a ladder
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """One image through its ranks.
+    """An image at its ranks, which the page shows with a slider.
 
     Attributes:
-        frames: by component, the stored pixels at each rank, uint8 (h, w, 3).
-        energy: share of the squared singular values kept at each rank; empty where that is not known.
-        psnr: of each low-rank image, dB; empty likewise.
+        chosen: the image.
+        ranks: in rising order.
+        original: None if the output does not contain it.
+        frames: by component, the pixels at each rank, uint8 (h, w, 3).
+        energy: share of the squared singular values kept at each rank; empty without the original.
+        psnr: of each low-rank image in dB; empty without the original.
     """
 
     chosen: Chosen
@@ -42,7 +45,7 @@ def contact_sheet(
     chosen: Sequence[Chosen],
     ranks: tuple[int, ...],
 ) -> Sheet:
-    """The original of samples and its cuts: those that are stored; cut here where only ``full`` is."""
+    """Returns rows of an original and its cuts as stored. If an output has only ``full``, the cuts are made here."""
     names = _names(variants)
     cells = list(names) or [Variant(component, rank) for component in ("low", "high") for rank in ranks]
     rows, last = [], ""
@@ -61,19 +64,19 @@ def contact_sheet(
 
 
 def has_ranks(image: np.ndarray) -> bool:
-    """Whether an image (h, w, 3) can be cut at a rank: one of one row or column cannot."""
+    """Returns whether an image (h, w, 3) can be cut at a rank: it needs two rows and two columns."""
     return bool(min(image.shape[:2]) > 1)
 
 
 def _cut(image: np.ndarray, cells: Sequence[Variant]) -> dict[Variant, np.ndarray]:
-    """An image's parts of ranks."""
+    """Returns the cuts of an image, uint8 (h, w, 3)."""
     cuts = rank_image(image, [cell.rank for cell in cells], None)
     return {cell: np.asarray((cuts.low if cell.component == "low" else cuts.high)[cell.rank]) for cell in cells}
 
 
-def ladder(image: Chosen, original: np.ndarray, wanted: tuple[int, ...]) -> Ladder:
-    """An image through its ranks, cut from its original with the bytes that a build stores."""
-    ranks = _frames(min(original.shape[:2]), wanted)
+def ladder(image: Chosen, original: np.ndarray, must: tuple[int, ...]) -> Ladder:
+    """Returns an image at its ranks, ``must`` among them, cut from its original with the bytes that a build stores."""
+    ranks = _frames(min(original.shape[:2]), must)
     cuts = rank_image(original, ranks, None)
     frames = {name: tuple(np.asarray(of[k]) for k in ranks) for name, of in (("low", cuts.low), ("high", cuts.high))}
     return Ladder(
@@ -87,7 +90,7 @@ def ladder(image: Chosen, original: np.ndarray, wanted: tuple[int, ...]) -> Ladd
 
 
 def stored_ladder(stored: Stored, variants: tuple[VariantFacts, ...], image: Chosen) -> Ladder:
-    """An image through the ranks that are stored of one component, where its original cannot be had."""
+    """Returns an image at the stored ranks of one component, for an output without originals."""
     names = _names(variants)
     component = "low" if any(variant.component == "low" for variant in names) else "high"
     ranks = tuple(variant.rank for variant in names if variant.component == component)
@@ -96,21 +99,21 @@ def stored_ladder(stored: Stored, variants: tuple[VariantFacts, ...], image: Cho
 
 
 def _names(variants: tuple[VariantFacts, ...]) -> dict[Variant, str]:
-    """Names of the cuts, in the output's order; of the PNG one where there is an exact one as well."""
+    """Returns the variant's name for each cut, in the output's order; the PNG variant if there is also an exact one."""
     cuts = [v for exact in (True, False) for v in variants if v.cut.component != "full" and v.cut.exact == exact]
     return {replace(v.cut, exact=False): v.name for v in cuts}
 
 
-def _frames(side: int, wanted: tuple[int, ...]) -> tuple[int, ...]:
-    """Every rank below ``side``; where they are many, those wanted and a growing series."""
+def _frames(side: int, must: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns every rank below ``side``; if these are too many, a geometric series and the first eight of ``must``."""
     if side - 1 <= _FRAMES:
         return tuple(range(1, side)) or (1,)
-    series = np.geomspace(1, side - 1, _FRAMES - min(len(wanted), 8)).round().astype(int).tolist()
-    return tuple(sorted({*series, *(k for k in wanted[:8] if k < side)}))
+    series = np.geomspace(1, side - 1, _FRAMES - min(len(must), 8)).round().astype(int).tolist()
+    return tuple(sorted({*series, *(k for k in must[:8] if k < side)}))
 
 
 def figure_2(image: Chosen, original: np.ndarray, rank: int) -> Sheet:
-    """The paper's figure 2: the channels of an image, each cut at a rank, and put together again."""
+    """Returns the paper's figure 2: the channels of an image, each cut at a rank and joined again."""
     cut = np.asarray(rank_image(original, rank, None).low[rank])
 
     def row(label: str, pixels: np.ndarray, first: bool) -> Row:
@@ -127,7 +130,7 @@ def figure_2(image: Chosen, original: np.ndarray, rank: int) -> Sheet:
 
 
 def figure_3(image: Chosen, original: np.ndarray) -> Sheet:
-    """The paper's figure 3: one image at growing rank."""
+    """Returns the paper's figure 3: one image at rising rank."""
     side = min(original.shape[:2])
     ranks = tuple(sorted({int(k) for k in np.geomspace(1, side, 8).round()} - {side}))
     cuts = rank_image(original, ranks, None)
@@ -137,11 +140,11 @@ def figure_3(image: Chosen, original: np.ndarray) -> Sheet:
 
 
 def figure_9(images: Sequence[tuple[Chosen, np.ndarray]], rank: int) -> Sheet:
-    """The paper's figure 9: the image, what is left when the largest singular values are removed, and the difference."""
+    """Returns the paper's figure 9: an image, its high-rank-only image, and the difference."""
     rows = []
     for image, original in images:
         cuts = rank_image(original, rank, None)
-        left = Tile(np.asarray(cuts.high[rank]), f"the {rank} largest singular values removed: {image.name}")
+        remainder = Tile(np.asarray(cuts.high[rank]), f"the {rank} largest singular values removed: {image.name}")
         difference = Tile(np.asarray(cuts.low[rank]), f"difference, the low-rank image of rank {rank}: {image.name}")
-        rows.append(Row(image.label, (Tile(original, f"original: {image.name}"), left, difference)))
+        rows.append(Row(image.label, (Tile(original, f"original: {image.name}"), remainder, difference)))
     return Sheet(("original", f"{rank} largest removed", "difference"), tuple(rows))

@@ -1,4 +1,4 @@
-"""``rank_image``: the low-rank and high-rank-only parts of one picture of your own."""
+"""``rank_image``: the low-rank and high-rank-only parts of any picture."""
 
 import io
 import os
@@ -24,13 +24,13 @@ _TILE = 150  # pixels of a picture in a notebook
 
 @dataclass(frozen=True, eq=False)
 class RankedImage:
-    """One picture and its cuts; a notebook shows it as a sheet.
+    """A picture and its cuts. A notebook shows it as a sheet.
 
     Attributes:
         original: the picture, 8-bit RGB.
-        low: by rank, the picture of the k largest singular values of each colour channel (paper eq. 2).
-        high: by rank, what they leave out, plus 128.
-        energy: by rank, the share of the squared singular values that is kept, of all channels together.
+        low: by rank k, the image of the k largest singular values of each colour channel (paper eq. 2).
+        high: by rank k, the high-rank-only image: the rest, with an offset of 128.
+        energy: by rank k, the share of the squared singular values of all channels that ``low`` keeps.
     """
 
     original: Image.Image
@@ -43,7 +43,7 @@ class RankedImage:
         return tuple(self.low)
 
     def rows(self, name: str = "") -> tuple[Row, Row]:
-        """Two rows of a sheet: the original and its low-rank images, and below each what it leaves out."""
+        """Returns two rows of a sheet: original and low-rank images; below each, the high-rank-only image."""
         low, high = (
             [Tile(np.asarray(of[k]), f"{word} at rank {k}, {name}".rstrip(", ")) for k in of]
             for of, word in ((self.low, "low-rank image"), (self.high, "high-rank-only image"))
@@ -52,7 +52,7 @@ class RankedImage:
         return Row(name or "low-rank", (original, *low)), Row("high-rank-only", (None, *high))
 
     def sheet(self, side: int = _TILE) -> Image.Image:
-        """All of it in one picture, each tile ``side`` pixels wide."""
+        """Returns all images as one picture with tiles of ``side`` pixels."""
         return draw(Sheet(columns(self.ranks), self.rows()), side)
 
     def _repr_png_(self) -> bytes:
@@ -62,39 +62,39 @@ class RankedImage:
 
 
 def columns(ranks: Sequence[int]) -> tuple[str, ...]:
-    """The words above the columns of ``RankedImage.rows``."""
+    """Returns the words above the columns of ``RankedImage.rows``."""
     return ("original", *(f"rank {rank}" for rank in ranks))
 
 
 def rank_image(image: Any, ranks: int | Sequence[int] = RANKS, reduce: int | None = SIDE) -> RankedImage:
-    """Cut one picture at some ranks, with the bytes that a build would store.
+    """Cuts a picture at the given ranks, with the bytes that a build would store.
 
     Args:
         image: a path, a PIL image, or uint8 (h, w, 3) or (h, w) pixels.
-        ranks: one rank or several. At min(h, w) and above, the low-rank image is the picture itself.
-        reduce: a picture whose shorter side has more pixels is reduced to so many first, as ``--resize`` does; None
-            takes it as it is.
+        ranks: a rank, or a sequence of ranks. From rank min(h, w) on, the low-rank image is the picture itself.
+        reduce: if the shorter side has more pixels than this, the picture is first reduced to it, as by ``--resize``.
+            None keeps the size.
 
     Raises:
-        UsageError: a rank is no whole number from 1, ``reduce`` none from 2, or ``image`` is none of the above.
+        UsageError: a rank is not a whole number from 1, ``reduce`` is not one from 2, or ``image`` has another type.
         PipelineError: the file cannot be read, or a build would reject it.
     """
-    wanted = tuple(ranks) if isinstance(ranks, Iterable) else (ranks,)
-    if not wanted or not all(isinstance(k, int | np.integer) and not isinstance(k, bool) and k > 0 for k in wanted):
+    chosen = tuple(ranks) if isinstance(ranks, Iterable) else (ranks,)
+    if not chosen or not all(isinstance(k, int | np.integer) and not isinstance(k, bool) and k > 0 for k in chosen):
         raise UsageError(f"ranks {ranks!r}: give whole numbers from 1, as in 5 or (1, 5, 20)")
     if reduce is not None and (not isinstance(reduce, int | np.integer) or isinstance(reduce, bool) or reduce < 2):
         raise UsageError(f"reduce {reduce!r}: give a whole number of pixels from 2, or None")
-    wanted = tuple(sorted({int(k) for k in wanted}))
+    chosen = tuple(sorted({int(k) for k in chosen}))
     pixels = reduced(_pixels(image), reduce)
-    decomposed = svd.decompose(pixels, wanted[-1])
-    cuts = cut(pixels[None], decomposed, tuple(Variant(part, k) for part in ("low", "high") for k in wanted))
+    decomposed = svd.decompose(pixels, chosen[-1])
+    cuts = cut(pixels[None], decomposed, tuple(Variant(part, k) for part in ("low", "high") for k in chosen))
     images = {variant: _image(made.pixels[0]) for variant, made in cuts.items()}
     squares = (decomposed.values**2).sum(axis=0)
     return RankedImage(
         _image(pixels),
-        {k: images[Variant("low", k)] for k in wanted},
-        {k: images[Variant("high", k)] for k in wanted},
-        {k: float(squares[:k].sum() / (squares.sum() or 1.0)) for k in wanted},
+        {k: images[Variant("low", k)] for k in chosen},
+        {k: images[Variant("high", k)] for k in chosen},
+        {k: float(squares[:k].sum() / (squares.sum() or 1.0)) for k in chosen},
     )
 
 
@@ -103,7 +103,7 @@ def _image(planes: np.ndarray) -> Image.Image:
 
 
 def _pixels(image: Any) -> np.ndarray:
-    """uint8 (3, h, w)."""
+    """Returns uint8 (3, h, w)."""
     if isinstance(image, str | os.PathLike):
         try:
             return decode_image(read_image(image)).pixels
@@ -130,5 +130,5 @@ def _pixels(image: Any) -> np.ndarray:
 
 
 def reduced(pixels: np.ndarray, side: int | None = SIDE) -> np.ndarray:
-    """uint8 (3, h, w) whose shorter side has ``side`` pixels at most; None leaves it as it is."""
+    """Returns uint8 (3, h, w), reduced if its shorter side has more than ``side`` pixels; None keeps the size."""
     return pixels if side is None or min(pixels.shape[1:]) <= side else Geometry(side).apply(pixels)

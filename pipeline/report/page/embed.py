@@ -1,4 +1,4 @@
-"""Pictures as text inside of a page: data URIs."""
+"""Encodes pictures as data URIs, so that the page is one file."""
 
 import base64
 import io
@@ -9,17 +9,17 @@ from PIL import Image
 
 from pipeline.report.gallery import SMALL, Tile
 
-_LARGEST = 224  # pixels a side; what a page can show of a large picture
+_LARGEST = 224  # pixels a side; larger pictures are reduced for the page
 
 
 def picture(tile: Tile) -> dict[str, object]:
-    """A tile as the template wants it: address, native size in pixels, and words."""
+    """Returns a tile for the template: data URI, size in pixels, and description."""
     height, width = tile.pixels.shape[:2]
     return {"src": _uri(tile.pixels), "width": width, "height": height, "alt": tile.alt}
 
 
 def strip(frames: Sequence[np.ndarray]) -> str:
-    """Pictures of one size side by side, as one: a page shows one of them at a time."""
+    """Returns the data URI of pictures side by side, of which the page shows one at a time."""
     return _uri(np.concatenate([_fit(frame) for frame in frames], axis=1), fit=False)
 
 
@@ -32,7 +32,7 @@ def _fit(pixels: np.ndarray) -> np.ndarray:
 
 
 def _uri(pixels: np.ndarray, fit: bool = True) -> str:
-    """Small pictures keep every pixel, as PNG; large ones are WebP, which takes a tenth of the bytes."""
+    """Returns a data URI: lossless PNG for small pictures, WebP for large ones, which needs a tenth of the bytes."""
     file = io.BytesIO()
     if pixels.shape[0] <= SMALL:
         Image.fromarray(pixels).save(file, "PNG", optimize=True)

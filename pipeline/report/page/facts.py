@@ -1,4 +1,4 @@
-"""What an output says of itself: manifest, rejects, class counts and the log of its builds."""
+"""Reads what an output records about itself: manifest, rejects, class counts and the log of its builds."""
 
 import contextlib
 import hashlib
@@ -23,11 +23,13 @@ _MAX_BYTES = 1 << 26  # of rejects.jsonl and of runs.jsonl
 
 @dataclass(frozen=True)
 class VariantFacts:
-    """One variant over all splits.
+    """A variant, over all splits.
 
     Attributes:
-        clipped: share of its subpixels that left 0..255; None where nothing is clipped.
-        digest: SHA-256 over its shards' SHA-256, as in the dataset card.
+        clipped: share of subpixels outside of 0..255 before clipping; None for a variant that is never clipped.
+        mean: of the pixels, by channel.
+        std: of the pixels, by channel.
+        digest: SHA-256 over the SHA-256 of its shards, as in the dataset card.
     """
 
     name: str
@@ -43,7 +45,13 @@ class VariantFacts:
 
 @dataclass(frozen=True)
 class Work:
-    """One run of a build: images it worked on, wall seconds, and worked seconds by stage over all workers."""
+    """A finished run of a build.
+
+    Attributes:
+        images: number of images it built.
+        wall: seconds.
+        seconds: by stage, summed over all workers.
+    """
 
     images: int
     wall: float
@@ -52,13 +60,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the report tells in words and tables. ``manifest`` is as it was read: text that anybody may have edited.
+    """The facts that a report shows as text and tables.
 
     Attributes:
+        manifest: content of ``manifest.json``: untrusted text.
+        digest: SHA-256 of ``manifest.json``.
         counts: by split, int64 (classes,): images of each class.
-        rejects: (split's key, name, reason) of the first ``REJECTS_SHOWN`` rejects.
-        reasons: how many images were rejected for each reason.
-        work: of each run that the output's log knows; None where there is no log.
+        rejects: (key, name, reason) of the first ``REJECTS_SHOWN`` rejected images.
+        reasons: number of rejected images by reason.
+        work: finished runs in the output's log; None without a log.
     """
 
     manifest: Mapping[str, Any]
@@ -72,7 +82,7 @@ class Facts:
 
     @property
     def rejected(self) -> int:
-        """How many images were rejected, as the manifest counts them: the list of them may have been left behind."""
+        """Number of rejected images, from the manifest: the list of rejects may not have been copied."""
         return int(sum(split["rejects"] for split in self.manifest["splits"].values()))
 
     @property
@@ -81,13 +91,14 @@ class Facts:
 
 
 def collect(output: Output, labels: Mapping[str, Sequence[int]]) -> Facts:
-    """Read what an output says of itself.
+    """Returns the facts of an output.
 
     Args:
-        labels: of every sample, by split.
+        output: the output.
+        labels: labels of all samples, by split.
 
     Raises:
-        PipelineError: a part of it is missing or damaged.
+        PipelineError: the manifest, the list of rejects or the log is damaged.
     """
     rejects = list(_lines(output.root / "rejects.jsonl"))
     try:
@@ -113,7 +124,7 @@ def _variant(name: str, described: Mapping[str, Any]) -> VariantFacts:
     digest = hashlib.sha256(b"".join(bytes.fromhex(shard["sha256"]) for shard in shards))
     samples, subpixels = (int(sum(split[key] for split in splits)) for key in ("samples", "subpixels"))
     weights = [split["subpixels"] / max(1, subpixels) for split in splits]
-    with np.errstate(all="ignore"):  # JSON has numbers that are none
+    with np.errstate(all="ignore"):  # JSON can hold NaN and infinity
         mean = np.sum([w * np.array(split["mean"]) for w, split in zip(weights, splits, strict=True)], axis=0)
         squares = [np.square(split["std"]) + np.square(split["mean"]) for split in splits]
         square = np.sum([w * each for w, each in zip(weights, squares, strict=True)], axis=0)
@@ -137,19 +148,19 @@ def _variant(name: str, described: Mapping[str, Any]) -> VariantFacts:
 def _work(path: Path) -> tuple[Work, ...] | None:
     if not path.is_file():
         return None
-    found = []
+    runs = []
     for line in path.read_bytes().splitlines() if path.stat().st_size <= _MAX_BYTES else ():
-        # A log: a line that was torn by a crash is no reason to show nothing.
+        # A crash can leave an incomplete line in the log; the other lines are still shown.
         with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
             run = json.loads(line)
             if run["event"] == "finished" and run["images"]:
                 seconds = {stage: float(run["seconds"][stage]) for stage in STAGES}
-                found.append(Work(int(run["images"]), float(run["working"]), seconds))
-    return tuple(found)
+                runs.append(Work(int(run["images"]), float(run["working"]), seconds))
+    return tuple(runs)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file of JSON lines; one that is not there has none."""
+    """Yields the objects of a JSON lines file; a missing file has none."""
     try:
         lines = read_regular(path, _MAX_BYTES).splitlines()
     except FileNotFoundError:

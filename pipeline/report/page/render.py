@@ -1,4 +1,4 @@
-"""The report as one HTML file that asks nothing of any network."""
+"""Renders the report as one HTML file that loads nothing from a network."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ from pipeline.report.plots.spectrum import share
 
 
 def render(report: Report) -> str:
-    """The page. Raises PipelineError where the manifest lacks what it shows."""
+    """Returns the HTML page. Raises PipelineError if the manifest lacks a field that the page shows."""
     code = _asset("page.js")
     environment = Environment(
         loader=PackageLoader("pipeline.report.page", "."),

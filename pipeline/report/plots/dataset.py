@@ -1,4 +1,4 @@
-"""Plots of the classes of a dataset, and of where a build's time went."""
+"""Plots the images per class, and the time of a build by stage."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,12 +10,12 @@ from pipeline.report.page.facts import Work
 from pipeline.report.plots.palette import Palette
 from pipeline.report.plots.plot import WIDTH, Plot, Table, rows, thousands
 
-_BARS = 40  # classes; of more, the sorted counts are a curve
+_BARS = 40  # most classes to draw as bars; more are drawn as a curve of sorted counts
 _SHADES = (1.0, 0.55, 0.3)
 
 
 def balance(counts: Mapping[str, np.ndarray], classes: Sequence[str]) -> Plot:
-    """Images of each class, in every split."""
+    """Returns the plot of images by class, for every split."""
     splits = list(counts)
     total = np.sum(list(counts.values()), axis=0)
     listed = list(range(len(classes)))
@@ -53,7 +53,7 @@ def _curve(axes: Axes, palette: Palette, counts: Mapping[str, np.ndarray], class
         line = ("-", "--", ":")[number % 3]
         axes.plot(range(1, len(classes) + 1), np.sort(images)[::-1], line, color=palette.full, linewidth=2, label=split)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("classes, from the one with most images")
+    axes.set_xlabel("classes, from the largest")
     axes.set_ylabel("images")
     thousands(axes.xaxis)
     thousands(axes.yaxis)
@@ -61,7 +61,7 @@ def _curve(axes: Axes, palette: Palette, counts: Mapping[str, np.ndarray], class
 
 
 def stages(work: Sequence[Work]) -> Plot | None:
-    """Worked time of each image by stage, over all builds that the output's log knows."""
+    """Returns the plot of worker time per image by stage, over all runs in the log; None without images."""
     images = sum(run.images for run in work)
     if not images:
         return None
@@ -82,5 +82,5 @@ def stages(work: Sequence[Work]) -> Plot | None:
         axes.set_xlim(0, max(values) * 1.12 or 1)
         axes.set_xlabel("ms of work per image, on one worker")
 
-    head = ("stage", "per image", "in all", "share")
+    head = ("stage", "per image", "total", "share")
     return Plot("stages", "Time by stage", f"{alt}.", Table(head, table), paint, (WIDTH, 2.3))

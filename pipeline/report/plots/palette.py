@@ -1,4 +1,4 @@
-"""Colours of plots: those of a page's theme, and those of paper."""
+"""Colours of plots, for the page's theme and for paper."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from pipeline.numerics.variants import SIGNED
 
 @dataclass(frozen=True)
 class Palette:
-    """Ink, softer ink, grid lines, and a colour for each component."""
+    """Colours of text, secondary text, grid lines, and each component."""
 
     ink: str
     soft: str
@@ -23,6 +23,6 @@ class Palette:
 
 
 PAPER = Palette(ink="#111111", soft="#555555", grid="#dddddd", low="#0b62b8", high="#b4460a", full="#5d6570")
-# Stand-ins that no plot would choose; ``svg`` puts the page's CSS variables in their place.
+# Placeholder colours that no plot uses otherwise; ``svg`` replaces them by the page's CSS variables.
 THEME = Palette(ink="#010203", soft="#020304", grid="#030405", low="#040506", high="#050607", full="#060708")
 VARIABLES = {colour: f"var(--{name})" for name, colour in vars(THEME).items()}

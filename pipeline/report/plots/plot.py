@@ -1,4 +1,4 @@
-"""The plots of the report, each with its figures as a table and its message in words."""
+"""Common parts of the report's plots. Each plot has its numbers as a table and a description in words."""
 
 import functools
 import warnings
@@ -14,13 +14,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from pipeline.report.plots.palette import Palette
 
-WIDTH = 5.2  # inches: legible on a phone, not too large beside another plot
+WIDTH = 5.2  # inches: legible on a phone, and fits beside another plot
 _SIZE = (WIDTH, 3.3)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Figures behind a plot; the first column names the row."""
+    """The numbers of a plot; the first column names the row."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -28,12 +28,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot.
+    """A plot.
 
     Attributes:
-        name: of its file and its ids.
-        alt: what it shows, with the figures that matter.
-        paint: draws it on an axes.
+        name: used for its file and its ids.
+        title: shown above it.
+        alt: description in words, with the main numbers.
+        table: its numbers.
+        paint: draws it on axes in the colours of a palette.
         size: inches.
     """
 
@@ -45,11 +47,11 @@ class Plot:
     size: tuple[float, float] = _SIZE
 
     def save(self, palette: Palette, file: Any, **options: Any) -> None:
-        """Write the plot in some colours; ``options`` are those of matplotlib's ``savefig``."""
+        """Writes the plot in the palette's colours; ``options`` go to matplotlib's ``savefig``."""
         settings: dict[Any, Any] = {
             "font.family": _families(),
             "font.size": 10,
-            "text.parse_math": False,  # names of classes may hold dollar signs
+            "text.parse_math": False,  # class names may contain dollar signs
             "svg.fonttype": "none",
             "svg.hashsalt": self.name,
             "text.color": palette.ink,
@@ -69,9 +71,8 @@ class Plot:
             "legend.frameon": False,
         }
         with rc_context(settings), warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "Glyph .* missing"
-            )  # scripts that no font here has: boxes, in PNG files alone
+            # Characters that no installed font has are drawn as boxes, in PNG files only.
+            warnings.filterwarnings("ignore", "Glyph .* missing")
             figure = Figure(figsize=self.size, facecolor="none", layout="constrained")
             self.paint(figure.add_subplot(), palette)
             figure.savefig(file, **options)
@@ -79,7 +80,7 @@ class Plot:
 
 @functools.cache
 def _families() -> list[str]:
-    """matplotlib's own font, and behind it those of this machine that have other scripts."""
+    """Returns matplotlib's font and, as fallbacks, the installed fonts for other scripts."""
     from matplotlib import font_manager
 
     others = (
@@ -90,12 +91,12 @@ def _families() -> list[str]:
         "Noto Sans Arabic",
         "Arial Unicode MS",
     )
-    known = set(font_manager.get_font_names())
-    return ["DejaVu Sans", *(name for name in others if name in known)]
+    installed = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(name for name in others if name in installed)]
 
 
 def band(axes: Axes, x: np.ndarray, quantiles: np.ndarray, colour: str) -> None:
-    """Median, and bands of the middle 50 and 90 per cent; ``quantiles`` is (5, n)."""
+    """Draws the median and the bands of the middle 50 and 90 per cent; ``quantiles`` is (5, n)."""
     lowest, lower, median, upper, highest = quantiles
     axes.fill_between(x, lowest, highest, color=colour, alpha=0.16, linewidth=0, label="middle 90 % of images")
     axes.fill_between(x, lower, upper, color=colour, alpha=0.3, linewidth=0, label="middle 50 %")
@@ -103,7 +104,7 @@ def band(axes: Axes, x: np.ndarray, quantiles: np.ndarray, colour: str) -> None:
 
 
 def mark_ranks(axes: Axes, ranks: Sequence[int], palette: Palette) -> None:
-    """A dashed line at each rank that the output was cut at, named at the top."""
+    """Draws a dashed line at each rank of the output, labelled at the top."""
     last = -1e9
     reach = axes.get_xlim()[1]
     for rank in ranks:
@@ -115,7 +116,7 @@ def mark_ranks(axes: Axes, ranks: Sequence[int], palette: Palette) -> None:
 
 
 def intervals(axes: Axes, quantiles: Sequence[np.ndarray], names: Sequence[str], colours: Sequence[str]) -> None:
-    """One line an entry, from the top: median as a dot, the middle 50 and 90 per cent as bars."""
+    """Draws a line per entry, from the top: the median as a dot, the middle 50 and 90 per cent as bars."""
     for y, (of, colour) in enumerate(zip(quantiles, colours, strict=True)):
         axes.plot(of[[0, 4]], [y, y], color=colour, linewidth=2, alpha=0.45, solid_capstyle="round")
         axes.plot(of[[1, 3]], [y, y], color=colour, linewidth=6, alpha=0.75, solid_capstyle="butt")
@@ -124,7 +125,7 @@ def intervals(axes: Axes, quantiles: Sequence[np.ndarray], names: Sequence[str],
 
 
 def rows(axes: Axes, names: Sequence[str]) -> None:
-    """Names of the lines of a plot, from the top."""
+    """Labels the lines of a plot, from the top."""
     axes.set_yticks(range(len(names)), [short(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(False, axis="y")
@@ -137,7 +138,7 @@ def whole_ticks(axes: Axes) -> None:
 
 
 def thousands(axis: Any) -> None:
-    """Whole numbers, with commas."""
+    """Labels an axis with whole numbers and thousands separators."""
     axis.set_major_locator(MaxNLocator(integer=True))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 

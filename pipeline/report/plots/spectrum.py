@@ -1,4 +1,4 @@
-"""Plots of singular values, and of the energy that each rank keeps."""
+"""Plots the singular values, and the energy that each rank keeps."""
 
 from collections.abc import Sequence
 
@@ -11,21 +11,21 @@ from pipeline.report.plots.plot import Plot, Table, band, mark_ranks, whole_tick
 from pipeline.report.spectra import Spectra
 
 _HEAD = ("5 %", "25 %", "median", "75 %", "95 %")
-_MOST = 5.0  # nines of the energy axis
+_MOST = 5.0  # upper end of the energy axis, in nines: 99.999 %
 _ROWS = 40
 
 
 def spectrum(spectra: Spectra, ranks: Sequence[int]) -> Plot:
-    """Quantiles of each singular value, on a log scale."""
+    """Returns the plot of the quantiles of each singular value, on a log scale."""
     values = spectra.values
     index = np.arange(1, values.shape[1] + 1)
     median = values[2]
 
     def paint(axes: Axes, palette: Palette) -> None:
         axes.set_yscale("log")
-        shown = np.where(values > 0, values, np.nan)
-        band(axes, index, shown, palette.low)
-        floor = np.nanmin(shown[2]) if np.isfinite(shown[2]).any() else 1e-3
+        positive = np.where(values > 0, values, np.nan)
+        band(axes, index, positive, palette.low)
+        floor = np.nanmin(positive[2]) if np.isfinite(positive[2]).any() else 1e-3
         axes.set_ylim(bottom=max(floor / 30, 1e-6))
         axes.set_xlim(0.5, index[-1] + 0.5)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -45,7 +45,7 @@ def spectrum(spectra: Spectra, ranks: Sequence[int]) -> Plot:
 
 
 def energy(spectra: Spectra, ranks: Sequence[int]) -> Plot:
-    """Quantiles of the energy kept by each rank; the axis is that of what is left out, on a log scale."""
+    """Returns the plot of the energy that each rank keeps; its axis is logarithmic in the energy that is removed."""
     kept = spectra.energy
     index = np.arange(1, kept.shape[1] + 1)
 
@@ -63,22 +63,22 @@ def energy(spectra: Spectra, ranks: Sequence[int]) -> Plot:
 
     picked = _picked(kept.shape[1], ranks)
     rows = tuple((str(k), *(share(of[k - 1]) for of in kept)) for k in picked)
-    told = [f"{share(kept[2][k - 1])} at rank {k}" for k in ranks if k <= len(index)] or [
+    medians = [f"{share(kept[2][k - 1])} at rank {k}" for k in ranks if k <= len(index)] or [
         f"{share(kept[2][0])} at rank 1"
     ]
-    alt = f"Share of the squared singular values that the k largest hold, over the rank k. Median: {', '.join(told)}."
+    alt = f"Share of the squared singular values that the k largest contain, over the rank k. Median: {', '.join(medians)}."
     return Plot("energy", "Energy kept by each rank", alt, Table(("rank", *_HEAD), rows), paint)
 
 
 def share(value: float) -> str:
-    """A share in per cent, with as many digits as tell it from the whole."""
+    """Returns a share in per cent, with enough digits to distinguish it from 100 %."""
     left = 100 * (1 - value)
     digits = 2 if left >= 0.1 else 3 if left >= 0.01 else 4
     return "100 %" if left < 5e-5 else f"{100 - left:.{digits}f} %"
 
 
 def _picked(side: int, ranks: Sequence[int]) -> list[int]:
-    """All ranks where they are few, else a growing series with those of the output."""
+    """Returns all ranks; if these are too many, a geometric series and the output's ranks."""
     if side <= _ROWS:
         return list(range(1, side + 1))
     series = np.geomspace(1, side, 20).round().astype(int).tolist()

@@ -1,4 +1,4 @@
-"""A plot as SVG that takes its colours and its font from the page around it."""
+"""Converts a plot to SVG that uses the colours and the font of the page."""
 
 import io
 from xml.etree import ElementTree
@@ -10,9 +10,9 @@ _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
 def inline(plot: Plot) -> str:
-    """An ``<svg>`` element for HTML: no style sheet, no font, no reference out of it, and ids of its own."""
+    """Returns an ``<svg>`` element for HTML, without style sheet, fonts or external references, and with unique ids."""
     file = io.BytesIO()
-    # An empty value leaves a field out: neither clock nor program name.
+    # An empty value omits the field, so that neither a clock nor a version is in the file.
     empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     plot.save(THEME, file, format="svg", transparent=True, metadata=empty)
     root = ElementTree.fromstring(file.getvalue())
@@ -25,7 +25,7 @@ def inline(plot: Plot) -> str:
         style = element.get("style")
         if style:
             element.set("style", _themed(style))
-    del root.attrib["width"], root.attrib["height"]  # the page's width decides
+    del root.attrib["width"], root.attrib["height"]  # the page's width determines the size
     root.attrib |= {"role": "img", "aria-labelledby": f"{plot.name}-alt", "class": "plot"}
     title = ElementTree.Element(f"{{{_SVG}}}title", {"id": f"{plot.name}-alt"})
     title.text = plot.alt
@@ -36,12 +36,12 @@ def inline(plot: Plot) -> str:
 
 
 def _rename(root: ElementTree.Element, name: str) -> None:
-    """Matplotlib's ids are the same in every figure; those that something refers to get the plot's name, others go."""
+    """Makes ids unique in the page: referenced ids get the plot's name as a prefix, others are removed."""
     used = {value.partition("#")[2].rstrip(")") for e in root.iter() for value in e.attrib.values() if "#" in value}
     for element in root.iter():
-        known = element.attrib.pop("id", None)
-        if known in used:
-            element.set("id", f"{name}-{known}")
+        identifier = element.attrib.pop("id", None)
+        if identifier in used:
+            element.set("id", f"{name}-{identifier}")
         for key, value in element.attrib.items():
             if value.startswith("#") and value[1:] in used:
                 element.set(key, f"#{name}-{value[1:]}")
@@ -50,14 +50,14 @@ def _rename(root: ElementTree.Element, name: str) -> None:
 
 
 def _themed(style: str) -> str:
-    """Colours by the page's variables; the font's size stays, its family is the page's."""
-    kept = []
+    """Returns a style with the page's colour variables and font family; the font size stays."""
+    rules = []
     for rule in filter(None, map(str.strip, style.split(";"))):
         key, _, value = map(str.strip, rule.partition(":"))
         if key == "font":
-            kept += [f"font-size: {word}" for word in value.split() if word.endswith("px")]
+            rules += [f"font-size: {word}" for word in value.split() if word.endswith("px")]
         elif key == "font-family":
             continue
         else:
-            kept.append(f"{key}: {VARIABLES.get(value, value)}")
-    return "; ".join(kept)
+            rules.append(f"{key}: {VARIABLES.get(value, value)}")
+    return "; ".join(rules)

@@ -1,4 +1,4 @@
-"""Plots of what cutting did to the images of each variant: PSNR, SSIM, clipping."""
+"""Plots the errors of each variant: PSNR, SSIM and clipping."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,16 +14,16 @@ _HEAD = ("variant", "5 %", "25 %", "median", "75 %", "95 %")
 
 
 def errors(variants: Sequence[VariantFacts], measures: Mapping[str, Measure]) -> list[Plot]:
-    """PSNR and SSIM of each variant against the originals."""
+    """Returns the plots of PSNR and SSIM of each variant against the originals."""
     measured = [variant for variant in variants if variant.name in measures]
     psnr = {variant.name: measures[variant.name].psnr for variant in measured}
-    ssim = {v.name: found for v in measured if (found := measures[v.name].ssim) is not None}
-    made = []
+    ssim = {v.name: values for v in measured if (values := measures[v.name].ssim) is not None}
+    plots = []
     if psnr:
-        made.append(_error("psnr", "PSNR against the original", "dB, higher is closer", measured, psnr, 1))
+        plots.append(_error("psnr", "PSNR against the original", "dB, higher is closer", measured, psnr, 1))
     if ssim:
-        made.append(_error("ssim", "SSIM against the original", "1 where equal", measured, ssim, 3))
-    return made
+        plots.append(_error("ssim", "SSIM against the original", "1 if equal", measured, ssim, 3))
+    return plots
 
 
 def _error(
@@ -44,13 +44,13 @@ def _error(
 
 
 def clipping(variants: Sequence[VariantFacts]) -> Plot | None:
-    """Share of subpixels that were clipped, by variant."""
+    """Returns the plot of the share of clipped subpixels by variant; None if no variant is clipped."""
     listed = [(variant, variant.clipped) for variant in variants if variant.clipped is not None]
     if not listed:
         return None
     table = tuple((variant.name, f"{100 * clipped:.3f} %") for variant, clipped in listed)
     alt = (
-        "Share of subpixels outside of 0 to 255, which were clipped: " + "; ".join(" ".join(row) for row in table) + "."
+        "Share of subpixels outside of 0 to 255, which are clipped: " + "; ".join(" ".join(row) for row in table) + "."
     )
 
     def paint(axes: Axes, palette: Palette) -> None:

@@ -256,7 +256,8 @@ def test_images_that_are_set_are_those_that_come(out: Path) -> None:
             assert subset[i][1] == first[int(place)][1]
         for ask in (subset.key, subset.raw):
             with pytest.raises(
-                UsageError, match="data of this rank5 was set to images that have no (keys|files); torch's Subset"
+                UsageError,
+                match="data of this rank5 dataset was replaced by images without (keys|files); torch's Subset",
             ):
                 ask(0)
         assert not hasattr(subset, "samples")

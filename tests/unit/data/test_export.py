@@ -212,7 +212,7 @@ def test_images_that_were_set_are_not_exported_under_keys_of_others(
 ) -> None:
     data = RankDataset(out, "rank5")
     data.data, data.targets = data.data[5:9], data.targets[5:9]
-    with pytest.raises(UsageError, match="data of this rank5 was set"):
+    with pytest.raises(UsageError, match="data of this rank5 dataset was replaced"):
         write(data, tmp_path / "to")
     assert not any(path.is_file() for path in (tmp_path / "to").rglob("*"))
 

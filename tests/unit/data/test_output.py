@@ -67,7 +67,7 @@ def test_unknown_names_are_answered_with_those_that_there_are(out: Path) -> None
 def test_what_is_no_finished_output_says_what_it_is(out: Path, tmp_path: Path) -> None:
     assert "does not exist" in line(lambda: open_output(tmp_path / "nowhere"))
     assert "is a file" in line(lambda: open_output(out / "manifest.json"))
-    assert "is no output" in line(lambda: open_output(tmp_path))
+    assert "is not an output" in line(lambda: open_output(tmp_path))
     assert f"give the output, {out}," in line(lambda: open_output(out / "cifar10-rank5"))
     (out / "manifest.json").unlink()
     assert "unfinished" in line(lambda: open_output(out))
@@ -136,7 +136,7 @@ def test_no_name_leads_out_of_the_output_even_to_a_good_shard(absolute: bool, ou
     for suffix in (".tar", ".idx"):
         shutil.copy(out / f"cifar10-rank5/cifar10-rank5-train-000000{suffix}", out.parent / f"x{suffix}")
     edit(replaced(str(out.parent / "x.tar") if absolute else "cifar10-rank5/../../x.tar", *SHARD, "name"))
-    assert "which is no place in the output" in line(lambda: RankDataset(out))
+    assert "not a place inside the output" in line(lambda: RankDataset(out))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", "[" * 100_000, "\xff"])

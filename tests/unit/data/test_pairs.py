@@ -68,10 +68,10 @@ def test_a_data_loader_batches_them(out: Path) -> None:
 
 def test_views_that_are_not_built_are_refused(out: Path, exact_out: Path) -> None:
     for call, said in {
-        lambda: pair(out, 7): "nothing of rank 7: ",
+        lambda: pair(out, 7): "rank 7: ",
         lambda: pair(out, 7, views=["low"]): "view 'low' needs rank7, which ",
-        lambda: pair(out, 5, views=["lo"]): "view 'lo': there are low, high, full, did you mean 'low'?",
-        lambda: pair(out, 5, views=[]): "no views wanted",
+        lambda: pair(out, 5, views=["lo"]): "view 'lo': choose among low, high, full, did you mean 'low'?",
+        lambda: pair(out, 5, views=[]): "views is empty",
         lambda: pair(exact_out, 5, views=["high"], exact=True): "view 'high' needs highrank5-exact, which ",
     }.items():
         with pytest.raises(UsageError) as caught:

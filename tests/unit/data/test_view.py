@@ -132,12 +132,12 @@ def test_it_pickles(outs: dict[str, Path]) -> None:
     ("out", "options", "line"),
     [
         ("factors", {"rank": 21}, "rank 21: the factors of {root} reach rank 20; factors=False cuts from full instead"),
-        ("factors", {"rank": 0}, "rank 0: a rank of these images is from 1 to 47"),
-        ("plain", {"rank": 48}, "rank 48: a rank of these images is from 1 to 47"),
-        ("plain", {"rank": []}, "rank []: is neither a whole number nor several"),
-        ("plain", {"rank": 2.5}, "rank 2.5: is neither a whole number nor several"),
-        ("plain", {"rank": 3, "component": "hihg"}, "component 'hihg': there are low, high, did you mean 'high'?"),
-        ("plain", {"rank": 3, "form": "jpg"}, "form 'jpg': there are png, npy, did you mean 'png'?"),
+        ("factors", {"rank": 0}, "rank 0: a rank of these images is at least 1 and at most 47"),
+        ("plain", {"rank": 48}, "rank 48: a rank of these images is at least 1 and at most 47"),
+        ("plain", {"rank": []}, "rank []: give a whole number"),
+        ("plain", {"rank": 2.5}, "rank 2.5: give a whole number"),
+        ("plain", {"rank": 3, "component": "hihg"}, "component 'hihg': choose among low, high, did you mean 'high'?"),
+        ("plain", {"rank": 3, "form": "jpg"}, "form 'jpg': choose among png, npy, did you mean 'png'?"),
         ("plain", {"rank": 3, "split": "tes"}, "split 'tes': {root} has train"),
     ],
 )
@@ -150,13 +150,11 @@ def test_mistakes_are_one_line(outs: dict[str, Path], out: str, options: dict[st
 def test_what_it_cuts_from_must_be_there(build: Build, cifar_binary: SmallCifar, tmp_path: Path) -> None:
     job = ("--dataset", "cifar10", "--data-dir", cifar_binary.folder, "--ranks", "5")
     assert build(*job, "--out", tmp_path / "bare").status == 0
-    with pytest.raises(
-        UsageError, match="without factors a RankView takes the variant full, which it has not; build it"
-    ):
+    with pytest.raises(UsageError, match="without factors, a RankView needs the variant full; build it"):
         RankView(tmp_path / "bare", 5)
     assert build(*job, "--factors", "--out", tmp_path / "bare").status == 0
     assert RankView(tmp_path / "bare", 4)[0][0].size == (32, 32)
-    with pytest.raises(UsageError, match="high-rank-only images take the variant full"):
+    with pytest.raises(UsageError, match="high-rank-only images need the variant full"):
         RankView(tmp_path / "bare", 5, "high")
 
 

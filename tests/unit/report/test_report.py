@@ -181,7 +181,7 @@ def test_rejects_are_counted_though_their_list_was_left_behind(imagenet: Path, t
     shutil.copytree(imagenet, copy, ignore=shutil.ignore_patterns("rejects.jsonl", "report.html"))
     assert report([str(copy)]) == 0
     text = text_of(copy / "report.html")
-    assert "1 image of the source is not in the output; the list of them (rejects.jsonl) is not here." in text
+    assert "1 image of the source is not in the output; the list of them (rejects.jsonl) is missing." in text
     assert "every image" not in text
 
 
@@ -248,8 +248,8 @@ def test_without_spectra_and_log_it_says_so(cifar: Path, tmp_path: Path) -> None
     shutil.copytree(cifar, copy, ignore=shutil.ignore_patterns(".build", "spectra.zarr", "report.html"))
     assert report([str(copy)]) == 0
     text = text_of(copy / "report.html")
-    assert "carries no singular values" in text
-    assert ".build/runs.jsonl) is not here" in text
+    assert "has no singular values" in text
+    assert ".build/runs.jsonl) is missing" in text
 
 
 def test_images_too_small_for_ssim(pictures: Callable[..., Path], tmp_path: Path) -> None:
@@ -303,12 +303,12 @@ def test_mistakes_are_one_line(cifar: Path, tmp_path: Path, capsys: pytest.Captu
     said = refused(capsys, cifar, "--out", tmp_path / "r.html", "--png", tmp_path / "mine", status=2)
     assert "spectrum.png exists already" in said and not (tmp_path / "r.html").exists()
     for name in ("manifest.json", "rejects.jsonl", "README.md"):  # what proves the output
-        assert "lies inside the output" in refused(capsys, cifar, "--out", cifar / name, status=2)
+        assert "is inside the output" in refused(capsys, cifar, "--out", cifar / name, status=2)
         (tmp_path / name).write_bytes((cifar / name).read_bytes())
-        assert "is no report" in refused(capsys, cifar, "--out", tmp_path / name, status=2)
-    assert "lies inside" in refused(capsys, cifar, "--out", cifar / "samples" / "r.html", status=2)
+        assert "is not a report" in refused(capsys, cifar, "--out", tmp_path / name, status=2)
+    assert "is inside" in refused(capsys, cifar, "--out", cifar / "samples" / "r.html", status=2)
     os.mkfifo(tmp_path / "pipe")
-    assert "is no regular file" in refused(capsys, cifar, "--out", tmp_path / "pipe", status=2)
+    assert "is not a regular file" in refused(capsys, cifar, "--out", tmp_path / "pipe", status=2)
     assert not (tmp_path / "r.html").exists()
     assert contents(cifar) == before
 

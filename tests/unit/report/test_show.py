@@ -135,7 +135,7 @@ def test_show_takes_a_folder(picture: Path, tmp_path: Path, capsys: pytest.Captu
     ("arguments", "told", "status"),
     [
         (["nothing.png", "--out", "x.png"], "No such file", 1),
-        ([".", "--out", "x.png"], "holds no picture", 1),
+        ([".", "--out", "x.png"], "contains no picture", 1),
         (["a.png", "--out", "x.jpg"], ".png", 2),
         (["a.png", "--ranks", "5,x"], "--ranks", 2),
         (["a.png", "--ranks", "0"], "--ranks", 2),
