@@ -222,7 +222,7 @@ def test_images_that_were_set_are_exported_where_they_are_the_samples(out: Path,
     data.data = poisoned = 255 - data.data
     np.testing.assert_array_equal(np.load(export_npy(data, tmp_path / "to") / "images.npy"), poisoned)
     data.data = poisoned[:, :16]
-    with pytest.raises(UsageError, match=r"set to images of \(16, 32, 3\), not \(32, 32, 3\)"):
+    with pytest.raises(UsageError, match=r"replaced by images of shape \(16, 32, 3\), not \(32, 32, 3\)"):
         export_npy(data, tmp_path / "smaller")
 
 
