@@ -31,6 +31,7 @@ ELSEWHERE = ("docs/clients.md", "docs/cluster.md", "docs/study.md", "docs/traini
 CIFAR10 = "python -m pipeline.build --dataset cifar10 --ranks 3,5,10,20 --components low,high,full"
 
 
+@pytest.mark.xdist_group("documents")  # one builds on what another has built
 @pytest.mark.parametrize("document", RUN)
 def test_every_block_runs(document: str, workplace: Path) -> None:
     if "out/cifar10" in DOCUMENTS[document].read_text():
@@ -72,6 +73,7 @@ def test_commands_that_need_data_have_known_options(line: str, monkeypatch: pyte
         pytest.fail(f"nothing checks this: {line}")
 
 
+@pytest.mark.xdist_group("documents")
 def test_the_readme_gets_to_a_trained_network_in_six_commands(workplace: Path) -> None:
     """Its first block leads from nothing to a trained network; two epochs suffice here, where the example makes five."""
     *before, last = commands(blocks("README.md")[0])
