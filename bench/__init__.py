@@ -1,1 +1,1 @@
-"""Speed, measured against the script that a careful researcher would write in an afternoon."""
+"""Measures speed, compared with the script that a careful researcher writes in an afternoon."""

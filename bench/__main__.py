@@ -1,4 +1,4 @@
-"""``python -m bench``: this pipeline and the baseline on the same images, in turn, as a table with ratios."""
+"""``python -m bench``: runs this pipeline and the baseline in turn on the same images. Prints a table with ratios."""
 
 import argparse
 import shutil
@@ -16,7 +16,12 @@ from pipeline.planning.job import Job
 
 @dataclass
 class Case:
-    """One kind of job: its data, and how many images each side takes (the baseline is slow, so it takes fewer)."""
+    """One kind of job.
+
+    Attributes:
+        images: number of images for this pipeline.
+        baseline_images: number for the baseline, which is slow.
+    """
 
     name: str
     dataset: str
@@ -30,7 +35,12 @@ class Case:
 
 @dataclass
 class Result:
-    """One run: images per second, and seconds by stage per image."""
+    """Result of one run.
+
+    Attributes:
+        rate: images per second.
+        stages: seconds per image, by stage.
+    """
 
     rate: float
     stages: dict[str, float]
@@ -38,9 +48,9 @@ class Result:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--cifar", type=Path, help="a real CIFAR-10; default: one made of photographs")
+    parser.add_argument("--cifar", type=Path, help="a real CIFAR-10; default: one that is made from photographs")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the images: does it run at all")
+    parser.add_argument("--quick", action="store_true", help="use a tenth of the images, to see whether it runs")
     parser.add_argument("--only", help="one case: cifar, 224x1, 224x4, machine, readers, views, ranks or verify")
     options = parser.parse_args()
     scale = 10 if options.quick else 1
@@ -94,9 +104,10 @@ def _run_case(case: Case, out: Path, rounds: int) -> None:
     print(f"\n{case.name} (low and high; {rounds} rounds in turn, medians)")
     print(f"{'':20}{'images/s':>10}{'ratio':>8}   ms per image and worker, by stage")
     for name, runs in results.items():
-        rate = statistics.median(one.rate for one in runs)
-        ratio = statistics.median(one.rate / base.rate for one, base in zip(runs, results["baseline"], strict=True))
-        stages = {stage: statistics.median(1000 * one.stages[stage] for one in runs) for stage in runs[0].stages}
+        rate = statistics.median(result.rate for result in runs)
+        pairs = zip(runs, results["baseline"], strict=True)
+        ratio = statistics.median(result.rate / base.rate for result, base in pairs)
+        stages = {stage: statistics.median(1000 * result.stages[stage] for result in runs) for stage in runs[0].stages}
         print(f"{name:20}{rate:10,.1f}{ratio:8.2f}   " + "  ".join(f"{s} {v:.3f}" for s, v in stages.items()))
 
 
@@ -120,7 +131,7 @@ def _job(case: Case, out: Path, workers: int, limit: int, size: int) -> Job:
 
 
 def _pipeline(case: Case, out: Path, workers: int) -> Result:
-    size = max(1, case.images // 4)  # enough shards that two workers share them evenly
+    size = max(1, case.images // 4)  # enough shards for two workers to share evenly
     outcome = run.build(_job(case, out, workers, case.images, size))
     stages = {stage: seconds / outcome.images for stage, seconds in outcome.seconds.items()}
     return Result(outcome.images / outcome.working, stages)

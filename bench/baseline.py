@@ -1,7 +1,7 @@
 """The baseline: one process, one SVD per image, Pillow's default PNG, webdataset's ShardWriter.
 
-It does the whole job, and nothing wrong: every rank from one ``numpy.linalg.svd``, float64, both components, all three
-channels. What it leaves out is what this project adds: resuming, proof, reproducible bytes, more than one core.
+It does the whole job correctly: all ranks from one ``numpy.linalg.svd`` in float64, both components, all three channels. It
+leaves out what this project adds: resuming, verification, reproducible bytes, more than one core.
 """
 
 import io
@@ -20,7 +20,7 @@ from pipeline.sources.index import Entry, Source
 def build(
     source: Source, entries: Sequence[Entry], geometry: Geometry, ranks: tuple[int, ...], out: Path
 ) -> dict[str, float]:
-    """Write low and high parts of every entry at every rank; seconds by stage (read, svd, encode, write)."""
+    """Writes low and high parts of every entry at every rank. Returns seconds by stage (read, svd, encode, write)."""
     names = [f"{component}{rank}" for rank in ranks for component in ("rank", "highrank")]
     for name in names:
         (out / name).mkdir(parents=True)

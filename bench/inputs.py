@@ -1,4 +1,4 @@
-"""Inputs made from the real photographs that scikit-image ships, so that the benchmark needs no download."""
+"""Makes inputs from the photographs that scikit-image ships, so that benchmarks need no download."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from pipeline.sources import manifests
 
 
 def photographs() -> list[Image.Image]:
-    """The sample dataset's photographs, RGB."""
+    """Returns the photographs of the sample dataset, RGB."""
     folder = Path(skimage.__file__).parent / "data"
     return [Image.open(folder / photo["file"]).convert("RGB") for photo in manifests.load("sample")["photographs"]]
 
 
 def cifar_shaped(out: Path) -> Path:
-    """A full-size CIFAR-10 in the binary layout, of random 32-pixel crops (of photographs at half size)."""
+    """Makes a full-size CIFAR-10 in the binary layout, from random 32-pixel crops of photographs at half size."""
     folder = out / "cifar-10-batches-bin"
     if (folder / "test_batch.bin").exists():
         return out
@@ -36,7 +36,7 @@ def cifar_shaped(out: Path) -> Path:
 
 
 def photograph_folder(out: Path, count: int) -> Path:
-    """``count`` JPEG files of 375 x 500 pixels, ImageNet's usual size, in class folders."""
+    """Makes ``count`` JPEG files of 375 x 500 pixels, ImageNet's usual size, in class folders."""
     generator = np.random.default_rng(0)
     photos = [np.asarray(photo) for photo in photographs()]
     for i in range(count):
@@ -50,7 +50,7 @@ def photograph_folder(out: Path, count: int) -> Path:
 
 
 def random_crop(photo: np.ndarray, size: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
-    """A random part of a photograph, which is enlarged where it is smaller than ``size`` (height, width)."""
+    """Returns a random crop of ``size`` (height, width). A photograph that is smaller is enlarged first."""
     if any(side < least for side, least in zip(photo.shape, size, strict=False)):
         factor = max(least / side for side, least in zip(photo.shape, size, strict=False))
         height, width = (int(np.ceil(side * factor)) for side in photo.shape[:2])

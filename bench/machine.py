@@ -1,4 +1,4 @@
-"""How much two processes can do at once here: what two workers are to be measured against on shared machines."""
+"""Measures how much two processes can do at once on this machine: more than that two workers cannot do either."""
 
 import multiprocessing
 import statistics
@@ -13,7 +13,7 @@ _SECONDS = 2.0
 
 
 def measure(rounds: int) -> None:
-    """Print how many times one process's work two do together: eigenvectors of small matrices, all in cache."""
+    """Prints the work of two processes relative to one: eigenvectors of small matrices, which stay in the cache."""
     ratios = [_together(2) / _together(1) for _ in range(rounds)]
     print(
         f"\nThis machine: two processes do {statistics.median(ratios):.2f} times the arithmetic of one ({rounds} rounds)"

@@ -1,4 +1,4 @@
-"""The paper's figure 12: the time to make a rank-k image, against k."""
+"""Measures the time to make a rank-k image as a function of k (the paper's figure 12)."""
 
 import statistics
 import time
@@ -14,13 +14,13 @@ from pipeline.numerics.geometry import Geometry
 from pipeline.numerics.variants import Variant
 from pipeline.sources.images import decode_image
 
-IMAGES = 10  # as many as the paper took
+IMAGES = 10  # as in the paper
 SIDE = 224
 RANKS = (1, 5, 10, 20, 30, 40, 50, 75, 100, 150, 200, 223)
 
 
 def measure(scratch: Path, rounds: int) -> None:
-    """Print milliseconds per image, from 8-bit pixels to 8-bit pixels, by numpy's SVD and by this pipeline."""
+    """Prints milliseconds per image, from 8-bit pixels to 8-bit pixels, for numpy's SVD and for this pipeline."""
     files = sorted(inputs.photograph_folder(scratch / "folder", 400).rglob("*.jpg"))[:IMAGES]
     geometry = Geometry(SIDE, SIDE)
     images = [np.ascontiguousarray(geometry.apply(decode_image(file.read_bytes()).pixels)) for file in files]
@@ -42,8 +42,8 @@ def _seconds(way: Callable[[np.ndarray, int], object], images: list[np.ndarray],
 
 def _plain(image: np.ndarray, rank: int) -> np.ndarray:
     left, values, right = np.linalg.svd(image.astype(np.float64), full_matrices=False)
-    kept: np.ndarray = (left[:, :, :rank] * values[:, None, :rank]) @ right[:, :rank]
-    low: np.ndarray = np.clip(np.rint(kept), 0, 255).astype(np.uint8)
+    approximation: np.ndarray = (left[:, :, :rank] * values[:, None, :rank]) @ right[:, :rank]
+    low: np.ndarray = np.clip(np.rint(approximation), 0, 255).astype(np.uint8)
     return low
 
 

@@ -1,6 +1,6 @@
-"""Readers of 32-pixel shards, in turn on the same images: ours, webdataset's, and PNG files as ImageFolder reads them.
+"""Measures readers of 32-pixel shards in turn on the same images: ours, webdataset's, and ImageFolder's of PNG files.
 
-Each gives the same items: an RGB PIL image or a float tensor (3, 32, 32) in [0, 1], and a label.
+Each yields the same items: an RGB PIL image or a float tensor (3, 32, 32) in [0, 1], and a label.
 """
 
 import statistics
@@ -24,7 +24,7 @@ WEBDATASET = "webdataset"
 
 
 class Tree:
-    """What torchvision's ImageFolder does for an item: open the file, decode, convert, transform. Map-style."""
+    """A map-style dataset that does what torchvision's ImageFolder does: open the file, decode, convert, transform."""
 
     def __init__(self, folder: Path, transform: Callable[[Any], Any] | None = None) -> None:
         classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
@@ -42,7 +42,7 @@ class Tree:
 
 
 def measure(scratch: Path, rounds: int, scale: int = 1) -> None:
-    """Print images per second and core of every reader, and its ratio to webdataset's of the same kind and round.
+    """Prints images per second and core of every reader, and the ratio to webdataset in the same round.
 
     Args:
         scale: a divisor of the number of images.
@@ -68,7 +68,7 @@ def measure(scratch: Path, rounds: int, scale: int = 1) -> None:
             print(f"{name:28}{statistics.median(measured):16,.0f}{ratio:8.2f}")
 
 
-Reader = Callable[[], Iterable[int]]  # numbers of images, as they come
+Reader = Callable[[], Iterable[int]]  # yields the number of images of each item or batch
 
 
 def _output(scratch: Path, images: int) -> Path:
@@ -79,7 +79,7 @@ def _output(scratch: Path, images: int) -> Path:
 
 
 def _pil(out: Path, tree: Path, order: list[int]) -> dict[str, Reader]:
-    """One process, no loader."""
+    """Returns readers of PIL images, in one process without a loader."""
     ours, files, shards = RankDataset(out), Tree(tree / "train"), rank_shards(out)
     return {
         WEBDATASET: lambda: (1 for _ in shards.webdataset().decode("pil").to_tuple("png", "cls")),
@@ -89,7 +89,7 @@ def _pil(out: Path, tree: Path, order: list[int]) -> dict[str, Reader]:
 
 
 def _batches(out: Path, tree: Path, workers: int) -> dict[str, Reader]:
-    """Through torch's DataLoader. webdataset's own order; a shuffle buffer would cost it more."""
+    """Returns readers of batches through torch's DataLoader. webdataset reads in order; shuffling would cost it more."""
 
     def map_style(data: Any) -> Reader:
         return lambda: (len(labels) for _, labels in DataLoader(data, BATCH, shuffle=True, num_workers=workers))

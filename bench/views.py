@@ -1,4 +1,4 @@
-"""``RankView`` at 224 x 224: any rank from the factors, against cutting it by SVD from the full image."""
+"""Measures ``RankView`` at 224 x 224: any rank from the factors, compared with an SVD of the full image."""
 
 import statistics
 import time
@@ -13,7 +13,7 @@ IMAGES = 64
 
 
 def measure(scratch: Path, rounds: int, scale: int = 1) -> None:
-    """Print images per second of one process for both ways, and their ratio. ``scale``: a divisor of the images."""
+    """Prints images per second of one process both ways, and their ratio. ``scale`` divides the number of images."""
     images = max(4, IMAGES // scale)
     options = {"dataset": "folder", "data-dir": str(inputs.photograph_folder(scratch / "folder", 400)), "limit": images}
     options |= {"ranks": "100", "components": "full", "resize": 256, "crop": 224, "factors": "float32", "workers": 0}

@@ -1,7 +1,7 @@
-// Eigenvalues and vectors of symmetric positive semidefinite matrices of up to 32 rows, a warp to each: one-sided Jacobi
-// (Hestenes 1958). Lane j holds column j of X = G V, which becomes orthogonal, and of V, which stays so; both in registers.
-// Lane j is paired with lane j ^ r for r = 1 to 31, which is every pair once; the longer column of a pair goes to the lower
-// lane, as that takes fewer sweeps (de Rijk 1989).
+// Eigenvalues and eigenvectors of symmetric positive semidefinite matrices of up to 32 rows, by one-sided Jacobi rotations
+// (Hestenes 1958). A warp solves a matrix. Lane j holds column j of X = G V, whose columns become orthogonal, and column j
+// of V, which stays orthogonal; both are in registers. For r = 1 to 31 lane j is paired with lane j ^ r, which makes every
+// pair once. The longer column of a pair goes to the lower lane, because that needs fewer sweeps (de Rijk 1989).
 #define ALL 0xffffffffu
 #define SIDE 32
 #define SWEEPS 30
@@ -28,7 +28,7 @@ extern "C" __global__ void __launch_bounds__(64) jacobi(
     double least = mine;
     #pragma unroll
     for (int r = 16; r; r >>= 1) least = fmax(least, __shfl_xor_sync(ALL, least, r));
-    least = 0.5 * ROUNDING * sqrt(least);  // what a rotation must move X by, or it is none
+    least = 0.5 * ROUNDING * sqrt(least);  // rotations that would move X by less are skipped
     bool turned = false;
     #pragma unroll 1
     for (int r = 1; r < SIDE; ++r) {
@@ -67,7 +67,7 @@ extern "C" __global__ void __launch_bounds__(64) jacobi(
   #pragma unroll
   for (int i = 0; i < SIDE; ++i) {
     value = fma(x[i], v[i], value);
-    padding |= i >= n && v[i] != 0.0;  // columns beyond n are zero: they never turn with the others
+    padding |= i >= n && v[i] != 0.0;  // columns beyond n are zero and are never rotated
   }
   int place = 0;  // ascending
   #pragma unroll

@@ -7,11 +7,11 @@
 // `reduce`.
 #define ALL 0xffffffffu
 #define ROUNDING 2.220446049250313e-16
-#define TINY 1e-280  // in place of a pivot that is zero; nothing that is divided by it becomes infinite
-#define FINEST 1e-4  // roundings of the trace to which the smallest eigenvalues are found
-#define COLUMNS 4    // that a warp has in work at once
+#define TINY 1e-280  // replaces a pivot that is zero; no quotient with it becomes infinite
+#define FINEST 1e-4  // accuracy of the smallest eigenvalues, in roundings of the trace
+#define COLUMNS 4    // that a warp processes at once
 
-// Of a warp, in every lane, the same bits in each.
+// Returns the sum over the lanes of a warp; every lane gets the same bits.
 __device__ double total(double x)
 {
   #pragma unroll
@@ -19,7 +19,7 @@ __device__ double total(double x)
   return x;
 }
 
-// The totals of four numbers: that of x[q] in the eight lanes from 8 q on.
+// Sums four numbers over the lanes of a warp. The eight lanes from 8 q get the sum of x[q].
 __device__ double totals(const double* x, const int lane)
 {
   const bool upper = lane & 16, odd = lane & 8;
@@ -31,7 +31,7 @@ __device__ double totals(const double* x, const int lane)
   return sum;
 }
 
-// x of row i, in every lane.
+// Returns x of row i, in every lane.
 __device__ double row(const double* x, const int i)
 {
   double found = x[0];
@@ -51,7 +51,7 @@ __device__ double rcp_approx_ftz_f64(const double x)  // 20 bits or more of 1 / 
 }
 #endif
 
-// 1 / x but for a rounding or two, in half the instructions of a division: two steps of Newton's.
+// Returns 1 / x up to a rounding or two, by two Newton steps. This takes half the instructions of a division.
 __device__ double reciprocal(const double x)
 {
   double found = rcp_approx_ftz_f64(x);
@@ -59,10 +59,10 @@ __device__ double reciprocal(const double x)
   return fma(found, fma(-x, found, 1.0), found);
 }
 
-// A block to a matrix, by Householder's reflections H_j = I - scale_j u u^T. Of the matrix, its lower triangle lies in shared
-// memory, by columns. Reflection j changes it by -u w^T - w u^T; that is done in the pass in which the next one's product
-// with the matrix is summed, so that an element is read and written once a step. On return row j of the matrix holds u,
-// right of the diagonal.
+// Reduces a matrix to tridiagonal form by Householder reflections H_j = I - scale_j u u^T. A block processes a matrix. The
+// matrix's lower triangle is in shared memory, by columns. Reflection j changes it by -u w^T - w u^T. That is done in the
+// pass that also sums the product of the matrix with the next u, so each element is read and written once per step. On
+// return, row j of the matrix holds u, to the right of the diagonal.
 extern "C" __global__ void __launch_bounds__(32 * WARPS) reduce(
     double* __restrict__ matrices, double* __restrict__ diagonal, double* __restrict__ beside,
     double* __restrict__ scales, const int n)
@@ -75,18 +75,18 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) reduce(
   double* const of_v = lower + n * (n + 1) / 2;
   double* const of_w = of_v + n;
   double* const of_u = of_w + n;
-  double* const product = of_u + n;  // of the matrix and u
-  double* const parts = product + n;  // what each warp has found of it
+  double* const product = of_u + n;  // of the matrix with u
+  double* const parts = product + n;  // each warp's part of it
   for (int c = warp; c < n; c += WARPS)
     for (int i = c + lane; i < n; i += 32) lower[c * n - c * (c + 1) / 2 + i] = matrix[c * n + i];
   for (int i = threadIdx.x; i < n; i += 32 * WARPS) product[i] = 0.0;
   __syncthreads();
 
-  double v[ROWS], w[ROWS], u[ROWS], scale = 0.0;  // v is the u of the step before, that w belongs to
+  double v[ROWS], w[ROWS], u[ROWS], scale = 0.0;  // v is the u of the previous step, which belongs to w
   #pragma unroll
   for (int r = 0; r < ROWS; ++r) u[r] = 0.0;
   for (int j = 0;; ++j) {
-    // Every warp: w, column j, and the reflection that leaves one element of it beside the diagonal.
+    // In every warp: w, column j, and the reflection that leaves one element of it off the diagonal.
     double sum = 0.0;
     #pragma unroll
     for (int r = 0; r < ROWS; ++r) {
@@ -126,7 +126,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) reduce(
     }
     __syncthreads();
 
-    // Each warp some of the columns that are left: the last step's change, and what they give of the product with u.
+    // Each warp processes a part of the remaining columns: the last step's change, and their part of the product with u.
     double mine[ROWS];
     #pragma unroll
     for (int r = 0; r < ROWS; ++r) mine[r] = 0.0;
@@ -169,8 +169,8 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) reduce(
   }
 }
 
-// A block to a matrix and a thread to an eigenvalue, the largest first: how many are larger than x is the number of
-// positive pivots of T - x I. The k-th of them is at most the trace over k.
+// Computes all eigenvalues by bisection, the largest first. A block processes a matrix, and a thread an eigenvalue. The
+// number of eigenvalues above x is the number of positive pivots of T - x I. The k-th eigenvalue is at most trace / k.
 extern "C" __global__ void __launch_bounds__(32 * ROWS) bisect(
     const double* __restrict__ diagonal, const double* __restrict__ beside, double* __restrict__ values, const int n)
 {
@@ -198,7 +198,8 @@ extern "C" __global__ void __launch_bounds__(32 * ROWS) bisect(
     if (larger > k) low = x;
     else high = x;
   }
-  // No two threads halve alike, so that values which are no further apart than that may have come in another order.
+  // Threads halve their intervals independently, so values that are closer than their accuracy may be out of order. Each
+  // thread takes the largest of its own value and those after it.
   double value = 0.5 * (low + high);
   __syncthreads();
   squares[k] = value;
@@ -207,8 +208,8 @@ extern "C" __global__ void __launch_bounds__(32 * ROWS) bisect(
   if (k < n) values[(long long)blockIdx.x * n + k] = value;
 }
 
-// A thread to each of the `wanted` vectors of a matrix: (n, wanted), as columns, of any length. Pivots from the top lie where the
-// vectors come to lie, those from the bottom in `room`, which is as large.
+// Computes the `wanted` leading vectors of each matrix: (n, wanted), as columns, not normalised. A thread computes a vector.
+// The pivots from the top are stored where the vectors will be, those from the bottom in `room`, which has the same size.
 extern "C" __global__ void __launch_bounds__(128) twist(
     const double* __restrict__ diagonal, const double* __restrict__ beside, const double* __restrict__ values,
     double* __restrict__ vectors, double* __restrict__ room, const int n, const int wanted, const long long planes)
@@ -248,7 +249,7 @@ extern "C" __global__ void __launch_bounds__(128) twist(
   }
 }
 
-// A warp to four columns: the reflections of `reduce`, the last one first, and lengths of one.
+// Applies the reflections of `reduce`, the last one first, and normalises. A warp processes four columns.
 extern "C" __global__ void __launch_bounds__(256) back(
     const double* __restrict__ reflectors, const double* __restrict__ scales, double* __restrict__ vectors, const int n,
     const int wanted)

@@ -1,7 +1,7 @@
-// CUDA C++ on a core, for the kernels of this project: a fiber to each thread of a block, one block after another.
-// Threads go on in any order that is asked for, and each runs until it waits for others; so what needs a barrier that is
-// not there comes out differently in different orders. A warp whose threads part, a thread that leaves others waiting, and
-// shared memory beyond what was asked for end the launch with a word of what is wrong.
+// Runs CUDA C++ on the CPU, for the kernels of this project: one block after another, with a fiber for each thread.
+// The caller chooses the order of the threads. Each thread runs until it waits for others, so a kernel that lacks a barrier
+// gives other results in another order. A launch ends with an error message where the threads of a warp diverge, where a
+// thread ends while others wait for it, and where a kernel uses more shared memory than the launch requested.
 #include <setjmp.h>
 #include <ucontext.h>
 
@@ -29,8 +29,8 @@ struct Fiber {
   ucontext_t start;
   jmp_buf at;
   bool begun = false, ended = false;
-  long met = 0, met_block = 0;  // how often it has met its warp, and its block
-  Kind kind[2] = {none, none};  // of the last two meetings of its warp: nobody is further ahead
+  long met = 0, met_block = 0;  // how often it has met its warp and its block
+  Kind kind[2] = {none, none};  // of the last two meetings of its warp: no thread can be further ahead
   double word[2];
   std::unique_ptr<char[]> stack{new char[stack_bytes]};
   static constexpr size_t stack_bytes = 1 << 16;
@@ -47,7 +47,7 @@ inline void* of_body;
 inline void yield() { if (!_setjmp(fibers[thread.x].at)) _longjmp(scheduler, 1); }
 inline void enter() { body(of_body); fibers[thread.x].ended = true; _longjmp(scheduler, 1); }
 
-// Waits until every thread of the warp has come here, and is where the same kind of meeting is.
+// Waits until every thread of the warp has come here. All must be at the same kind of meeting.
 inline int meet(Kind kind, double word)
 {
   Fiber& mine = fibers[thread.x];
@@ -75,7 +75,7 @@ template <class T> T exchange(T value, unsigned from)
   return value;
 }
 
-// Runs every block of a launch; order is 0 for the threads as they are numbered, 1 for the last one first, else a seed.
+// Runs every block of a launch. ``order``: 0 runs the threads forwards, 1 backwards; other values are seeds.
 template <class Run> void launch(Dim grid, Dim size, unsigned order, Run run)
 {
   blocks = grid, threads = size;
@@ -114,7 +114,7 @@ template <class Run> void launch(Dim grid, Dim size, unsigned order, Run run)
 #define blockDim cuda::threads
 #define gridDim cuda::blocks
 
-inline double rcp_approx_ftz_f64(double x)  // PTX's instruction, at its worst: 20 bits
+inline double rcp_approx_ftz_f64(double x)  // the PTX instruction with the least accuracy that it guarantees: 20 bits
 {
   int exponent;
   const double fraction = std::frexp(1.0 / x, &exponent);
@@ -134,7 +134,7 @@ inline bool __any_sync(unsigned, bool mine)
 
 inline void __syncthreads()
 {
-  cuda::meet(cuda::barrier, 0);  // no warp may come here in parts
+  cuda::meet(cuda::barrier, 0);  // all threads of a warp must come here
   const long now = ++cuda::fibers[cuda::thread.x].met_block;
   for (unsigned other = 0; other < cuda::threads.x; ++other)
     while (cuda::fibers[other].met_block < now) {
