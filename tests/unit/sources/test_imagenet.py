@@ -118,6 +118,40 @@ def test_every_form_gives_the_same_index_fingerprint_and_bytes(tmp_path, images,
     assert (index.title, index.terms, index.note) == (other.title, other.terms, other.note)
 
 
+@pytest.mark.parametrize(("train", "val"), [("Train", "validation"), ("training", "valid"), ("img_train", "img_val")])
+def test_folders_of_splits_may_have_other_names(tmp_path, few, train, val):
+    make_tree(tmp_path / "a", few)
+    make_tree(tmp_path / "b", few)
+    (tmp_path / "b/train").rename(tmp_path / "b" / train)
+    (tmp_path / "b/val").rename(tmp_path / "b" / val)
+    plain, other = open_imagenet(tmp_path / "a").index(), open_imagenet(tmp_path / "b").index()
+    assert other.fingerprint() == plain.fingerprint() and other.note == plain.note
+    assert f"{val}/ is the split val" in other.readings and not plain.readings
+
+
+def test_a_folder_without_labels_is_left_out_and_named(tmp_path, few):
+    make_tree(tmp_path, few)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/ILSVRC2012_test_00000001.JPEG").touch()
+    index = open_imagenet(tmp_path).index()
+    assert list(index.splits) == ["train", "val"] and index.left_out[0].endswith(": test")
+
+
+def test_two_folders_for_one_split_are_reported(tmp_path, few):
+    make_tree(tmp_path, few)
+    (tmp_path / "val").rename(tmp_path / "valid")
+    (tmp_path / "validation").mkdir()
+    assert "valid and validation" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train/lost+found", "val/__MACOSX", "train/n01440764/Thumbs.db", "@eaDir"])
+def test_what_systems_leave_behind_changes_nothing(tmp_path, few, name):
+    make_tree(tmp_path, few)
+    before = open_imagenet(tmp_path).index().fingerprint()
+    (tmp_path / name).touch() if "." in name else (tmp_path / name).mkdir()
+    assert open_imagenet(tmp_path).index().fingerprint() == before
+
+
 def test_what_is_missing_of_the_set_is_said(archives):
     note = open_imagenet(archives).index().note
     assert "2 of 1,000 classes, so that labels are not the official ones" in note
