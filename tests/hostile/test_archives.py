@@ -36,7 +36,7 @@ def image(number: int) -> bytes:
 
 
 def tar(path, members, form=tarfile.PAX_FORMAT):
-    """Members as (name, content, type, target of a link)."""
+    """Writes a tar of members (name, content, type, target of a link)."""
     with tarfile.open(path, "w", format=form, errors="surrogateescape") as archive:
         for name, content, kind, link in members:
             member = tarfile.TarInfo(name)

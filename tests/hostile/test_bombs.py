@@ -30,7 +30,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(width: int, height: int, *between: bytes) -> bytes:
-    """One bit a pixel, all of them there: a file of a thousandth of their size."""
+    """Returns a PNG of one bit per pixel, complete: its size is a thousandth of the pixels'."""
     rows = zlib.compressobj(9)
     body = b"".join(rows.compress(bytes(1 + (width + 7) // 8)) for _ in range(height)) + rows.flush()
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
@@ -45,7 +45,7 @@ def jpeg() -> bytes:
 
 
 def tiff() -> bytes:
-    """Width and height are the tags 256 and 257, as 16-bit numbers."""
+    """Sets width and height, which are the tags 256 and 257, as 16-bit numbers."""
     raw = saved("TIFF")
     for tag in (256, 257):
         small, large = (struct.pack("<HHII", tag, 3, 1, side) for side in (8, SIDE))
@@ -57,7 +57,7 @@ def tiff() -> bytes:
 
 
 def webp(side: int) -> bytes:
-    """An extended file: the canvas is as large as its header says, whatever the frame."""
+    """Returns an extended file: the canvas has the size in its header, whatever the frame has."""
     frame = saved("WEBP", lossless=True)[12:]
     less = (side - 1).to_bytes(3, "little")
     extended = b"VP8X" + struct.pack("<I", 10) + bytes(4) + less + less
@@ -81,7 +81,7 @@ BOMBS = {
     "canvas.webp": webp(SIDE),
     "allowed-canvas.webp": webp(16_000),
 }
-# Its own peak: that of getrusage may be that of the process which has started it.
+# The process's own peak: getrusage may report that of its parent.
 BUILD = """
 import sys
 from pipeline.build import main
@@ -107,7 +107,7 @@ def test_images_of_sixty_thousand_pixels_a_side_are_rejects_and_take_no_memory(t
         assert status == (3 if folder == "bombs" else 0)
     rejects = (tmp_path / "out-bombs" / "rejects.jsonl").read_text()
     missing = [name for name in BOMBS if name not in rejects]
-    assert set(missing) <= {"text.png", "profile.png"}  # whose pixels are harmless
+    assert set(missing) <= {"text.png", "profile.png"}  # their pixels are harmless
     assert peaks["bombs"] - peaks["plain"] < MOST
 
 
@@ -130,7 +130,7 @@ def test_an_image_file_of_gigabytes_is_a_reject_that_is_not_read(tmp_path):
 
 
 def limited(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """A Python program that may not take more than a gigabyte above what it imports."""
+    """Runs a Python program that may use at most a gigabyte more than its imports."""
     head = "import resource, sys\nfrom pathlib import Path\nfrom pipeline.errors import PipelineError\n"
     bound = "used = int(open('/proc/self/statm').read().split()[0]) << 12\n"
     bound += "resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30),) * 2)\n"
@@ -142,7 +142,7 @@ def limited(script: str, *arguments: object) -> subprocess.CompletedProcess[str]
 
 
 def sparse_devkit() -> bytes:
-    """GNU's old sparse format: no data at all, and a size of 64 gigabytes."""
+    """Returns a member in GNU's old sparse format: no data, and a size of 64 gigabytes."""
     names = ["ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", "ILSVRC2012_devkit_t12/data/meta.mat"]
     blocks = bytearray(tar_bytes([(name, b"") for name in names]))
     for at in (0, 512):
@@ -155,7 +155,7 @@ def sparse_devkit() -> bytes:
 
 
 def sparse_pax_devkit() -> bytes:
-    """The same in a pax header, which leaves the member's type that of a plain file."""
+    """Returns the same in a pax header, where the member has the type of a plain file."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name in ("ILSVRC2012_validation_ground_truth.txt", "meta.mat"):

@@ -15,13 +15,13 @@ from pipeline.errors import PipelineError
 
 ROOT = Path(__file__).resolve().parents[2]
 GIGABYTES = 4 << 30
-MEMORY = 1 << 30  # bytes above what the imports take
+MEMORY = 1 << 30  # bytes more than the imports use
 PATIENCE = 60  # seconds for a command that must not hang
 TAR, LIST = "sample-full/sample-full-train-000000.tar", "samples/train.jsonl"
 ARRAYS = ("spectra.zarr/train", "factors.zarr/train/u")
 METADATA = tuple(f"{array}/zarr.json" for array in ARRAYS)
 CHUNKS = ("spectra.zarr/train/c.0.0.0", "factors.zarr/train/u/c.0.0.0.0")
-# One file of an array each, so that each is reported on its own.
+# One file of each array, so that each is reported on its own.
 DAMAGED = (*METADATA, CHUNKS[0].replace("train", "test"), "factors.zarr/test/s/c.0.0.0", "README.md", TAR)
 COMMAND = """
 import resource, sys
@@ -121,7 +121,7 @@ def test_a_file_of_the_wrong_size_is_not_read_to_its_end(out: Path) -> None:
 
 @pytest.mark.parametrize("damage", [pipe, swell, link])
 def test_repair_makes_them_anew(built: Path, out: Path, damage: Callable[[Path], None]) -> None:
-    """Pipes and links only after somebody has deleted them: they were put there for a reason."""
+    """Pipes and links are replaced only after the user has deleted them."""
     for name in DAMAGED:
         damage(out / name)
     if damage is not swell:
@@ -145,7 +145,7 @@ def test_a_folder_that_is_a_link_is_named_and_nothing_is_written_beyond_it(out: 
     out.symlink_to(tmp_path / "moved")
     (out / "sample-full").unlink()
     (tmp_path / "elsewhere").rename(out / "sample-full")
-    assert run("verify", out, "--workers", 1).returncode == 0  # the output's own folder may be reached by a link
+    assert run("verify", out, "--workers", 1).returncode == 0  # a link may lead to the output's own folder
 
 
 def test_a_manifest_that_is_a_link_is_refused(out: Path) -> None:

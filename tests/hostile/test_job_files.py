@@ -9,7 +9,7 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for 
 
 @pytest.fixture
 def line(tmp_path, refused):
-    """The one line that a job file is refused with, which names the file."""
+    """Returns the line with which a job file is refused. It names the file."""
 
     def run(content, *arguments):
         path = tmp_path / "job.yaml"

@@ -24,7 +24,7 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory):
-    """An output of a class for each name, its report, and the notes that its source makes of names beside them."""
+    """A source with a class for each name, and with odd names beside them."""
     root = tmp_path_factory.mktemp("odd")
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
@@ -80,7 +80,7 @@ def test_classnames_are_one_line_each_and_no_terminal_obeys_them(odd, build):
 
 
 class _Page(HTMLParser):
-    """What a browser would run, and the text that it would show."""
+    """Collects what a browser would run, and the text that it would show."""
 
     def __init__(self):
         super().__init__()

@@ -57,7 +57,7 @@ def built(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def out(built: Path, tmp_path: Path) -> Path:
-    """A copy of the output; beside it, a folder and a file of somebody's."""
+    """A copy of the output, beside a folder and a file of another user."""
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "precious").write_text("precious\n")
     (tmp_path / "else" / "README.md").write_text("keep\n")
@@ -68,7 +68,7 @@ def out(built: Path, tmp_path: Path) -> Path:
 def run(
     request: pytest.FixtureRequest, source: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[], Result]:
-    """A command on the output, which must end within seconds and leave what is somebody's alone."""
+    """Runs a command on the output. It must end within seconds and leave the other user's files alone."""
 
     def go() -> Result:
         elsewhere = contents(out.parent / "else")
@@ -240,7 +240,7 @@ def test_an_edited_record_without_its_checksum_makes_no_manifest(out: Path, sour
 
 @pytest.fixture
 def theirs(built: Path, source: Path) -> Iterator[tuple[Path, Path]]:
-    """Copies of the source and of the output, whose owner is no administrator, and is who runs the test."""
+    """Copies of the source and of the output that belong to the user who runs the test, not to an administrator."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         copies = [Path(shutil.copytree(path, Path(folder) / path.name)) for path in (source, built)]
         if os.geteuid() != 0:

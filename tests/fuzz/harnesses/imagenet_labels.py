@@ -1,4 +1,4 @@
-"""The labels of ImageNet's validation images: the devkit (packed here, unless it is packed), a list, a table."""
+"""The labels of ImageNet's validation images: the devkit (packed by the harness, unless it is packed), a list, a table."""
 
 import gzip
 import io

@@ -17,7 +17,7 @@ Records = tuple[np.ndarray, np.ndarray]  # labels uint8 (n,), pixels uint8 (n, 3
 
 
 def _python2_pickle(labels: np.ndarray, pixels: np.ndarray, key: str) -> bytes:
-    """A batch as Python 2 wrote it: protocol 2, byte strings, ``numpy.core.multiarray``."""
+    """Returns a batch as Python 2 wrote it: protocol 2, byte strings, ``numpy.core.multiarray``."""
 
     def text(word: str) -> bytes:
         return b"U" + bytes([len(word)]) + word.encode()
@@ -46,7 +46,7 @@ def python2_pickle() -> Callable[[np.ndarray, np.ndarray, str], bytes]:
 
 @pytest.fixture(scope="session")
 def write_layout() -> Callable[[Layout, dict[str, Records], Path], Layout]:
-    """Writes the batches of one layout into a folder; gives the layout with the checksums of what was written."""
+    """Writes the batches of one layout into a folder, and returns the layout with their checksums."""
 
     def write(layout: Layout, batches: dict[str, Records], folder: Path) -> Layout:
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def write_layout() -> Callable[[Layout, dict[str, Records], Path], Layout]:
 def small(
     request: pytest.FixtureRequest, tmp_path: Path, write_layout: Callable[[Layout, dict[str, Records], Path], Layout]
 ) -> tuple[CifarManifest, dict[str, Records], Path]:
-    """(manifest, batches, folder): both layouts with 20 random images a batch, and a manifest that calls them official."""
+    """(manifest, batches, folder): both layouts with 20 random images per batch, and a manifest with their checksums."""
     rng = np.random.default_rng(1)
     manifest = official.load(request.param)
     batches = {

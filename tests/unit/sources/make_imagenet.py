@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Photograph(NamedTuple):
-    """One image: its split, synset, official file name, and the photograph that it is."""
+    """One image: its split, synset, official file name, and content."""
 
     split: str
     synset: str
@@ -16,7 +16,7 @@ class Photograph(NamedTuple):
 
 
 def photographs(samples: Path, synsets: int = 20, train: int = 3, val: int = 2) -> list[Photograph]:
-    """The first ``synsets`` of ``../shared/data/imagenet-samples``, with so many images in each split.
+    """The first ``synsets`` of ``../shared/data/imagenet-samples``, with these numbers of images in each split.
 
     Synsets have one photograph each: image n of a synset shows the photograph of the n-th synset after it, so that
     contents differ. Validation numbers run through the synsets in turn, as the official ones mix them.
@@ -28,7 +28,7 @@ def photographs(samples: Path, synsets: int = 20, train: int = 3, val: int = 2) 
     for label, synset in enumerate(names):
         for number in range(train):
             content = contents[(label + number) % len(names)]
-            # 10, 9, 8, ...: bytewise order is neither that of numbers nor that in the archive
+            # 10, 9, 8, ...: bytewise order differs from the order of numbers and from that in the archive
             images.append(Photograph("train", synset, f"{synset}_{10 - number}.JPEG", content))
     for number in range(val * len(names)):
         label = number % len(names)
@@ -38,7 +38,7 @@ def photographs(samples: Path, synsets: int = 20, train: int = 3, val: int = 2) 
 
 
 def make_archives(folder: Path, images: list[Photograph], labels: str = "devkit") -> None:
-    """``ILSVRC2012_img_train.tar``, ``ILSVRC2012_img_val.tar`` and what says the labels of val.
+    """Writes ``ILSVRC2012_img_train.tar``, ``ILSVRC2012_img_val.tar`` and the labels of val.
 
     Args:
         labels: ``devkit``, ``unpacked``, ``list``, ``table``, or nothing for none.
@@ -58,13 +58,13 @@ def make_archives(folder: Path, images: list[Photograph], labels: str = "devkit"
 
 
 def make_tree(folder: Path, images: list[Photograph]) -> None:
-    """``train/<synset>/`` and ``val/<synset>/``."""
+    """Writes ``train/<synset>/`` and ``val/<synset>/``."""
     for image in images:
         _write(folder / image.split / image.synset / image.file, image.content)
 
 
 def make_kaggle(folder: Path, images: list[Photograph]) -> None:
-    """``ILSVRC/Data/CLS-LOC/train/<synset>/``, ``.../val/`` flat, and ``LOC_val_solution.csv``."""
+    """Writes ``ILSVRC/Data/CLS-LOC/train/<synset>/``, ``.../val/`` flat, and ``LOC_val_solution.csv``."""
     home = folder / "ILSVRC/Data/CLS-LOC"
     for image in images:
         _write(home / image.split / (image.synset if image.split == "train" else "") / image.file, image.content)
@@ -72,7 +72,7 @@ def make_kaggle(folder: Path, images: list[Photograph]) -> None:
 
 
 def make_labels(folder: Path, images: list[Photograph], form: str) -> None:
-    """The labels of val in one form, as ``make_archives`` takes it."""
+    """Writes the labels of val in one of the forms of ``make_archives``."""
     val = sorted((image for image in images if image.split == "val"), key=lambda image: image.file)
     if form in ("devkit", "unpacked"):
         files = devkit([image.synset for image in val])
@@ -92,7 +92,7 @@ def make_labels(folder: Path, images: list[Photograph], form: str) -> None:
 
 
 def devkit(labels: list[str], compressed: bool = True) -> dict[str, bytes]:
-    """``data/ILSVRC2012_validation_ground_truth.txt`` and ``data/meta.mat``, whose numbers are not the labels."""
+    """Returns ``data/ILSVRC2012_validation_ground_truth.txt`` and ``data/meta.mat``, whose numbers are not the labels."""
     import numpy as np
     from scipy.io import savemat
 
@@ -123,7 +123,7 @@ def devkit(labels: list[str], compressed: bool = True) -> dict[str, bytes]:
 
 
 def tar_bytes(files: list[tuple[str, bytes]], form: int = tarfile.GNU_FORMAT) -> bytes:
-    """A tar archive of files, as ``tarfile`` writes it."""
+    """Returns a tar archive of files, as ``tarfile`` writes it."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
         for name, content in files:

@@ -1,4 +1,4 @@
-"""CIFAR is located in every place where it may be stored; else one line says what to do."""
+"""CIFAR is found in every place where it may be stored; else one line says what to do."""
 
 import functools
 import hashlib
@@ -19,7 +19,7 @@ from pipeline.sources.cifar.source import Cifar
 
 
 def packed(layout, folder, target, change=None):
-    """The official archive of a layout, as ``tar czf`` makes it; ``change`` may alter each member on the way."""
+    """Writes the archive of a layout as ``tar czf`` does. ``change`` may alter each member."""
     target.mkdir(parents=True, exist_ok=True)
     path = target / layout.archive.file
     with tarfile.open(path, "w:gz") as tar:
@@ -34,7 +34,7 @@ def packed(layout, folder, target, change=None):
 
 @pytest.fixture
 def archived(small, tmp_path):
-    """(manifest, folder of the archives, cache, folder of the layouts): the manifest calls the archives official."""
+    """(manifest, folder of the archives, cache, folder of the layouts). The manifest has the archives' checksums."""
     manifest, _, data = small
     layouts = tuple(packed(layout, data / layout.folder, tmp_path / "archives") for layout in manifest.layouts)
     return replace(manifest, layouts=layouts), tmp_path / "archives", tmp_path / "cache", data

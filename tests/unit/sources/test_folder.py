@@ -86,7 +86,7 @@ def test_no_file_but_hidden_ones_is_dropped(tree):
 def test_what_has_no_class_is_reported_in_the_note(tree):
     image(tree / "extra/1.png")
     image(tree / "train/loose.png")
-    (tree / "train/dog").mkdir()  # an unpacking that failed, say: the labels are those of all folders
+    (tree / "train/dog").mkdir()  # as after an interrupted unpacking: it is a class all the same
     (tree / "train/dog/.part").touch()
     note = Folder(tree).index().note
     assert "classes of train without a file: 1 (dog, ...)" in note

@@ -570,7 +570,7 @@ def test_forty_thousand_images_are_listed_in_a_moment(tmp_path):
     )
     started = time.process_time()
     assert len(list_train(path, official.archives["train"], official.synsets).names) == 40_000
-    assert time.process_time() - started < 4  # of processor time: others may be at work
+    assert time.process_time() - started < 4  # seconds of processor time, as other processes may run
     started = time.process_time()
     list_train(path, official.archives["train"], official.synsets)
     assert time.process_time() - started < 0.5
@@ -587,5 +587,5 @@ def test_content_is_never_read_while_indexing(archives, monkeypatch):
     monkeypatch.setattr(os, "pread", pread)
     open_imagenet(archives)
     imagenet.list_train(archives / TRAIN, manifest.load().archives["train"], manifest.load().synsets)
-    ends = 3  # of the outer tar and two inner ones: the padding is looked at
+    ends = 3  # of the outer tar and two inner ones: their padding is read
     assert sizes.count(512) == 2 + 6 + ends and len(sizes) == 2 + 6 + 2 * ends

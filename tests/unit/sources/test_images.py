@@ -29,7 +29,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(pixels: np.ndarray, size: tuple[int, int] | None = None) -> bytes:
-    """A PNG made by hand; ``size`` is the (height, width) that it claims."""
+    """Returns a PNG written by hand. ``size`` is the (height, width) in its header."""
     height, width = size or pixels.shape[:2]
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -75,7 +75,7 @@ def test_grey_values_that_pillow_would_cut_off_are_refused(mode):
 )
 def test_exif_orientation_is_not_applied_but_by_pillow_to_a_tiff(kind, size):
     exif = Image.Exif()
-    exif[0x0112] = 6  # a viewer would turn it by 90 degrees
+    exif[0x0112] = 6  # a viewer would rotate it by 90 degrees
     raw = saved(kind, exif=exif)
     assert decode_image(raw).pixels.shape == (3, *size)
     assert header_size(raw) == size
@@ -143,11 +143,11 @@ def test_a_lack_of_memory_is_not_the_images_fault(monkeypatch):
 
 
 def test_nothing_is_written_to_the_terminal(tmp_path):
-    """Pillow warns, Pillow logs, and libtiff writes to stderr by itself."""
+    """Pillow warns and logs, and libtiff writes to stderr itself."""
     palette = Image.fromarray(PIXELS).convert("P")
     files = [
         saved("PNG", palette, transparency=bytes(range(200))),
-        png(PIXELS, (9600, 9600)),  # a "decompression bomb" warning, no error
+        png(PIXELS, (9600, 9600)),  # a "decompression bomb" warning, not an error
         *(saved("TIFF", compression=kind)[:-300] for kind in ("tiff_lzw", "tiff_adobe_deflate", "jpeg")),
         saved("TIFF", compression="tiff_lzw").replace(b"\x02\x01\x03", b"\x99\x99\x07"),
     ]

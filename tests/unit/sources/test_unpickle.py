@@ -90,7 +90,7 @@ def test_an_array_of_objects_is_never_made():
         (b"\x80\x02}\x8b\xff\xff\xff\x7f.", ""),  # a number of 2 GB
         (b"\x80\x02})" + b"\x85" * 2_000_000 + b"Ns.", "more than 1000 tuples"),  # its hash would overflow the C stack
         (b"\x80\x02}cnumpy\ndtype\nNbs.", ""),  # BUILD on a class
-        (b"\x80\x02}U\x01aI7\ns.", "opcode INT"),  # harmless, and nothing that a batch needs
+        (b"\x80\x02}U\x01aI7\ns.", "opcode INT"),  # harmless, but no batch needs it
         (b"\x80\x02cnumpy\ndtype\n)\x81.", "opcode NEWOBJ"),
     ],
 )
