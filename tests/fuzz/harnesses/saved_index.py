@@ -1,4 +1,4 @@
-"""The saved index of archives, an ``.npz`` file; an input that is not a zip file becomes one of its columns, with the right key."""
+"""The saved index of archives, an ``.npz`` file. Input that is not a zip file becomes one of its columns, with its key."""
 
 import io
 import os
