@@ -14,10 +14,11 @@ from unittest.mock import patch
 import numpy as np
 
 from bench import inputs
-from pipeline.execution import ray_local, run
+from pipeline.execution import run
 from pipeline.execution.attempt import Failure, attempt
 from pipeline.execution.device import Device
 from pipeline.execution.gpus.client import place
+from pipeline.execution.ray import local
 from pipeline.execution.run import Outcome
 from pipeline.numerics.batch import Computed, Recipe, compute
 from pipeline.numerics.cut import Cut

@@ -13,12 +13,13 @@ from typing import Any
 
 from pipeline import console
 from pipeline.errors import PipelineError, UsageError, one_line, redacted
-from pipeline.execution import ray_cluster, scheduler
+from pipeline.execution import scheduler
 from pipeline.execution.attempt import Failure
 from pipeline.execution.device import Device
 from pipeline.execution.events import STDERR, Events, rounded
 from pipeline.execution.pace import Pace
 from pipeline.execution.progress import ProgressLine
+from pipeline.execution.ray import cluster
 from pipeline.execution.stall_watch import Watch, lasting
 from pipeline.planning import manifest, output_state
 from pipeline.planning.job import Job
@@ -64,7 +65,7 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
     Raises:
         PipelineError: as ``open_source``, ``resolve`` and ``output.merged`` do.
     """
-    ray_cluster.check_lasts(job.out)
+    cluster.check_lasts(job.out)
     with _disk_errors(job):
         output_state.check_place(open_store(job.out), job.out)
     inside = isinstance(job.out, Path) and job.data_dir and job.out.resolve().is_relative_to(job.data_dir.resolve())
@@ -113,7 +114,7 @@ def build(job: Job) -> Outcome:
         PipelineError: why it could not be finished, and what to do. What is committed stays.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the same command goes on.
     """
-    job = replace(job, address=None if job.workers == 0 else ray_cluster.find(job.address))
+    job = replace(job, address=None if job.workers == 0 else cluster.find(job.address))
     if not job.address:
         Device(job.device, job.gpus).cards_here()  # a card that is not to be had is told before anything else
     events = Events(job.log_json, job.out)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.execution import deadly_images, ray_cluster, ray_local
+from pipeline.execution import deadly_images
 from pipeline.execution.attempt import ATTEMPTS, Failure, WorkerDied, attempt
 from pipeline.execution.device import CPU, Device
 from pipeline.execution.gpus import choose
-from pipeline.execution.heartbeat import Board
-from pipeline.execution.ray_cluster import Pool
+from pipeline.execution.ray import cluster, local
+from pipeline.execution.ray.cluster import Pool
+from pipeline.execution.ray.heartbeat import Board
 from pipeline.execution.stall_watch import Watch
 from pipeline.numerics.batch import Place
 from pipeline.numerics.cut import rehearse
@@ -73,10 +74,10 @@ def run(
         ShardError: a shard failed for good. What other shards have committed stays.
     """
     if address:
-        with ray_cluster.connect(address, tasks[0], workers, device) as pool:
+        with cluster.connect(address, tasks[0], workers, device) as pool:
             _run_on_ray(tasks, pool, done, retry, ready, watch)
     elif workers:
-        with ray_local.start(workers, device) as pool:
+        with local.start(workers, device) as pool:
             _run_on_ray(tasks, pool, done, retry, ready, watch)
     else:
         places, computes_on = choose.in_this_process(device)

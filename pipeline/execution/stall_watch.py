@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.errors import PipelineError, one_line
-from pipeline.execution.heartbeat import Beat, beat
+from pipeline.execution.ray.heartbeat import Beat, beat
 from pipeline.liveness import Say, beside, duration
 from pipeline.liveness import lasting as lasting
 from pipeline.planning.shard_task import Progress

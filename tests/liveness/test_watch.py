@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from pipeline.execution.heartbeat import Beat
+from pipeline.execution.ray.heartbeat import Beat
 from pipeline.execution.stall_watch import Watch
 from pipeline.planning.shard_task import Progress
 

@@ -11,7 +11,7 @@ from pipeline.execution.attempt import Failure
 from pipeline.execution.gpus.client import Client, GpuLost, place
 from pipeline.execution.gpus.server import THREADS, Answer, Server
 from pipeline.execution.gpus.slots import Order
-from pipeline.execution.heartbeat import attempt_and_tell
+from pipeline.execution.ray.heartbeat import attempt_and_tell
 from pipeline.planning.shard_task import Progress, ShardTask
 
 Servers = dict[str, list[Any]]  # Ray actors, by the id of their node

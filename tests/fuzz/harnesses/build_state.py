@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from pipeline.errors import PipelineError
-from pipeline.execution.node_check import _run
+from pipeline.execution.ray.node_check import _run
 from pipeline.execution.run import plan_job
 from pipeline.planning import output_state
 from pipeline.planning.job import Job

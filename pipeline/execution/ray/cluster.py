@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 from pipeline import console
 from pipeline.errors import PipelineError, UsageError, one_line
-from pipeline.execution import node_check
 from pipeline.execution.attempt import Failure
 from pipeline.execution.device import Device
 from pipeline.execution.gpus import choose
-from pipeline.execution.gpus.pool import Servers, attempt_on_gpus
-from pipeline.execution.node_check import Expected
+from pipeline.execution.gpus.pool import Servers, attempt_on_cards
+from pipeline.execution.ray import node_check
+from pipeline.execution.ray.node_check import Expected
 from pipeline.numerics import runtime
 from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.storage.location import Location
@@ -197,7 +197,7 @@ def _our_code() -> Iterator[dict[str, Any]]:
     if "working_dir" in job or "py_modules" in job:
         yield {}
         return
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     with tempfile.TemporaryDirectory(prefix="rank-shards-") as folder:
         for package in ("pipeline", "manifests"):
             shutil.copytree(root / package, Path(folder) / package, ignore=shutil.ignore_patterns("__pycache__"))

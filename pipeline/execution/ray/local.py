@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline.errors import PipelineError
-from pipeline.execution import ray_cluster
 from pipeline.execution.device import CPU, Device
 from pipeline.execution.gpus import choose
-from pipeline.execution.gpus.pool import attempt_on_gpus
-from pipeline.execution.ray_cluster import Pool
+from pipeline.execution.gpus.pool import attempt_on_cards
+from pipeline.execution.ray import cluster
+from pipeline.execution.ray.cluster import Pool
 from pipeline.numerics import runtime
 from pipeline.numerics.cut import rehearse
 
@@ -81,7 +81,7 @@ def _alone() -> Iterator[None]:
 def start(workers: int, device: Device = CPU) -> Iterator[Pool]:
     """Start it with so many workers, which stand ready, and the cards; it ends with the block. Raises PipelineError."""
     gpus = device.cards_here()
-    package_root = str(Path(__file__).resolve().parents[2])
+    package_root = str(Path(__file__).resolve().parents[3])
     settings = {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -93,7 +93,7 @@ def start(workers: int, device: Device = CPU) -> Iterator[Pool]:
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
-        ray = ray_cluster.import_ray()
+        ray = cluster.import_ray()
         with _signals_later(), _start_errors(), _alone():
             ray.init(
                 address="local",

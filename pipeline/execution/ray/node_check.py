@@ -68,7 +68,7 @@ def _version(name: str) -> str:
 @functools.cache
 def code() -> str:
     """SHA-256 over this package's Python files: names and contents."""
-    folder, digest = Path(__file__).parents[1], hashlib.sha256()
+    folder, digest = Path(__file__).parents[2], hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
         digest.update(f"{file.relative_to(folder)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
