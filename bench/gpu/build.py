@@ -15,11 +15,11 @@ import numpy as np
 
 from bench import inputs
 from pipeline.execution import run
-from pipeline.execution.attempt import Failure, attempt
+from pipeline.execution.build_shard import Failure, try_build_shard
 from pipeline.execution.device import Device
 from pipeline.execution.gpus.client import place
+from pipeline.execution.outcome import Outcome
 from pipeline.execution.ray import local
-from pipeline.execution.run import Outcome
 from pipeline.numerics.batch import Computed, Recipe, compute
 from pipeline.numerics.cut import Cut
 from pipeline.planning.job import Job
@@ -93,7 +93,7 @@ def _attempt_without_svd(_: Any, task: ShardTask) -> Progress | Failure:
         rows = {name: np.repeat(row, len(pixels), 0) for name, row in first[recipe].rows.items()}
         return lambda: Computed(cuts, rows)
 
-    return attempt(task, place=place(begin, task))
+    return try_build_shard(task, place=place(begin, task))
 
 
 class Watch:

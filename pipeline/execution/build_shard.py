@@ -1,14 +1,19 @@
-"""One shard, from entries to committed files.
+"""Builds one shard, from its source images to committed files.
 
-A shard is a pure function of its task: the same bytes whichever process runs it, in whatever batches.
+A shard is a pure function of its task: its bytes do not depend on the process that builds it, or on how its images are
+divided into batches.
 """
 
+import errno
 import functools
 import hashlib
+import traceback
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from pipeline.errors import PipelineError
 from pipeline.execution.stages import encode_batches
 from pipeline.formats import spectra
 from pipeline.formats.tar import ShardWriter
@@ -19,28 +24,88 @@ from pipeline.numerics.variants import Variant
 from pipeline.planning.record import Record, VariantProof, record_name
 from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.storage import files
+from pipeline.storage.lock import LostLock
 from pipeline.storage.store import FileProof, open_store
+
+# Errors that do not go away by themselves.
+_FINAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+_FINAL |= {errno.EXDEV, errno.EISDIR, errno.ENOTDIR}  # another program put something else in the place of a file
 
 
 class SourceChanged(Exception):
-    """The images of a shard are not those that its kept variants were made from."""
+    """The images of a shard are not those that its existing variants were made from."""
 
 
-def build_shard(
-    task: ShardTask,
-    place: Place = HERE,
-    report: Callable[[Progress], None] = lambda progress: None,
-) -> Progress:
-    """Compute, write and commit one shard.
+@dataclass(frozen=True)
+class Failure:
+    """Why a shard could not be built.
+
+    Attributes:
+        again: whether another try may succeed, as after a read error or the death of a worker.
+        details: a traceback if the cause is a bug in this program, else empty.
+    """
+
+    message: str
+    again: bool = False
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class WorkerDied(Failure):
+    """The process that built the shard has died, or did not have enough memory."""
+
+
+@dataclass(frozen=True)
+class NodeLost(Failure):
+    """The node that built the shard is gone."""
+
+
+def ignore(progress: Progress) -> None:
+    """Does nothing: the default where nobody follows the progress of a shard."""
+
+
+def try_build_shard(
+    task: ShardTask, place: Place = HERE, report: Callable[[Progress], None] = ignore
+) -> Progress | Failure:
+    """Builds a shard. Returns a failure as a value, which can be sent between processes.
+
+    Args: as for ``build_shard``.
+    """
+    try:
+        try:
+            return build_shard(task, place, report)
+        except SourceChanged:
+            return build_shard(replace(task, tars=task.every, kept=None), place, report)
+    except OSError as error:
+        name = error.filename2 or error.filename
+        where = f" {name}" if name else ""
+        message = f"shard {task.shard.name}:{where} {error.strerror or error}".strip()
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            message += "; free some space"
+        return Failure(message, again=error.errno not in _FINAL)
+    except LostLock:
+        return Failure("another run has taken this output over; this one stops")
+    except PipelineError as error:
+        return Failure(str(error))
+    except MemoryError:
+        return WorkerDied(f"shard {task.shard.name}: out of memory; try fewer --workers", again=True)
+    except Exception as error:  # a bug in this program; the user gets one line, and the traceback goes into a file
+        return Failure(
+            f"shard {task.shard.name}: unexpected {type(error).__name__}: {error}", details=traceback.format_exc()
+        )
+
+
+def build_shard(task: ShardTask, place: Place = HERE, report: Callable[[Progress], None] = ignore) -> Progress:
+    """Computes, writes and commits one shard.
 
     Args:
         place: where its planes are computed.
-        report: called at the beginning and after every batch, with the same object.
+        report: called at the beginning and after every batch, always with the same object.
 
     Raises:
-        OSError: reading or writing failed; worth another try unless the disk is full.
-        LostLock: the output belongs to another run by now.
-        SourceChanged: nothing has been published; build all variants of the shard.
+        OSError: reading or writing failed. Another try may succeed, unless the disk is full.
+        LostLock: another run owns the output now.
+        SourceChanged: nothing was published; all variants of the shard have to be built.
         PipelineError: an image has another size than when it was indexed.
     """
     store, progress = open_store(task.root), Progress()
@@ -105,7 +170,7 @@ def _record(
     proofs: dict[str, VariantProof],
     chunks: dict[str, tuple[FileProof, ...]],
 ) -> Record:
-    """The shard's record with what has been built now. Raises SourceChanged."""
+    """Returns the shard's record, with the files that this run built. Raises SourceChanged."""
     kept, rejects, source = task.kept, tuple(progress.rejects), progress.source.hex()
     if kept and (kept.source, kept.rejects) != (source, rejects):
         raise SourceChanged
@@ -131,5 +196,5 @@ def _write(name: str, data: bytes, path: Path) -> FileProof:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """The libraries that an output's bytes come from."""
+    """Returns the versions of the libraries that the bytes of an output depend on."""
     return {package: version(package) for package in ("numpy", "pillow", "zlib-ng", "deflate")}

@@ -1,7 +1,7 @@
-"""Finds the images that kill whoever decodes or cuts them, by trying parts of a shard in processes that may die.
+"""Finds images that kill the process that decodes or cuts them, by trying parts of a shard in child processes.
 
-``python -m pipeline.execution.deadly_images`` is such a process: it reads a pickled task and then a part's bounds a line,
-and answers each part that it survives with a line.
+``python -m pipeline.execution.deadly_images`` is such a child. It reads a pickled task, then the bounds of a part per line,
+and answers with a line for each part that it survives.
 """
 
 import contextlib
@@ -16,64 +16,66 @@ from pathlib import Path
 from types import TracebackType
 
 from pipeline.errors import PipelineError
+from pipeline.execution.child_process import python_path
 from pipeline.planning.shard_task import Progress, ShardTask, Step
 
-MOST = 8  # killers of a shard; more are hardly the images' fault
-_NO_MEMORY = 70  # exit status of a process that had too little memory
+MOST = 8  # deadly images of a shard; if there are more, the cause is probably not in the images
+_NO_MEMORY = 70  # exit status of a child that ran out of memory
 
 
 def killers(task: ShardTask, progress: Progress) -> dict[int, str]:
-    """The entries of a shard that kill a process, by index, with the reason; by bisection, nothing is written.
+    """Returns the deadly entries of a shard: their index and the reason. Writes nothing.
 
-    An entry counts as a killer when a process that survives an empty part dies of it twice. About 2 log2(n) trials each.
+    The search is a bisection with about 2 log2(n) trials per deadly entry. An entry is deadly if a child that survives an
+    empty part dies of this entry twice.
 
     Args:
-        progress: is kept at the part that is tried.
+        progress: is updated with the part that is tried.
 
     Raises:
-        PipelineError: there are too many.
+        PipelineError: there are more than ``MOST``.
     """
-    found: dict[int, str] = {}
+    deadly: dict[int, str] = {}
     parts = [(0, len(task.entries))]
-    with _Expendable(task) as process:
+    with _Child(task) as child:
         while parts:
             start, stop = parts.pop()
             more = f" and {stop - start - 1} more" * (stop - start > 1)
             progress.now = Step("trial", f"{task.entries[start].name}{more}", time.monotonic())
-            if process.survives(start, stop):
+            if child.survives(start, stop):
                 continue
             if stop - start > 1:
                 middle = (start + stop) // 2
                 parts += [(middle, stop), (start, middle)]
-            elif process.survives(0, 0) and not process.survives(start, stop):
-                found[task.entries[start].index] = f"kills its worker ({process.died})"
-            if len(task.killers) + len(found) > MOST:
+            elif child.survives(0, 0) and not child.survives(start, stop):
+                deadly[task.entries[start].index] = f"kills its worker ({child.died})"
+            if len(task.killers) + len(deadly) > MOST:
                 raise PipelineError(
                     f"shard {task.shard.name}: more than {MOST} of its images kill their worker, "
-                    f"{task.entries[start].name} among them; that is hardly the images' fault"
+                    f"{task.entries[start].name} among them; the cause is probably not in the images"
                 )
-    return found
+    return deadly
 
 
-class _Expendable:
-    """A process that tries parts of a shard; another one after each death. Use as a context manager.
+class _Child:
+    """A child process that tries parts of a shard, and is replaced after each death. Use as a context manager.
 
     Attributes:
-        died: of what the last one died, as in ``SIGSEGV``.
+        died: why the last child died, as in ``SIGSEGV``.
     """
 
     def __init__(self, task: ShardTask) -> None:
         self._task, self.died = pickle.dumps(task), ""
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> "_Expendable":
+    def __enter__(self) -> "_Child":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._end()
 
     def survives(self, start: int, stop: int) -> bool:
-        """Whether a process lives on after the entries from ``start`` to ``stop`` (not included)."""
+        """Returns whether a child survives the entries from ``start`` to ``stop`` (not included)."""
         fresh = self._process is None
         process = self._process = self._process or _started()
         try:
@@ -102,27 +104,25 @@ class _Expendable:
 
 
 def _started() -> "subprocess.Popen[bytes]":
-    package_root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline.execution.deadly_images"],
-        env=os.environ | {"PYTHONPATH": path},
+        env=os.environ | {"PYTHONPATH": python_path()},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        process_group=0,  # a terminal's Ctrl-C is the driver's, which ends this one
+        process_group=0,  # a terminal's Ctrl-C goes to the driver only, which ends this child
     )
 
 
 def main() -> None:
-    """Try parts until the input ends or a part is deadly."""
+    """Tries parts until the input ends or a part is deadly."""
     import resource
 
     from pipeline.execution.stages import encode_batches
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # who has to go for want of memory
+        Path("/proc/self/oom_score_adj").write_text("1000")  # the kernel ends this process first when memory is short
     answers = os.dup(1)
     os.dup2(2, 1)
     task: ShardTask = pickle.load(sys.stdin.buffer)
@@ -134,7 +134,7 @@ def main() -> None:
                 pass
         except MemoryError:
             os._exit(_NO_MEMORY)
-        except Exception:  # whatever is no death is the build's to tell
+        except Exception:  # the build itself reports other errors
             pass
         os.write(answers, b"lives\n")
 

@@ -1,4 +1,4 @@
-"""Which cards there are, found out without CuPy, by the driver's own library. It heeds ``CUDA_VISIBLE_DEVICES``."""
+"""Counts the GPUs of this machine through the NVIDIA driver's library, without CuPy. Heeds ``CUDA_VISIBLE_DEVICES``."""
 
 import contextlib
 import ctypes
@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 from pipeline.errors import PipelineError
 
-# CuPy's packages, and the least CUDA version of a driver that runs their CUDA libraries (1000 major + 10 minor).
+# CuPy's packages, and the lowest CUDA version that the driver must support for each (1000 major + 10 minor).
 _PACKAGES = {"cupy-cuda13x": 13000, "cupy-cuda12x": 12000}
 _BLOCKING_SYNC = 4  # CU_CTX_SCHED_BLOCKING_SYNC
 
@@ -17,9 +17,9 @@ class Device:
     """What a build is to compute on.
 
     Attributes:
-        kind: ``cpu``; ``cuda``, and nothing else will do; or ``auto``, cards where there are any.
-        gpus: cards at most; None for all.
-        namespace: the module whose arrays live on the card.
+        kind: ``cpu``, ``cuda`` (GPUs are required) or ``auto`` (GPUs if there are any).
+        gpus: the most GPUs to use; None for all.
+        namespace: the name of the module whose arrays are on the GPU.
     """
 
     kind: str = "cpu"
@@ -27,23 +27,23 @@ class Device:
     namespace: str = "cupy"
 
     def cards_here(self) -> int:
-        """Cards of this machine that are to be used. Raises PipelineError: ``cuda``, and there is none, or too few."""
+        """Returns how many GPUs of this machine to use. Raises PipelineError if too few are there for ``cuda``."""
         if self.kind == "cpu":
             return 0
         lacks = missing()
         if self.kind == "cuda" and lacks:
-            raise PipelineError(f"--device cuda: {lacks}; --device cpu builds without")
-        found = 0 if lacks else cards()
-        if self.kind == "cuda" and self.gpus and self.gpus > found:
-            raise PipelineError(f"--gpus {self.gpus}: this machine has {found} that CUDA_VISIBLE_DEVICES lets one see")
-        return found if self.gpus is None else min(found, self.gpus)
+            raise PipelineError(f"--device cuda: {lacks}; --device cpu builds without a GPU")
+        visible = 0 if lacks else cards()
+        if self.kind == "cuda" and self.gpus and self.gpus > visible:
+            raise PipelineError(f"--gpus {self.gpus}: this machine has {visible} that CUDA_VISIBLE_DEVICES shows")
+        return visible if self.gpus is None else min(visible, self.gpus)
 
 
 CPU = Device()
 
 
 def missing() -> str:
-    """What a card needs and this machine lacks, in words: the package, the driver, a card; empty for nothing."""
+    """Returns in words what this machine lacks to use a GPU: the package, the driver or the GPU; empty if nothing."""
     driver, package = _driver(), _package()
     newest = max((name for name, least in _PACKAGES.items() if least <= _version(driver)), default="cupy-cuda13x")
     extra = newest.removeprefix("cupy-").removesuffix("x")
@@ -53,14 +53,14 @@ def missing() -> str:
     if driver is None:
         lacks.append("there is no NVIDIA driver (libcuda.so.1)")
     elif package and _version(driver) < _PACKAGES[package]:
-        lacks.append(f"the driver is too old for {package} (it knows CUDA {_version(driver) // 1000})")
+        lacks.append(f"the driver is too old for {package} (it supports CUDA {_version(driver) // 1000})")
     elif not cards():
-        lacks.append("the driver finds no card, or CUDA_VISIBLE_DEVICES hides it")
+        lacks.append("the driver finds no GPU, or CUDA_VISIBLE_DEVICES hides it")
     return ", and ".join(lacks)
 
 
 def cards() -> int:
-    """Those that the driver shows to this process."""
+    """Returns how many GPUs the driver shows to this process."""
     driver, count = _driver(), ctypes.c_int()
     if driver is None or driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
         return 0
@@ -68,7 +68,7 @@ def cards() -> int:
 
 
 def wait_asleep() -> None:
-    """Let threads of this process that wait for the card sleep, not spin: call before CuPy first uses it."""
+    """Lets threads that wait for the GPU sleep instead of spin. Call it before CuPy first uses the GPU."""
     driver = _driver()
     if driver is not None and not driver.cuInit(0):
         driver.cuDevicePrimaryCtxSetFlags_v2(0, _BLOCKING_SYNC)

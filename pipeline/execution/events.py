@@ -1,4 +1,4 @@
-"""``--log-json``: what a build does, one JSON object to a line, for machines."""
+"""``--log-json``: the events of a build for other programs, one JSON object per line."""
 
 import json
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline import console
 from pipeline.errors import PipelineError
-from pipeline.execution.pace import Pace
+from pipeline.execution.progress import Pace
 from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.storage.location import Location
 from pipeline.storage.user_files import check, check_outside
@@ -17,14 +17,14 @@ _FIRST = b'{"event": "'
 
 
 class Events:
-    """Writes events to a file that it appends to, or to stderr.
+    """Appends events to a file, or writes them to stderr.
 
     Args:
-        target: ``-`` for stderr, a file, or None for nowhere.
-        out: of the build; the file must lie elsewhere.
+        target: ``-`` for stderr, the path of a file, or None to write nothing.
+        out: the output of the build; the file must be outside it.
 
     Raises:
-        UsageError: the file holds something else than events, or lies inside the output.
+        UsageError: the file holds something other than events, or is inside the output.
         PipelineError: the file cannot be written.
     """
 
@@ -36,7 +36,7 @@ class Events:
             self._append("")
 
     def emit(self, event: str, **fields: Any) -> None:
-        """Write one event with the time (UTC). Raises PipelineError as the constructor."""
+        """Writes one event with the time in UTC. Raises PipelineError if the file cannot be written."""
         if self._target is None:
             return
         line = json.dumps({"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields})
@@ -46,12 +46,12 @@ class Events:
             self._append(f"{line}\n")
 
     def say(self, event: str, message: str, **fields: Any) -> None:
-        """Tell people as well. Raises PipelineError as the constructor."""
+        """Writes one event and shows its message on stderr. Raises PipelineError if the file cannot be written."""
         console.tell(message)
         self.emit(event, message=message, **fields)
 
     def shard(self, task: ShardTask, progress: Progress, pace: Pace, elapsed: float) -> None:
-        """A shard is committed, after ``elapsed`` seconds of the build."""
+        """Writes that a shard is committed, ``elapsed`` seconds after the workers were ready."""
         left = pace.left(elapsed)
         self.emit(
             "shard",
@@ -76,5 +76,5 @@ class Events:
 
 
 def rounded(seconds: dict[str, float]) -> dict[str, float]:
-    """To milliseconds."""
+    """Returns seconds by stage, rounded to milliseconds."""
     return {stage: round(value, 3) for stage, value in seconds.items()}

@@ -1,14 +1,14 @@
-"""Files of a finished output made once more, as its manifest claims them: what repair does.
+"""Rebuilds files of a finished output as its manifest lists them: the work of ``pipeline.repair``.
 
-The build's own tasks write them into a folder beside; a file takes its place only if its SHA-256 is the claimed one.
-Nothing else of the output is touched, and the manifest stays where it is.
+The tasks of a build write the files into a temporary folder. A file is moved into the output only if its SHA-256 is the one
+in the manifest. No other file of the output changes, and the manifest stays in place.
 """
 
 import contextlib
 import hashlib
 import os
 import uuid
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from typing import Any
 from pipeline import console
 from pipeline.errors import PipelineError, Undecodable, one_line
 from pipeline.execution import deadly_images, run, scheduler
-from pipeline.execution.pace import Pace
-from pipeline.execution.progress import ProgressLine
+from pipeline.execution.in_process import ThisProcess
+from pipeline.execution.listener import Listener
+from pipeline.execution.progress import Pace, ProgressLine
+from pipeline.execution.ray.local import LocalRay
 from pipeline.execution.stall_watch import Watch
 from pipeline.formats import clients, png, spectra
 from pipeline.formats.factors import Factors
@@ -31,28 +33,33 @@ from pipeline.sources.index import Entry, Source
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.store import BUILD, SCRATCH
 
-_SIDE = f"{SCRATCH}/repair"  # the folder beside
+_TEMPORARY = f"{SCRATCH}/repair"
 
 
 @dataclass
 class Repair:
-    """What was done. ``refused``: files that would have other bytes than the manifest claims."""
+    """What a repair did.
+
+    Attributes:
+        repaired: files that are as the manifest lists them now.
+        refused: files that would have other bytes than the manifest says; they were not changed.
+    """
 
     repaired: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
-def repair(out: Path, told: dict[str, Any], files: Set[str], job: Job) -> Repair:
-    """Make some files of an output anew.
+def repair(out: Path, document: dict[str, Any], files: Set[str], job: Job) -> Repair:
+    """Rebuilds some files of an output.
 
     Args:
-        told: the manifest, as it was read and found to be in order.
-        files: those that are to be made, all of them in the manifest.
+        document: the manifest, which was checked.
+        files: the files to rebuild, all of them in the manifest.
         job: ``job_of`` the manifest.
 
     Raises:
-        PipelineError: the source is not the one that the output was made from, or cannot be read; another run owns the
-            output; it was made by another version of this program.
+        PipelineError: the source is not the one that the output was built from, or cannot be read; another run owns the
+            output; another version of this program built it.
     """
     store, name = LocalStore(out.resolve()), uuid.uuid4().hex[:12]
     store.make_root()
@@ -60,105 +67,110 @@ def repair(out: Path, told: dict[str, Any], files: Set[str], job: Job) -> Repair
         store.make_folders([])
         store.clear_scratch()
         try:
-            return _Repair(store, name, told, files, replace(job, out=store.root / _SIDE)).run()
+            return _Repair(store, name, document, files, replace(job, out=store.root / _TEMPORARY)).run()
         finally:
             store.clear_scratch()
 
 
 def tidy(out: Path) -> None:
-    """Remove what a repair or a build that was killed has left, its lock too, unless another run owns the output."""
+    """Removes the lock and the temporary files of a killed repair or build, unless another run owns the output."""
     store = LocalStore(out.resolve())
     if store.names(SCRATCH) or store.size(f"{BUILD}/lock") is not None:
         with contextlib.suppress(OSError, PipelineError), store.lock(uuid.uuid4().hex[:12]):
             store.clear_scratch()
 
 
-def job_of(told: dict[str, Any], out: Path, options: dict[str, Any]) -> Job:
-    """The job whose output a manifest describes.
+def job_of(document: dict[str, Any], out: Path, options: dict[str, Any]) -> Job:
+    """Returns the job whose output a manifest describes.
 
     Args:
-        options: where its source lies now and the like, named as the flags of a build.
+        document: the manifest.
+        options: where its source is now and other options, named as the flags of a build.
 
     Raises:
-        UsageError: an option that does not fit, or a manifest that no job gives.
+        UsageError: an option does not fit, or no job leads to this manifest.
     """
-    of, geometry = told["job"], told["image"]["geometry"]
+    job_keys, geometry = document["job"], document["image"]["geometry"]
     job = Job.parse(
         {
-            "dataset": told["dataset"],
-            "name": told["name"],
+            "dataset": document["dataset"],
+            "name": document["name"],
             "out": str(out),
-            "components": "full",  # the true variants follow: they need be no product of ranks and components
-            "splits": of["splits"],
-            "limit": of["limit"],
-            "order": of["order"],
-            "seed": of["seed"],
-            "samples-per-shard": of["samples_per_shard"],
+            "components": "full",  # replaced below: the variants need not be a product of ranks and components
+            "splits": job_keys["splits"],
+            "limit": job_keys["limit"],
+            "order": job_keys["order"],
+            "seed": job_keys["seed"],
+            "samples-per-shard": job_keys["samples_per_shard"],
             "resize": geometry["resize"] or "native",
             "crop": geometry["crop"] or "none",
         }
         | options
     )
-    kept = Factors(told["factors"]["rank"], told["factors"]["dtype"]) if told["factors"] else None
-    return replace(job, variants=tuple(Variant.parse(name) for name in of["variants"]), factors=kept, quiet=True)
+    factors = Factors(document["factors"]["rank"], document["factors"]["dtype"]) if document["factors"] else None
+    variants = tuple(Variant.parse(name) for name in job_keys["variants"])
+    return replace(job, variants=variants, factors=factors, quiet=True)
 
 
 class _Repair:
-    def __init__(self, store: LocalStore, name: str, told: dict[str, Any], files: Set[str], job: Job) -> None:
-        self._store, self._run, self._told, self._files, self._job = store, name, told, files, job
-        self._done = Repair()
+    def __init__(self, store: LocalStore, name: str, document: dict[str, Any], files: Set[str], job: Job) -> None:
+        self._store, self._run, self._document, self._files, self._job = store, name, document, files, job
+        self._result = Repair()
 
     def run(self) -> Repair:
-        self._put(clients.files(self._told))
-        if self._files - {*self._done.repaired, *self._done.refused}:
+        self._put(clients.files(self._document))
+        if self._remaining():
             source, plan = self._planned()
             self._put(manifest.array_files(plan) | self._lists(source, plan))
             self._rebuild(source, plan)
-        missed = self._files - {*self._done.repaired, *self._done.refused}
-        self._done.refused += sorted(missed)
-        return self._done
+        self._result.refused += sorted(self._remaining())
+        return self._result
 
-    def _put(self, made: Mapping[str, bytes]) -> None:
-        """Publish those of some small files that are to be repaired."""
-        fit = {}
-        for name in sorted(self._files & made.keys()):
-            if self._claimed(name, len(made[name]), hashlib.sha256(made[name]).hexdigest()):
-                fit[name] = made[name]
-        self._store.make_folders(_folders(fit))
-        self._store.put_all(fit, self._run)
+    def _remaining(self) -> set[str]:
+        return {*self._files} - {*self._result.repaired, *self._result.refused}
 
-    def _claimed(self, name: str, size: int, digest: str) -> bool:
-        fits = self._told["files"][name] == {"bytes": size, "sha256": digest}
-        (self._done.repaired if fits else self._done.refused).append(name)
-        return bool(fits)
+    def _put(self, contents: Mapping[str, bytes]) -> None:
+        """Publishes those small files that are to be repaired, if they are as the manifest lists them."""
+        matching = {}
+        for name in sorted(self._files & contents.keys()):
+            if self._matches(name, len(contents[name]), hashlib.sha256(contents[name]).hexdigest()):
+                matching[name] = contents[name]
+        self._store.make_folders(_folders(matching))
+        self._store.put_all(matching, self._run)
+
+    def _matches(self, name: str, size: int, digest: str) -> bool:
+        """Returns whether a rebuilt file is as the manifest lists it, and records the result."""
+        matches = self._document["files"][name] == {"bytes": size, "sha256": digest}
+        (self._result.repaired if matches else self._result.refused).append(name)
+        return bool(matches)
 
     def _planned(self) -> tuple[Source, Plan]:
         source, plan = run.plan_job(self._job)
-        wanted, found = self._told["source"]["fingerprint"], plan.content.fingerprint
-        if found != wanted:
+        expected, actual = self._document["source"]["fingerprint"], plan.content.fingerprint
+        if actual != expected:
             raise PipelineError(
-                f"the source is not the one that the output was made from: its fingerprint is {found}, the manifest says "
-                f"{one_line(wanted)}; nothing of it can be repaired, build the output anew with --overwrite"
+                f"the source is not the one that the output was built from: its fingerprint is {actual}, the manifest says "
+                f"{one_line(expected)}; nothing can be repaired from it, rebuild the output with --overwrite"
             )
-        if self._told["image"]["encoder"] != png.ENCODER:
+        if self._document["image"]["encoder"] != png.ENCODER:
             raise PipelineError(
-                "the output was made by another version of this program, whose PNG files have other bytes; repair it with "
-                "that version, or build it again with --overwrite"
+                "the output was built by another version of this program, whose PNG files have other bytes; repair it with "
+                "that version, or rebuild it with --overwrite"
             )
         return source, plan
 
     def _lists(self, source: Source, plan: Plan) -> dict[str, bytes]:
-        """The lists of samples and of rejects that are to be repaired."""
+        """Returns the lists of samples and of rejects that are to be repaired."""
         splits = {f"{output_state.SAMPLES}/{split}.jsonl": split for split in plan.content.splits}
-        made = {name: manifest.samples(plan, split) for name, split in splits.items() if name in self._files}
+        lists = {name: manifest.samples(plan, split) for name, split in splits.items() if name in self._files}
         if manifest.REJECTS in self._files:
             records = {shard: Record("", "", 0, 0, {}, self._rejects(source, plan, shard), ()) for shard in plan.shards}
-            made[manifest.REJECTS] = manifest.rejects(plan, records)
-        return made
+            lists[manifest.REJECTS] = manifest.rejects(plan, records)
+        return lists
 
     def _rejects(self, source: Source, plan: Plan, shard: Shard) -> tuple[Reject, ...]:
-        """What of a shard kills whoever takes it up, or cannot be decoded."""
-        if not self._lacks(shard):
+        """Returns the images of a shard that are deadly or cannot be decoded."""
+        if not self._has_rejects(shard):
             return ()
         killers = self._killers(shard_task(self._store, source, plan, shard, None, self._run))
         rejects = []
@@ -168,47 +180,42 @@ class _Repair:
                 rejects.append(Reject(shard.split, entry.index, position, entry.name, entry.size, reason))
         return tuple(rejects)
 
-    def _lacks(self, shard: Shard) -> bool:
-        """Whether some of its images were rejected."""
-        variant = next(iter(self._told["variants"].values()))
+    def _has_rejects(self, shard: Shard) -> bool:
+        """Returns whether a shard has fewer samples than source images."""
+        variant = next(iter(self._document["variants"].values()))
         samples = variant["splits"][shard.split]["shards"][shard.number]["samples"]
         return bool(samples < shard.stop - shard.start)
 
     def _killers(self, task: ShardTask) -> dict[int, str]:
-        return deadly_images.killers(replace(task, tars={}), Progress()) if self._lacks(task.shard) else {}
+        return deadly_images.killers(replace(task, tars={}), Progress()) if self._has_rejects(task.shard) else {}
 
     def _rebuild(self, source: Source, plan: Plan) -> None:
-        """Run the tasks of the shards that have files to repair, and move these files into place, shard by shard."""
-        side = LocalStore(self._store.root / _SIDE)
-        side.make_root()
-        with side.lock(self._run):
-            output_state.prepare(side, plan.content, self._run)
-            tasks = [self._task(plan, task) for task in shard_tasks(side, source, plan, False, self._run)]
-            tasks = [replace(task, killers=self._killers(task)) for task in tasks if self._wanted(plan, task)]
+        """Builds the shards that have files to repair, and moves these files into the output shard by shard."""
+        temporary = LocalStore(self._store.root / _TEMPORARY)
+        temporary.make_root()
+        with temporary.lock(self._run):
+            output_state.prepare(temporary, plan.content, self._run)
+            tasks = [self._task(plan, task) for task in shard_tasks(temporary, source, plan, False, self._run)]
+            tasks = [replace(task, killers=self._killers(task)) for task in tasks if self._files_of(plan, task)]
             if not tasks:
                 return
             workers = self._job.workers if self._job.workers is not None else _workers(len(tasks))
+            executor = LocalRay(workers) if workers else ThisProcess()
             pace = Pace([len(task.entries) for task in tasks], workers)
-            line = ProgressLine(pace, quiet=False)
-
-            def done(task: ShardTask, progress: Any) -> None:
-                self._move(side, self._wanted(plan, task))
-                pace.finished(len(task.entries), progress.seconds)
-                line.show()
-
+            watch = Watch(self._job.stall, lambda event, message, **_: console.tell(one_line(message)))
+            listener = _RepairListener(pace, watch, lambda task: self._move(temporary, self._files_of(plan, task)))
             try:
-                watch = Watch(self._job.stall, lambda event, message, **_: console.tell(one_line(message)))
-                scheduler.run(tasks, workers, done, lambda *_: None, lambda _: None, line.start, watch)
+                scheduler.run(tasks, executor, listener)
             finally:
-                line.close()
+                listener.line.close()
 
     def _task(self, plan: Plan, task: ShardTask) -> ShardTask:
-        """The task, less the variants whose files are in order."""
+        """Returns the task without the variants whose files are intact."""
         names = {variant: tar_name(plan.content, variant, task.shard) for variant in plan.content.variants}
         return replace(task, tars={v: name for v, name in names.items() if {name, _index(name)} & self._files})
 
-    def _wanted(self, plan: Plan, task: ShardTask) -> list[str]:
-        """The files to repair of a task's shard."""
+    def _files_of(self, plan: Plan, task: ShardTask) -> list[str]:
+        """Returns the files to repair that the task of a shard builds."""
         content, shard = plan.content, task.shard
         names = [name for tar in task.tars.values() for name in (tar, _index(tar))]
         arrays = [spectra.array(shard.split, content.side, content.samples_per_shard)]
@@ -217,14 +224,27 @@ class _Repair:
         names += [name for array in arrays for name in array.chunks(shard.start, shard.stop)]
         return [name for name in names if name in self._files]
 
-    def _move(self, side: LocalStore, names: list[str]) -> None:
-        fit = [name for name in names if self._claimed(name, side.size(name) or 0, side.sha256(name))]
-        self._store.make_folders(_folders(fit))
-        self._store.publish({name: side.root / name for name in fit}, self._run)
+    def _move(self, temporary: LocalStore, names: list[str]) -> None:
+        """Moves rebuilt files into the output, if they are as the manifest lists them."""
+        matching = [name for name in names if self._matches(name, temporary.size(name) or 0, temporary.sha256(name))]
+        self._store.make_folders(_folders(matching))
+        self._store.publish({name: temporary.root / name for name in matching}, self._run)
+
+
+class _RepairListener(Listener):
+    """Moves the files of each shard as soon as they are rebuilt."""
+
+    def __init__(self, pace: Pace, watch: Watch, move: Callable[[ShardTask], None]) -> None:
+        super().__init__(pace, ProgressLine(pace, quiet=False), watch)
+        self._move = move
+
+    def built(self, task: ShardTask, progress: Progress) -> None:
+        self._move(task)
+        super().built(task, progress)
 
 
 def _undecodable(plan: Plan, source: Source, entry: Entry) -> str:
-    """Why an image cannot be decoded; empty where it can."""
+    """Returns why an image cannot be decoded, or an empty string."""
     try:
         plan.content.geometry.apply(source.decode(source.read(entry)).pixels)
     except Undecodable as error:
@@ -233,7 +253,7 @@ def _undecodable(plan: Plan, source: Source, entry: Entry) -> str:
 
 
 def _workers(tasks: int) -> int:
-    """A single shard is not worth the seconds that Ray takes to start."""
+    """Returns the default number of workers. For one shard it is 0, because Ray takes seconds to start."""
     return 0 if tasks == 1 else min(tasks, len(os.sched_getaffinity(0)))
 
 
@@ -241,5 +261,5 @@ def _index(tar: str) -> str:
     return tar.removesuffix(".tar") + ".idx"
 
 
-def _folders(names: Any) -> list[str]:
+def _folders(names: Iterable[str]) -> list[str]:
     return sorted({str(Path(name).parent) for name in names})

@@ -1,71 +1,47 @@
-"""A build from beginning to end: source, plan, lock, engine, finish."""
+"""A build from beginning to end: source, plan, lock, shards, manifest."""
 
 import contextlib
 import os
 import socket
 import uuid
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline import console
-from pipeline.errors import PipelineError, UsageError, one_line, redacted
+from pipeline.errors import PipelineError, UsageError, redacted
 from pipeline.execution import scheduler
-from pipeline.execution.attempt import Failure
 from pipeline.execution.device import Device
-from pipeline.execution.events import STDERR, Events, rounded
-from pipeline.execution.pace import Pace
-from pipeline.execution.progress import ProgressLine
-from pipeline.execution.ray import cluster
-from pipeline.execution.stall_watch import Watch, lasting
-from pipeline.planning import manifest, output_state
+from pipeline.execution.events import Events, rounded
+from pipeline.execution.executor import Executor
+from pipeline.execution.in_process import ThisProcess
+from pipeline.execution.outcome import BuildListener, Outcome, silent
+from pipeline.execution.progress import Pace
+from pipeline.execution.ray import address
+from pipeline.execution.ray.cluster import RayCluster
+from pipeline.execution.ray.local import LocalRay
+from pipeline.liveness import lasting
+from pipeline.planning import output_state
 from pipeline.planning.job import Job
 from pipeline.planning.output_spec import Content, geometry_of, resolve
 from pipeline.planning.plan import Plan, make_plan
-from pipeline.planning.record import Reject
-from pipeline.planning.shard_task import STAGES, Progress, ShardTask, shard_tasks
+from pipeline.planning.shard_task import ShardTask, shard_tasks
 from pipeline.sources import description, open_source
 from pipeline.sources.index import Source, SourceIndex
 from pipeline.sources.shapes import shapes_of
 from pipeline.storage.lock import LostLock
 from pipeline.storage.store import BUILD, Store, open_store
 
-# A source of which more than half of the first images is unreadable is the wrong source.
-_FIRST = 1000
-
-
-@dataclass
-class Outcome:
-    """What a build did.
-
-    Attributes:
-        manifest: of the finished output.
-        images: source images that went through this run; 0 where everything was in place.
-        working: seconds from the first shard's begin to the last one's commit.
-        seconds: worked, by stage, over all workers.
-        retried: how often each shard was tried again.
-        repaired: planes whose eigenvectors a card gave wrongly, and LAPACK then rightly.
-    """
-
-    manifest: dict[str, Any]
-    images: int = 0
-    shards: int = 0
-    working: float = 0.0
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    retried: Counter[str] = field(default_factory=Counter)
-    repaired: int = 0
-
 
 def plan_job(job: Job) -> tuple[Source, Plan]:
-    """The source and the plan of a job, as the output would be after it. Nothing is written.
+    """Returns the source of a job and the plan of its output, as it will be after the build. Writes nothing.
 
     Raises:
-        PipelineError: as ``open_source``, ``resolve`` and ``output.merged`` do.
+        PipelineError: the source cannot be opened, the options do not fit it, or the output holds something else.
     """
-    cluster.check_lasts(job.out)
+    address.check_output(job.out)
     with _disk_errors(job):
         output_state.check_place(open_store(job.out), job.out)
     inside = isinstance(job.out, Path) and job.data_dir and job.out.resolve().is_relative_to(job.data_dir.resolve())
@@ -86,8 +62,8 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
         shapes = shapes_of(source, index, geometry)
     except OSError as error:
         raise PipelineError(f"{error.filename or job.data_dir}: {error.strerror or error}") from None
-    wanted = resolve(job, index, source.default_order, geometry, shapes)
-    return source, make_plan(_merged(job, wanted, index), index)
+    content = resolve(job, index, source.default_order, geometry, shapes)
+    return source, make_plan(_merged(job, content, index), index)
 
 
 def _say_what_was_read(job: Job, index: SourceIndex) -> None:
@@ -97,27 +73,26 @@ def _say_what_was_read(job: Job, index: SourceIndex) -> None:
         console.tell(line)
 
 
-def silent(job: Job) -> bool:
-    """Whether stderr is to carry no progress for people."""
-    return job.quiet or job.log_json == STDERR
-
-
-def _merged(job: Job, wanted: Content, index: SourceIndex) -> Content:
+def _merged(job: Job, content: Content, index: SourceIndex) -> Content:
+    """Returns what the output will hold: the job's content and what is in the output already."""
     with _disk_errors(job):
-        return output_state.merged(open_store(job.out), wanted, index, job.overwrite)
+        return output_state.merged(open_store(job.out), content, index, job.overwrite)
 
 
-def build(job: Job) -> Outcome:
-    """Build what a job's output lacks, and finish it.
+def build(job: Job, events: Events | None = None) -> Outcome:
+    """Builds what the output of a job lacks, and finishes it.
+
+    Args:
+        events: where to write events; default: the place that the job names.
 
     Raises:
-        PipelineError: why it could not be finished, and what to do. What is committed stays.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the same command goes on.
+        PipelineError: the build could not be finished; the message says why and what to do. Committed shards stay.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM. The same command continues.
     """
-    job = replace(job, address=None if job.workers == 0 else cluster.find(job.address))
+    job = replace(job, address=None if job.workers == 0 else address.find(job.address))
     if not job.address:
-        Device(job.device, job.gpus).cards_here()  # a card that is not to be had is told before anything else
-    events = Events(job.log_json, job.out)
+        Device(job.device, job.gpus).cards_here()  # a missing GPU is reported before the source is read
+    events = events or Events(job.log_json, job.out)
     with lasting(job.stall, f"going through the images of {job.data_dir or job.dataset}", events.say):
         source, plan = plan_job(job)
     _make_root(job)
@@ -126,96 +101,74 @@ def build(job: Job) -> Outcome:
     store = open_store(root)
     with _disk_errors(job), store.lock(run):
         store.clear_scratch()
-        content = _merged(job, plan.content, plan.index)  # once more: another run may have grown it meanwhile
+        content = _merged(job, plan.content, plan.index)  # again: another run may have extended the output meanwhile
         if content != plan.content:
             plan = make_plan(content, plan.index)
         if job.overwrite:
             output_state.wipe(store, content)
         output_state.prepare(store, plan.content, run)
         try:
-            return _build(job, source, plan, store, run, events)
+            with lasting(job.stall, f"looking through what is in {job.out}", events.say):
+                tasks = shard_tasks(store, source, plan, job.recheck, run)
+            return _Build(job, plan, tasks, store, events).run(run)
         finally:
             with contextlib.suppress(OSError):
-                store.clear_scratch()  # of workers that were stopped
+                store.clear_scratch()  # files of workers that were stopped
 
 
-def _build(job: Job, source: Source, plan: Plan, store: Store, run: str, events: Events) -> Outcome:
-    with lasting(job.stall, f"looking through what is in {job.out}", events.say):
-        tasks = shard_tasks(store, source, plan, job.recheck, run)
-    output_state.log_run(store, _log(run, "started", workers=job.workers, shards=len(tasks)))
-    outcome = Outcome({})
-    try:
-        if tasks:
-            _run(job, plan, tasks, outcome, store, events)
-        with lasting(job.stall, f"writing the lists and the manifest of {job.out}", events.say):
-            outcome.manifest = output_state.finish(store, plan, run, job.recheck)
-    finally:
-        did = {"images": outcome.images, "retries": outcome.retried.total(), "retried": outcome.retried}
-        did["repaired"] = outcome.repaired
-        took = {"working": round(outcome.working, 3), "seconds": rounded(outcome.seconds)}
-        with contextlib.suppress(OSError):  # a log is no part of what is promised
-            output_state.log_run(store, _log(run, "finished" if outcome.manifest else "ended early", **did, **took))
-    return outcome
+class _Build:
+    """The part of a build that holds the lock and knows its tasks."""
+
+    def __init__(self, job: Job, plan: Plan, tasks: list[ShardTask], store: Store, events: Events) -> None:
+        self._job, self._plan, self._tasks, self._store, self._events = job, plan, tasks, store, events
+        workers = (os.cpu_count() or 1) if job.workers is None and not job.address else job.workers
+        self._workers = None if workers is None else min(len(tasks), workers)
+        pace = Pace([len(task.entries) for task in tasks], self._workers)
+        in_place = sum(len(positions) for positions in plan.positions.values()) - pace.images
+        self._listener = BuildListener(job, store, events, pace, self._workers, in_place)
+
+    def run(self, run: str) -> Outcome:
+        """Builds the shards, writes the manifest, and logs both under the identity ``run``."""
+        job, store, outcome = self._job, self._store, self._listener.outcome
+        output_state.log_run(store, _log(run, "started", workers=job.workers, shards=len(self._tasks)))
+        try:
+            if self._tasks:
+                self._build_shards()
+            with lasting(job.stall, f"writing the lists and the manifest of {job.out}", self._events.say):
+                outcome.manifest = output_state.finish(store, self._plan, run, job.recheck)
+        finally:
+            counts = {"images": outcome.images, "retries": outcome.retried.total(), "retried": outcome.retried}
+            counts["repaired"] = outcome.repaired
+            times = {"working": round(outcome.working, 3), "seconds": rounded(outcome.seconds)}
+            event = "finished" if outcome.manifest else "ended early"
+            with contextlib.suppress(OSError):  # a build does not fail for its log
+                output_state.log_run(store, _log(run, event, **counts, **times))
+        return outcome
+
+    def _build_shards(self) -> None:
+        listener = self._listener
+        try:
+            scheduler.run(self._tasks, _executor(self._job, self._workers), listener)
+        except scheduler.ShardError as error:
+            if error.details:
+                with contextlib.suppress(LostLock):
+                    self._store.put(f"{BUILD}/error.txt", redacted(error.details).encode(), self._tasks[0].run)
+                raise PipelineError(
+                    f"{error}; a fault of this program, its traceback is in {BUILD}/error.txt"
+                ) from None
+            raise
+        finally:
+            listener.line.close()
+        if not listener.readable:
+            first = listener.rejects[0]
+            raise PipelineError(f"no image could be read; the first: {first.name}: {first.reason}")
 
 
-def _run(job: Job, plan: Plan, tasks: list[ShardTask], outcome: Outcome, store: Store, events: Events) -> None:
-    workers = (os.cpu_count() or 1) if job.workers is None and not job.address else job.workers
-    workers = None if workers is None else min(len(tasks), workers)
-    pace = Pace([len(task.entries) for task in tasks], workers)
-    in_place = sum(len(positions) for positions in plan.positions.values()) - pace.images
-    line = ProgressLine(pace, silent(job))
-    rejects: list[Reject] = []
-
-    def done(task: ShardTask, progress: Progress) -> None:
-        outcome.images += progress.images
-        outcome.shards += 1
-        outcome.repaired += progress.repaired
-        for stage, seconds in progress.seconds.items():
-            outcome.seconds[stage] += seconds
-        outcome.working = line.elapsed
-        rejects.extend(progress.rejects)
-        pace.finished(len(task.entries), progress.seconds)
-        line.show()
-        events.shard(task, progress, pace, line.elapsed)
-        _check_rejects(in_place + outcome.images, rejects)
-
-    def retry(task: ShardTask, failure: Failure) -> None:
-        outcome.retried[task.shard.name] += 1
-        console.tell(f"trying again: {one_line(failure.message)}")
-        events.emit("retry", shard=task.shard.name, message=one_line(failure.message))
-
-    def report(progress: Progress) -> None:
-        pace.working(progress.images + len(progress.rejects), progress.seconds)
-        line.show()
-        _check_rejects(in_place + outcome.images + progress.images, rejects + progress.rejects)
-
-    def ready(computes_on: str) -> None:
-        store.delete(manifest.NAME)
-        line.start(computes_on)
-        counts = {"images": pace.images, "shards": pace.shards, "workers": workers}
-        events.emit("started", out=str(job.out), **counts, device=computes_on)
-
-    try:
-        device, watch = Device(job.device, job.gpus), Watch(job.stall, events.say)
-        scheduler.run(tasks, workers, done, retry, report, ready, watch, job.address, device)
-    except scheduler.ShardError as error:
-        if error.details:
-            with contextlib.suppress(LostLock):
-                store.put(f"{BUILD}/error.txt", redacted(error.details).encode(), tasks[0].run)
-            raise PipelineError(f"{error}; a fault of this program, its traceback is in {BUILD}/error.txt") from None
-        raise
-    finally:
-        line.close()
-    if not in_place + outcome.images:
-        raise PipelineError(f"no image could be read; the first: {rejects[0].name}: {rejects[0].reason}")
-
-
-def _check_rejects(images: int, rejects: list[Reject]) -> None:
-    if images + len(rejects) >= _FIRST and len(rejects) > images:
-        raise PipelineError(
-            f"{len(rejects):,} of the first {images + len(rejects):,} images cannot be read, so this is hardly the right "
-            f"source; the first: {rejects[0].name}: {rejects[0].reason}"
-        )
+def _executor(job: Job, workers: int | None) -> Executor:
+    device = Device(job.device, job.gpus)
+    if job.address:
+        return RayCluster(job.address, workers, device)
+    return LocalRay(workers, device) if workers else ThisProcess(device)
 
 
 def _make_root(job: Job) -> None:
@@ -227,7 +180,7 @@ def _make_root(job: Job) -> None:
 
 @contextlib.contextmanager
 def _disk_errors(job: Job) -> Iterator[None]:
-    """A file system that refuses the driver's own small writes ends the build as one line."""
+    """Turns an error of the file system in the driver's own small writes into a one-line message."""
     try:
         yield
     except OSError as error:
@@ -235,6 +188,6 @@ def _disk_errors(job: Job) -> Iterator[None]:
         raise PipelineError(f"--out {where}: {error.strerror or error}") from None
 
 
-def _log(run: str, event: str, **more: Any) -> dict[str, Any]:
+def _log(run: str, event: str, **fields: Any) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"run": run, "event": event, "time": now, "host": socket.gethostname(), "pid": os.getpid(), **more}
+    return {"run": run, "event": event, "time": now, "host": socket.gethostname(), "pid": os.getpid(), **fields}

@@ -1,7 +1,7 @@
 """The stages of a shard before it is written: read -> decode -> geometry -> SVD once -> cut every variant -> encode.
 
-Each is an iterator over batches, so memory does not grow with the shard. Nothing here depends on how images fall into
-batches: every plane is computed by itself.
+Each stage is an iterator over batches, so memory does not grow with the shard. The result does not depend on the division
+into batches, because every plane is computed by itself.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -21,12 +21,18 @@ from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.sources.images import MAX_BYTES, too_large
 from pipeline.sources.index import Entry, Picture
 
-# Subpixels of an image from which on its channels are worked on one by one: their float64 arrays are what takes memory.
+# Subpixels above which the channels of an image are computed one by one, because their float64 arrays need much memory.
 _LARGE = 1 << 20
 
 
 class Batch(NamedTuple):
-    """Decoded images: their output positions, keys and labels by form, and uint8 (3, h, w) pixels."""
+    """Decoded images.
+
+    Attributes:
+        positions: their output positions.
+        samples: their keys and labels by form.
+        images: their pixels, uint8 (3, h, w).
+    """
 
     positions: list[int]
     samples: dict[str, list[Heads]]
@@ -34,20 +40,32 @@ class Batch(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The images of a batch that have one size: their places in it, their cuts, and their rows by array."""
+    """The images of a batch that have the same size.
+
+    Attributes:
+        places: their places in the batch.
+        cuts: by variant.
+        rows: by array, (n, ...).
+    """
 
     places: list[int]
     cuts: dict[Variant, Cut]
     rows: dict[str, np.ndarray]
 
 
-# The same when they have been begun: their places, and what waits for their channels, or for all in one.
+# A group whose computation has begun: its places, and functions that wait for the results. There is one function for all
+# channels, or one per channel.
 Begun = tuple[list[int], list[Callable[[], Computed]]]
 
 
 class Encoded(NamedTuple):
-    """A batch, ready to be written: image files and statistics by variant, and its rows (n, ...) by array: ``spectra``
-    and, where factors are built, ``u``, ``s`` and ``v``."""
+    """A batch that is ready to be written.
+
+    Attributes:
+        files: image files by variant.
+        statistics: by variant.
+        rows: (n, ...) by array: ``spectra``, and ``u``, ``s`` and ``v`` if factors are built.
+    """
 
     batch: Batch
     files: dict[Variant, list[bytes]]
@@ -57,25 +75,25 @@ class Encoded(NamedTuple):
 
 def encode_batches(
     task: ShardTask,
-    wanted: tuple[Variant, ...],
+    variants: tuple[Variant, ...],
     progress: Progress,
     place: Place = HERE,
 ) -> Iterator[Encoded]:
-    """Everything before the writing; a dry run measures with it."""
+    """Runs all stages before the writing, for some variants of a task."""
     runtime.prepare()
     raw = place.overlap(_read(task, progress, place.batch_pixels))
     batches = place.overlap(_decode(task, raw, progress, place.batch_pixels))
-    begun = place.overlap(_begin(task, batches, wanted, progress, place.compute))
+    begun = place.overlap(_begin(task, batches, variants, progress, place.compute))
     for batch, groups in begun:
         with progress.timed("svd"):
             finished = [_finish(places, channels, progress) for places, channels in groups]
         with progress.timed("encode"):
-            encoded = _encoded(batch, finished, wanted)
+            encoded = _encoded(batch, finished, variants)
         yield encoded
 
 
 def _read(task: ShardTask, progress: Progress, batch_pixels: int) -> Iterator[list[tuple[Entry, bytes]]]:
-    """As many images as make a batch; one by one where nobody knows how large they are."""
+    """Reads as many images as make a batch, or one by one if their sizes are unknown."""
     size = max(1, batch_pixels // (task.shape[0] * task.shape[1])) if task.shape else 1
     for start in range(0, len(task.entries), size):
         with progress.timed("read"):
@@ -118,7 +136,7 @@ def _empty(task: ShardTask) -> Batch:
 
 
 def _picture(task: ShardTask, entry: Entry, content: bytes, position: int, progress: Progress) -> Picture | None:
-    """The image as it is going to be cut, or None where it is a reject."""
+    """Returns the image after the geometry, or None if it is a reject."""
     try:
         if entry.index in task.killers:
             raise Undecodable(task.killers[entry.index])
@@ -130,16 +148,16 @@ def _picture(task: ShardTask, entry: Entry, content: bytes, position: int, progr
         reject = Reject(task.shard.split, entry.index, position, entry.name, entry.size, str(error))
         progress.rejects.append(reject)
         return None
-    found = picture.pixels.shape[1:]
-    if found != task.shape if task.shape else min(found) > task.side:
-        raise PipelineError(f"{entry.name} has changed: it is {found[0]} x {found[1]} pixels (height x width) now")
+    shape = picture.pixels.shape[1:]
+    if shape != task.shape if task.shape else min(shape) > task.side:
+        raise PipelineError(f"{entry.name} has changed: it is {shape[0]} x {shape[1]} pixels (height x width) now")
     return picture
 
 
 def _begin(
-    task: ShardTask, batches: Iterable[Batch], wanted: tuple[Variant, ...], progress: Progress, compute: Compute
+    task: ShardTask, batches: Iterable[Batch], variants: tuple[Variant, ...], progress: Progress, compute: Compute
 ) -> Iterator[tuple[Batch, list[Begun]]]:
-    recipe = task.recipe(wanted)
+    recipe = task.recipe(variants)
     for batch in batches:
         with progress.timed("svd"):
             groups = [(places, _group(batch, places, recipe, compute)) for places in _of_one_size(batch.images)]
@@ -147,7 +165,7 @@ def _begin(
 
 
 def _of_one_size(images: list[np.ndarray]) -> Iterable[list[int]]:
-    """The places of the images of each size."""
+    """Returns the places of the images of each size."""
     places: dict[tuple[int, ...], list[int]] = {}
     for place, image in enumerate(images):
         places.setdefault(image.shape, []).append(place)
@@ -155,8 +173,8 @@ def _of_one_size(images: list[np.ndarray]) -> Iterable[list[int]]:
 
 
 def _group(batch: Batch, places: list[int], recipe: Recipe, compute: Compute) -> list[Callable[[], Computed]]:
-    """Of the images at some places: begun for all channels together, or for each one of large images."""
-    pixels = np.ascontiguousarray(np.stack([batch.images[place] for place in places]))  # decoded ones are interleaved
+    """Begins to compute the images at some places: all channels together, or one by one for large images."""
+    pixels = np.ascontiguousarray(np.stack([batch.images[place] for place in places]))  # decoded pixels are interleaved
     if pixels[0].size <= _LARGE:
         return [compute(pixels, recipe)]
     return [compute(pixels[:, c : c + 1], recipe) for c in range(3)]  # a third of the memory
@@ -171,14 +189,14 @@ def _finish(places: list[int], channels: list[Callable[[], Computed]], progress:
     return Group(places, join([part.cuts for part in parts]), rows)
 
 
-def _encoded(batch: Batch, groups: list[Group], wanted: tuple[Variant, ...]) -> Encoded:
-    """Image files, statistics and rows of a batch, in its order."""
-    files: dict[Variant, list[bytes]] = {variant: [b""] * len(batch.images) for variant in wanted}
-    statistics = dict.fromkeys(wanted, Statistics())
+def _encoded(batch: Batch, groups: list[Group], variants: tuple[Variant, ...]) -> Encoded:
+    """Returns the image files, statistics and rows of a batch, in its order."""
+    files: dict[Variant, list[bytes]] = {variant: [b""] * len(batch.images) for variant in variants}
+    statistics = dict.fromkeys(variants, Statistics())
     for group in groups:
-        for variant, one in group.cuts.items():
-            statistics[variant] += one.statistics
-            for place, file in zip(group.places, _encode(variant, one.pixels), strict=True):
+        for variant, cut in group.cuts.items():
+            statistics[variant] += cut.statistics
+            for place, file in zip(group.places, _encode(variant, cut.pixels), strict=True):
                 files[variant][place] = file
     order = np.argsort([place for group in groups for place in group.places])
     names = groups[0].rows

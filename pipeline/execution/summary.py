@@ -1,4 +1,4 @@
-"""What a build tells its user at the end."""
+"""The text that a build prints at the end, and the fields of its last event."""
 
 import json
 import shlex
@@ -7,8 +7,9 @@ from typing import Any
 
 from pipeline.errors import one_line
 from pipeline.execution.events import rounded
-from pipeline.execution.progress import duration, per_second, shares
-from pipeline.execution.run import Outcome
+from pipeline.execution.outcome import Outcome
+from pipeline.execution.progress import per_second, shares
+from pipeline.liveness import duration
 from pipeline.planning.job import Job
 from pipeline.planning.manifest import REJECTS
 from pipeline.storage.location import copy_command
@@ -18,7 +19,7 @@ _SHOWN = 5
 
 
 def text(job: Job, outcome: Outcome) -> str:
-    """What is there, how fast it was made, and the next command to type."""
+    """Returns the summary: what the output holds, how fast it was built, and the next command to type."""
     manifest = outcome.manifest
     splits = ", ".join(f"{name} {split['samples']:,}" for name, split in manifest["splits"].items())
     lines = [f"{job.out}: {', '.join(manifest['variants'])} of {splits} images, {_bytes(manifest) / 1e6:,.1f} MB"]
@@ -30,7 +31,7 @@ def text(job: Job, outcome: Outcome) -> str:
         )
         if outcome.repaired:
             lines.append(
-                f"{outcome.repaired:,} planes were left to LAPACK, because a card's eigenvectors were not right"
+                f"{outcome.repaired:,} planes were recomputed by LAPACK, because the GPU's eigenvectors were wrong"
             )
         if outcome.retried:
             names = list(outcome.retried)
@@ -43,7 +44,7 @@ def text(job: Job, outcome: Outcome) -> str:
     if manifest["source"]["note"]:
         lines.append(f"note: {manifest['source']['note']}")
     if len(manifest["versions"]) > 1:
-        lines.append("warning: its shards were made with different library versions; the manifest lists them")
+        lines.append("warning: its shards were built with different library versions; the manifest lists them")
     lines.append(_numerics(manifest))
     if isinstance(job.out, Path):
         lines.append(f"look: python -m pipeline.report {shlex.quote(str(job.out))}")
@@ -52,7 +53,7 @@ def text(job: Job, outcome: Outcome) -> str:
 
 
 def event(job: Job, outcome: Outcome) -> dict[str, Any]:
-    """The fields of the event ``finished``."""
+    """Returns the fields of the event ``finished``."""
     manifest = outcome.manifest
     splits = {
         name: {"samples": split["samples"], "rejects": split["rejects"]} for name, split in manifest["splits"].items()
@@ -76,7 +77,7 @@ def _bytes(manifest: dict[str, Any]) -> int:
 
 
 def _next(job: Job) -> str:
-    """The command line that proves the output, from a copy of it where it lies in object storage."""
+    """Returns the command line that verifies the output. An output in object storage is copied first."""
     if isinstance(job.out, Path):
         return f"python -m pipeline.verify {shlex.quote(str(job.out))}"
     folder = f"out/{job.name}"
@@ -85,8 +86,10 @@ def _next(job: Job) -> str:
 
 def _numerics(manifest: dict[str, Any]) -> str:
     cuts = [variant for variant in manifest["variants"].values() if variant["component"] != "full"]
-    planes = {tuple(variant.get(of, 0) for of in ("rank", "above", "radius")): variant for variant in cuts}
-    splits = [split for variant in planes.values() for split in variant["splits"].values()]  # low and high share theirs
+    planes = {tuple(variant.get(key, 0) for key in ("rank", "above", "radius")): variant for variant in cuts}
+    splits = [
+        split for variant in planes.values() for split in variant["splits"].values()
+    ]  # low, high: the same planes
     sums = {
         name: sum(split[name] for split in splits) for name in ("near_ties", "degenerate_planes", "recomputed_planes")
     }
@@ -98,10 +101,10 @@ def _numerics(manifest: dict[str, Any]) -> str:
 
 
 def rejects(job: Job, count: int) -> str:
-    """The first rejects by name and reason."""
+    """Returns one line with the first rejects by name and reason."""
     lines = (open_store(job.out).read(REJECTS) or b"").decode().splitlines()
-    told = [json.loads(line) for line in lines[:_SHOWN]]
-    listed = "; ".join(f"{one_line(reject['name'])}: {reject['reason']}" for reject in told)
-    more = f"; and {count - len(told)} more" if count > len(told) else ""
+    first = [json.loads(line) for line in lines[:_SHOWN]]
+    listed = "; ".join(f"{one_line(reject['name'])}: {reject['reason']}" for reject in first)
+    more = f"; and {count - len(first)} more" if count > len(first) else ""
     noun = "image was" if count == 1 else "images were"
     return f"{count} {noun} rejected ({listed}{more}); all are in {job.out}/{REJECTS}; a rerun tries them again"

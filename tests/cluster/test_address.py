@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.execution.ray import cluster
+from pipeline.execution.ray import address
 from pipeline.planning.job import Job
 
 Refused = Callable[..., str]
@@ -101,7 +101,7 @@ def test_the_folder_that_a_ray_job_works_in_takes_no_output(
     assert line == f"--out {folder / 'out/sample'} is the job's temporary folder; give a path that every node shares"
     assert list(folder.iterdir()) == []
     monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR")  # a folder of that name is anybody's
-    cluster.check_lasts(Path("out/sample"))
+    address.check_output(Path("out/sample"))
 
 
 def test_the_address_is_no_part_of_what_is_built() -> None:

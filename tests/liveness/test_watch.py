@@ -41,7 +41,7 @@ def events(workers: Workers) -> list[str]:
 def test_a_shard_that_moves_is_nothing_to_speak_of() -> None:
     workers = Workers()
     watch = Watch(120, workers.say)
-    watch.given("train-000000")
+    watch.started("train-000000")
     for second in range(0, 1000, 5):
         workers.beat("train-000000", second % 100)
         watch.look(workers, second)
@@ -52,7 +52,7 @@ def test_a_shard_that_moves_is_nothing_to_speak_of() -> None:
 def test_a_still_shard_is_told_after_growing_intervals_and_when_it_goes_on() -> None:
     workers, told = Workers(), []
     watch = Watch(120, workers.say)
-    watch.given("train-000000")
+    watch.started("train-000000")
     for second in range(0, 1000, 5):
         workers.beat("train-000000", second)
         watch.look(workers, second)
@@ -60,7 +60,7 @@ def test_a_still_shard_is_told_after_growing_intervals_and_when_it_goes_on() -> 
     assert told == [120, 240, 480, 960]
     workers.beat("train-000000", 1)
     watch.look(workers, 1001)
-    assert workers.told == [("moving", "goes on: shard train-000000")]
+    assert workers.told == [("moving", "continues: shard train-000000")]
     workers.beat("train-000000", 120)
     watch.look(workers, 1120)
     assert workers.told[1:] == [
@@ -69,21 +69,21 @@ def test_a_still_shard_is_told_after_growing_intervals_and_when_it_goes_on() -> 
     one = {"shard": "train-000000", "stage": "read", "entry": "a/0.png", "node": "node7", "pid": 5}
     assert workers.fields == {"shards": [one | {"seconds": 120, "silent": False}]}
     watch.ended("train-000000")
-    assert workers.told[2:] == [("moving", "goes on: shard train-000000")]
+    assert workers.told[2:] == [("moving", "continues: shard train-000000")]
 
 
 def test_a_worker_that_says_nothing_is_told_with_its_last_word() -> None:
     workers = Workers()
     watch = Watch(120, workers.say)
-    watch.given("train-000000")
+    watch.started("train-000000")
     workers.beat("train-000000", 3, "svd", "")
     for second in range(0, 121, 5):
         watch.look(workers, second)
     assert workers.told == [
         (
             "stalled",
-            "no progress: shard train-000000: svd for 2 min 03 s (process 5 on node7, which says nothing any more: it or "
-            "its machine is stopped, or cut off)",
+            "no progress: shard train-000000: svd for 2 min 03 s (process 5 on node7, which sends no heartbeat: the "
+            "process or its machine is stopped or cut off)",
         )
     ]
     assert workers.fields["shards"][0]["silent"]
@@ -93,7 +93,7 @@ def test_one_line_for_many() -> None:
     workers = Workers()
     watch = Watch(120, workers.say)
     for number in range(9):
-        watch.given(f"train-{number:06d}")
+        watch.started(f"train-{number:06d}")
         workers.beat(f"train-{number:06d}", 130, entry="\x1b[31mred\n")
     watch.look(workers, 0)
     ((_, line),) = workers.told
@@ -106,8 +106,8 @@ def test_one_line_for_many() -> None:
 def test_shards_in_line_behind_others_are_nothing_to_speak_of_but_a_line_that_never_moves_is() -> None:
     workers = Workers()
     watch = Watch(120, workers.say)
-    watch.given("train-000000")
-    watch.given("train-000001")
+    watch.started("train-000000")
+    watch.started("train-000001")
     start = time.monotonic()
     for second in range(0, 400, 5):
         watch.look(workers, start + second)
@@ -119,14 +119,14 @@ def test_shards_in_line_behind_others_are_nothing_to_speak_of_but_a_line_that_ne
     for second in range(400, 800, 5):
         workers.beat("train-000000", 1)
         watch.look(workers, start + second)
-    assert workers.told == [("moving", "goes on: a worker has begun")]
+    assert workers.told == [("moving", "continues: a worker has begun")]
 
 
 def test_a_failed_worker_does_not_go_on() -> None:
     """What becomes of it, others tell."""
     workers = Workers()
     watch = Watch(120, workers.say)
-    watch.given("train-000000")
+    watch.started("train-000000")
     workers.beat("train-000000", 130)
     watch.look(workers, 0)
     assert events(workers) == ["stalled"]
@@ -138,7 +138,7 @@ def test_a_shard_of_this_process_is_watched_by_its_progress() -> None:
     workers = Workers()
     watch = Watch(120, workers.say)
     progress = Progress()
-    watch.given("train-000000", progress)
+    watch.started("train-000000", progress)
     with progress.timed("decode"):
         progress.at("a/1.png")
         watch.look(None, time.monotonic())

@@ -11,7 +11,7 @@ from pipeline.execution.attempt import Failure
 from pipeline.execution.gpus.client import Client, GpuLost, place
 from pipeline.execution.gpus.server import THREADS, Answer, Server
 from pipeline.execution.gpus.slots import Order
-from pipeline.execution.ray.heartbeat import attempt_and_tell
+from pipeline.execution.ray.heartbeat import build_with_heartbeat
 from pipeline.planning.shard_task import Progress, ShardTask
 
 Servers = dict[str, list[Any]]  # Ray actors, by the id of their node
@@ -74,17 +74,17 @@ def start(ray: Any, gpus: Mapping[str, int], namespace: str) -> Started:
 def attempt_on_gpus(servers: Servers, task: ShardTask) -> Progress | Failure:
     """Makes one attempt at a shard, in a worker of a node. The node's GPUs compute its planes, or this core without GPUs."""
     if not servers:
-        return attempt_and_tell(task)
+        return build_with_heartbeat(task)
     import ray
 
     actors = servers.get(ray.get_runtime_context().get_node_id())
     if not actors:
-        return attempt_and_tell(task)
+        return build_with_heartbeat(task)
     if not _alive(ray, actors):
         return Failure(
             f"shard {task.shard.name}: its GPU has failed {1 + _RESTARTS} times; look at nvidia-smi and dmesg"
         )
-    return attempt_and_tell(task, place(_client(ray, actors).begin, task))
+    return build_with_heartbeat(task, place(_client(ray, actors).begin, task))
 
 
 def _alive(ray: Any, actors: list[Any]) -> bool:

@@ -1,6 +1,6 @@
-"""Where workers on Ray say what they are doing: a few bytes for each shard in work, in Ray's own key-value store.
+"""Heartbeats of workers on Ray: what each worker does at the moment, a few bytes per shard in Ray's key-value store.
 
-It asks for no process, no CPU and no file system. What a worker said last stays there when it can say no more.
+This needs no process, no CPU and no file system. The last heartbeat stays in the store if the worker can send no other.
 """
 
 import contextlib
@@ -12,19 +12,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from pipeline.execution.attempt import Failure, attempt
+from pipeline.execution.build_shard import Failure, try_build_shard
 from pipeline.numerics.batch import HERE, Place
 from pipeline.planning.shard_task import Progress, ShardTask
 
-EVERY = 2.0  # seconds between two words of a worker
-_SPACE = b"rank-shards"
-_TIMEOUT = 10.0  # seconds for the driver's question
-_IMPATIENCE = 2.0  # seconds for what may as well not be done
+EVERY = 2.0  # seconds between two heartbeats of a worker
+_NAMESPACE = b"rank-shards"
+_READ_TIMEOUT = 10.0  # seconds
+_DELETE_TIMEOUT = 2.0  # seconds; short, because a heartbeat that stays does no harm
 
 
 class Beat(NamedTuple):
-    """What a worker says of its shard: its step, where it runs, seconds in this step, and a number that
-    every word has for itself."""
+    """One heartbeat of a worker.
+
+    Attributes:
+        stage, entry: the step of its shard, as in ``Step``.
+        node, pid: the host and the process of the worker.
+        seconds: since the step began.
+        number: differs between any two heartbeats of a shard.
+    """
 
     stage: str
     entry: str
@@ -35,30 +41,30 @@ class Beat(NamedTuple):
 
 
 def beat(progress: Progress, number: float) -> Beat:
-    """What this process says of a shard that it has in work."""
+    """Returns a heartbeat for a shard that this process builds."""
     stage, entry, since = progress.now
     return Beat(stage, entry, socket.gethostname(), os.getpid(), round(time.monotonic() - since, 3), number)
 
 
-def attempt_and_tell(task: ShardTask, place: Place = HERE) -> Progress | Failure:
-    """Runs on a worker: one try at a shard, with a word on the board every two seconds."""
-    with telling(task) as follow:
-        return attempt(task, follow, place)
+def build_with_heartbeat(task: ShardTask, place: Place = HERE) -> Progress | Failure:
+    """Builds a shard on a worker, and sends a heartbeat every two seconds."""
+    with beating(task) as follow:
+        return try_build_shard(task, place, follow)
 
 
 @contextlib.contextmanager
-def telling(task: ShardTask) -> Iterator[Callable[[Progress], None]]:
-    """Tell what becomes of a shard from a thread, for as long as the block lasts.
+def beating(task: ShardTask) -> Iterator[Callable[[Progress], None]]:
+    """Sends heartbeats from a thread while the block runs.
 
     Yields:
-        what to call with the shard's progress, once and whenever it is replaced by another object.
+        a function to call with the progress of the shard, at the beginning and each time it is another object.
     """
     current, stop = [Progress()], threading.Event()
 
-    def tell() -> None:
+    def send() -> None:
         number = 0
         while True:
-            with contextlib.suppress(Exception):  # who cannot be told is no reason to stop the work
+            with contextlib.suppress(Exception):  # a heartbeat that cannot be sent must not stop the build
                 _put(task, beat(current[0], number))
             number += 1
             if stop.wait(EVERY):
@@ -67,7 +73,7 @@ def telling(task: ShardTask) -> Iterator[Callable[[Progress], None]]:
     def follow(progress: Progress) -> None:
         current[0] = progress
 
-    thread = threading.Thread(target=tell, daemon=True)
+    thread = threading.Thread(target=send, daemon=True)
     thread.start()
     try:
         yield follow
@@ -76,48 +82,49 @@ def telling(task: ShardTask) -> Iterator[Callable[[Progress], None]]:
         thread.join(EVERY)
 
 
-def _put(task: ShardTask, said: Beat) -> None:
+def _put(task: ShardTask, heartbeat: Beat) -> None:
     from ray.experimental import internal_kv
 
-    internal_kv._internal_kv_put(_key(task.run, task.shard.name), json.dumps(said), namespace=_SPACE)
+    internal_kv._internal_kv_put(_key(task.run, task.shard.name), json.dumps(heartbeat), namespace=_NAMESPACE)
 
 
 def _key(run: str, shard: str) -> bytes:
     return f"{run}/{shard}".encode()
 
 
-class Board:
-    """The driver's side, for one run.
+class RayHeartbeats:
+    """Reads the heartbeats of one run, in the driver.
 
     Args:
-        takes: what a worker takes, in words.
+        run: the identity of the run.
+        needs: what a shard needs, in words, as in ``1 CPU``.
     """
 
-    def __init__(self, ray: Any, run: str, takes: str) -> None:
+    def __init__(self, ray: Any, run: str, needs: str) -> None:
         from ray.experimental import internal_kv
 
-        self._ray, self._run, self._takes, self._store = ray, run, takes, internal_kv
+        self._ray, self._run, self._needs, self._store = ray, run, needs, internal_kv
 
     def read(self, shards: Iterable[str]) -> dict[str, Beat]:
-        """The last word on each shard of which there is one; nothing where Ray does not answer."""
-        keys = {_key(self._run, shard): shard for shard in shards}
-        found: dict[bytes, bytes] = {}
+        """Returns the last heartbeat of each shard that has one; nothing if Ray does not answer."""
+        shard_of = {_key(self._run, shard): shard for shard in shards}
+        values: dict[bytes, bytes] = {}
         with contextlib.suppress(Exception):
             client = self._store.internal_kv_get_gcs_client()  # type: ignore[no-untyped-call]
-            found = client.internal_kv_multi_get(list(keys), _SPACE, _TIMEOUT)
-        return {keys[key]: Beat(*json.loads(said)) for key, said in found.items()}
+            values = client.internal_kv_multi_get(list(shard_of), _NAMESPACE, _READ_TIMEOUT)
+        return {shard_of[key]: Beat(*json.loads(value)) for key, value in values.items()}
 
     def room(self) -> str:
-        """What a shard takes and what of that is free, in words."""
-        every, free = self._ray.cluster_resources(), self._ray.available_resources()
+        """Returns what a shard needs and how much of that is free, in words."""
+        total, free = self._ray.cluster_resources(), self._ray.available_resources()
         parts = [
-            f"{free.get('CPU', 0):g} of {every.get('CPU', 0):g} CPUs",
-            f"{int(free.get('memory', 0)) >> 20} of {int(every.get('memory', 0)) >> 20} MB",
+            f"{free.get('CPU', 0):g} of {total.get('CPU', 0):g} CPUs",
+            f"{int(free.get('memory', 0)) >> 20} of {int(total.get('memory', 0)) >> 20} MB",
         ]
-        return f"each takes {self._takes}, and {' and '.join(parts)} are free"
+        return f"each needs {self._needs}, and {' and '.join(parts)} are free"
 
     def forget(self, shard: str) -> None:
-        """A shard's worker has ended: what it said is of no more use."""
-        with contextlib.suppress(Exception):  # without a bound it would wait for a dead server without end
+        """Deletes the heartbeat of a shard whose worker has ended."""
+        with contextlib.suppress(Exception):  # without a timeout it would wait for a dead server for ever
             client = self._store.internal_kv_get_gcs_client()  # type: ignore[no-untyped-call]
-            client.internal_kv_del(_key(self._run, shard), False, _SPACE, _IMPATIENCE)
+            client.internal_kv_del(_key(self._run, shard), False, _NAMESPACE, _DELETE_TIMEOUT)

@@ -1,4 +1,5 @@
-"""A Ray of our own on this machine, silent, without a dashboard, usage statistics or traces in the home folder."""
+"""The executor of ``--workers N``: starts Ray on this machine, silent, without dashboard, statistics or files in the home
+folder."""
 
 import contextlib
 import functools
@@ -8,112 +9,111 @@ import secrets
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 from pipeline.errors import PipelineError
+from pipeline.execution.child_process import python_path
 from pipeline.execution.device import CPU, Device
 from pipeline.execution.gpus import choose
 from pipeline.execution.gpus.pool import attempt_on_cards
-from pipeline.execution.ray import cluster
-from pipeline.execution.ray.cluster import Pool
+from pipeline.execution.listener import Listener
+from pipeline.execution.ray.address import quiet_ray
+from pipeline.execution.ray.heartbeat import RayHeartbeats
+from pipeline.execution.ray.workers import RayWorkers
 from pipeline.numerics import runtime
 from pipeline.numerics.cut import rehearse
+from pipeline.planning.shard_task import ShardTask
 
-_OBJECT_STORE = 80 * 2**20  # bytes; only records pass through it
+_OBJECT_STORE = 80 * 2**20  # bytes; only results of shards pass through it
+
+
+class LocalRay:
+    """Builds shards in processes on this machine.
+
+    Args:
+        workers: their number.
+        device: what to compute on.
+    """
+
+    def __init__(self, workers: int, device: Device = CPU) -> None:
+        self._workers, self._device = workers, device
+
+    @contextlib.contextmanager
+    def start(self, first: ShardTask, listener: Listener) -> Iterator[RayWorkers]:
+        """Starts Ray and waits until all workers are ready. Raises PipelineError if Ray cannot start."""
+        gpus = self._device.cards_here()
+        with _environment(), quiet_ray() as ray:
+            with _signals_later(), _start_errors(), _private_ray():
+                ray.init(
+                    address="local",
+                    num_cpus=self._workers,
+                    num_gpus=gpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=_OBJECT_STORE,
+                )
+            try:
+                warm_up = ray.remote(num_cpus=1)(_warm_up)
+                ray.get([warm_up.remote() for _ in range(self._workers)])
+                yield self._started(ray, gpus, first.run)
+            finally:
+                with _signals_later():  # a shutdown that is interrupted leaves processes behind
+                    ray.shutdown()
+
+    def _started(self, ray: Any, gpus: int, run: str) -> RayWorkers:
+        servers, computes_on = choose.on_ray(ray, self._device, {ray.get_runtime_context().get_node_id(): gpus})
+        # The scheduler retries shards, not Ray, so that retries are bounded per shard, counted and reported.
+        remote = ray.remote(num_cpus=1, max_retries=0)(attempt_on_cards)
+        submit = functools.partial(remote.remote, servers)
+        return RayWorkers(ray, submit, self._size, RayHeartbeats(ray, run, "1 CPU"), computes_on)
+
+    def _size(self) -> int:
+        """Returns the number of workers. Raises PipelineError if Ray's server (GCS) has died.
+
+        Without the GCS no shard is handed out, and after a minute Ray would end this process with its own message.
+        """
+        from ray._private import worker
+
+        node = cast(Any, worker)._global_node
+        if any(kind == "gcs_server" for kind, _ in node.dead_processes()):
+            raise PipelineError(
+                "Ray has stopped on this machine (its GCS died); the same command continues from what is committed"
+            )
+        return self._workers
+
+
+def _warm_up() -> None:
+    """Loads what a worker needs, and takes so long that the next call gets another worker."""
+    runtime.prepare()
+    rehearse()
+    time.sleep(0.2)
 
 
 @functools.cache
 def _token() -> str:
-    """A secret of this process: without one Ray leaves ~/.ray/auth_token behind, which later clusters then ask for."""
+    """Returns a secret for all Rays of this process, which reads it once.
+
+    Without a secret Ray leaves ~/.ray/auth_token behind, and later clusters would ask for it.
+    """
     return os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
 
 
 @contextlib.contextmanager
-def _signals_later() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until Ray has started, or ended: it takes them for itself meanwhile, and dies of them
-    untidily."""
-    came: list[int] = []
-    stops = (signal.SIGINT, signal.SIGTERM)
-    before = {stop: signal.signal(stop, lambda number, _: came.append(number)) for stop in stops}
-    try:
-        yield
-    finally:
-        for stop, handler in before.items():
-            signal.signal(stop, handler)
-    if came:
-        raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _start_errors() -> Iterator[None]:
-    """Ray fails to start in many ways: its own exceptions, sockets with long paths, arguments that are no UTF-8."""
-    try:
-        yield
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise PipelineError(f"Ray could not start ({reason}); --workers 0 builds without it") from None
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Ray starts as on macOS, on the loopback interface, without the process that asks the cloud which one it is (for
-    statistics, also where these are off), which takes a second as well, and without its handler of SIGTERM, whose exception
-    gets lost where it comes in a finaliser."""
-    from ray._private import node, ray_constants, utils
-
-    others: tuple[tuple[Any, str, Any], ...] = (
-        (ray_constants, "ENABLE_RAY_CLUSTER", False),
-        (node.Node, "start_api_server", lambda *_, **__: None),
-        (utils, "set_sigterm_handler", lambda _: None),
-    )
-    before = [getattr(of, name) for of, name, _ in others]
-    for of, name, other in others:
-        setattr(of, name, other)
-    try:
-        yield
-    finally:
-        for (of, name, _), own in zip(others, before, strict=True):
-            setattr(of, name, own)
-
-
-@contextlib.contextmanager
-def start(workers: int, device: Device = CPU) -> Iterator[Pool]:
-    """Start it with so many workers, which stand ready, and the cards; it ends with the block. Raises PipelineError."""
-    gpus = device.cards_here()
-    package_root = str(Path(__file__).resolve().parents[3])
+def _environment() -> Iterator[None]:
+    """Sets the variables that Ray and its workers read, and restores the environment."""
     settings = {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": _token(),
-        "PYTHONPATH": os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": python_path(),
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
-        ray = cluster.import_ray()
-        with _signals_later(), _start_errors(), _alone():
-            ray.init(
-                address="local",
-                num_cpus=workers,
-                num_gpus=gpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=_OBJECT_STORE,
-            )
-        try:
-            warm = ray.remote(num_cpus=1)(_warm_up)
-            ray.get([warm.remote() for _ in range(workers)])
-            servers, computes_on = choose.on_ray(ray, device, {ray.get_runtime_context().get_node_id(): gpus})
-            # Retries are ours, so that they are bounded per shard, counted and told.
-            work = ray.remote(num_cpus=1, max_retries=0)(attempt_on_gpus)
-            yield Pool(ray, functools.partial(work.remote, servers), lambda: _living(workers), computes_on=computes_on)
-        finally:
-            with _signals_later():  # a shutdown that is interrupted leaves processes behind for good
-                ray.shutdown()
+        yield
     finally:
         for name, value in before.items():
             if value is None:
@@ -122,21 +122,56 @@ def start(workers: int, device: Device = CPU) -> Iterator[Pool]:
                 os.environ[name] = value
 
 
-def _living(workers: int) -> int:
-    """The number of workers; PipelineError where Ray's server (GCS) has died: no shard is given out any more, and after a
-    minute Ray would end this process in words of its own."""
-    from ray._private import worker
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Delays Ctrl-C and SIGTERM until Ray has started or stopped: one that arrives meanwhile would leave processes behind.
 
-    node = cast(Any, worker)._global_node
-    if any(kind == "gcs_server" for kind, _ in node.dead_processes()):
-        raise PipelineError(
-            "Ray has stopped on this machine (its GCS died); the same command goes on from what is committed"
-        )
-    return workers
+    Raises:
+        KeyboardInterrupt: at the end of the block, if a signal arrived.
+    """
+    arrived: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if arrived:
+        raise KeyboardInterrupt
 
 
-def _warm_up() -> None:
-    """Load what a worker needs, and stay long enough that the next one of these gets a worker of its own."""
-    runtime.prepare()
-    rehearse()
-    time.sleep(0.2)
+@contextlib.contextmanager
+def _start_errors() -> Iterator[None]:
+    """Turns any error of Ray's start into one message: its own exceptions, long socket paths, arguments not in UTF-8."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise PipelineError(f"Ray could not start ({reason}); --workers 0 builds without it") from None
+
+
+@contextlib.contextmanager
+def _private_ray() -> Iterator[None]:
+    """Patches three functions of Ray while it starts.
+
+    - It starts as on macOS, on the loopback interface only.
+    - It does not start the API server, which asks the cloud for the machine's identity even without usage statistics, and
+      takes a second.
+    - It does not install its handler of SIGTERM, whose exception is lost if the signal arrives in a finalizer.
+    """
+    from ray._private import node, ray_constants, utils
+
+    patches: tuple[tuple[Any, str, Any], ...] = (
+        (ray_constants, "ENABLE_RAY_CLUSTER", False),
+        (node.Node, "start_api_server", lambda *_, **__: None),
+        (utils, "set_sigterm_handler", lambda _: None),
+    )
+    before = [getattr(owner, name) for owner, name, _ in patches]
+    for owner, name, patch in patches:
+        setattr(owner, name, patch)
+    try:
+        yield
+    finally:
+        for (owner, name, _), original in zip(patches, before, strict=True):
+            setattr(owner, name, original)

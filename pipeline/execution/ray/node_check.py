@@ -1,6 +1,6 @@
-"""What every node of a cluster must have in common with the driver; asked on the node, told in a few words.
+"""Checks, on a node of a cluster, that it can build the same shards as the driver's machine.
 
-Imports nothing but the standard library until the versions have been compared, so that a bare node can answer, too.
+This module imports only what a node without the right libraries can import, so that such a node can answer as well.
 """
 
 import functools
@@ -16,13 +16,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+import pipeline
 from pipeline.errors import PipelineError
 from pipeline.storage import files
 from pipeline.storage.file_claims import MAX_CLAIM
 
-# What an output's bytes come from, and what this package cannot do without.
+# The libraries that the bytes of an output depend on, and those that this package needs.
 LIBRARIES = ("numpy", "pillow", "zlib-ng", "deflate", "zarr", "numcodecs")
-_PATIENCE = 5.0  # seconds: a network file system shows a new file late
+_LOCK_TIMEOUT = 5.0  # seconds: a network file system shows a new file late
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Expected:
 
     Attributes:
         versions: of Python and the libraries, by name.
-        code: digest of this package's files.
-        lock: the output's lock file, which must be the same file on every node; None for object storage.
+        code: the digest of this package's files.
+        lock: the lock file of the output, which must be the same file on every node; None for object storage.
         run: the run that the lock file names.
         read: pickled (source, entry): an image that every node must be able to read; empty for none.
     """
@@ -45,7 +46,7 @@ class Expected:
 
 
 class Answer(NamedTuple):
-    """A node's: its name, what differs (empty for nothing), and its clock, seconds since 1970."""
+    """The answer of a node: its host name, what differs (empty if nothing does), its clock in seconds since 1970."""
 
     host: str
     differs: str
@@ -53,7 +54,7 @@ class Answer(NamedTuple):
 
 
 def versions() -> tuple[tuple[str, str], ...]:
-    """Python's minor version and the libraries', ``none`` for one that is not there."""
+    """Returns the minor version of Python and the versions of the libraries, ``none`` for a missing one."""
     python = ".".join(platform.python_version_tuple()[:2])
     return (("Python", python), *((name, _version(name)) for name in LIBRARIES))
 
@@ -67,30 +68,31 @@ def _version(name: str) -> str:
 
 @functools.cache
 def code() -> str:
-    """SHA-256 over this package's Python files: names and contents."""
-    folder, digest = Path(__file__).parents[2], hashlib.sha256()
+    """Returns the SHA-256 of the names and contents of this package's Python files."""
+    folder, digest = Path(pipeline.__file__).parent, hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
         digest.update(f"{file.relative_to(folder)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def ask(expected: Expected) -> Answer:
-    """Runs on the node: everything that can be known there before work starts."""
+def check(expected: Expected) -> Answer:
+    """Runs on the node: compares versions, code and output folder, writes to the output, reads an image."""
     clock = time.time()
-    return Answer(
-        socket.gethostname(), differences(expected) or _cannot_write(expected) or _cannot_read(expected), clock
-    )
+    differs = differences(expected) or _cannot_write(expected) or _cannot_read(expected)
+    return Answer(socket.gethostname(), differs, clock)
 
 
 @functools.cache
 def differences(expected: Expected) -> str:
-    """What differs here in versions, code or output folder; empty for nothing. Asked once a process."""
-    mine = dict(versions())
-    skew = [
-        f"{name} {mine[name]} (the driver has {wanted})" for name, wanted in expected.versions if mine[name] != wanted
+    """Returns what differs here in versions, code or output folder, empty if nothing does. Runs once per process."""
+    installed = dict(versions())
+    others = [
+        f"{name} {installed[name]} (the driver has {needed})"
+        for name, needed in expected.versions
+        if installed[name] != needed
     ]
-    if skew:
-        return f"has {', '.join(skew)}; install the same versions on every node (constraints.txt)"
+    if others:
+        return f"has {', '.join(others)}; install the same versions on every node (constraints.txt)"
     if code() != expected.code:
         return "has another version of this program than the driver; bring every node up to date"
     return _other_output(expected)
@@ -99,7 +101,7 @@ def differences(expected: Expected) -> str:
 def _other_output(expected: Expected) -> str:
     if expected.lock is None:
         return ""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _LOCK_TIMEOUT
     while _run(expected.lock) != expected.run:
         if time.monotonic() > deadline:
             output = expected.lock.parent.parent
@@ -109,6 +111,7 @@ def _other_output(expected: Expected) -> str:
 
 
 def _run(lock: Path) -> object:
+    """Returns the run that a lock file names, or None."""
     try:
         os.listdir(lock.parent)  # makes NFS look again
         owner = json.loads(files.read_output_file(lock, MAX_CLAIM))
@@ -135,6 +138,6 @@ def _cannot_read(expected: Expected) -> str:
     try:
         source, entry = pickle.loads(expected.read)
         source.read(entry)
-    except Exception as error:  # whatever it is, the data cannot be had here
+    except Exception as error:  # a source may fail in any way on a node that lacks its files
         return f"cannot read the data: {getattr(error, 'strerror', None) or error}: {getattr(error, 'filename', '')}"
     return ""

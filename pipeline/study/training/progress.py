@@ -6,7 +6,7 @@ import time
 from torch import Tensor
 
 from pipeline.console import tell
-from pipeline.execution.progress import duration
+from pipeline.liveness import duration
 
 _INTERVAL = {True: 0.2, False: 10.0}  # seconds between updates, on a terminal and elsewhere
 

@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from pipeline import console
 from pipeline.build import main
 from pipeline.execution.events import Events
-from pipeline.execution.pace import Pace
-from pipeline.execution.progress import ProgressLine, describe, per_second
+from pipeline.execution.progress import Pace, ProgressLine, describe, per_second
 from tests.conftest import contents
 
 

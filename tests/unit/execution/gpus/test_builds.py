@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.execution import run, scheduler
 from pipeline.execution.device import Device
-from pipeline.execution.run import Outcome
+from pipeline.execution.outcome import Outcome
 from pipeline.planning.job import Job
 from tests.conftest import contents
 from tests.unit.execution.gpus import fake

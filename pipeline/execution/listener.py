@@ -1,0 +1,50 @@
+"""What a command does when something happens to one of its shards: the base of the listeners of builds and repairs."""
+
+from pipeline.execution.build_shard import Failure
+from pipeline.execution.progress import Pace, ProgressLine
+from pipeline.execution.stall_watch import Watch
+from pipeline.planning.shard_task import Progress, ShardTask
+
+
+class Listener:
+    """Keeps the progress line and the stall watch up to date. Subclasses add what else their command does.
+
+    Args:
+        pace: counts the shards that are built.
+        line: shows the pace.
+        watch: reports shards that make no progress.
+    """
+
+    def __init__(self, pace: Pace, line: ProgressLine, watch: Watch) -> None:
+        self.pace, self.line, self.watch = pace, line, watch
+
+    def ready(self, computes_on: str) -> None:
+        """The workers are ready, and the first shard is about to begin."""
+        self.line.start(computes_on)
+
+    def submitted(self, task: ShardTask) -> None:
+        """A shard was handed to a worker."""
+        self.watch.started(task.shard.name)
+
+    def progressed(self, task: ShardTask, progress: Progress) -> None:
+        """A shard that is built in this process begins, or a batch of it is done."""
+        self.watch.started(task.shard.name, progress)
+        self.pace.working(progress.images + len(progress.rejects), progress.seconds)
+        self.line.show()
+
+    def searching(self, task: ShardTask, progress: Progress) -> None:
+        """This process searches a shard for images that kill their worker."""
+        self.watch.started(task.shard.name, progress)
+
+    def built(self, task: ShardTask, progress: Progress) -> None:
+        """A shard is committed."""
+        self.watch.ended(task.shard.name)
+        self.pace.finished(len(task.entries), progress.seconds)
+        self.line.show()
+
+    def failed(self, task: ShardTask) -> None:
+        """A try at a shard failed, or the search for killers ended; nobody works on the shard now."""
+        self.watch.ended(task.shard.name, built=False)
+
+    def retried(self, task: ShardTask, failure: Failure) -> None:
+        """A failed shard will be tried again."""
