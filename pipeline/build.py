@@ -69,7 +69,7 @@ def parse_job(arguments: list[str] | None) -> "Job":
 def main(arguments: list[str] | None = None) -> int:
     """Run the command. Returns the exit status."""
     with console.stopped_by_sigterm():
-        return _run(arguments, "stopped; what is committed stays, and the same command goes on from there")
+        return _run(arguments, "stopped; what is committed stays, and the same command continues from there")
 
 
 def _run(arguments: list[str] | None, stopped: str) -> int:

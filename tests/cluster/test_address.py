@@ -62,7 +62,7 @@ def test_a_host_that_does_not_exist_is_named(refused: Refused, here: Path) -> No
 def test_somebody_who_is_no_ray_head_is_told_within_seconds(refused: Refused, here: Path, deaf: str) -> None:
     line = refused_address(refused, deaf, status=1)
     assert (
-        line == f"--address {deaf}: what answers there is no Ray head; give the host:port that ray start --head prints"
+        line == f"--address {deaf}: this is not a Ray head; give the host:port that ray start --head prints"
     )
 
 
@@ -76,7 +76,7 @@ def test_auto_takes_ray_s_own_variable(
     refused: Refused, here: Path, deaf: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", deaf)
-    assert refused_address(refused, "auto", status=1).startswith(f"--address {deaf}: what answers")
+    assert refused_address(refused, "auto", status=1).startswith(f"--address {deaf}: this is not")
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
     assert refused_address(refused, "auto", status=2).startswith("RAY_ADDRESS is http://127.0.0.1:8265; ")
 
@@ -86,7 +86,7 @@ def test_inside_of_a_ray_job_its_cluster_is_meant(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", deaf)
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    assert refused(*JOB, "--workers", "2", status=1).startswith(f"--address {deaf}: what answers")
+    assert refused(*JOB, "--workers", "2", status=1).startswith(f"--address {deaf}: this is not")
 
 
 @pytest.mark.parametrize("how", ["--workers=0", "--address=local", "--dry-run"])

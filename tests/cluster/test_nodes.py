@@ -81,12 +81,12 @@ def test_a_driver_that_dies_resumes_on_the_same_cluster(nodes: Start, tmp_path: 
 
 @pytest.mark.parametrize(
     ("moment", "reason"),
-    [("", "Connection refused"), ("ray_cluster._dial = lambda _: None", "it does not answer")],
+    [("", "Connection refused"), ("address.dial = lambda _: None", "it does not answer")],
     ids=["before the driver asks for its nodes", "while it asks"],
 )
 def test_a_lost_head_is_one_line(moment: str, reason: str, nodes: Start, tmp_path: Path) -> None:
     cluster, out = nodes(1), tmp_path / "out"
-    log, prelude = tmp_path / "log", f"from pipeline.execution import ray_cluster\nray_cluster._HEADLESS = 1\n{moment}"
+    log, prelude = tmp_path / "log", f"from pipeline.execution.ray import address, nodes\nnodes._HEADLESS = 1\n{moment}"
     with Build(*LONG, "--address", cluster.address, "--log-json", log, out=out, prelude=prelude) as build:
         build.wait_for_commits(3)
         cluster.behead()
@@ -94,7 +94,7 @@ def test_a_lost_head_is_one_line(moment: str, reason: str, nodes: Start, tmp_pat
     line = one_line(ended)
     told = line.replace("it does not answer", "Connection refused") if not moment else line  # it may go just then
     assert told == (
-        f"--address {cluster.address}: the cluster's head is gone ({reason}); the same command goes on from "
+        f"--address {cluster.address}: the cluster's head is gone ({reason}); the same command continues from "
         "what is committed"
     )
     last = json.loads(log.read_text().splitlines()[-1])
@@ -106,8 +106,8 @@ def test_a_cluster_whose_nodes_are_too_small_is_refused(nodes: Start, tmp_path: 
     cluster = nodes(1, memory=300 * 2**20)
     ended = run(*JOB, "--address", cluster.address, out=tmp_path / "out")
     assert one_line(ended) == (
-        f"--address {cluster.address}: none of its 1 nodes can run a shard, which takes 1 CPU and 800 MB; "
-        "the most that one has is 1 CPUs, and 300 MB"
+        f"--address {cluster.address}: none of its 1 nodes can run a shard, which needs 1 CPU and 800 MB; "
+        "the largest have 1 CPUs, and 300 MB"
     )
 
 
@@ -127,7 +127,7 @@ def test_a_cluster_whose_nodes_are_too_small_is_refused(nodes: Start, tmp_path: 
 def test_a_node_that_differs_is_named_before_work_starts(nodes: Start, tmp_path: Path, patch: str, text: str) -> None:
     cluster, out = nodes(1), tmp_path / "out"
     ended = run(
-        *JOB, "--address", cluster.address, out=out, prelude=f"from pipeline.execution import node_check\n{patch}"
+        *JOB, "--address", cluster.address, out=out, prelude=f"from pipeline.execution.ray import node_check\n{patch}"
     )
     line = one_line(ended)
     assert line.startswith("node ")
@@ -137,9 +137,9 @@ def test_a_node_that_differs_is_named_before_work_starts(nodes: Start, tmp_path:
 
 def test_a_node_without_the_output_folder_is_named(nodes: Start, tmp_path: Path) -> None:
     prelude = (
-        "from dataclasses import replace\nfrom pathlib import Path\nfrom pipeline.execution import ray_cluster\n"
-        "asked = ray_cluster.Expected\n"
-        "ray_cluster.Expected = lambda *given: replace(asked(*given), lock=Path('/nowhere/.build/lock'))"
+        "from dataclasses import replace\nfrom pathlib import Path\nfrom pipeline.execution.ray import cluster\n"
+        "asked = cluster.Expected\n"
+        "cluster.Expected = lambda *given: replace(asked(*given), lock=Path('/nowhere/.build/lock'))"
     )
     ended = run(*JOB, "--address", nodes(1).address, out=tmp_path / "out", prelude=prelude)
     assert one_line(ended).endswith(

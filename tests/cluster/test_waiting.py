@@ -57,7 +57,7 @@ def test_a_build_without_workers_says_what_it_waits_for(nodes: Callable[..., Nod
     lines = ended.err.splitlines()
     assert (ended.status, ended.out) == (0, ""), ended
     assert lines[0].startswith("no worker has begun any of 2 shards for ")
-    assert lines[0].endswith("each takes 1 CPU and 800 MB, and 0 of 1 CPUs and 1024 of 1024 MB are free")
-    assert "goes on: a worker has begun" in lines
+    assert lines[0].endswith("each needs 1 CPU and 800 MB, and 0 of 1 CPUs and 1024 of 1024 MB are free")
+    assert "continues: a worker has begun" in lines
     assert json.loads(log.read_text().splitlines()[1])["event"] == "waiting"
     assert_undisturbed(*JOB, out=out)

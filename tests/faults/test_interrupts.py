@@ -12,7 +12,7 @@ from tests.faults.builds import JOB, SHARDS, SMALL, Build, assert_nothing_partia
 pytestmark = pytest.mark.fault
 
 SECONDS = 10.0
-STOPPED = "stopped; what is committed stays, and the same command goes on from there\n"
+STOPPED = "stopped; what is committed stays, and the same command continues from there\n"
 WORKERS = [0, pytest.param(2, marks=pytest.mark.ray)]
 
 # Sends a signal to this process when it is about to import a module.

@@ -64,7 +64,7 @@ def test_raylet_killed(out: Path) -> None:
         os.kill(build.raylet(), signal.SIGKILL)
         ended = build.end()
     assert committed(out) < SHARDS
-    told = "Ray has stopped on this machine (its raylet died); the same command goes on from what is committed"
+    told = "Ray has stopped on this machine (its raylet died); the same command continues from what is committed"
     assert one_line(ended) == told
     assert ended.err.count("\n") <= 3
     assert_nothing_partial(out, *JOB)
@@ -79,7 +79,7 @@ def test_the_table_of_ray_killed(out: Path) -> None:
         os.kill(build.process("gcs_server"), signal.SIGKILL)
         ended = build.end()
     assert ended.seconds < 30
-    told = "Ray has stopped on this machine (its GCS died); the same command goes on from what is committed"
+    told = "Ray has stopped on this machine (its GCS died); the same command continues from what is committed"
     assert one_line(ended) == told
     assert_nothing_partial(out, *JOB)
     assert scratch(out) == []

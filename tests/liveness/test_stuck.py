@@ -39,10 +39,10 @@ def stalls(log: Path) -> list[dict[str, Any]]:
 def assert_went_on(ended: Ended, log: Path, *words: str) -> None:
     """It told so to people and machines."""
     assert (ended.status, ended.out) == (0, ""), ended
-    assert all(line.startswith(("no progress: shard ", "goes on: shard ")) for line in ended.err.splitlines()), ended
+    assert all(line.startswith(("no progress: shard ", "continues: shard ")) for line in ended.err.splitlines()), ended
     for word in words:
         assert word in ended.err
-    assert ended.err.splitlines()[-1].startswith("goes on: shard ")
+    assert ended.err.splitlines()[-1].startswith("continues: shard ")
     assert "moving" in [event["event"] for event in events(log)]
 
 
@@ -83,7 +83,7 @@ def test_workers_that_can_say_nothing_are_named_with_their_last_word(
         os.kill(stopped, signal.SIGCONT)
         release.touch()
         ended = build.end()
-    assert_went_on(ended, log, "which says nothing any more: it or its machine is stopped, or cut off")
+    assert_went_on(ended, log, "which sends no heartbeat: the process or its machine is stopped or cut off")
     assert {one["entry"] for one in stalls(log) if one["silent"]} >= {"a/01.png"}
 
 

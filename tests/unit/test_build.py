@@ -282,7 +282,7 @@ def test_a_source_of_mostly_unreadable_images_stops_early(refused: Refused, tmp_
     Image.new("RGB", (8, 8)).save(tmp_path / "many" / "a" / "0000.png")
     line = refused(*tree(tmp_path / "many", "--order", "source", "--samples-per-shard", "100"), status=1)
     assert line.startswith(
-        "999 of the first 1,000 images cannot be read, so this is hardly the right source; the first: a/"
+        "999 of the first 1,000 images cannot be read, so this is probably the wrong source; the first: a/"
     )
     assert not Path("out/manifest.json").exists()
 
@@ -539,7 +539,7 @@ def test_ctrl_c_stops_with_one_line_and_the_same_command_goes_on(
     monkeypatch.setattr(Folder, "read", read)
     result = build(*job)
     assert (result.status, result.out) == (1, "")
-    assert result.err == "stopped; what is committed stays, and the same command goes on from there\n"
+    assert result.err == "stopped; what is committed stays, and the same command continues from there\n"
     monkeypatch.setattr(Folder, "read", real)
     first = Path("out/folder-rank3/folder-rank3-train-000000.tar").stat().st_mtime_ns
     assert build(*job) == (0, "", "")

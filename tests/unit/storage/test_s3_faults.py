@@ -123,7 +123,7 @@ def test_ctrl_c_releases_the_output(url: str, server: S3Server) -> None:
         build.press_ctrl_c()
         ended = build.end()
     assert ended.status == 1
-    assert ended.err == "stopped; what is committed stays, and the same command goes on from there\n"
+    assert ended.err == "stopped; what is committed stays, and the same command continues from there\n"
     assert ended.seconds < 10
     with building(
         *JOB, "--workers", 0, url=url, prelude="import pipeline.storage.object_claims as c; c.SILENT_BEATS = 1000"
