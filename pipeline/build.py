@@ -1,4 +1,4 @@
-"""``python -m pipeline.build``: make a dataset's low-rank and high-rank-only shards."""
+"""``python -m pipeline.build``: builds the low-rank and high-rank-only shards of a dataset."""
 
 import argparse
 import contextlib
@@ -44,15 +44,15 @@ def _parser() -> Parser:
 
 
 def parse_flags(arguments: list[str] | None) -> dict[str, object]:
-    """Returns the raw values of the flags, by option name. Raises UsageError: an unknown flag."""
+    """Returns the options of the command line by name, unchecked. Raises UsageError for an unknown option."""
     flags = vars(_parser().parse(arguments))
     return {key.replace("_", "-"): value for key, value in flags.items() if value is not None}
 
 
 def parse_job(arguments: list[str] | None) -> "Job":
-    """Returns the job of a command line: the options of its job file, overridden by its flags. Raises UsageError."""
+    """Returns the job of the command line: the options of its file, overridden by its flags. Raises UsageError."""
     flags = parse_flags(arguments)
-    from pipeline.planning.job import Job  # after --help, which answers without NumPy
+    from pipeline.planning.job import Job  # here, so that --help does not load NumPy
 
     config = flags.pop("config", None)
     if config is None:
@@ -67,18 +67,18 @@ def parse_job(arguments: list[str] | None) -> "Job":
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command. Returns the exit status."""
+    """Runs the command. Returns the exit status."""
     with console.stopped_by_sigterm():
         return _run(arguments, "stopped; what is committed stays, and the same command continues from there")
 
 
 def _run(arguments: list[str] | None, stopped: str) -> int:
-    """Run the command; with ``--log-json`` every line on stderr is an event from the moment the options are known."""
-    with contextlib.ExitStack() as until_told:
+    """Runs the command. With ``--log-json`` every line on stderr is an event as soon as the options are parsed."""
+    with contextlib.ExitStack() as stack:  # ends after the message of an error
 
         def build() -> int:
             job = parse_job(arguments)
-            until_told.enter_context(console.stderr_for_machines(job.log_json == "-"))
+            stack.enter_context(console.stderr_for_machines(job.log_json == "-"))
             return _main(job)
 
         return console.run(build, stopped)
@@ -93,7 +93,7 @@ def _main(job: "Job") -> int:
         return 0
     events = Events(job.log_json, job.out)
     try:
-        outcome = run.build(job)
+        outcome = run.build(job, events)
     except (PipelineError, KeyboardInterrupt) as error:
         events.emit("failed", status=getattr(error, "status", FAILED), message=str(error) or "stopped")
         raise

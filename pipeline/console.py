@@ -1,4 +1,4 @@
-"""What the commands share: options whose mistakes are one line, and an end that is always told in one."""
+"""What the commands share: options whose errors are one line, messages on stderr, signals and exit statuses."""
 
 import argparse
 import atexit
@@ -15,27 +15,28 @@ from typing import NoReturn, TextIO
 
 from pipeline.errors import FAILED, PipelineError, UsageError, nearest, one_line
 
-_LONGEST = 2_000  # characters of an error's line
+_LONGEST = 2_000  # characters of an error message
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose mistakes are one line, with the nearest valid spelling."""
+    """An argparse parser whose errors are one line, with the nearest valid spelling."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
     def parse(self, arguments: list[str] | None) -> argparse.Namespace:
-        known, unknown = self.parse_known_args(_joined(sys.argv[1:] if arguments is None else arguments))
+        """Returns the parsed arguments, by default those of the command line. Raises UsageError."""
+        namespace, unknown = self.parse_known_args(_joined(sys.argv[1:] if arguments is None else arguments))
         for argument in unknown:
             options = [option for action in self._actions for option in action.option_strings]
             name = argument.partition("=")[0]
-            what = "option" if argument.startswith("-") else "argument"
-            raise UsageError(f"unknown {what} {argument!r}{nearest(name, options)}; see --help")
-        return known
+            kind = "option" if argument.startswith("-") else "argument"
+            raise UsageError(f"unknown {kind} {argument!r}{nearest(name, options)}; see --help")
+        return namespace
 
 
 def _joined(arguments: list[str]) -> list[str]:
-    """``--ranks -3,5`` as ``--ranks=-3,5``: a negative list is a wrong value, not an option."""
+    """Turns ``--ranks -3,5`` into ``--ranks=-3,5``, so that a negative list is a wrong value and not an unknown option."""
     joined: list[str] = []
     for argument in arguments:
         if (
@@ -52,7 +53,7 @@ def _joined(arguments: list[str]) -> list[str]:
 
 
 def whole(option: str, least: int = 1, most: int | None = None) -> Callable[[str], int]:
-    """Of argparse: a whole number from ``least``, to ``most`` where there is a bound."""
+    """Returns an argparse type: a whole number from ``least`` to ``most``, or without an upper bound."""
 
     def parse(text: str) -> int:
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
@@ -65,7 +66,7 @@ def whole(option: str, least: int = 1, most: int | None = None) -> Callable[[str
 
 
 def path(option: str) -> Callable[[str], Path]:
-    """Of argparse: a path. An empty one, as an unset variable leaves it, would be the working directory."""
+    """Returns an argparse type: a path that is not empty. An unset shell variable would mean the working directory."""
 
     def parse(text: str) -> Path:
         if not text:
@@ -76,34 +77,34 @@ def path(option: str) -> Callable[[str], Path]:
 
 
 def origin(parser: argparse.ArgumentParser) -> None:
-    """The options that say where the source of an output lies, and how it is read."""
+    """Adds the options that say where the source of an output is and how to read it."""
     parser.add_argument(
         "--source",
         metavar="DIR",
         type=path("--source"),
-        help="where the data lies that it was made from (not for dataset sample)",
+        help="folder of the data that OUT was built from (not for dataset sample)",
     )
     parser.add_argument(
-        "--allow-unverified", action="store_true", help="take a source whose checksums are not the official ones"
+        "--allow-unverified", action="store_true", help="accept a source whose checksums are not the official ones"
     )
-    parser.add_argument("--label-key", metavar="KEY", help="of a webdataset source, as it was built with")
+    parser.add_argument("--label-key", metavar="KEY", help="of a webdataset source: the same as in the build")
     parser.add_argument(
-        "--classes", metavar="FILE", type=path("--classes"), help="of a webdataset source, as it was built with"
+        "--classes", metavar="FILE", type=path("--classes"), help="of a webdataset source: the same as in the build"
     )
 
 
 def stall(parser: argparse.ArgumentParser) -> None:
-    """The option ``--stall``, of a command that has processes at work."""
+    """Adds the option ``--stall``."""
     seconds = whole("--stall", 0, 86_400)
-    told = "seconds without progress to tell of (default 120; 0: never)"
-    parser.add_argument("--stall", metavar="SECONDS", type=seconds, default=120, help=told)
+    text = "report work without progress after so many seconds (default 120; 0: never)"
+    parser.add_argument("--stall", metavar="SECONDS", type=seconds, default=120, help=text)
 
 
 def run(command: Callable[[], int], stopped: str) -> int:
-    """Run a command and give its exit status; whatever ends it early is one line on stderr.
+    """Runs a command and returns its exit status. An error that ends it is one line on stderr.
 
     Args:
-        stopped: what to say after Ctrl-C.
+        stopped: the message after Ctrl-C or SIGTERM.
     """
     sys.stdout, sys.stderr = _open(sys.stdout), _open(sys.stderr)
     try:
@@ -114,8 +115,8 @@ def run(command: Callable[[], int], stopped: str) -> int:
         return _failed(f"error: {_short(one_line(error))}", error.status)
     except KeyboardInterrupt:
         return _failed(stopped)
-    except BrokenPipeError:  # whoever read the output has gone; what is committed stays
-        sys.stdout = _nowhere()  # else the interpreter complains once more when it flushes
+    except BrokenPipeError:  # the reader of stdout has ended; what is committed stays
+        sys.stdout = _nowhere()  # else the interpreter prints an error when it flushes stdout
         return FAILED
     except OSError as error:
         sys.stdout = _nowhere()
@@ -179,7 +180,7 @@ def stopped_by_sigterm() -> Iterator[None]:
 
 
 def _open(stream: TextIO | None) -> TextIO:
-    """The stream, if it is open, made to take every name: one that the terminal cannot show is no failure."""
+    """Returns an open stream that escapes characters which the terminal cannot show, or a stream to nowhere."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
     return stream or _nowhere()
@@ -190,7 +191,7 @@ def _nowhere() -> TextIO:
 
 
 def _short(line: str) -> str:
-    """A line that still fits a screen, however much of somebody's file stands in it: its beginning and its end."""
+    """Returns the beginning and the end of a line that is too long for a screen, as when it quotes a file."""
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
@@ -200,7 +201,7 @@ def _failed(line: str, status: int = FAILED) -> int:
 
 
 def tell(text: str, end: str = "\n") -> None:
-    """Tell people on stderr, over a terminal's line of progress; where it is a machine's, as an event of its own."""
+    """Shows a message on stderr, over a progress line; as an event ``message`` if stderr carries events."""
     if _for_machines:
         text, end = json.dumps({"event": "message", "text": text}), "\n"
     elif sys.stderr.isatty():
@@ -209,7 +210,7 @@ def tell(text: str, end: str = "\n") -> None:
 
 
 def write(text: str, end: str = "\n") -> None:
-    """Write to stderr as far as that goes: who cannot be told is no reason to fail."""
+    """Writes to stderr, and ignores errors: a closed stderr must not stop a command."""
     try:
         sys.stderr.write(text + end)
         sys.stderr.flush()
@@ -222,10 +223,10 @@ _stop_came = False  # of the command that runs
 
 
 @contextlib.contextmanager
-def stderr_for_machines(wanted: bool) -> Iterator[None]:
-    """Every line that is told meanwhile is a JSON object."""
+def stderr_for_machines(json_lines: bool) -> Iterator[None]:
+    """While the block runs, ``tell`` writes JSON objects if ``json_lines`` is set."""
     global _for_machines
-    before, _for_machines = _for_machines, wanted
+    before, _for_machines = _for_machines, json_lines
     try:
         yield
     finally:

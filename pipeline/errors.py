@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake or a failed build ends in."""
+"""The exceptions that commands turn into one-line messages, and what makes a message fit for one line."""
 
 import difflib
 import re
@@ -10,7 +10,7 @@ REJECTS = 3
 
 
 class PipelineError(Exception):
-    """A failure that is told to the user as one line: what was given, what is allowed, what to do.
+    """A failure that the user sees as one line: what was given, what is allowed, what to do.
 
     Args:
         message: the line.
@@ -22,31 +22,31 @@ class PipelineError(Exception):
         self.status = status
 
     def __reduce__(self) -> tuple[type, tuple[str, int]]:
-        return type(self), (str(self), self.status)  # survives the trip from a worker
+        return type(self), (str(self), self.status)  # for pickling: workers send errors to the driver
 
 
 class UsageError(PipelineError):
-    """A wrong option, value or key: exit status 2, and nothing has been touched."""
+    """A wrong option, value or key: exit status 2; nothing was changed."""
 
     def __init__(self, message: str, status: int = WRONG_USAGE) -> None:
         super().__init__(message, status)
 
 
 class Undecodable(Exception):
-    """One image's content cannot be turned into pixels; the text is the reason that the reject carries."""
+    """An image cannot be decoded. The message is the reason in the list of rejects."""
 
 
 def redacted(text: str) -> str:
-    """A text without the user and password of any URL in it, which would come to stand in logs."""
+    """Returns a text without the users and passwords of its URLs, which must not appear in logs."""
     return re.sub(r"(?<=://)[^/\s]*@", "***@", text)
 
 
 def one_line(text: object) -> str:
-    """A message fit for a terminal: file names may hold newlines, escape sequences or bytes that are no text."""
+    """Returns a text as one printable line. File names may hold newlines, escape sequences and invalid UTF-8."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in redacted(str(text)))
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """ ", did you mean 'x'?" for the allowed word most like ``word``, or an empty string."""
+    """Returns ``, did you mean 'x'?`` with the allowed word nearest to ``word``, or an empty string."""
     close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""
