@@ -24,7 +24,7 @@ from tests.faults.failing_disk import KILL, Disk
 from tests.faults.forked import Done, Forked, warm_up
 from tests.faults.moments import STAGES, Whole
 
-CLOCK, OPERATION = "by the clock", "by the operation"
+CLOCK, OPERATION = "at a random time", "at an operation"
 WORKER, DRIVER, RAYLET = "Ray worker", "Ray driver", "raylet"
 HOW = (CLOCK, OPERATION, WORKER, DRIVER, RAYLET)
 _PARTS = 10  # of a build, in the histogram of how far it was
@@ -182,7 +182,7 @@ def histogram(fell: Sequence[Kill]) -> str:
     parts = [f"{100 * part // _PARTS} to {100 * (part + 1) // _PARTS} %" for part in range(_PARTS)]
     return "\n".join(
         [
-            *table("what the build was at", STAGES, [kill.stage for kill in fell]),
+            *table("what the build was doing", STAGES, [kill.stage for kill in fell]),
             "",
             *table("committed", parts, [parts[int(kill.share * _PARTS)] for kill in fell]),
         ]
