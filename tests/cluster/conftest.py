@@ -1,4 +1,4 @@
-"""Clusters on this machine that live in a session of their own, and leave nothing behind."""
+"""Clusters on this machine, each in its own session, which leave no processes or files behind."""
 
 import contextlib
 import os
@@ -26,21 +26,21 @@ def _outside_of_any_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def short_tmp() -> Iterator[Path]:
-    """A folder with a short name, which Ray's sockets need."""
+    """Returns a folder with a short name, which Ray's sockets need."""
     folder = Path(tempfile.mkdtemp(prefix="cl-", dir="/tmp"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
 class Nodes:
-    """``nodes.py`` at work: its address, and what befalls it."""
+    """A process that runs ``nodes.py``."""
 
     def __init__(self, folder: Path, count: int, cpus: int, memory: int, token: str) -> None:
         secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("nodes.py")), str(count), str(cpus), str(memory)],
             env=os.environ | {"RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0"} | secret,
-            cwd="/",  # so that nothing of the project is on the nodes' paths by chance
+            cwd="/",  # so that the nodes do not import the project from the working directory
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -50,14 +50,14 @@ class Nodes:
         self.address = self._line()
 
     def tell(self, command: str) -> str:
-        """Give a command; what it answers."""
+        """Sends a command and returns the answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(command + "\n")
         self._process.stdin.flush()
         return self._line()
 
     def behead(self) -> None:
-        """Kill the head's own server (GCS)."""
+        """Kills the server of the head (GCS)."""
         for pid in _session(self._process.pid):
             with contextlib.suppress(OSError):
                 if "gcs_server" in Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]:
@@ -78,7 +78,7 @@ class Nodes:
 
 
 def end_session(leader: int) -> None:
-    """Kill whatever is left of the session that a process leads."""
+    """Kills the remaining processes of the session that a process leads."""
     deadline = time.monotonic() + 20
     while (left := _session(leader)) and time.monotonic() < deadline:
         for pid in left:
@@ -88,23 +88,23 @@ def end_session(leader: int) -> None:
 
 
 def _session(leader: int) -> list[int]:
-    found = []
+    pids = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             state, _, _, session = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[:4]
             if int(session) == leader and state not in "ZX":
-                found.append(int(name))
-    return found
+                pids.append(int(name))
+    return pids
 
 
 def children(parent: int) -> list[str]:
-    """Titles of a process's children."""
-    found = []
+    """Returns the command lines of the children of a process."""
+    titles = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             if int(Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1]) == parent:
-                found.append(Path(f"/proc/{name}/cmdline").read_text().replace("\0", " "))
-    return found
+                titles.append(Path(f"/proc/{name}/cmdline").read_text().replace("\0", " "))
+    return titles
 
 
 @pytest.fixture
@@ -117,5 +117,5 @@ def nodes(short_tmp: Path) -> Iterator[Callable[..., Nodes]]:
         return started[-1]
 
     yield start
-    for one in started:
-        one.end()
+    for cluster in started:
+        cluster.end()

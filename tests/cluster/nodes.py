@@ -1,4 +1,4 @@
-"""A cluster of several nodes on this machine, as a process that is told on its standard input what befalls it.
+"""A cluster of several nodes on this machine, in a process that takes commands on its standard input.
 
 Commands, one a line, each answered by one line: ``add`` a node (its raylet's process id), ``kill`` the last one that
 was there from the beginning. It ends with its input.

@@ -1,4 +1,4 @@
-"""Promises of ``--address``: which cluster is meant, and what is said at once when it cannot do the job."""
+"""Promises of ``--address``: which cluster is used, and an error within seconds if it cannot do the job."""
 
 import socket
 import time
@@ -22,7 +22,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def deaf() -> Iterator[str]:
-    """The address of somebody who takes calls and never answers."""
+    """Returns the address of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
@@ -59,11 +59,9 @@ def test_a_host_that_does_not_exist_is_named(refused: Refused, here: Path) -> No
     assert line.startswith("--address no-such-host.invalid:6379: nobody answers (")
 
 
-def test_somebody_who_is_no_ray_head_is_told_within_seconds(refused: Refused, here: Path, deaf: str) -> None:
+def test_a_server_that_is_not_a_ray_head_is_reported_within_seconds(refused: Refused, here: Path, deaf: str) -> None:
     line = refused_address(refused, deaf, status=1)
-    assert (
-        line == f"--address {deaf}: this is not a Ray head; give the host:port that ray start --head prints"
-    )
+    assert line == f"--address {deaf}: this is not a Ray head; give the host:port that ray start --head prints"
 
 
 def test_auto_without_any_cluster_says_so(refused: Refused, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +98,7 @@ def test_the_folder_that_a_ray_job_works_in_takes_no_output(
     line = refused(*JOB, how, status=1)
     assert line == f"--out {folder / 'out/sample'} is the job's temporary folder; give a path that every node shares"
     assert list(folder.iterdir()) == []
-    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR")  # a folder of that name is anybody's
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR")  # outside a Ray job the name of the folder means nothing
     address.check_output(Path("out/sample"))
 
 

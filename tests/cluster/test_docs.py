@@ -1,4 +1,4 @@
-"""Promises of docs/cluster.md: its commands are those that the programs take."""
+"""Promise: the programs accept the commands in docs/cluster.md."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ COMMANDS = [
 
 
 def builds(words: list[str]) -> list[str] | None:
-    """The flags of ``pipeline.build`` in a command, if it has any."""
+    """Returns the flags of ``pipeline.build`` in a command, if it has any."""
     return words[words.index("pipeline.build") + 1 :] if "pipeline.build" in words else None
 
 

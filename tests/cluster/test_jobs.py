@@ -1,4 +1,4 @@
-"""Promises of ``jobs/``: each file is a cluster's configuration by Ray's own rules, and a job by ours."""
+"""Promises of ``jobs/``: each file is a valid cluster configuration for Ray and a valid job for this program."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def test_a_job_cuts_at_the_ranks_of_its_name(stem: str, ranks: tuple[int, ...]) 
     "file", [*FILES, JOBS / "slurm.sh", ROOT / "docker" / "Dockerfile"], ids=lambda file: file.name
 )
 def test_ray_reports_nothing_to_its_makers_where_we_start_it(file: Path) -> None:
-    """Not even that it is not to report, which ``RAY_USAGE_STATS_ENABLED=0`` alone makes a head do."""
+    """With ``RAY_USAGE_STATS_ENABLED=0`` alone a head would still report that statistics are off."""
     text = file.read_text()
     assert text.count("RAY_USAGE_STATS_ENABLED=0") == text.count("RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9") == 1
 
@@ -57,7 +57,7 @@ def test_the_slurm_script_is_a_shell_script() -> None:
 
 
 class Head:
-    """A home folder as ``ray up`` leaves it on the head, and ``run.py`` in it."""
+    """A home folder as ``ray up`` leaves it on the head, with ``run.py``."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -175,7 +175,7 @@ def test_a_job_that_ray_takes_and_the_build_does_not_is_refused_before_ray_up(
         (["--config", "other.yaml"], "--config does not go with run.py: the job file is its first argument"),
     ],
 )
-def test_a_wrong_flag_is_told_before_ray_up(flags: list[str], line: str, head: Head) -> None:
+def test_a_wrong_flag_is_reported_before_ray_up(flags: list[str], line: str, head: Head) -> None:
     ran = head.run(str(JOBS / "cifar10.yaml"), *flags)
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
     assert ran.stderr.startswith(f"error: {line}")
@@ -184,7 +184,7 @@ def test_a_wrong_flag_is_told_before_ray_up(flags: list[str], line: str, head: H
 def test_flags_win_over_the_job_file_before_ray_up_too(head: Head, tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text("metadata: {job: {dataset: sample, limit: [wrong]}}")
     ran = head.run(str(tmp_path / "job.yaml"), "--ranks", "3", "--limit", "5")
-    assert "has no section provider" in ran.stderr  # the next thing that is looked at
+    assert "has no section provider" in ran.stderr  # the next check
 
 
 def test_a_number_that_ray_reads_otherwise_is_refused(head: Head, tmp_path: Path) -> None:

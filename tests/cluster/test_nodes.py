@@ -1,4 +1,4 @@
-"""Promises of a build on several nodes: the same bytes, also when one goes and one comes; and what is checked before."""
+"""Promises of builds on several nodes: the same bytes, also if nodes leave and join; and the checks before work starts."""
 
 import json
 import signal
@@ -92,8 +92,10 @@ def test_a_lost_head_is_one_line(moment: str, reason: str, nodes: Start, tmp_pat
         cluster.behead()
         ended = build.end()
     line = one_line(ended)
-    told = line.replace("it does not answer", "Connection refused") if not moment else line  # it may go just then
-    assert told == (
+    shown = (
+        line.replace("it does not answer", "Connection refused") if not moment else line
+    )  # the head may also go just at that moment
+    assert shown == (
         f"--address {cluster.address}: the cluster's head is gone ({reason}); the same command continues from "
         "what is committed"
     )
@@ -155,7 +157,9 @@ def test_a_refused_cluster_leaves_a_finished_output_finished(nodes: Start, tmp_p
     assert (out / "manifest.json").exists()
 
 
-def test_a_token_is_shown_and_a_wrong_one_told(nodes: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_sent_and_a_wrong_one_is_reported(
+    nodes: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cluster = nodes(1, token="open-sesame")
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "abracadabra")

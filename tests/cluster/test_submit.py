@@ -1,4 +1,4 @@
-"""Promises of ``ray submit`` and ``ray job submit``, over a real sshd on loopback and a real dashboard."""
+"""Promises of ``ray submit`` and ``ray job submit``, with a real sshd on loopback and a real dashboard."""
 
 import contextlib
 import getpass
@@ -33,7 +33,7 @@ def free_port() -> int:
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """For Ray's commands: files under ``folder``, no token, no usage statistics."""
+    """Returns the environment of Ray's commands: files under ``folder``, no token, no usage statistics."""
     usual = {
         "TMPDIR": str(folder),
         "RAY_TMPDIR": str(folder),
@@ -44,7 +44,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 def end_all_of(folder: Path) -> None:
-    """Kill every process whose environment names the folder."""
+    """Kills every process whose environment names the folder."""
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             mine = int(name) != os.getpid() and str(folder).encode() in Path(f"/proc/{name}/environ").read_bytes()
@@ -54,12 +54,12 @@ def end_all_of(folder: Path) -> None:
 
 @pytest.fixture
 def folder(short_tmp: Path) -> Iterator[Path]:
-    """A folder of one cluster; whatever names it in its environment is ended with it."""
-    one = short_tmp / f"s{time.monotonic_ns() % 10**6}"
-    one.mkdir()
-    yield one
+    """A folder for one cluster. Processes that name it in their environment are killed at the end."""
+    folder = short_tmp / f"s{time.monotonic_ns() % 10**6}"
+    folder.mkdir()
+    yield folder
     for _ in range(3):
-        end_all_of(one)
+        end_all_of(folder)
         time.sleep(0.2)
 
 
@@ -71,7 +71,7 @@ def copy_of_the_project(folder: Path) -> Path:
 
 
 class Ssh:
-    """A head that is reached by ssh on loopback, with a home of its own, and a job file for it."""
+    """A head that is reached by ssh on loopback, with its own home folder and a job file."""
 
     def __init__(self, folder: Path) -> None:
         assert SSHD is not None
@@ -106,12 +106,12 @@ class Ssh:
             "provider": {"type": "local", "head_ip": "127.0.0.1", "worker_ips": []},
             "auth": {"ssh_user": getpass.getuser(), "ssh_private_key": str(folder / "user")},
             "setup_commands": [f"ln -sfn {BIN.parent} ~/rank-shards/.venv"],  # nothing to install: this environment
-            "head_start_ray_commands": [f"{start} {more}"],  # ray stop would end every Ray of this machine
+            "head_start_ray_commands": [f"{start} {more}"],  # ray stop would end every Ray on this machine
             "worker_start_ray_commands": [],
         }
 
     def write(self, **job: Any) -> None:
-        """The job file, as somebody edits it."""
+        """Edits the job file."""
         document = self.document | {
             "metadata": {"job": {"dataset": "sample", "limit": 40, "out": str(self.out), **job}}
         }
@@ -124,7 +124,7 @@ class Ssh:
         return ran.returncode, ran.stdout
 
     def submit(self, *flags: str) -> tuple[int, str]:
-        """The documented command."""
+        """Runs the documented command."""
         return self.run(sys.executable, "jobs/run.py", "jobs/cifar10.yaml", *flags)
 
 
@@ -172,7 +172,7 @@ def test_ray_job_submit_runs_the_job_and_its_status_tells_failure(folder: Path) 
         env = environment(folder)
         for _ in range(30):
             ran = subprocess.run([*command, *build], cwd=project, env=env, capture_output=True, text=True)
-            if "No available agent" not in ran.stderr:  # a head that has just started has none
+            if "No available agent" not in ran.stderr:  # a head has no agent just after its start
                 break
             time.sleep(2)
         return ran.returncode, ran.stdout + ran.stderr

@@ -1,4 +1,4 @@
-"""Promise: a build that gets no worker, as others have the cluster, says that it waits and for what, and then goes on."""
+"""Promise: a build without a free worker reports that it waits and for what, and continues when it gets one."""
 
 import json
 import os
@@ -32,7 +32,7 @@ sys.stdin.read()
 
 @contextmanager
 def all_cpus_taken(address: str) -> Iterator[None]:
-    """By another driver, with an actor on the only CPU."""
+    """Another driver holds the only CPU with an actor."""
     with subprocess.Popen(
         [sys.executable, "-c", _HOLD, address],
         env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"},

@@ -1,4 +1,4 @@
-"""Builds as real processes that can be killed, and what they leave on the disk and among the processes."""
+"""Runs builds as real processes that can be killed, and checks what they leave: files and processes."""
 
 import contextlib
 import functools
@@ -34,7 +34,7 @@ Files = dict[str, str]
 
 
 class Ended(NamedTuple):
-    """What a build did: its exit status, what it wrote, and how long it took from the moment that it was waited for."""
+    """The exit status of a build, its output, and the seconds that the test waited for its end."""
 
     status: int
     out: str
@@ -43,23 +43,23 @@ class Ended(NamedTuple):
 
 
 class Build:
-    """A build in a session of its own. Use as a context manager: whatever is left of it is killed at the end.
+    """A build in its own session. Use it as a context manager, which kills its remaining processes at the end.
 
     Args:
-        arguments: of ``python -m pipeline.build``; ``--quiet`` is added, so that only faults are told.
+        arguments: of ``python -m pipeline.build``; ``--quiet`` is added, so that only faults are reported.
         prelude: Python statements to run in the process first.
     """
 
     def __init__(self, *arguments: object, out: Path, prelude: str = "") -> None:
         self.out = out
-        given = [*map(str, arguments), "--out", str(out), "--quiet"]
+        options = [*map(str, arguments), "--out", str(out), "--quiet"]
         how = ["-m", "pipeline.build"]
         if prelude:
             how = ["-c", f"import sys\n{prelude}\nfrom pipeline.build import main\nsys.exit(main())"]
         self._folder = Path(tempfile.mkdtemp(prefix="fault-", dir="/tmp"))  # Ray's socket names must be short
         with (self._folder / "out").open("wb") as stdout, (self._folder / "err").open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, *how, *given],
+                [sys.executable, *how, *options],
                 cwd=ROOT,
                 env=os.environ | {"RAY_TMPDIR": str(self._folder)},
                 stdin=subprocess.DEVNULL,
@@ -83,44 +83,44 @@ class Build:
         return self._process.pid
 
     def processes(self) -> list[Process]:
-        """Every living process of the build's session; Ray's stay in it when their parents are gone."""
+        """Returns the living processes of the build's session. Ray's processes stay in it when their parents end."""
         return [process for process in session(self.pid) if process.state not in "ZX"]
 
     def workers(self) -> list[int]:
-        """Ray's workers that have a shard in work."""
+        """Returns the ids of Ray's workers that build a shard."""
         return [process.pid for process in self.processes() if process.title.startswith("ray::attempt")]
 
     def raylet(self) -> int:
-        """Ray's server of this node."""
+        """Returns the id of Ray's server on this node."""
         return self.process("raylet/raylet ")
 
     def process(self, title: str) -> int:
-        """The one whose command line holds this text."""
+        """Returns the id of the process whose command line contains this text."""
         return next(process.pid for process in self.processes() if title in process.title)
 
     def some_worker(self, chance: random.Random) -> int:
-        """One of those that have a shard in work, as soon as there are any."""
-        found: list[int] = []
+        """Waits for workers that build a shard, and returns the id of a random one."""
+        workers: list[int] = []
 
         def any_there() -> bool:
-            found[:] = self.workers()
-            return bool(found)
+            workers[:] = self.workers()
+            return bool(workers)
 
         self.wait_for(any_there)
-        return chance.choice(found)
+        return chance.choice(workers)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the driver."""
+        """Sends a signal to the driver."""
         os.kill(self.pid, number)
 
     def press_ctrl_c(self) -> None:
-        """As a terminal does: to the whole process group."""
+        """Sends SIGINT to the whole process group, as a terminal does."""
         os.killpg(self.pid, signal.SIGINT)
 
-    def wait_for(self, what: Callable[[], bool], pause: float = 0.001) -> None:
-        """Wait until something holds. Fails when the build ends before."""
+    def wait_for(self, condition: Callable[[], bool], pause: float = 0.001) -> None:
+        """Waits until a condition holds. Fails if the build ends before."""
         deadline = time.monotonic() + PATIENCE
-        while not what():
+        while not condition():
             assert self._process.poll() is None, f"the build ended too early, with {self.end()}"
             assert time.monotonic() < deadline, "waited too long"
             time.sleep(pause)
@@ -129,9 +129,9 @@ class Build:
         self.wait_for(lambda: committed(self.out) >= count)
 
     def stop_orphan(self, writes: Callable[[int], bool]) -> int | None:
-        """Kill the driver, and stop a worker that outlives it; gives that, if it was in the midst of writing a shard.
+        """Kills the driver, and stops a worker that outlives it. Returns the worker if it was writing a shard.
 
-        In this order: a worker that is stopped already is ended by the kernel together with Ray's server (SIGHUP to
+        The order matters: the kernel ends a worker that is stopped already together with Ray's server (SIGHUP to
         orphaned process groups).
         """
         self.wait_for(lambda: any(map(writes, self.workers())))
@@ -148,7 +148,7 @@ class Build:
         return orphan if self._state(orphan) and writes(orphan) else None
 
     def wake(self, orphan: int) -> None:
-        """Lets a stopped worker go on, which has to end, as it has no driver."""
+        """Continues a stopped worker, which must end because it has no driver."""
         assert self._state(orphan) == "T"
         os.kill(orphan, signal.SIGCONT)
         deadline = time.monotonic() + 30
@@ -160,7 +160,7 @@ class Build:
         return next((process.state for process in self.processes() if process.pid == pid), "")
 
     def end(self, within: float = PATIENCE) -> Ended:
-        """Wait for the driver's end."""
+        """Waits for the end of the driver."""
         start = time.monotonic()
         status = self._process.wait(within)
         took = time.monotonic() - start
@@ -179,11 +179,11 @@ class Build:
 
 @contextlib.contextmanager
 def orphaned(start: Callable[[], Build], writes: Callable[[int], bool]) -> Iterator[tuple[Build, int]]:
-    """A build whose driver is dead, and a worker of it that was stopped while it wrote a shard.
+    """Yields a build whose driver is dead, and its worker that was stopped while it wrote a shard.
 
     Args:
-        start: the build, begun anew where the worker had just ended its shard, or itself.
-        writes: whether a process, given by its number, is writing a shard.
+        start: starts the build; called again if the worker had just ended its shard, or itself.
+        writes: returns whether the process with this id writes a shard.
     """
     for _ in range(10):
         with start() as build:
@@ -194,13 +194,13 @@ def orphaned(start: Callable[[], Build], writes: Callable[[int], bool]) -> Itera
 
 
 def run(*arguments: object, out: Path, prelude: str = "") -> Ended:
-    """A build from beginning to end."""
+    """Runs a build from beginning to end."""
     with Build(*arguments, out=out, prelude=prelude) as build:
         return build.end()
 
 
 def completes(*arguments: object, out: Path) -> Ended:
-    """A build that must end well, say nothing, and leave exactly what an undisturbed one leaves."""
+    """Runs a build that must succeed without output, and leave exactly what an undisturbed build leaves."""
     ended = run(*arguments, out=out)
     assert (ended.status, ended.err) == (0, ""), ended
     assert_undisturbed(*arguments, out=out)
@@ -208,7 +208,7 @@ def completes(*arguments: object, out: Path) -> Ended:
 
 
 def assert_undisturbed(*arguments: object, out: Path) -> None:
-    """The output is that of the same command in an empty folder, and nothing of a dead run is left."""
+    """Checks that the output is that of the same command in an empty folder, and that nothing of a dead run is left."""
     plain = [str(argument) for argument in arguments]
     if "--workers" in plain:
         del plain[plain.index("--workers") :][:2]
@@ -218,7 +218,7 @@ def assert_undisturbed(*arguments: object, out: Path) -> None:
 
 @functools.cache
 def undisturbed(*arguments: str) -> Files:
-    """The hashes of an undisturbed build's files, in one process."""
+    """Returns the hashes of the files of an undisturbed build without workers. Each command is built once."""
     with tempfile.TemporaryDirectory(prefix="fault-", dir=MEMORY) as folder:
         ended = run(*arguments, "--workers", 0, out=Path(folder) / "out")
         assert (ended.status, ended.err) == (0, ""), ended
@@ -226,7 +226,7 @@ def undisturbed(*arguments: str) -> Files:
 
 
 def hashes(out: Path) -> Files:
-    """SHA-256 of every file of an output by its name, ``.build`` left out."""
+    """Returns the SHA-256 of every file of an output by name, without ``.build``."""
     return {
         path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))
@@ -235,7 +235,7 @@ def hashes(out: Path) -> Files:
 
 
 def committed(out: Path) -> int:
-    """How many shards have a record."""
+    """Returns how many shards have a record."""
     try:
         return len(os.listdir(out / ".build" / "records"))
     except FileNotFoundError:
@@ -243,14 +243,14 @@ def committed(out: Path) -> int:
 
 
 def scratch(out: Path) -> list[str]:
-    """What lies in ``.build`` beyond what every build leaves there."""
+    """Returns the files in ``.build`` that a finished build does not leave there."""
     usual = {"driver", "writers", "job.json", "runs.jsonl", "tmp", "records", "index", "error.txt"}
     left = [path.name for path in (out / ".build").iterdir() if path.name not in usual]
     return sorted(left + [f"tmp/{path.name}" for path in (out / ".build" / "tmp").iterdir()])
 
 
 def assert_manifest_holds(out: Path) -> None:
-    """Where there is a manifest, everything that it lists is there and right."""
+    """Checks that all files in the manifest, if there is one, exist and have the right hash."""
     manifest = out / "manifest.json"
     if not manifest.exists():
         return
@@ -258,21 +258,21 @@ def assert_manifest_holds(out: Path) -> None:
         listed = json.loads(manifest.read_bytes())["files"]
     except ValueError:
         raise AssertionError("the manifest is cut off") from None
-    found = hashes(out)
-    wrong = [name for name, file in listed.items() if found.get(name) != file["sha256"]]
+    actual = hashes(out)
+    wrong = [name for name, file in listed.items() if actual.get(name) != file["sha256"]]
     assert not wrong, f"the manifest lists {wrong}, which are missing or wrong"
 
 
 def assert_nothing_partial(out: Path, *arguments: str) -> None:
-    """Whatever is visible outside ``.build`` is a whole file of the finished output; and there is no false manifest."""
+    """Checks that all files outside ``.build`` are complete files of the finished output, and the manifest is not false."""
     whole = undisturbed(*arguments)
-    found = hashes(out)
-    assert {name: whole.get(name) for name in found} == found
+    actual = hashes(out)
+    assert {name: whole.get(name) for name in actual} == actual
     assert_manifest_holds(out)
 
 
 def one_line(ended: Ended) -> str:
-    """The one line, after ``trying again`` ones, that a failed build ends in."""
+    """Returns the error of a failed build: its only line after those that begin with ``trying again``."""
     *before, last = ended.err.splitlines()
     assert all(line.startswith("trying again: ") for line in before), ended.err
     assert last.startswith("error: "), ended.err
@@ -281,5 +281,5 @@ def one_line(ended: Ended) -> str:
 
 
 def _heed_interrupts() -> None:
-    """A test suite that was started in the background passes on to ignore Ctrl-C."""
+    """Restores Ctrl-C, which processes ignore if the test suite was started in the background."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Small builds that meet faults at every operation, and what an undisturbed one leaves."""
+"""Small builds for faults at every operation, and what an undisturbed build leaves."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _THREE = (*_TINY, "--ranks", "3", "--limit", "8")
 
 
 class Case(NamedTuple):
-    """A command, and the finished build that it finds, if any; ``older``: one of a version that wrote another card."""
+    """A command, and the finished build that it extends, if any. ``older``: built by a version that wrote another card."""
 
     command: tuple[str, ...]
     before: tuple[str, ...] | None = None
@@ -37,7 +37,7 @@ CASES = {
 
 
 class Whole(NamedTuple):
-    """What an undisturbed build leaves: the hashes of its files, and its shard records."""
+    """The result of an undisturbed build: the hashes of its files, and its shard records."""
 
     files: Files
     records: dict[str, bytes]
@@ -48,7 +48,7 @@ class Whole(NamedTuple):
 
 
 def make_before(case: Case, place: Path, disk: FailingDisk) -> None:
-    """A folder with the output ``out`` that the case finds; an empty one where it finds none."""
+    """Returns a folder with the output ``out`` that the case extends, or an empty folder."""
     place.mkdir()
     if case.before:
         assert disk.build(*case.before, out=place / "out")[:2] == (0, "")
@@ -65,10 +65,10 @@ def _make_older(out: Path) -> None:
     manifest.write_text(json.dumps(described))
 
 
-def fresh_copy(found: Path, place: Path) -> Path:
-    """The output in a copy of the folder ``found``."""
+def fresh_copy(folder: Path, place: Path) -> Path:
+    """Copies a folder to ``place``, and returns the output in the copy."""
     shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(found, place)
+    shutil.copytree(folder, place)
     return place / "out"
 
 
@@ -78,7 +78,7 @@ def records(out: Path) -> dict[str, bytes]:
 
 
 def check_records(out: Path, whole: Whole, note: str) -> None:
-    """A record that is in place proves its files."""
+    """Checks that the files of every record are in place."""
     here = hashes(out)
     for name, content in records(out).items():
         if content == whole.records.get(name):

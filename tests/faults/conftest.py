@@ -1,4 +1,4 @@
-"""Where fault tests put their outputs."""
+"""Folders for the outputs of fault tests."""
 
 import contextlib
 import os
@@ -14,14 +14,14 @@ from tests.faults.failing_disk import FailingDisk
 
 @pytest.fixture
 def out() -> Iterator[Path]:
-    """An output's folder, in memory where there is some: a kill does not lose what the kernel holds, and fsync is slow."""
+    """Returns the folder of an output, in memory if possible: kills do not lose what the kernel holds, and fsync is slow."""
     with tempfile.TemporaryDirectory(prefix="fault-", dir=MEMORY) as folder:
         yield Path(folder) / "out"
 
 
 @pytest.fixture
 def place(out: Path) -> Path:
-    """A folder for many outputs, likewise."""
+    """Returns a folder for many outputs, in memory if possible."""
     return out.parent
 
 

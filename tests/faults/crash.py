@@ -1,9 +1,9 @@
-"""What a power failure may leave of a sequence of operations, on a file system that promises what POSIX does, and no more.
+"""A model of a disk: what a power failure may leave of a sequence of operations if the file system guarantees only POSIX.
 
-- The content of a file is sure when the file was synced. Until then it may be what it was, or new, or new in part; its
-  length may be new where its content is not (zeros: ext4 and XFS with delayed allocation).
-- A name in a folder (made, replaced or removed) is sure when that folder was synced; not when the file was. Until then
-  each name by itself may be as it was, or as any later operation left it, in no order between names. A rename between two
+- The content of a file is safe after the file was synced. Before that it may be old, new or partly new. Its length may be
+  new while its content is not (zeros: ext4 and XFS with delayed allocation).
+- A name in a folder (made, replaced or removed) is safe after the folder was synced; syncing the file is not enough. Before
+  that each name may be as it was, or as any later operation left it, independent of other names. A rename between two
   folders is two such changes.
 """
 
@@ -56,23 +56,23 @@ class _Folder:
 
     def after(self, how: str, chance: random.Random) -> Iterator[tuple[str, "_File | _Folder"]]:
         for name in sorted(self.sure.keys() | self._changes):
-            found = [self.sure.get(name), *self._changes.get(name, ())]
-            node = found[0] if how == LOST else found[-1] if how == KEPT else chance.choice(found)
+            states = [self.sure.get(name), *self._changes.get(name, ())]
+            node = states[0] if how == LOST else states[-1] if how == KEPT else chance.choice(states)
             if node is not None:
                 yield name, node
 
 
 class FileSystem:
-    """A folder as it is found, all of it sure, and what operations make of it.
+    """A folder, all of it safe at the beginning, and the operations on it.
 
     Args:
-        found: the folder; it is only read.
+        initial: the folder; it is only read.
         root: the folder in which the operations happen.
     """
 
-    def __init__(self, found: Path, root: Path) -> None:
+    def __init__(self, initial: Path, root: Path) -> None:
         self._root, self._top = root, _Folder()
-        for name, content in read_tree(found).items():
+        for name, content in read_tree(initial).items():
             self._parent(name).change(os.path.basename(name), _Folder() if content is None else _File(content))
         for folder in self._folders(self._top):
             folder.sync()
@@ -100,8 +100,8 @@ class FileSystem:
             folder.change(name, {MKDIR: _Folder(), UNLINK: None, RMDIR: None}[operation.kind])
 
     def after(self, how: str, chance: random.Random) -> Tree:
-        """A state that the next start may find. The file system goes on unharmed."""
-        contents: dict[int, bytes] = {}  # a file under two names is one file
+        """Returns a state that the next start may see. The model itself does not change."""
+        contents: dict[int, bytes] = {}  # a file with two names has one content
 
         def walk(folder: _Folder, start: str) -> Iterator[tuple[str, bytes | None]]:
             for name, node in folder.after(how, chance):
@@ -129,7 +129,7 @@ class FileSystem:
 
 
 def read_tree(root: Path) -> Tree:
-    """Everything below a folder."""
+    """Returns all files and folders below a folder."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else None
         for path in sorted(root.rglob("*"))
@@ -137,7 +137,7 @@ def read_tree(root: Path) -> Tree:
 
 
 def write_tree(tree: Mapping[str, bytes | None], root: Path) -> None:
-    """Make a new folder of it."""
+    """Writes a tree to a new folder."""
     root.mkdir()
     for name, content in tree.items():
         if content is None:

@@ -1,7 +1,7 @@
-"""Builds in forked processes, on a file system that fails, or a machine that stops, at the N-th operation.
+"""Runs builds in forked processes whose file system fails, or whose machine stops, at the N-th operation.
 
-``python -m tests.faults.failing_disk`` is a server that forks a build for each question. Operations are those of
-``operations.py``, anywhere in the output. Deaths and errors come before the operation; of a write, after half of it.
+``python -m tests.faults.failing_disk`` is a server that forks a build for each request. Operations are those of
+``operations.py``, anywhere in the output. The fault comes before the operation, or after half of a write.
 """
 
 import contextlib
@@ -20,16 +20,16 @@ from tests.faults.forked import Forked, Server, serve
 from tests.faults.mutants import MUTANTS
 from tests.faults.operations import Operation, watch
 
-# What befalls the build at the N-th operation.
+# What happens at the N-th operation.
 NOTHING = "nothing"
-KILL = "kill"  # SIGKILL: what was written stays, since the kernel lives on
-FULL = "full"  # from here on, the disk takes nothing new
-EIO = "eio"  # this one operation fails
+KILL = "kill"  # SIGKILL: what was written stays, because the kernel continues
+FULL = "full"  # from this operation on, the disk is full
+EIO = "eio"  # only this operation fails
 DIED = -signal.SIGKILL
 
 
 class Result(NamedTuple):
-    """How the build ended: exit status (``DIED`` where it died), its standard error, and the number of operations."""
+    """The exit status of a build (``DIED`` if it was killed), its stderr, and the number of its operations."""
 
     status: int
     err: str
@@ -37,28 +37,28 @@ class Result(NamedTuple):
 
 
 class FailingDisk(Server):
-    """The server as a context manager, and its client."""
+    """The server, as a context manager, and its client."""
 
     def __init__(self) -> None:
         super().__init__("tests.faults.failing_disk")
 
     def build(self, *arguments: object, out: Path, fault: str = NOTHING, at: int = 0) -> Result:
-        """A build in one process, on which ``fault`` falls at its operation number ``at``, counted from 1."""
+        """Runs a build without workers, with a fault at operation number ``at``, counted from 1."""
         return Result(*self.ask(arguments=[*map(str, arguments)], out=str(out), fault=fault, at=at))
 
     def repair(self, out: Path, fault: str = NOTHING, at: int = 0) -> Result:
-        """The same for a repair."""
+        """Runs a repair in the same way."""
         return Result(*self.ask(arguments=[], out=str(out), fault=fault, at=at, command="repair"))
 
     def trace(self, *arguments: object, out: Path, mutant: str = "") -> tuple[Result, list[Operation]]:
-        """An undisturbed build, and its operations in the folder that holds ``out``; by a mutant of the program if told."""
+        """Runs an undisturbed build, or a mutant of it. Returns also its operations in the folder that contains ``out``."""
         with tempfile.NamedTemporaryFile() as file:
             asked = self.ask(arguments=[*map(str, arguments)], out=str(out), trace=file.name, mutant=mutant)
             return Result(*asked), pickle.load(file)
 
 
 class Disk:
-    """Counts the operations below a folder, and lets one fail."""
+    """Counts the operations below a folder, and makes one of them fail."""
 
     def __init__(self, root: Path, fault: str, at: int, counted: Callable[[int], object] = lambda count: None) -> None:
         self._root, self._fault, self._at, self._counted = str(root), fault, at, counted
@@ -87,7 +87,7 @@ class Disk:
 
 
 class _Recorder:
-    """Keeps the operations that succeed, in a file that is whole after each build."""
+    """Records the operations that succeed, in a file that is complete after each build."""
 
     def __init__(self, root: Path, file: str) -> None:
         self._root, self._file, self._lock = root, file, threading.RLock()

@@ -1,6 +1,6 @@
-"""Builds in forks of a process that has loaded everything once: they begin within milliseconds.
+"""Runs builds in forks of a process that has loaded everything, so that they begin within milliseconds.
 
-That process is this one, or a server: a module whose ``serve`` answers each line of JSON with another.
+This process is the test's own, or a server: a module whose ``serve`` answers each line of JSON with another.
 """
 
 import importlib
@@ -23,14 +23,14 @@ Prepare = Callable[[], Callable[[], object] | None]
 
 
 class Done(NamedTuple):
-    """How a fork ended: its exit status (-9 where SIGKILL ended it), and what it wrote."""
+    """The exit status of a fork (-9 after SIGKILL), and its stderr."""
 
     status: int
     err: str
 
 
 class Forked:
-    """A command in a process of its own, without Ray; call ``warm_up`` once before.
+    """A command in its own process, without Ray. Call ``warm_up`` once before.
 
     Args:
         arguments: of the command; ``--workers 0``, and ``--quiet`` of a build, are added.
@@ -61,7 +61,7 @@ class Forked:
             os.kill(self.pid, signal.SIGKILL)
 
     def end(self) -> Done:
-        """Wait for the end."""
+        """Waits for the end."""
         if self._status is None:
             self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         with self._err:
@@ -87,7 +87,7 @@ class Forked:
 
 
 class Server:
-    """A server as a context manager, and its client.
+    """A server, as a context manager, and its client.
 
     Args:
         module: of the server.
@@ -120,14 +120,14 @@ class Server:
 
 
 def serve(answer: Callable[..., object]) -> None:
-    """Answer until the client has gone."""
+    """Answers requests until the client ends."""
     warm_up()
     for line in sys.stdin:
         print(json.dumps(answer(**json.loads(line))), flush=True)
 
 
 def warm_up() -> None:
-    """Load all modules and the photographs of the sample into this process."""
+    """Loads all modules and the photographs of the sample into this process."""
     from pipeline.build import main
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
 """``python -m tests.faults.kills``: many builds, each killed again and again between its first and its last commit.
 
-Every build is killed with SIGKILL and begun again by the same command until it has had its share, then it must end with
-the bytes of an undisturbed one. Kills come by the clock (at a random time, anywhere), or by the operation (before or in
-the middle of a random write, fsync, rename, unlink or mkdir, which favours the narrow moments); some builds run on Ray,
-where a worker, the driver or the raylet is killed.
+Every build is killed with SIGKILL and started again by the same command several times. Then it must end with
+the bytes of an undisturbed one. Kills come at a random time, or at an operation: before or in the middle of a random
+write, fsync, rename, unlink or mkdir, which hits short moments more often. Some builds run on Ray, where a worker, the
+driver or the raylet is killed.
 """
 
 import os
@@ -27,13 +27,13 @@ from tests.faults.moments import STAGES, Whole
 CLOCK, OPERATION = "at a random time", "at an operation"
 WORKER, DRIVER, RAYLET = "Ray worker", "Ray driver", "raylet"
 HOW = (CLOCK, OPERATION, WORKER, DRIVER, RAYLET)
-_PARTS = 10  # of a build, in the histogram of how far it was
-_RAY_UNTIL = 0.6  # of its shards: two workers commit many while one is being killed
+_PARTS = 10  # of a build, in the histogram of its progress
+_RAY_UNTIL = 0.6  # of its shards: two workers commit many shards while one of them is killed
 _BEFORE_SHARDS = 30  # operations before a build's first shard, at least
 
 
 class Case(NamedTuple):
-    """A command, and the finished build that it finds, if any; ``operations``: on the disk, of a shard, about."""
+    """A command, and the finished build that it extends, if any. ``operations``: on the disk, per shard, roughly."""
 
     command: tuple[str, ...]
     operations: int
@@ -53,7 +53,7 @@ ON_RAY = Case(_job("--ranks 3", limit=3000, rows=20), 0)
 
 
 class Kill(NamedTuple):
-    """One kill: how it came, what the build was at, and how much of it was committed, 0 to 1."""
+    """One kill: its kind, what the build was doing, and the share of it that was committed, 0 to 1."""
 
     how: str
     stage: str
@@ -61,31 +61,31 @@ class Kill(NamedTuple):
 
 
 class Place:
-    """A folder for the builds of one case, with what an undisturbed one leaves."""
+    """A folder for the builds of one case, and the result of an undisturbed build."""
 
     def __init__(self, case: Case, folder: Path) -> None:
-        self.case, self.out, self._found = case, folder / "out", folder / "found"
+        self.case, self.out, self._initial = case, folder / "out", folder / "initial"
         before = None
         if case.before:
-            _ends_well(Forked(case.before, self._found).end())
-            before = hashes(self._found)
+            _ends_well(Forked(case.before, self._initial).end())
+            before = hashes(self._initial)
         self.begin()
         _ends_well(Forked(case.command, self.out).end())
         self.whole = Whole(self.out, before)
 
     def begin(self) -> None:
         shutil.rmtree(self.out, ignore_errors=True)
-        if self._found.exists():
-            shutil.copytree(self._found, self.out)
+        if self._initial.exists():
+            shutil.copytree(self._initial, self.out)
 
     def goal(self, chance: random.Random, left: int, last: float = 1) -> int:
-        """So many commits to wait for, that ``left`` kills spread over what is not committed yet, up to a share."""
+        """Returns how many commits to wait for, so that ``left`` kills spread over the remaining shards, up to a share."""
         done = self.whole.committed(self.out)
         step = (int(self.whole.shards * last) - 1 - done) // max(left, 1)
         return max(done + chance.randint(0, max(step, 0)), 1)
 
     def fell(self, how: str, earlier: dict[str, int]) -> list[Kill]:
-        """The kill that has just been, if it was between the first and the last commit."""
+        """Returns the kill that has just happened, if it was between the first and the last commit."""
         done = self.whole.committed(self.out)
         self.whole.check_partial(self.out)
         if not 0 < done < self.whole.shards:
@@ -98,7 +98,7 @@ class Place:
 
 
 def in_one_process(place: Place, kills: int, chance: random.Random) -> list[Kill]:
-    """One build in processes of its own without Ray, from nothing to its end, killed so often on the way."""
+    """Runs one build without Ray from nothing to its end, and kills it ``kills`` times."""
     fell: list[Kill] = []
     place.begin()
     while len(fell) < kills:
@@ -108,7 +108,7 @@ def in_one_process(place: Place, kills: int, chance: random.Random) -> list[Kill
         build = _by_the_clock(place, goal, chance) if how == CLOCK else _by_the_operation(place, goal, chance)
         done = build.end()
         if done.status == 0:
-            break  # the last commit was nearer than the kill
+            break  # the last commit came before the kill
         assert done == (-signal.SIGKILL, ""), done
         fell += place.fell(how, earlier)
         if place.whole.committed(place.out) == place.whole.shards:
@@ -122,7 +122,7 @@ def _by_the_clock(place: Place, goal: int, chance: random.Random) -> Forked:
     build = Forked(place.case.command, place.out)
     while build.alive() and place.whole.committed(place.out) < goal:
         time.sleep(0.0005)
-    time.sleep(chance.uniform(0, 0.02))  # about a shard's time
+    time.sleep(chance.uniform(0, 0.02))  # about the time of a shard
     build.kill()
     return build
 
@@ -134,7 +134,7 @@ def _by_the_operation(place: Place, goal: int, chance: random.Random) -> Forked:
 
 
 def on_ray(place: Place, kills: int, chance: random.Random) -> list[Kill]:
-    """One build on two Ray workers: workers are killed, then the driver (or the raylet), and again from there."""
+    """Runs one build on two Ray workers. Kills workers, then the driver or the raylet, and starts the build again."""
     fell: list[Kill] = []
     place.begin()
     while len(fell) < kills and place.whole.committed(place.out) < _RAY_UNTIL * place.whole.shards:
@@ -168,7 +168,7 @@ def _ends_well(done: Done) -> None:
 
 
 def histogram(fell: Sequence[Kill]) -> str:
-    """Two tables in Markdown: by what the build was at, and by how much of it was committed."""
+    """Returns two tables in Markdown: by what the build was doing, and by the share that was committed."""
     kinds = [how for how in HOW if any(kill.how == how for kill in fell)]
 
     def table(title: str, rows: Sequence[str], row_of: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where in a build a kill fell, told from what it left on the disk."""
+"""Finds out what a build was doing when it was killed, from the files that it left."""
 
 import os
 import re
@@ -19,7 +19,7 @@ STAGES = (
 
 
 class Whole:
-    """What an undisturbed build leaves, and how far another one has come towards it.
+    """The result of an undisturbed build, and how much of it another build has reached.
 
     Attributes:
         files: hashes of the finished output.
@@ -36,17 +36,17 @@ class Whole:
         self._each = Counter(self._shard_of.values())
 
     def committed(self, out: Path) -> int:
-        """How many shards have their final record."""
+        """Returns how many shards have their final record."""
         return len(self._committed(out))
 
     def placed(self, out: Path) -> dict[str, int]:
-        """Inodes of the files, already under their names, of shards without a record."""
+        """Returns the inodes of the files with final names whose shards have no record."""
         done = {name.removesuffix(".json") for name in self._committed(out)}
         waiting = [out / name for name, shard in self._shard_of.items() if shard not in done]
         return {path.relative_to(out).as_posix(): path.stat().st_ino for path in waiting if path.exists()}
 
     def stage(self, out: Path, earlier: dict[str, int]) -> str:
-        """What the shard that has come furthest, of those without a record, was at.
+        """Returns what the build was doing with the shard that was furthest, among those without a record.
 
         Args:
             earlier: what was ``placed`` when the run began.
@@ -60,7 +60,7 @@ class Whole:
         return WRITING if scratch < min(self._each.values()) else SYNCING
 
     def check_partial(self, out: Path) -> None:
-        """Whatever is visible outside ``.build`` is a whole file of the output before or after; a manifest is true."""
+        """Checks that all files outside ``.build`` are complete files of the output before or after, without a manifest."""
         for name, digest in hashes(out).items():
             assert digest in (self.files.get(name), self.before.get(name)), f"{name} is neither old nor new"
         assert not (out / "manifest.json").exists()
@@ -71,16 +71,16 @@ class Whole:
 
 def _records(out: Path) -> Iterator[tuple[str, int]]:
     try:
-        with os.scandir(out / RECORDS) as found:
-            yield from ((entry.name, entry.stat().st_size) for entry in found)
+        with os.scandir(out / RECORDS) as entries:
+            yield from ((entry.name, entry.stat().st_size) for entry in entries)
     except FileNotFoundError:
         return
 
 
 def _shard_of(name: str) -> str:
-    """The shard that a file of the output belongs to, where a shard is one chunk of each array."""
-    if found := re.search(r"-(train|test)-(\d{6})\.(tar|idx)$", name):
-        return f"{found[1]}-{found[2]}"
-    if found := re.search(r"\.zarr/(train|test)/(?:\w+/)?c\.(\d+)[.\d]*$", name):
-        return f"{found[1]}-{int(found[2]):06d}"
+    """Returns the shard of an output file, if a shard is one chunk of each array."""
+    if match := re.search(r"-(train|test)-(\d{6})\.(tar|idx)$", name):
+        return f"{match[1]}-{match[2]}"
+    if match := re.search(r"\.zarr/(train|test)/(?:\w+/)?c\.(\d+)[.\d]*$", name):
+        return f"{match[1]}-{int(match[2]):06d}"
     return ""

@@ -1,4 +1,4 @@
-"""Faults of the program that only a crash shows: what the tests of crashes must find."""
+"""Mutants of the program whose faults only a crash shows. The crash tests must detect them."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ def _sync_only(which: Callable[[Path], bool]) -> None:
 
 
 def _record_first() -> None:
-    """Published before the files that it names."""
+    """Publishes a record before the files that it names."""
     real, waiting = LocalStore.publish, dict[str, Path]()
 
     def publish(self: LocalStore, scratch: Mapping[str, Path], run: str) -> None:
@@ -39,7 +39,7 @@ def _record_first() -> None:
 
 
 def _manifest_stays() -> None:
-    """While what it lists is replaced."""
+    """Leaves the manifest in place while the files that it lists are replaced."""
     real = LocalStore.delete
 
     def delete(self: LocalStore, name: str) -> None:

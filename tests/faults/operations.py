@@ -1,4 +1,4 @@
-"""Every operation of this process that changes the disk below a folder, one by one, as it is about to happen."""
+"""Intercepts every operation of this process that changes the disk below a folder, before it happens."""
 
 import builtins
 import io
@@ -17,9 +17,10 @@ class Operation:
     """One system call.
 
     Attributes:
-        kind, path: what happens to which file or folder.
-        to: of a rename.
-        at, data: of a write.
+        kind: of the operation.
+        path: of the file or folder.
+        to: the new path of a rename.
+        at, data: the offset and the bytes of a write.
     """
 
     kind: str
@@ -30,18 +31,18 @@ class Operation:
 
     @property
     def grows(self) -> bool:
-        """Whether it needs room on the disk."""
+        """Whether the operation needs space on the disk."""
         return self.kind in (CREATE, WRITE, MKDIR)
 
 
-# Around each operation; it may also do the first half of a write instead.
+# Wraps each operation. It may do the first half of a write instead.
 Around = Callable[[Operation, Callable[[], object]], AbstractContextManager[object]]
 
 
 def watch(root: str, around: Around) -> None:
-    """Until the process ends, every operation on ``root`` or below happens inside ``around``.
+    """Wraps every operation on ``root`` or below in ``around``, until the process ends.
 
-    Nothing is really synced: that matters when the power fails, which is simulated.
+    Nothing is really synced: that matters only for power failures, which are simulated.
     """
     real = {name: getattr(os, name) for name in ("open", "replace", "unlink", "rmdir", "mkdir")}
     real_open = io.open

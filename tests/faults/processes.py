@@ -1,4 +1,4 @@
-"""Processes of this machine, as the kernel tells of them."""
+"""Reads the processes of this machine from ``/proc``."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ class Process(NamedTuple):
 
 
 def open_files(pid: int) -> list[str]:
-    """Paths of the files that a process has open; none where it has ended."""
+    """Returns the paths of the files that a process has open, or nothing if it has ended."""
     try:
         return [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
     except OSError:

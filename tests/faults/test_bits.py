@@ -1,4 +1,4 @@
-"""Promise: whatever befalls the files of ``.build``, the same command ends right, or refuses in one line."""
+"""Promise: if files of ``.build`` are damaged, the same command ends with the right bytes or refuses in one line."""
 
 import json
 import random
@@ -21,9 +21,9 @@ MID_BUILD = 90  # operations: one of two shards is committed
 
 
 @pytest.fixture(params=["finished", "killed"])
-def found(request: pytest.FixtureRequest, disks: list[FailingDisk], place: Path) -> tuple[Path, Files]:
-    """A folder with an output, and the hashes of the finished one."""
-    folder = place / "found"
+def finished(request: pytest.FixtureRequest, disks: list[FailingDisk], place: Path) -> tuple[Path, Files]:
+    """Returns a folder with an output, and the hashes of the finished output."""
+    folder = place / "initial"
     folder.mkdir()
     assert disks[0].build(*COMMAND, out=folder / "out")[:2] == (0, "")
     whole = hashes(folder / "out")
@@ -46,9 +46,9 @@ def cut(content: bytes, chance: random.Random) -> bytes:
 @pytest.mark.parametrize("times", [6, pytest.param(150, marks=pytest.mark.full)])
 @pytest.mark.parametrize("damage", [flip, cut])
 def test_every_file_of_a_build_is_damaged(
-    damage, times: int, found: tuple[Path, Files], disks: list[FailingDisk], place: Path
+    damage, times: int, finished: tuple[Path, Files], disks: list[FailingDisk], place: Path
 ) -> None:
-    folder, whole = found
+    folder, whole = finished
     chance = random.Random(times)
     names = [path.relative_to(folder) for path in sorted((folder / "out" / BUILD).rglob("*")) if path.is_file()]
     names = [name for name in names if (folder / name).stat().st_size]
@@ -72,7 +72,7 @@ def test_every_file_of_a_build_is_damaged(
 
 
 def test_documents_without_a_checksum_are_as_good_as_none(disks: list[FailingDisk], out: Path) -> None:
-    """A record's shard is built again, a description is refused."""
+    """The shard of such a record is built again; such a job.json is refused."""
     assert disks[0].build(*COMMAND, out=out)[:2] == (0, "")
     whole = hashes(out)
     for path in (out / BUILD / "records").iterdir():

@@ -1,4 +1,4 @@
-"""Promise: nothing hangs on the clock on the wall: it may jump by years, back and forth, within a build and between two."""
+"""Promise: no build depends on the system clock, which may jump by years, during a build or between two."""
 
 import os
 import random
@@ -32,7 +32,7 @@ pipeline.execution.events.datetime = pipeline.execution.run.datetime = Jumping
 
 
 def test_the_clock_jumps(out: Path) -> None:
-    """In a build that is killed, and in the one that goes on."""
+    """The clock jumps in a build that is killed, and in the one that continues it."""
     with Build(*JOB, "--workers", 0, out=out, prelude=_JUMPING.format(seed=1)) as build:
         build.wait_for_commits(20)
         build.send(signal.SIGKILL)
@@ -57,7 +57,7 @@ def test_the_clock_jumps_on_ray(out: Path) -> None:
 
 
 def test_files_of_any_age(out: Path) -> None:
-    """As after a copy that kept no times, or from a machine whose clock was wrong: nothing is built again."""
+    """After a copy without times, or from a machine whose clock was wrong, nothing is built again."""
     with Build(*JOB, "--workers", 0, out=out) as build:
         build.wait_for_commits(30)
         build.send(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Promise: at whichever single operation on the disk a build ends, the manifest never lies, and the same command completes.
+"""Promise: if a build ends at any operation on the disk, the manifest is not false, and the same command completes it.
 
 Two shards, two variants, in one process; every operation in turn is the one at which the process dies, or the disk is full
 or fails. The power fails in ``test_power.py``.
@@ -18,11 +18,11 @@ from tests.faults.failing_disk import DIED, EIO, FULL, KILL, FailingDisk, Result
 pytestmark = pytest.mark.fault
 
 FAULTS = (KILL, FULL, EIO)
-FIRST = 12  # operations that make the folder known as an output, each of its own kind: all of them in any form
+FIRST = 12  # operations that mark the folder as an output, all different: the short form takes all of them
 
 
 def _runs() -> Iterator[object]:
-    """The short form takes the first operations, every ninth at which a new build is killed, and of the rest a sample."""
+    """The short form takes the first operations, every ninth operation for a killed new build, and a sample of the rest."""
     for case in CASES:
         for fault in FAULTS:
             every = 9 if (case, fault) == ("a new build", KILL) else 41
@@ -32,9 +32,9 @@ def _runs() -> Iterator[object]:
 
 @pytest.mark.parametrize(("case", "fault", "every"), list(_runs()))
 def test_every_operation(case: str, fault: str, every: int, disks: list[FailingDisk], place: Path) -> None:
-    command, found = CASES[case].command, place / "found"
-    make_before(CASES[case], found, disks[0])
-    out = fresh_copy(found, place / "undisturbed")
+    command, initial = CASES[case].command, place / "initial"
+    make_before(CASES[case], initial, disks[0])
+    out = fresh_copy(initial, place / "undisturbed")
     undisturbed = disks[0].build(*command, out=out)
     assert undisturbed[:2] == (0, "")
     whole = Whole.of(out)
@@ -44,16 +44,16 @@ def test_every_operation(case: str, fault: str, every: int, disks: list[FailingD
             number :: len(disks)
         ]
         here = place / f"place{number}"
-        return Counter(_survives(command, fault, at, disks[number], fresh_copy(found, here), whole) for at in mine)
+        return Counter(_survives(command, fault, at, disks[number], fresh_copy(initial, here), whole) for at in mine)
 
     with ThreadPoolExecutor() as pool:
         statuses = sum(pool.map(some, range(len(disks))), Counter[int]())
-    told = ", ".join(f"{count} ended with {status}" for status, count in sorted(statuses.items()))
-    print(f"\n{case}, {fault}, every {every} of {undisturbed.operations} operations: {told}")
+    text = ", ".join(f"{count} ended with {status}" for status, count in sorted(statuses.items()))
+    print(f"\n{case}, {fault}, every {every} of {undisturbed.operations} operations: {text}")
 
 
 def _survives(command: tuple[str, ...], fault: str, at: int, disk: FailingDisk, out: Path, whole: Whole) -> int:
-    """The exit status of a build that met the fault, after which the same command has completed."""
+    """Runs a build with the fault, then the same command, which must complete. Returns the exit status of the first."""
     result = disk.build(*command, out=out, fault=fault, at=at)
     note = f"{fault} at operation {at}: {result}"
     _check_end(result, fault, note)
@@ -69,7 +69,7 @@ def _survives(command: tuple[str, ...], fault: str, at: int, disk: FailingDisk, 
 
 
 def _check_end(result: Result, fault: str, note: str) -> None:
-    """Death is silent; an error is one line, and ends the build unless another try helped."""
+    """Checks that a killed build is silent, and that an error is one line and ends the build unless a retry succeeds."""
     if fault == KILL:
         assert result[:2] == (DIED, ""), note
         return

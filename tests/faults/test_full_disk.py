@@ -1,4 +1,4 @@
-"""Promise: a full disk ends a build in one line, with nothing partial to be seen; with room, the same command completes."""
+"""Promise: a full disk ends a build in one line without partial files. With free space the same command completes."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ Remount = Callable[[str], None]
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, in memory."""
+    """Mounts a file system in memory."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
@@ -43,7 +43,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def remount(disk: Path) -> Remount:
-    """Changes the file system's options, as in ``size=6m`` or ``ro``."""
+    """Changes the options of the file system, as in ``size=6m`` or ``ro``."""
 
     def change(options: str) -> None:
         subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
@@ -52,7 +52,7 @@ def remount(disk: Path) -> Remount:
 
 
 def fill(disk: Path, pages: int) -> Path:
-    """A file that leaves so many pages free."""
+    """Fills the disk with a file, up to this number of free pages."""
     filler, free = disk / "filler", os.statvfs(disk)
     assert free.f_frsize == PAGE
     with filler.open("wb") as file:
@@ -84,7 +84,7 @@ def test_disk_full_in_mid_shard(workers: int, disk: Path, remount: Remount) -> N
     "pages", [pytest.param(n, marks=[] if n in (0, 2, 5, 11) else [pytest.mark.full]) for n in range(40)]
 )
 def test_disk_full_in_the_finish(pages: int, disk: Path) -> None:
-    """All shards are committed, and so many pages are left for the lock, the manifest and what else it takes."""
+    """All shards are committed, and this number of pages is free for the lock, the manifest and other files."""
     out = disk / "out"
     completes(*SMALL, "--workers", 0, out=out)
     for path in [*out.glob("*"), *out.glob("*/*")]:

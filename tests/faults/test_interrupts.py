@@ -1,4 +1,4 @@
-"""Promise: Ctrl-C and SIGTERM stop a build within seconds, in one line, with nothing left over; the same command goes on."""
+"""Promise: Ctrl-C and SIGTERM stop a build within seconds, in one line. Nothing is left, and the same command continues."""
 
 import re
 import signal
@@ -28,11 +28,10 @@ sys.meta_path.insert(0, Interrupt())
 
 
 def stop(build: Build, how: signal.Signals, starting: bool = False) -> None:
-    """Send the signal; the build must end, and all its processes, as promised.
+    """Sends the signal, and checks that the build and all its processes end.
 
     Args:
-        starting: Ray starts at the moment, which is waited for, however busy the machine. It tells of a SIGTERM by itself
-            then, and cannot be kept from it.
+        starting: Ray is just starting. The build waits for it, and Ray may itself print lines about a SIGTERM.
     """
     if how is signal.SIGINT:
         build.press_ctrl_c()
@@ -44,8 +43,8 @@ def stop(build: Build, how: signal.Signals, starting: bool = False) -> None:
 def must_stop(build: Build, noisy: bool = False, within: float = SECONDS) -> None:
     start = time.monotonic()
     ended = build.end(within)
-    told = re.sub(r"(?m)^(\*\*\* SIGTERM|PC: @|    @|\[.*logging\.cc).*\n", "", ended.err) if noisy else ended.err
-    assert (ended.status, ended.out, told) == (1, "", STOPPED), ended.err
+    lines = re.sub(r"(?m)^(\*\*\* SIGTERM|PC: @|    @|\[.*logging\.cc).*\n", "", ended.err) if noisy else ended.err
+    assert (ended.status, ended.out, lines) == (1, "", STOPPED), ended.err
     while build.processes():
         assert time.monotonic() - start < within, f"still there: {build.processes()}"
         time.sleep(0.02)
@@ -56,7 +55,7 @@ def must_stop(build: Build, noisy: bool = False, within: float = SECONDS) -> Non
 
 @pytest.mark.parametrize("workers", WORKERS)
 def test_ctrl_c_and_sigterm_stop_at_once(workers: int, out: Path) -> None:
-    """In the midst of the work: one after the other on one output, which is then completed (in one process: faster)."""
+    """During the work: one signal after the other on the same output, which is then completed without workers (faster)."""
     for aim, how in (SHARDS // 4, signal.SIGINT), (SHARDS // 2, signal.SIGTERM):
         with Build(*JOB, "--workers", workers, out=out) as build:
             build.wait_for_commits(aim)
@@ -70,7 +69,7 @@ def test_ctrl_c_and_sigterm_stop_at_once(workers: int, out: Path) -> None:
     "module", ["numpy", "pipeline.execution.run", "zarr", pytest.param("ray", marks=pytest.mark.ray)]
 )
 def test_stops_while_modules_load(module: str, how: signal.Signals, out: Path) -> None:
-    """Nothing but the message, in the first second of a build as well as when it finishes."""
+    """Only the message is printed, in the first second of a build as well as at its end."""
     job = (*SMALL, "--workers", 1 if module == "ray" else 0)
     with Build(*job, out=out, prelude=_AT_IMPORT.format(module=module, number=int(how))) as build:
         ended = build.end()
@@ -81,7 +80,7 @@ def test_stops_while_modules_load(module: str, how: signal.Signals, out: Path) -
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("processes", [2, *(pytest.param(n, marks=pytest.mark.full) for n in range(3, 10))])
 def test_stops_while_ray_starts(processes: int, how: signal.Signals, out: Path) -> None:
-    """``processes``: how many there are, of driver, Ray's servers and workers, when the signal comes."""
+    """``processes``: the number of processes (driver, Ray's servers, workers) when the signal comes."""
     with Build(*JOB, "--workers", 2, out=out) as build:
         build.wait_for(lambda: len(build.processes()) >= processes)
         stop(build, how, starting=True)
@@ -101,7 +100,7 @@ def test_stops_after_the_last_commit(workers: int, how: signal.Signals, out: Pat
 @pytest.mark.parametrize("pause", [0.02, 0.2, 0.5, 1.0])
 @pytest.mark.parametrize("workers", WORKERS)
 def test_impatient_ctrl_c(workers: int, pause: float, out: Path) -> None:
-    """Pressed again while it stops."""
+    """Ctrl-C is pressed again while the build stops."""
     with Build(*JOB, "--workers", workers, out=out) as build:
         build.wait_for_commits(10)
         build.press_ctrl_c()

@@ -1,4 +1,4 @@
-"""Promise: whatever is killed, whenever, the same command ends with the bytes of an undisturbed build."""
+"""Promise: after any process was killed at any time, the same command ends with the bytes of an undisturbed build."""
 
 import os
 import random
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.fault
 @pytest.mark.ray
 @pytest.mark.parametrize("rounds", [2, pytest.param(7, marks=pytest.mark.full)])
 def test_kills_leave_no_trace(rounds: int, out: Path) -> None:
-    """A Ray worker, its driver, and a build in one process, in turn, on one output, between first and last commit.
+    """Kills a Ray worker, its driver, and a build without workers, in turn, on one output, between first and last commit.
 
-    The last one killed is a worker: its build goes on to the end.
+    The last kill is of a worker: its build continues to the end.
     """
     chance = random.Random(rounds)
     fell: list[tuple[str, int]] = []
@@ -51,14 +51,14 @@ def test_kills_leave_no_trace(rounds: int, out: Path) -> None:
     with Build(*JOB, "--workers", 2, out=out) as build:
         kill_worker(build)
         ended = build.end()
-    told = ", ".join(f"{victim} at {shards}" for victim, shards in fell)
-    print(f"\n{len(fell)} SIGKILLs, with so many of {SHARDS} shards committed: {told}")
+    text = ", ".join(f"{victim} at {shards}" for victim, shards in fell)
+    print(f"\n{len(fell)} SIGKILLs, with so many of {SHARDS} shards committed: {text}")
     assert all(0 < shards < SHARDS for _, shards in fell)
     assert (ended.status, ended.out) == (0, "")
     assert all(line.startswith("trying again: ") for line in ended.err.splitlines()), ended.err
     assert "its worker died" in ended.err
     assert_undisturbed(*JOB, out=out)
-    completes(*JOB, "--workers", 2, out=out)  # and once more, with nothing left to do
+    completes(*JOB, "--workers", 2, out=out)  # again, with nothing left to do
 
 
 @pytest.mark.ray
@@ -84,7 +84,7 @@ def test_worker_that_dies_again_and_again_ends_the_build(out: Path) -> None:
     ("builds", "kills", "ray"), [(3, 15, 0), pytest.param(100, 500, 4, marks=[pytest.mark.full, pytest.mark.ray])]
 )
 def test_many_kills(builds: int, kills: int, ray: int) -> None:
-    """Spread over many builds, with a histogram of where they fell."""
+    """Many kills in many builds, with a histogram of what the builds were doing."""
     options = ["--builds", str(builds), "--kills", str(kills), "--ray", str(ray)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.kills", *options], cwd=ROOT, capture_output=True, text=True, check=False

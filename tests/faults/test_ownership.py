@@ -1,4 +1,4 @@
-"""Promise: one run owns an output; whoever lost it publishes nothing, and a dead owner is no obstacle."""
+"""Promise: one run owns an output. A run that lost it publishes nothing, and a dead run does not block it."""
 
 import fcntl
 import json
@@ -42,14 +42,14 @@ FAST = "import pipeline.storage.lock as lock\nlock.HEARTBEAT = 0.3"
 
 
 def writes_scratch(out: Path) -> Callable[[int], bool]:
-    """Whether a process has a scratch file of the output open."""
+    """Returns whether a process has a scratch file of the output open."""
     return lambda pid: any(target.startswith(f"{out}/{BUILD}/tmp/") for target in open_files(pid))
 
 
 @pytest.mark.ray
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.full)])
 def test_orphaned_worker_publishes_nothing(workers: int, out: Path) -> None:
-    """Its driver is killed, the next run finishes the output, and only then it wakes up and goes on."""
+    """The driver is killed, the next run finishes the output, and only then the worker wakes up."""
     with orphaned(lambda: Build(*LARGE, "--workers", 2, out=out), writes_scratch(out)) as (build, orphan):
         completes(*LARGE, "--workers", workers, out=out)
         before = hashes(out), stamps(out)
@@ -73,14 +73,14 @@ def test_run_that_lost_the_output_renames_nothing(tmp_path: Path) -> None:
         assert store.read("folder/file") == b"old"
         assert store.read("folder/other") is None
         store.put("folder/file", b"new", "new")
-    with pytest.raises(LostLock):  # nobody's output is not the last one's
+    with pytest.raises(LostLock):  # a released output does not belong to its last owner
         store.put("folder/file", b"late", "new")
 
 
 def test_second_run_is_refused(out: Path) -> None:
     with Build(*JOB, "--workers", 0, out=out) as first:
         first.wait_for_commits(1)
-        first.send(signal.SIGSTOP)  # so that it cannot end before the second one has begun
+        first.send(signal.SIGSTOP)  # so that it cannot end before the second run begins
         assert committed(out) < SHARDS
         second = run(*JOB, "--workers", 0, out=out)
         first.send(signal.SIGCONT)
@@ -96,14 +96,14 @@ def test_stale_lock_is_taken_over_at_once(out: Path) -> None:
         build.send(signal.SIGKILL)
         build.end()
     assert (out / BUILD / "lock").exists()
-    patient = FAST.replace("0.3", "1000")  # a run that waited for this heartbeat would never end
+    patient = FAST.replace("0.3", "1000")  # a run that waits for this heartbeat would never end
     with Build(*JOB, "--workers", 0, out=out, prelude=patient) as build:
         assert build.end().status == 0
     assert_undisturbed(*JOB, out=out)
 
 
 def foreign(folder: Path, beats: int) -> None:
-    """The lock of a run on another host, as it leaves its heartbeat."""
+    """Writes the lock of a run on another host, with a heartbeat."""
     owner = {"run": "theirs", "host": "another.example", "pid": 4242, "beats": beats}
     fresh = folder / "theirs"
     fresh.write_text(json.dumps(owner))
@@ -111,7 +111,7 @@ def foreign(folder: Path, beats: int) -> None:
 
 
 def left_by_another_host(out: Path) -> None:
-    """A build that has just begun; the kernel locks on its two files do not reach this host."""
+    """A build that has just begun on another host. Kernel locks on its two files are not visible here."""
     (out / BUILD).mkdir(parents=True)
     (out / BUILD / "driver").touch()
     (out / BUILD / "writers").touch()
@@ -122,7 +122,7 @@ def owner(folder: Path) -> Any:
 
 
 class Heart:
-    """The heartbeat of a run on another host, until the end of the block."""
+    """Writes the heartbeat of a run on another host while the block runs."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._stop = folder, threading.Event()
@@ -164,7 +164,7 @@ def test_dead_run_of_another_host_is_replaced_after_a_wait(out: Path) -> None:
 
 
 def test_heartbeat_does_not_take_a_lost_output_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that was frozen for longer than others wait (a suspended machine, a hanging mount) finds a new owner."""
+    """A run that was frozen for longer than others wait (a suspended machine, a hanging mount) has lost its output."""
     monkeypatch.setattr(lock, "HEARTBEAT", 0.05)
     with BuildLock(FileClaims(tmp_path), "frozen"):
         foreign(tmp_path, 1)
@@ -176,7 +176,7 @@ def test_heartbeat_does_not_take_a_lost_output_back(tmp_path: Path, monkeypatch:
 
 
 def test_two_runs_on_other_hosts_that_find_one_dead_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both wait for the dead one's heartbeat, one takes over, the other must see that."""
+    """Both runs wait for the heartbeat of the dead run. One takes over, and the other must notice that."""
     monkeypatch.setattr(lock, "HEARTBEAT", 0.3)
     foreign(tmp_path, 7)
 
@@ -195,7 +195,7 @@ def test_two_runs_on_other_hosts_that_find_one_dead_owner(tmp_path: Path, monkey
 
 
 def test_new_run_waits_for_a_publish_that_is_going_on(out: Path) -> None:
-    """Whoever publishes holds ``writers``; a new run takes the output over between two publishes, not within one."""
+    """A task that publishes holds ``writers``. A new run takes the output over between two publish steps, not during one."""
     (out / BUILD).mkdir(parents=True)
     with (out / BUILD / "writers").open("w") as writers:
         fcntl.flock(writers, fcntl.LOCK_SH)
@@ -208,7 +208,7 @@ def test_new_run_waits_for_a_publish_that_is_going_on(out: Path) -> None:
     assert_undisturbed(*SMALL, out=out)
 
 
-def test_publish_that_never_ends_is_told(out: Path) -> None:
+def test_publish_that_never_ends_is_reported(out: Path) -> None:
     (out / BUILD).mkdir(parents=True)
     with (out / BUILD / "writers").open("w") as writers:
         fcntl.flock(writers, fcntl.LOCK_SH)

@@ -1,4 +1,4 @@
-"""Promise: whenever the power fails, the next start finds no lie, and the same command completes; what ended well stays.
+"""Promise: after a power failure the next start sees nothing false, and the same command completes. Finished outputs stay.
 
 Of a build's operations, every beginning in turn is what happened before; what was not synced is lost, kept, or torn.
 """
@@ -23,34 +23,34 @@ pytestmark = pytest.mark.fault
 
 
 class Story(NamedTuple):
-    """A build that ended well: what it found, all that it did to the disk, and what it left."""
+    """A build that succeeded: the initial folder, its operations on the disk, and its result."""
 
     command: tuple[str, ...]
-    found: Path
+    initial: Path
     operations: list[Operation]
     place: Path
     whole: Whole
 
     def states(self, how: str, every: int, first: int = 0) -> Iterator[tuple[int, Tree]]:
-        """States after power failures, by the number of operations before them; the last one in any case."""
-        disk, last = FileSystem(self.found, self.place), len(self.operations)
+        """Yields states after power failures, with the number of operations before each. Always includes the last."""
+        disk, last = FileSystem(self.initial, self.place), len(self.operations)
         for number, operation in enumerate(self.operations, 1):
             disk.do(operation)
             if (number - first) % every == 0 or (number == last and not first):
                 yield number, disk.after(how, random.Random(f"{number} {every}"))
 
 
-def told(case: str, disk: FailingDisk, place: Path, mutant: str = "") -> Story:
-    command, found = CASES[case].command, place / "found"
-    make_before(CASES[case], found, disk)
-    out = fresh_copy(found, place / "told")
+def traced(case: str, disk: FailingDisk, place: Path, mutant: str = "") -> Story:
+    command, initial = CASES[case].command, place / "initial"
+    make_before(CASES[case], initial, disk)
+    out = fresh_copy(initial, place / "traced")
     result, operations = disk.trace(*command, out=out, mutant=mutant)
     assert result[:2] == (0, "")
-    return Story(command, found, operations, place / "told", Whole.of(out))
+    return Story(command, initial, operations, place / "traced", Whole.of(out))
 
 
-def check_found(story: Story, note: str, number: int, out: Path) -> None:
-    """What the next start finds: no false manifest or record, and everything of a build that has ended well."""
+def check_state(story: Story, note: str, number: int, out: Path) -> None:
+    """Checks a state: no false manifest or record, and all files of a finished build."""
     assert_manifest_holds(out)
     check_records(out, story.whole, note)
     if number == len(story.operations):
@@ -60,7 +60,7 @@ def check_found(story: Story, note: str, number: int, out: Path) -> None:
 def check(story: Story, how: str, number: int, state: Tree, disk: FailingDisk, place: Path) -> None:
     write_tree(state, place)
     out, note = place / "out", f"{how}, after {number} of {len(story.operations)} operations"
-    check_found(story, note, number, out)
+    check_state(story, note, number, out)
     again = disk.build(*story.command, out=out)
     assert again[:2] == (0, ""), f"{note}, then {again}"
     assert hashes(out) == story.whole.files, note
@@ -78,7 +78,7 @@ def _runs() -> Iterator[object]:
 
 @pytest.mark.parametrize(("case", "how", "every"), list(_runs()))
 def test_power_fails(case: str, how: str, every: int, disks: list[FailingDisk], place: Path) -> None:
-    story = told(case, disks[0], place)
+    story = traced(case, disks[0], place)
 
     def some(number: int) -> int:
         mine = list(story.states(how, every * len(disks), every * number))
@@ -93,21 +93,21 @@ def test_power_fails(case: str, how: str, every: int, disks: list[FailingDisk], 
 
 @pytest.mark.parametrize("case", CASES)
 def test_no_operation_escapes_the_record(case: str, disks: list[FailingDisk], place: Path) -> None:
-    """What the operations make of what was found is what the build has left, to the byte."""
-    story = told(case, disks[0], place)
+    """The operations, applied to the initial folder, give exactly the files that the build left."""
+    story = traced(case, disks[0], place)
     *_, (_, state) = story.states(KEPT, 10**9)
     assert state == read_tree(story.place)
 
 
 @pytest.mark.parametrize("mutant", [mutant for mutant in MUTANTS if mutant])
 def test_a_program_that_errs_is_found_out(mutant: str, disks: list[FailingDisk], place: Path) -> None:
-    """The other tests here can fail: a program without one of the steps that they are about does not pass."""
-    story = told("growth of ranks and limit", disks[0], place, mutant)
+    """A program without one of the steps fails the other tests of this file."""
+    story = traced("growth of ranks and limit", disks[0], place, mutant)
     states = [(how, number, state) for how in (LOST, KEPT, MIXED) for number, state in story.states(how, 1)]
     with pytest.raises(AssertionError):
-        for _, number, state in states:  # the quick look first
+        for _, number, state in states:  # the quick check first
             write_tree(state, place / "quick")
-            check_found(story, "", number, place / "quick" / "out")
+            check_state(story, "", number, place / "quick" / "out")
             shutil.rmtree(place / "quick")
         for how, number, state in reversed(states):
             check(story, how, number, state, disks[0], place / f"{how}-{number}")
@@ -115,18 +115,18 @@ def test_a_program_that_errs_is_found_out(mutant: str, disks: list[FailingDisk],
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(1, 20))])
 def test_power_fails_again_and_again(seed: int, disks: list[FailingDisk], place: Path) -> None:
-    """Each time in the midst of what the failure before has left."""
+    """Each failure hits the build that continues after the failure before."""
     chance = random.Random(seed)
-    story = told(chance.choice(list(CASES)), disks[0], place)
+    story = traced(chance.choice(list(CASES)), disks[0], place)
     for failure in range(6):
         number = chance.randrange(len(story.operations))
-        disk = FileSystem(story.found, story.place)
+        disk = FileSystem(story.initial, story.place)
         for operation in story.operations[:number]:
             disk.do(operation)
-        found, now = place / f"found-{failure}", place / f"told-{failure}"
-        write_tree(disk.after(MIXED, chance), found)
-        assert_manifest_holds(found / "out")
-        result, operations = disks[0].trace(*story.command, out=fresh_copy(found, now))
+        initial, now = place / f"initial-{failure}", place / f"traced-{failure}"
+        write_tree(disk.after(MIXED, chance), initial)
+        assert_manifest_holds(initial / "out")
+        result, operations = disks[0].trace(*story.command, out=fresh_copy(initial, now))
         assert result[:2] == (0, ""), result
         assert hashes(now / "out") == story.whole.files
-        story = story._replace(found=found, operations=operations, place=now)
+        story = story._replace(initial=initial, operations=operations, place=now)

@@ -1,4 +1,4 @@
-"""Promise: a record that is damaged, or of another shard or identity, proves nothing; its shard is built again."""
+"""Promise: a record that is damaged, or of another shard or identity, is ignored, and its shard is built again."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def disk(disks: list[FailingDisk]) -> FailingDisk:
 
 @pytest.fixture
 def finished(disk: FailingDisk, out: Path) -> Files:
-    """The hashes of a finished build in ``out``."""
+    """Returns the hashes of a finished build in ``out``."""
     assert disk.build(*TINY, out=out)[:2] == (0, "")
     return hashes(out)
 
@@ -41,7 +41,7 @@ def edited(edit: Callable[[Any], object]) -> Callable[[bytes, bytes], bytes]:
 
 
 def by_hand(keep: bool) -> Callable[[bytes, bytes], bytes]:
-    """A count that nothing contradicts, edited by somebody who keeps the checksum, or takes it away."""
+    """A plausible count that was edited without its checksum, or whose checksum was removed."""
 
     def change(first: bytes, second: bytes) -> bytes:
         record = json.loads(first)
@@ -136,7 +136,7 @@ def test_record_that_is_a_folder_is_no_traceback(finished: Files, disk: FailingD
 
 @pytest.mark.parametrize("change", ["lost", "cut", "longer", "flipped"])
 def test_changed_file_is_made_again(change: str, finished: Files, disk: FailingDisk, out: Path) -> None:
-    """Of every file in turn: one that is gone or of another size always, one of other bytes with ``--recheck``."""
+    """Each file in turn: a missing file or another size is always noticed, other bytes with ``--recheck``."""
     command = (*TINY, "--recheck") if change == "flipped" else TINY
     for name in finished:
         path = out / name
@@ -161,7 +161,7 @@ def test_lost_folder_is_made_again(finished: Files, disk: FailingDisk, out: Path
         assert hashes(out) == finished, name
 
 
-def test_lost_records_and_description_are_told(finished: Files, disk: FailingDisk, out: Path) -> None:
+def test_lost_records_and_description_are_reported(finished: Files, disk: FailingDisk, out: Path) -> None:
     shutil.rmtree(out / BUILD)
     result = disk.build(*TINY, out=out)
     assert result[:2] == (
@@ -172,7 +172,7 @@ def test_lost_records_and_description_are_told(finished: Files, disk: FailingDis
     assert hashes(out) == finished
 
 
-def test_a_lost_description_of_an_unfinished_output_is_told(finished: Files, disk: FailingDisk, out: Path) -> None:
+def test_a_lost_description_of_an_unfinished_output_is_reported(finished: Files, disk: FailingDisk, out: Path) -> None:
     (out / "manifest.json").unlink()
     (out / BUILD / "job.json").unlink()
     before = hashes(out)

@@ -1,4 +1,4 @@
-"""Promise: a repair that is killed loses nothing, and one that ends well after it leaves nothing of either."""
+"""Promise: a killed repair loses nothing, and the next repair leaves no temporary files of either."""
 
 from pathlib import Path
 
@@ -16,19 +16,19 @@ DAMAGED = ("sample-rank3/sample-rank3-train-000001.tar", "spectra.zarr/train/c.0
 
 @pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.full)])
 def test_a_repair_is_killed_at_any_operation(step: int, disks: list[FailingDisk], place: Path) -> None:
-    found = place / "found"
-    found.mkdir()
-    assert disks[0].build(*COMMAND, out=found / "out")[:2] == (0, "")
-    whole = hashes(found / "out")
+    initial = place / "initial"
+    initial.mkdir()
+    assert disks[0].build(*COMMAND, out=initial / "out")[:2] == (0, "")
+    whole = hashes(initial / "out")
     for name in DAMAGED:
-        content = (found / "out" / name).read_bytes()
-        (found / "out" / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    status, err, operations = disks[0].repair(fresh_copy(found, place / "now"))
+        content = (initial / "out" / name).read_bytes()
+        (initial / "out" / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    status, err, operations = disks[0].repair(fresh_copy(initial, place / "now"))
     assert status == 0, err
     assert operations > 40
-    last = range(operations - 12, operations + 1)  # what it removes in the end, when nothing is wrong any more
+    last = range(operations - 12, operations + 1)  # what it removes at the end, when all files are repaired
     for at in sorted({*range(1, operations + 1, step), *last}):
-        out = fresh_copy(found, place / "now")
+        out = fresh_copy(initial, place / "now")
         assert disks[0].repair(out, KILL, at).status == DIED, at
         result = disks[0].repair(out)
         assert result.status == 0, (at, result)

@@ -1,4 +1,4 @@
-"""Promise: processes that are frozen, asked to end or killed, of ours or of Ray's, cost time at most."""
+"""Promise: processes of a build or of Ray that are frozen, terminated or killed cost time at most."""
 
 import os
 import random
@@ -25,10 +25,10 @@ pytestmark = [pytest.mark.fault, pytest.mark.ray]
 
 @pytest.mark.parametrize(("times", "samples"), [(4, 20), pytest.param(20, 1, marks=pytest.mark.full)])
 def test_frozen_for_a_while(times: int, samples: int, out: Path) -> None:
-    """Driver, worker and raylet in turn, at random moments: SIGSTOP, and SIGCONT later."""
+    """Stops driver, worker and raylet in turn, at random moments, and continues them later."""
     chance = random.Random(times)
     job = (*JOB[:-1], str(samples))
-    step = 1600 // samples // times  # shards; the last quarter of the 2,138 images is for what the test itself takes
+    step = 1600 // samples // times  # shards; the last quarter of the 2,138 images leaves time for the test itself
     with Build(*job, "--workers", 2, out=out) as build:
         find = (lambda: build.pid, lambda: build.some_worker(chance), build.raylet)
         for number in range(times):
@@ -39,7 +39,7 @@ def test_frozen_for_a_while(times: int, samples: int, out: Path) -> None:
 
 
 def freeze(build: Build, pid: int, seconds: float, commits: int) -> None:
-    """For so long, or until so many shards are committed: without a worker or the raylet a build goes on, and would end."""
+    """Stops a process for some seconds, or until ``commits`` shards are committed: the build continues without it."""
     end = time.monotonic() + seconds
     os.kill(pid, signal.SIGSTOP)
     build.wait_for(lambda: time.monotonic() > end or committed(build.out) >= commits)
@@ -47,7 +47,7 @@ def freeze(build: Build, pid: int, seconds: float, commits: int) -> None:
 
 
 def test_worker_that_is_asked_to_end(out: Path) -> None:
-    """As by a batch system that reclaims a node: its shard is built again."""
+    """SIGTERM to a worker, as from a batch system that takes a node back: the shard is built again."""
     with Build(*JOB, "--workers", 2, out=out) as build:
         build.wait_for_commits(10)
         os.kill(build.some_worker(random.Random(0)), signal.SIGTERM)
@@ -58,29 +58,29 @@ def test_worker_that_is_asked_to_end(out: Path) -> None:
 
 
 def test_raylet_killed(out: Path) -> None:
-    """Without it no shard can be given out: one line, not one for each shard that is left."""
+    """Without the raylet no shard can be handed out: one line, not one for each remaining shard."""
     with Build(*JOB, "--workers", 2, out=out) as build:
         build.wait_for_commits(10)
         os.kill(build.raylet(), signal.SIGKILL)
         ended = build.end()
     assert committed(out) < SHARDS
-    told = "Ray has stopped on this machine (its raylet died); the same command continues from what is committed"
-    assert one_line(ended) == told
+    line = "Ray has stopped on this machine (its raylet died); the same command continues from what is committed"
+    assert one_line(ended) == line
     assert ended.err.count("\n") <= 3
     assert_nothing_partial(out, *JOB)
     assert scratch(out) == []
     completes(*JOB, "--workers", 0, out=out)
 
 
-def test_the_table_of_ray_killed(out: Path) -> None:
-    """Ray's server of the whole cluster (GCS): without it no shard is given out, and after a minute Ray ends the driver."""
+def test_gcs_killed(out: Path) -> None:
+    """Without Ray's server (GCS) no shard is handed out, and after a minute Ray would end the driver."""
     with Build(*JOB, "--workers", 2, out=out) as build:
         build.wait_for_commits(10)
         os.kill(build.process("gcs_server"), signal.SIGKILL)
         ended = build.end()
     assert ended.seconds < 30
-    told = "Ray has stopped on this machine (its GCS died); the same command continues from what is committed"
-    assert one_line(ended) == told
+    line = "Ray has stopped on this machine (its GCS died); the same command continues from what is committed"
+    assert one_line(ended) == line
     assert_nothing_partial(out, *JOB)
     assert scratch(out) == []
     completes(*JOB, "--workers", 0, out=out)

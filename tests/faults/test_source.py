@@ -1,4 +1,4 @@
-"""Promise: what fails or changes in the source during a build never becomes a missing or a mixed image."""
+"""Promise: if the source fails or changes during a build, no image is missing or mixed in the output."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Every image file that is opened from now on; the test puts in ``at_read`` what happens then."""
+    """Returns the list of image files that are opened from now on. ``HAPPENINGS`` are called at each of them."""
     opened: list[str] = []
 
     def noting(path: str | Path) -> int:
@@ -71,10 +71,10 @@ def whole(folder: Path, build: Build, tmp_path: Path) -> dict[str, bytes]:
 def test_one_read_error_at_every_read(
     folder: Path, whole: dict[str, bytes], build: Build, reads: list[str], tmp_path: Path
 ) -> None:
-    """Once each, of the eight images' headers and of the images: it is read again, and nothing is missing."""
+    """One error per build, at each read of a header or of an image: the shard is built again, and nothing is missing."""
     assert build(*job(folder, tmp_path / "count")).status == 0
     assert len(reads) == 2 * 8
-    told = []
+    retries = []
     for at in range(1, 2 * 8 + 1):
         reads.clear()
         HAPPENINGS.clear()
@@ -82,10 +82,10 @@ def test_one_read_error_at_every_read(
         out = tmp_path / f"out{at}"
         result = build(*job(folder, out))
         assert result.status == 0
-        told += result.err.splitlines()
+        retries += result.err.splitlines()
         assert contents(out) == whole
-    assert len(told) == 8
-    assert all(line.startswith("trying again: shard train-") and "Input/output error" in line for line in told)
+    assert len(retries) == 8
+    assert all(line.startswith("trying again: shard train-") and "Input/output error" in line for line in retries)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EACCES])
@@ -126,9 +126,9 @@ def test_an_image_that_changes_its_size_during_the_build(
 
     HAPPENINGS.append(happens)
     result = build(*job(folder, out))
-    told = "No such file" if change == "gone" else f"bytes, it had {len(content)} when it was indexed"
+    reason = "No such file" if change == "gone" else f"bytes, it had {len(content)} when it was indexed"
     assert result.status == 1
-    assert result.err.splitlines()[-1].startswith("error: shard train-") and told in result.err
+    assert result.err.splitlines()[-1].startswith("error: shard train-") and reason in result.err
     assert not (out / "manifest.json").exists()
     HAPPENINGS.clear()
     image.write_bytes(content)
@@ -137,7 +137,7 @@ def test_an_image_that_changes_its_size_during_the_build(
 
 
 def bitmap(path: Path, seed: int) -> None:
-    """All of one size in bytes."""
+    """Writes a BMP file; all have the same size in bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(smooth(np.random.default_rng(seed), 12, 12)).save(path)
 
@@ -145,7 +145,7 @@ def bitmap(path: Path, seed: int) -> None:
 def test_an_image_replaced_by_one_of_the_same_size(
     build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Sizes do not show it, so what is built stays as it is: ``verify --source`` names it. Growth builds the shard anew."""
+    """The size is the same, so what is built stays. ``verify --source`` names it. Adding a rank rebuilds the shard."""
     folder, out, fresh = (tmp_path / name for name in ("pictures", "out", "fresh"))
     for number in range(8):
         bitmap(folder / "ab"[number % 2] / f"{number:02}.bmp", number)

@@ -1,4 +1,4 @@
-"""Images that do something to whoever decodes them, in every process of a build."""
+"""Images that harm or delay the process that decodes them, in every process of a build."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +45,7 @@ sys.meta_path.insert(0, Hook())
 
 @pytest.fixture
 def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Sets the traps; stuck images go on when this file is there."""
+    """Installs the hook. Stuck images continue when the returned file exists."""
     hook = tmp_path / "hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(_HOOK.format(release=str(tmp_path / "release")))
@@ -55,7 +55,7 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def trapped(pictures: Callable[..., Path], release: Path) -> Callable[..., Path]:
-    """A folder of 16 small images, those named in ``deeds`` with what they do; gives it."""
+    """Writes a folder of 16 small images, those in ``deeds`` with an effect. Returns the folder."""
 
     def make(**deeds: str) -> Path:
         folder = pictures(each=8)

@@ -1,4 +1,4 @@
-"""Promise: an image that kills its worker is found, rejected and reported, and everything else is built, and repaired."""
+"""Promise: an image that kills its worker is found, rejected and reported. All other images are built, and repaired."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def rejects(out: Path) -> dict[str, str]:
 
 
 def without_reasons(out: Path) -> dict[str, bytes]:
-    """All published files but the rejects, of which the manifest is to have forgotten size and hash."""
+    """Returns all published files without the rejects, whose size and hash are removed from the manifest."""
     files = contents(out)
     manifest = json.loads(files["manifest.json"])
     assert files.pop("rejects.jsonl")
@@ -40,7 +40,7 @@ def without_reasons(out: Path) -> dict[str, bytes]:
 
 
 def assert_as_if_undecodable(folder: Path, out: Path, names: list[str]) -> None:
-    """The same bytes as from images of as many bytes that are none, in a process that nothing kills."""
+    """Checks that the bytes are those of a build in which the same images cannot be decoded."""
     for name in names:
         path = folder / name
         path.write_bytes(bytes(path.stat().st_size))
@@ -50,7 +50,7 @@ def assert_as_if_undecodable(folder: Path, out: Path, names: list[str]) -> None:
     assert without_reasons(other) == without_reasons(out)
 
 
-def assert_told(ended: Ended, count: int) -> None:
+def assert_reported(ended: Ended, count: int) -> None:
     *before, last = ended.err.splitlines()
     assert all(line.startswith("trying again: ") for line in before), ended.err
     assert "looking for an image that kills it" in ended.err
@@ -62,10 +62,10 @@ def assert_told(ended: Ended, count: int) -> None:
 def test_images_that_kill_their_workers_are_rejected_and_the_rest_is_built(
     trapped: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Two in one shard, one by a signal and one by an exit; the other shard has none."""
+    """Two deadly images in one shard, one by a signal and one by an exit; the other shard has none."""
     folder, out = trapped(a02="SEGFAULT", a05="EXIT"), tmp_path / "out"
     ended = run(*job(folder), "--workers", 2, out=out)
-    assert_told(ended, 2)
+    assert_reported(ended, 2)
     assert rejects(out) == {
         "a/02.png": "kills its worker (SIGSEGV)",
         "a/05.png": "kills its worker (exit status 7)",
@@ -80,7 +80,7 @@ def test_images_that_kill_their_workers_are_rejected_and_the_rest_is_built(
     assert repair([str(out), "--source", str(folder)]) == 0
     assert contents(out) == before
     assert_as_if_undecodable(folder, out, ["a/02.png", "a/05.png"])
-    assert run(*job(folder), "--workers", 0, out=out).status == 3  # tried again, and found undecodable now
+    assert run(*job(folder), "--workers", 0, out=out).status == 3  # tried again, and undecodable now
     assert len(set(rejects(out).values())) == 1
 
 
@@ -89,10 +89,10 @@ def test_images_that_kill_their_workers_are_rejected_and_the_rest_is_built(
 def test_images_for_which_memory_does_not_suffice_are_rejected_and_the_rest_is_built(
     trapped: Callable[..., Path], tmp_path: Path, workers: int
 ) -> None:
-    """Nothing dies, with or without workers: who runs out of memory says so."""
+    """No process dies, with or without workers: Python raises MemoryError."""
     folder, out = trapped(a03="MEMORY", b06="MEMORY"), tmp_path / "out"
     ended = run(*job(folder), "--workers", workers, out=out)
-    assert_told(ended, 2)
+    assert_reported(ended, 2)
     assert "out of memory" in ended.err
     assert rejects(out) == dict.fromkeys(["a/03.png", "b/06.png"], "kills its worker (out of memory)")
     assert_as_if_undecodable(folder, out, ["a/03.png", "b/06.png"])
@@ -100,7 +100,7 @@ def test_images_for_which_memory_does_not_suffice_are_rejected_and_the_rest_is_b
 
 @pytest.fixture
 def task(trapped: Callable[..., Path], tmp_path: Path) -> Callable[..., ShardTask]:
-    """The only shard of a job over images with deeds."""
+    """Returns the only shard of a job whose images have effects."""
 
     def make(**deeds: str) -> ShardTask:
         options = {"dataset": "folder", "data-dir": str(trapped(**deeds)), "ranks": "2", "order": "source"}
@@ -130,7 +130,7 @@ def test_a_killer_is_found_in_about_two_trials_a_halving(
 
 
 def test_a_shard_without_a_killer_loses_no_image(task: Callable[..., ShardTask]) -> None:
-    """Somebody from outside has killed its workers."""
+    """The workers were killed from outside."""
     assert deadly_images.killers(task(), Progress()) == {}
 
 
@@ -142,7 +142,7 @@ def test_a_process_that_dies_of_nothing_blames_no_image(
 
 
 def test_a_death_by_chance_blames_no_image(task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody kills the first processes down to a single image, and then no more."""
+    """The first processes are killed from outside, down to a single image, and then no more."""
     lives = iter([False] * 5)
     monkeypatch.setattr(deadly_images._Expendable, "survives", lambda self, start, stop: next(lives, True))
     assert deadly_images.killers(task(), Progress()) == {}
@@ -157,7 +157,7 @@ def test_too_many_killers_are_not_the_images_fault(
 
 
 def test_without_workers_the_death_is_the_users_to_see(trapped: Callable[..., Path], tmp_path: Path) -> None:
-    """There is no process to sacrifice; what is committed stays."""
+    """There is no child process that could die; what is committed stays."""
     ended = run(*job(trapped(b03="SEGFAULT")), "--workers", 0, out=tmp_path / "out")
     assert ended.status == -11
     assert (tmp_path / "out" / ".build" / "records" / "train-000000.json").exists()

@@ -1,4 +1,4 @@
-"""Promise: a build that stands still says who waits for what, with or without workers, and ends well when it goes on."""
+"""Promise: a build without progress reports which worker waits for what, with or without workers, and can continue."""
 
 import json
 import os
@@ -36,8 +36,8 @@ def stalls(log: Path) -> list[dict[str, Any]]:
     return [shard for event in events(log) if event["event"] == "stalled" for shard in event["shards"]]
 
 
-def assert_went_on(ended: Ended, log: Path, *words: str) -> None:
-    """It told so to people and machines."""
+def assert_continued(ended: Ended, log: Path, *words: str) -> None:
+    """Checks that the stall and its end were reported on stderr and in the log."""
     assert (ended.status, ended.out) == (0, ""), ended
     assert all(line.startswith(("no progress: shard ", "continues: shard ")) for line in ended.err.splitlines()), ended
     for word in words:
@@ -54,37 +54,37 @@ def test_a_stuck_image_is_named(workers: int, trapped: Callable[..., Path], rele
         pids = {build.pid} if workers == 0 else set(build.workers())
         release.touch()
         ended = build.end()
-    assert_went_on(ended, log, "shard train-000001: decode of b/03.png for ")
+    assert_continued(ended, log, "shard train-000001: decode of b/03.png for ")
     first, second = stalls(log)[:2]
     assert first["pid"] in pids
     expected = {"shard": "train-000001", "stage": "decode", "entry": "b/03.png", "node": socket.gethostname()}
-    for one in (first, second):
-        assert one | expected == one
-        assert not one["silent"]
+    for stall in (first, second):
+        assert stall | expected == stall
+        assert not stall["silent"]
     assert 1 <= first["seconds"] < 2 * first["seconds"] <= second["seconds"]
     assert_undisturbed(*plain(folder), out=out)
 
 
 @pytest.mark.ray
-def test_workers_that_can_say_nothing_are_named_with_their_last_word(
+def test_silent_workers_are_named_with_their_last_heartbeat(
     trapped: Callable[..., Path], release: Path, tmp_path: Path
 ) -> None:
-    """One is stopped, one is in code that keeps the interpreter to itself."""
+    """One worker is stopped, the other is in C code that holds the interpreter lock."""
     folder, log, out = trapped(a01="STUCK", b03="DEAF"), tmp_path / "log", tmp_path / "out"
 
     def silent() -> set[str]:
         return {shard["shard"] for shard in stalls(log) if shard["silent"]}
 
     with Build(*job(folder, log), "--workers", 2, out=out) as build:
-        build.wait_for(lambda: any(one["entry"] == "a/01.png" for one in stalls(log)), pause=0.05)
-        stopped = next(one["pid"] for one in stalls(log) if one["entry"] == "a/01.png")
+        build.wait_for(lambda: any(stall["entry"] == "a/01.png" for stall in stalls(log)), pause=0.05)
+        stopped = next(stall["pid"] for stall in stalls(log) if stall["entry"] == "a/01.png")
         os.kill(stopped, signal.SIGSTOP)
         build.wait_for(lambda: silent() == {"train-000000", "train-000001"}, pause=0.05)
         os.kill(stopped, signal.SIGCONT)
         release.touch()
         ended = build.end()
-    assert_went_on(ended, log, "which sends no heartbeat: the process or its machine is stopped or cut off")
-    assert {one["entry"] for one in stalls(log) if one["silent"]} >= {"a/01.png"}
+    assert_continued(ended, log, "which sends no heartbeat: the process or its machine is stopped or cut off")
+    assert {stall["entry"] for stall in stalls(log) if stall["silent"]} >= {"a/01.png"}
 
 
 def test_nothing_is_said_with_stall_0(trapped: Callable[..., Path], release: Path, tmp_path: Path) -> None:
@@ -98,33 +98,33 @@ def test_nothing_is_said_with_stall_0(trapped: Callable[..., Path], release: Pat
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "told"),
+    ("module", "name", "step"),
     [
         (run, "plan_job", "going through the images of "),
         (run, "shard_tasks", "looking through what is in "),
         (output_state, "finish", "writing the lists and the manifest of "),
     ],
 )
-def test_what_stands_still_before_and_after_the_shards_is_named(
+def test_long_steps_before_and_after_the_shards_are_named(
     module: ModuleType,
     name: str,
-    told: str,
+    step: str,
     pictures: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    log, step = tmp_path / "log", getattr(module, name)
+    log, function = tmp_path / "log", getattr(module, name)
 
     def stuck(*arguments: object) -> object:
         time.sleep(3.3)
-        return step(*arguments)
+        return function(*arguments)
 
     monkeypatch.setattr(module, name, stuck)
     flags = [str(word) for word in (*job(pictures(each=8), log), "--workers", 0, "--quiet", "--out", tmp_path / "out")]
     assert build.main(flags) == 0
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith(f"still {told}") and first.endswith(", for 1 s so far")
-    assert second.startswith(f"still {told}") and second.endswith(", for 2 s so far")
+    assert first.startswith(f"still {step}") and first.endswith(", for 1 s so far")
+    assert second.startswith(f"still {step}") and second.endswith(", for 2 s so far")
     seconds = [event["seconds"] for event in events(log) if event["event"] == "lasting"]
     assert seconds == [1, 2]

@@ -1,4 +1,4 @@
-"""Promise: whoever waits is named: shard, stage, image, process, node; again at growing intervals; and when it goes on."""
+"""Promise: a stalled shard is reported with stage, image, process and node, at growing intervals, and when it continues."""
 
 import time
 from typing import Any
@@ -9,16 +9,16 @@ from pipeline.planning.shard_task import Progress
 
 
 class Workers:
-    """What workers say, set by hand."""
+    """Heartbeats that the test sets, and the reports of the watch."""
 
     def __init__(self) -> None:
         self.said: dict[str, Beat] = {}
-        self.told: list[tuple[str, str]] = []
+        self.reports: list[tuple[str, str]] = []
         self.fields: dict[str, Any] = {}
         self.number = 0
 
     def say(self, event: str, message: str, **fields: Any) -> None:
-        self.told.append((event, message))
+        self.reports.append((event, message))
         self.fields = fields
 
     def beat(self, shard: str, seconds: float, stage: str = "read", entry: str = "a/0.png") -> None:
@@ -33,12 +33,12 @@ class Workers:
 
 
 def events(workers: Workers) -> list[str]:
-    told = [event for event, _ in workers.told]
-    workers.told.clear()
-    return told
+    names = [event for event, _ in workers.reports]
+    workers.reports.clear()
+    return names
 
 
-def test_a_shard_that_moves_is_nothing_to_speak_of() -> None:
+def test_a_shard_with_progress_is_not_reported() -> None:
     workers = Workers()
     watch = Watch(120, workers.say)
     watch.started("train-000000")
@@ -46,40 +46,40 @@ def test_a_shard_that_moves_is_nothing_to_speak_of() -> None:
         workers.beat("train-000000", second % 100)
         watch.look(workers, second)
     watch.ended("train-000000")
-    assert workers.told == []
+    assert workers.reports == []
 
 
-def test_a_still_shard_is_told_after_growing_intervals_and_when_it_goes_on() -> None:
-    workers, told = Workers(), []
+def test_a_stalled_shard_is_reported_at_growing_intervals_and_when_it_continues() -> None:
+    workers, seconds = Workers(), []
     watch = Watch(120, workers.say)
     watch.started("train-000000")
     for second in range(0, 1000, 5):
         workers.beat("train-000000", second)
         watch.look(workers, second)
-        told += [second] * len(events(workers))
-    assert told == [120, 240, 480, 960]
+        seconds += [second] * len(events(workers))
+    assert seconds == [120, 240, 480, 960]
     workers.beat("train-000000", 1)
     watch.look(workers, 1001)
-    assert workers.told == [("moving", "continues: shard train-000000")]
+    assert workers.reports == [("moving", "continues: shard train-000000")]
     workers.beat("train-000000", 120)
     watch.look(workers, 1120)
-    assert workers.told[1:] == [
+    assert workers.reports[1:] == [
         ("stalled", "no progress: shard train-000000: read of a/0.png for 2 min 00 s (process 5 on node7)")
     ]
-    one = {"shard": "train-000000", "stage": "read", "entry": "a/0.png", "node": "node7", "pid": 5}
-    assert workers.fields == {"shards": [one | {"seconds": 120, "silent": False}]}
+    stall = {"shard": "train-000000", "stage": "read", "entry": "a/0.png", "node": "node7", "pid": 5}
+    assert workers.fields == {"shards": [stall | {"seconds": 120, "silent": False}]}
     watch.ended("train-000000")
-    assert workers.told[2:] == [("moving", "continues: shard train-000000")]
+    assert workers.reports[2:] == [("moving", "continues: shard train-000000")]
 
 
-def test_a_worker_that_says_nothing_is_told_with_its_last_word() -> None:
+def test_a_silent_worker_is_reported_with_its_last_heartbeat() -> None:
     workers = Workers()
     watch = Watch(120, workers.say)
     watch.started("train-000000")
     workers.beat("train-000000", 3, "svd", "")
     for second in range(0, 121, 5):
         watch.look(workers, second)
-    assert workers.told == [
+    assert workers.reports == [
         (
             "stalled",
             "no progress: shard train-000000: svd for 2 min 03 s (process 5 on node7, which sends no heartbeat: the "
@@ -96,14 +96,14 @@ def test_one_line_for_many() -> None:
         watch.started(f"train-{number:06d}")
         workers.beat(f"train-{number:06d}", 130, entry="\x1b[31mred\n")
     watch.look(workers, 0)
-    ((_, line),) = workers.told
+    ((_, line),) = workers.reports
     assert line.endswith("; and 6 more")
     assert line.count("train-") == 3
     assert line.isprintable()
     assert len(workers.fields["shards"]) == 9
 
 
-def test_shards_in_line_behind_others_are_nothing_to_speak_of_but_a_line_that_never_moves_is() -> None:
+def test_waiting_shards_are_reported_only_if_no_worker_has_begun_any() -> None:
     workers = Workers()
     watch = Watch(120, workers.say)
     watch.started("train-000000")
@@ -111,7 +111,7 @@ def test_shards_in_line_behind_others_are_nothing_to_speak_of_but_a_line_that_ne
     start = time.monotonic()
     for second in range(0, 400, 5):
         watch.look(workers, start + second)
-    assert workers.told == [
+    assert workers.reports == [
         ("waiting", f"no worker has begun any of 2 shards for {time}; 0 of 2 CPUs are free")
         for time in ("2 min 00 s", "4 min 00 s")
     ]
@@ -119,11 +119,11 @@ def test_shards_in_line_behind_others_are_nothing_to_speak_of_but_a_line_that_ne
     for second in range(400, 800, 5):
         workers.beat("train-000000", 1)
         watch.look(workers, start + second)
-    assert workers.told == [("moving", "continues: a worker has begun")]
+    assert workers.reports == [("moving", "continues: a worker has begun")]
 
 
-def test_a_failed_worker_does_not_go_on() -> None:
-    """What becomes of it, others tell."""
+def test_a_failed_worker_does_not_count_as_continuing() -> None:
+    """Retries report it."""
     workers = Workers()
     watch = Watch(120, workers.say)
     watch.started("train-000000")
@@ -131,7 +131,7 @@ def test_a_failed_worker_does_not_go_on() -> None:
     watch.look(workers, 0)
     assert events(workers) == ["stalled"]
     watch.ended("train-000000", built=False)
-    assert workers.told == []
+    assert workers.reports == []
 
 
 def test_a_shard_of_this_process_is_watched_by_its_progress() -> None:
@@ -142,9 +142,9 @@ def test_a_shard_of_this_process_is_watched_by_its_progress() -> None:
     with progress.timed("decode"):
         progress.at("a/1.png")
         watch.look(None, time.monotonic())
-        assert workers.told == []
+        assert workers.reports == []
         progress.now = progress.now._replace(since=time.monotonic() - 125)
         watch.look(None, time.monotonic())
-    ((event, line),) = workers.told
+    ((event, line),) = workers.reports
     assert event == "stalled"
     assert "train-000000: decode of a/1.png for 2 min 05 s (process " in line

@@ -1,4 +1,4 @@
-"""Promises of the command: every mistake is one line on stderr, with the right status, and nothing is written."""
+"""Promises of the command: each wrong input gives one line on stderr and the right status, and nothing is written."""
 
 import json
 import os
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to run in; what a mistake must not write would be here."""
+    """Returns the empty working directory, where a refused command must write nothing."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -192,8 +192,8 @@ def test_a_text_among_images_is_rejected_by_name_and_leaves_a_gap(build: Build, 
     result = build(*tree(folder, "--order", "source"))
     assert (result.status, result.out) == (3, "")
     reason = "not an image in one of the formats PNG, JPEG, WEBP, BMP, GIF, TIFF, PPM"
-    told = f"1 image was rejected (a/01x.txt: {reason}); all are in out/rejects.jsonl; a rerun tries them again\n"
-    assert result.err == told
+    message = f"1 image was rejected (a/01x.txt: {reason}); all are in out/rejects.jsonl; a rerun tries them again\n"
+    assert result.err == message
     rejects = [json.loads(line) for line in Path("out/rejects.jsonl").read_text().splitlines()]
     assert rejects == [{"key": "train-00000002", "position": 2, "name": "a/01x.txt", "reason": reason}]
     for variant in ("rank3", "highrank3"):
@@ -213,7 +213,7 @@ def test_a_rejected_image_moves_no_shard_boundary(build: Build, pictures: Pictur
 
 
 def damage(image: Path) -> bytes:
-    """Cut an image off; gives its old content."""
+    """Truncates an image. Returns its old content."""
     content = image.read_bytes()
     image.write_bytes(content[:-60])
     return content
@@ -270,7 +270,7 @@ def test_every_image_unreadable_is_a_failure(refused: Refused, pictures: Picture
     folder = pictures()
     for image in folder.rglob("*.png"):
         damage(image)
-    line = refused(*tree(folder, "--order", "source"), status=1)
+    error = refused(*tree(folder, "--order", "source"), status=1)
     assert line == "no image could be read; the first: a/00.png: truncated"
     assert not Path("out/manifest.json").exists()
 
@@ -280,7 +280,7 @@ def test_a_source_of_mostly_unreadable_images_stops_early(refused: Refused, tmp_
     for number in range(1100):
         (tmp_path / "many" / "a" / f"{number:04d}.png").write_bytes(b"junk")
     Image.new("RGB", (8, 8)).save(tmp_path / "many" / "a" / "0000.png")
-    line = refused(*tree(tmp_path / "many", "--order", "source", "--samples-per-shard", "100"), status=1)
+    error = refused(*tree(tmp_path / "many", "--order", "source", "--samples-per-shard", "100"), status=1)
     assert line.startswith(
         "999 of the first 1,000 images cannot be read, so this is probably the wrong source; the first: a/"
     )
@@ -295,27 +295,27 @@ def test_a_source_of_mostly_unreadable_images_stops_early(refused: Refused, tmp_
         (["--name", "other"], "its name is 'sample', not 'other'"),
     ],
 )
-def test_an_output_of_another_job_is_left_alone_and_the_difference_told(
+def test_an_output_of_another_job_is_not_changed_and_the_difference_is_reported(
     more: list[str], line: str, build: Build, refused: Refused
 ) -> None:
     assert build(*SAMPLE, "--out", "out").status == 0
     before, when = contents(Path("out")), stamps(Path("out"))
-    told = refused(*SAMPLE, "--out", "out", *more, status=1)
-    assert told == f"the output is of another job: {line}; choose another --out, or --overwrite to build it again"
+    error = refused(*SAMPLE, "--out", "out", *more, status=1)
+    assert error == f"the output is of another job: {line}; choose another --out, or --overwrite to build it again"
     assert contents(Path("out")) == before
     assert stamps(Path("out")) == when
 
 
 def test_another_dataset_is_another_job(build: Build, refused: Refused, pictures: Pictures) -> None:
     assert build(*SAMPLE, "--out", "out", "--name", "same").status == 0
-    told = refused(*tree(pictures(), "--name", "same"), status=1)
-    assert told.startswith("the output is of another job: its dataset is 'sample', not 'folder'")
+    error = refused(*tree(pictures(), "--name", "same"), status=1)
+    assert error.startswith("the output is of another job: its dataset is 'sample', not 'folder'")
 
 
 def test_other_images_are_another_job(build: Build, refused: Refused, pictures: Pictures) -> None:
     assert build(*tree(pictures("one"))).status == 0
-    told = refused(*tree(pictures("two", each=5)), status=1)
-    assert told.startswith("the output is of another job: its source fingerprint is '")
+    error = refused(*tree(pictures("two", each=5)), status=1)
+    assert error.startswith("the output is of another job: its source fingerprint is '")
 
 
 def test_a_file_is_no_place_for_an_output(refused: Refused, here: Path) -> None:
@@ -328,7 +328,7 @@ def test_a_file_is_no_place_for_an_output(refused: Refused, here: Path) -> None:
 
 @pytest.mark.parametrize("more", [[], ["--overwrite"], ["--dry-run"]])
 @pytest.mark.parametrize("name", ["holiday.jpg", "README.md", "sample-rank3/x.tar", ".hidden", "samples/a"])
-def test_a_folder_of_somebody_elses_is_refused_and_nothing_deleted(
+def test_a_folder_with_other_files_is_refused_and_nothing_deleted(
     name: str, more: list[str], refused: Refused, here: Path
 ) -> None:
     (here / "mine" / name).parent.mkdir(parents=True)
@@ -342,7 +342,7 @@ def test_a_folder_of_somebody_elses_is_refused_and_nothing_deleted(
 
 @pytest.mark.parametrize("more", [[], ["--overwrite"]])
 @pytest.mark.parametrize("name", ["manifest.json", ".build/debug/app"])
-def test_a_browser_extension_or_a_swift_package_is_somebody_elses(
+def test_a_browser_extension_or_a_swift_package_is_not_an_output(
     name: str, more: list[str], refused: Refused, here: Path
 ) -> None:
     for file in (name, "README.md", "samples/a"):
@@ -375,7 +375,7 @@ def test_a_name_too_long_for_the_file_system_is_one_line(refused: Refused) -> No
 
 
 class Late(BaseException):
-    """Nothing in a build catches it."""
+    """An exception that nothing in a build catches."""
 
 
 def test_one_shard_for_everything_does_not_take_for_ever(build: Build) -> None:
@@ -426,13 +426,13 @@ def test_a_job_file_is_a_whole_job_and_flags_win_over_it(build: Build, here: Pat
 )
 def test_a_wrong_job_file_is_one_line(text: str, line: str, refused: Refused, here: Path) -> None:
     (here / "job.yaml").write_text(text)
-    told = refused("--config", "job.yaml", "--ranks", "3")
-    assert told.startswith("config job.yaml")
-    assert line in told
+    error = refused("--config", "job.yaml", "--ranks", "3")
+    assert error.startswith("config job.yaml")
+    assert line in error
     assert [path.name for path in here.iterdir()] == ["job.yaml"]
 
 
-def test_a_wrong_value_in_a_job_file_is_told_as_from_a_flag(refused: Refused, here: Path) -> None:
+def test_a_wrong_value_in_a_job_file_is_reported_like_that_of_a_flag(refused: Refused, here: Path) -> None:
     (here / "job.yaml").write_text(JOB.replace("[3]", "[3, 32]"))
     assert refused("--config", "job.yaml").startswith("ranks: 32 is too large for 32 x 32 images")
     (here / "job.yaml").write_text(JOB.replace("[3]", "3,,5"))
@@ -459,7 +459,7 @@ def test_the_module_runs_as_a_command_and_ends_with_its_status(tmp_path: Path) -
     assert done.stderr == "error: ranks: 0 is too small, the least is 1\n"
 
 
-def test_the_summary_tells_what_is_there_and_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_shows_the_output_and_the_next_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SAMPLE, "--out", "out", "--workers", "0"]) == 0
     first = capsys.readouterr()
     assert first.out.startswith("out: ")
@@ -472,7 +472,7 @@ def test_the_summary_tells_what_is_there_and_what_to_do_next(capsys: pytest.Capt
     assert "everything was in place already; nothing was built" in capsys.readouterr().out
 
 
-def test_a_failing_disk_is_tried_again_and_then_told(
+def test_after_a_disk_error_the_shard_is_tried_again_and_then_reported(
     build: Build, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = pictures()
@@ -511,19 +511,19 @@ def test_a_failing_disk_in_a_dry_run_is_one_line(
     assert "Input/output error" in refused(*tree(pictures(), "--dry-run"), status=1)
 
 
-def test_a_fault_of_ours_is_one_line_and_keeps_its_traceback(
+def test_a_bug_is_one_line_and_its_traceback_is_kept(
     refused: Refused, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def decode(self: Folder, raw: bytes) -> np.ndarray:
         raise ZeroDivisionError("ours")
 
     monkeypatch.setattr(Folder, "decode", decode)
-    line = refused(*tree(pictures()), status=1)
+    error = refused(*tree(pictures()), status=1)
     assert line.startswith("shard train-000000: unexpected ZeroDivisionError: ours; a fault of this program")
     assert "ZeroDivisionError: ours" in Path("out/.build/error.txt").read_text()
 
 
-def test_ctrl_c_stops_with_one_line_and_the_same_command_goes_on(
+def test_ctrl_c_stops_with_one_line_and_the_same_command_continues(
     build: Build, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = pictures()
@@ -548,7 +548,7 @@ def test_ctrl_c_stops_with_one_line_and_the_same_command_goes_on(
 
 
 def run_build(*arguments: object, shell: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, with ``shell`` behind it."""
+    """Runs the command in its own process, followed by ``shell``."""
     words = [sys.executable, "-m", "pipeline.build", *map(str, arguments)]
     command = " ".join(shlex.quote(word) for word in words) + f" {shell}"
     env = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME")} | environment
@@ -556,7 +556,7 @@ def run_build(*arguments: object, shell: str = "", **environment: str) -> subpro
 
 
 @pytest.mark.parametrize("shell", ["2>&-", "2>/dev/full", ">&- 2>&- <&-"])
-def test_a_terminal_that_is_gone_does_not_stop_a_build(tmp_path: Path, shell: str) -> None:
+def test_a_closed_terminal_does_not_stop_a_build(tmp_path: Path, shell: str) -> None:
     done = run_build(*SAMPLE, "--limit", 60, "--workers", 0, "--out", tmp_path / "out", shell=shell)
     assert done.returncode == 0
     assert (tmp_path / "out" / "manifest.json").is_file()
@@ -573,7 +573,7 @@ def test_no_home_folder_is_one_line(refused: Refused, here: Path, monkeypatch: p
 
 
 @pytest.mark.ray
-def test_a_path_that_is_no_text_is_one_line_under_ray(tmp_path: Path) -> None:
+def test_a_path_that_is_not_utf8_is_one_line_under_ray(tmp_path: Path) -> None:
     out = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.build", *map(str, SAMPLE), "--workers", "1", "--out", out],

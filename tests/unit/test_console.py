@@ -1,4 +1,4 @@
-"""Promise: Ctrl-C and SIGTERM stop a command wherever they find it, in one line; an empty path is no path."""
+"""Promises: Ctrl-C and SIGTERM stop a command at any moment, in one line; an empty path is refused."""
 
 import importlib
 import os
@@ -13,28 +13,28 @@ import pytest
 from pipeline import console
 
 
-class Something:
-    pass
+class Referent:
+    """What a weak reference can refer to."""
 
 
 @pytest.fixture(autouse=True)
 def ctrl_c() -> Iterator[None]:
-    """Ctrl-C as in a terminal; a shell's commands in the background ignore it."""
+    """Handles Ctrl-C as in a terminal. Background commands of a shell ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 def dropping(do: Callable[[], object]) -> None:
-    """Do it where Python drops what is raised: in the callback of a weak reference."""
-    something = Something()
-    reference = weakref.ref(something, lambda _: do())
-    del something
+    """Calls a function in the callback of a weak reference, where Python drops exceptions."""
+    referent = Referent()
+    reference = weakref.ref(referent, lambda _: do())
+    del referent
     assert reference() is None
 
 
 def drop(how: signal.Signals) -> None:
-    """Be sent a signal whose handler's exception is dropped."""
+    """Sends this process a signal in a place where the exception of its handler is dropped."""
     dropping(lambda: os.kill(os.getpid(), how))
 
 
@@ -44,7 +44,7 @@ def hooks() -> list[object]:
 
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_that_comes_where_python_drops_what_is_raised_is_not_lost(
+def test_a_signal_whose_exception_python_drops_is_not_lost(
     how: signal.Signals, times: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def work() -> int:
@@ -62,7 +62,7 @@ def test_a_signal_that_comes_where_python_drops_what_is_raised_is_not_lost(
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_one_that_is_dropped_as_the_command_ends_does_not_end_what_comes_after(how: signal.Signals) -> None:
+def test_a_signal_that_is_dropped_at_the_end_does_not_affect_the_next_command(how: signal.Signals) -> None:
     before = hooks()
     for _ in range(20):
         with console.stopped_by_sigterm():
@@ -72,7 +72,7 @@ def test_one_that_is_dropped_as_the_command_ends_does_not_end_what_comes_after(h
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_that_becomes_an_error_of_an_import_is_a_stop(
+def test_a_stop_that_an_import_turns_into_an_error_is_a_stop(
     how: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def work() -> int:
@@ -87,7 +87,7 @@ def test_a_stop_that_becomes_an_error_of_an_import_is_a_stop(
     assert (status, capsys.readouterr().err) == (1, "stopped\n")
 
 
-def test_any_other_error_of_an_import_is_told() -> None:
+def test_any_other_error_of_an_import_is_raised() -> None:
     def work() -> int:
         raise ImportError("numpy cannot be imported")
 
@@ -95,12 +95,12 @@ def test_any_other_error_of_an_import_is_told() -> None:
         console.run(work, "stopped")
 
 
-def test_what_else_python_drops_is_told_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[type[BaseException]] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda what: told.append(what.exc_type))
+def test_other_dropped_exceptions_are_still_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: dropped.append(unraisable.exc_type))
     with console.stopped_by_sigterm():
         dropping(lambda: 1 / 0)
-    assert told == [ZeroDivisionError]
+    assert dropped == [ZeroDivisionError]
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,10 @@ def test_what_else_python_drops_is_told_as_ever(monkeypatch: pytest.MonkeyPatch)
         ("study.train", ["", "--variants", "full", "--out", "there"], "DATA"),
     ],
 )
-def test_an_empty_path_is_told(name: str, arguments: list[str], empty: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A variable that a shell has not set would else be the working directory."""
+def test_an_empty_path_is_refused(
+    name: str, arguments: list[str], empty: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Otherwise an unset shell variable would mean the working directory."""
     module = importlib.import_module(f"pipeline.{name}.__main__" if name == "report" else f"pipeline.{name}")
     assert module.main(arguments) == 2
     assert capsys.readouterr().err == f"error: {empty}: it is empty\n"

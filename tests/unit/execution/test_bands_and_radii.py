@@ -1,4 +1,4 @@
-"""Promises of outputs with bands and frequencies: built, grown, proven, read and reported like every other."""
+"""Promises of outputs with bands and radii: they are built, extended, verified, read and reported like others."""
 
 import hashlib
 import json
@@ -44,15 +44,15 @@ def faults(out: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> li
     return capsys.readouterr().err.splitlines()
 
 
-def test_they_are_proven(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_they_are_verified(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify.main([str(built), "--workers", "1"]) == 0
     assert "band3-12, band5-30, lowpass4, highpass4" in capsys.readouterr().out
 
 
-def test_planes_that_lack_the_ranks_of_both_ends_are_proven(
+def test_planes_that_lack_the_ranks_of_both_ends_are_verified(
     tmp_path: Path, pictures: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As drawings and digits do: such a plane counts twice."""
+    """Drawings and digits have such planes, which count twice."""
     source = pictures(classes="a", each=2)
     for path in source.rglob("*.png"):
         Image.new("RGB", (16, 16), (7, 70, 200)).save(path)
@@ -65,7 +65,7 @@ def test_planes_that_lack_the_ranks_of_both_ends_are_proven(
 
 @pytest.mark.parametrize("side", ["48", "49", "98"])
 def test_the_frequency_on_the_disc_is_kept_at_every_size(side: str, tmp_path: Path) -> None:
-    """np.fft.fftfreq(49, 1 / 49) says 1.0000000000000002 for one period."""
+    """np.fft.fftfreq(49, 1 / 49) gives 1.0000000000000002 for one period."""
     out = tmp_path / "out"
     assert build.main(["--radii", "1,5", "--resize", side, "--out", str(out), *SMALL[2:], "--limit", "4"]) == 0
     assert verify.main([str(out), "--workers", "1"]) == 0
@@ -77,8 +77,8 @@ def test_without_full_and_source_no_image_of_radii_is_said_to_be_cut_right(
     given = ["--dataset", "folder", "--data-dir", str(pictures(size=(96, 96))), "--radii", "4"]
     assert build.main([*given, "--out", str(tmp_path / "out"), *SMALL[2:]]) == 0
     assert verify.main([str(tmp_path / "out"), "--workers", "1"]) == 0
-    told = capsys.readouterr().out
-    assert "not proven: that the images were cut right; that takes --source DIR, or the variant full" in told
+    output = capsys.readouterr().out
+    assert "not proven: that the images were cut right; that takes --source DIR, or the variant full" in output
 
 
 def test_they_are_added_to_a_finished_output(built: Path, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_they_are_added_to_a_finished_output(built: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("variant", ["band3-12", "lowpass4", "highpass4"])
 def test_a_changed_pixel_is_found_in_every_image(out: Path, capsys: pytest.CaptureFixture[str], variant: str) -> None:
-    """By what the parts have to add up to, without recomputing anything."""
+    """The sum of the parts shows it, without recomputing anything."""
     parts = [RankDataset(out, name)[1][0] for name in ("rank3", "rank12", "lowpass4", "highpass4", variant)]
     clear = np.logical_and.reduce([(np.asarray(part) > 4) & (np.asarray(part) < 250) for part in parts])
     row, column, channel = np.argwhere(clear)[0].tolist()
@@ -108,7 +108,7 @@ def test_a_changed_pixel_is_found_in_every_image(out: Path, capsys: pytest.Captu
 def test_a_changed_pixel_is_not_that_of_the_reference(
     out: Path, capsys: pytest.CaptureFixture[str], variant: str
 ) -> None:
-    """Also of a band without images at its ends."""
+    """Also in a band without images at its ends."""
     change_pixel(out / tar(variant), "train-00000001", 7, 9, 1)
     rehash(out)
     lines = faults(out, capsys, "--sample", "1000")

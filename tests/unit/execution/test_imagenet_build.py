@@ -33,7 +33,7 @@ def imagenet(folder: Path) -> tuple[object, ...]:
 
 
 def pixels(out: Path, variant: str, split: str) -> dict[str, tuple[np.ndarray, int]]:
-    """Image and label by the stem of the original name, read by tarfile and Pillow."""
+    """Returns image and label by the stem of the original name, read by tarfile and Pillow."""
     names = {line["key"]: line["name"] for line in map(json.loads, (out / "samples" / f"{split}.jsonl").open())}
     found = {}
     for path in sorted((out / f"imagenet-{variant}").glob(f"*-{split}-*.tar")):

@@ -1,4 +1,4 @@
-"""Promises of progress: rate and time left from measured work, events for machines, a summary that says what to do next."""
+"""Promises of progress: rate and time left from measured work, events for programs, a summary with the next command."""
 
 import contextlib
 import fcntl
@@ -25,7 +25,7 @@ from tests.conftest import contents
 
 
 def test_time_left_counts_a_last_large_shard() -> None:
-    """Two workers, shards of 10, 10 and 100 images, a second each: 110 seconds, though half of them are 60."""
+    """Two workers, shards of 10, 10 and 100 images, one second per image: 110 seconds, not 60."""
     pace = Pace([10, 10, 100], workers=2)
     assert pace.left(5.0) is None
     pace.finished(10, {"svd": 10.0})
@@ -51,12 +51,12 @@ def test_with_an_unknown_number_of_workers_the_rate_decides() -> None:
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=7), st.integers(1, 4), st.floats(0.01, 10))
 def test_time_left_is_that_of_workers_that_take_the_next_shard(sizes: list[int], workers: int, each: float) -> None:
-    """Against a simulation of what is left when the first shard is done."""
+    """Against a simulation of the time that remains after the first shard."""
     free = [0.0] * workers
     for size in sizes:
         free[free.index(min(free))] += size * each
     first = min(sizes[:workers])
-    assume(max(free) > 1.001 * first * each)  # all at once: then nothing is left but what cannot be known
+    assume(max(free) > 1.001 * first * each)  # all shards end at once: nothing remains
     pace = Pace(sizes, workers)
     pace.finished(first, {"svd": first * each})
     assert pace.left(first * each) == pytest.approx(max(free) - first * each, abs=1e-6)
@@ -77,7 +77,7 @@ def test_a_rate_below_one_is_not_0(rate: float, text: str) -> None:
     assert per_second(rate) == text
 
 
-def test_lines_come_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_come_at_intervals_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
     monkeypatch.setattr("pipeline.execution.progress.time.monotonic", lambda: float(next(clock)))
     pace, stream = Pace([1] * 40, workers=1), io.StringIO()
@@ -91,7 +91,7 @@ def test_lines_come_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch)
 
 
 class Screen:
-    """A terminal of some columns, and the rows that stand on it in the end."""
+    """A terminal with this number of columns, and the rows that it shows at the end."""
 
     def __init__(self, columns: int) -> None:
         self.columns = columns
@@ -102,7 +102,7 @@ class Screen:
     def rows(self) -> list[str]:
         self.stream.close()
         written = b""
-        with contextlib.suppress(OSError):  # nobody has it open any more, and all is read
+        with contextlib.suppress(OSError):  # no process has it open any more, and all is read
             while more := os.read(self._master, 1 << 16):
                 written += more
         os.close(self._master)
@@ -122,7 +122,7 @@ class Screen:
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
-def test_a_terminals_line_is_rewritten_in_place_and_gives_way_to_what_is_told(
+def test_a_terminals_line_is_rewritten_in_place_and_messages_replace_it(
     columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, screen = itertools.count(), Screen(columns)
@@ -137,14 +137,14 @@ def test_a_terminals_line_is_rewritten_in_place_and_gives_way_to_what_is_told(
         if number == 4:
             console.tell("trying again: x")
     line.close()
-    begun, told, last, end = screen.rows()
-    assert (begun, told, end) == ("building on CPU cores", "trying again: x", "")
+    first, message, last, end = screen.rows()
+    assert (first, message, end) == ("building on CPU cores", "trying again: x", "")
     assert last.startswith("9 of 9 images, ") and len(last) == min(columns - 1, len(describe(pace, 18.0)))
 
 
 @pytest.fixture
 def small(pictures: Callable[..., Path], tmp_path: Path) -> list[str]:
-    """A build of eight images in four shards, one of them no image."""
+    """Returns a build of eight images in four shards; one of the files is not an image."""
     folder = pictures("data/train").parent
     (folder / "train" / "a" / "00.png").write_bytes(b"no image")
     options = ["--dataset", "folder", "--data-dir", str(folder), "--ranks", "2", "--samples-per-shard", "2"]
@@ -172,23 +172,23 @@ EVENTS = {
 def test_log_json_writes_one_object_per_event(small: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*small, "--log-json"]) == 0
     captured = capsys.readouterr()
-    told = [json.loads(line) for line in captured.err.splitlines()]
-    assert [event["event"] for event in told] == ["started", *["shard"] * 4, "finished"]
-    for event in told:
+    events = [json.loads(line) for line in captured.err.splitlines()]
+    assert [event["event"] for event in events] == ["started", *["shard"] * 4, "finished"]
+    for event in events:
         assert event.keys() == EVENTS[event["event"]] | {"event", "time"}
-    assert told[-2]["images_done"] == told[0]["images"] == 8
-    assert told[-2]["seconds_left"] == 0
-    assert sum(event["images"] for event in told[1:-1]) == 7
-    assert told[-1]["splits"] == {"train": {"samples": 7, "rejects": 1}}
-    assert told[-1]["next"] in captured.out
+    assert events[-2]["images_done"] == events[0]["images"] == 8
+    assert events[-2]["seconds_left"] == 0
+    assert sum(event["images"] for event in events[1:-1]) == 7
+    assert events[-1]["splits"] == {"train": {"samples": 7, "rejects": 1}}
+    assert events[-1]["next"] in captured.out
 
 
 def test_log_json_of_a_failure(small: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*small, "--log-json", "--ranks", "99"]) == 2
-    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [event["event"] for event in told] == ["failed", "message"]
-    assert told[0]["status"] == 2
-    assert "99" in told[0]["message"]
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [event["event"] for event in events] == ["failed", "message"]
+    assert events[0]["status"] == 2
+    assert "99" in events[0]["message"]
 
 
 def test_log_json_to_a_file_leaves_stderr_to_people(
@@ -205,16 +205,16 @@ def test_log_json_to_a_file_leaves_stderr_to_people(
 @pytest.mark.parametrize(
     "content", [b"\x89PNG\r\n\x1a\n", b'{\n "format": 1\n}\n', b'{"key": "train-00000000"}\n', b"[]\n"]
 )
-def test_a_log_is_not_appended_to_what_is_none(
+def test_a_log_is_not_appended_to_other_files(
     content: bytes, small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "theirs").write_bytes(content)
-    assert main([*small, "--log-json", str(tmp_path / "theirs")]) == 2
+    (tmp_path / "other").write_bytes(content)
+    assert main([*small, "--log-json", str(tmp_path / "other")]) == 2
     assert capsys.readouterr().err.endswith("exists already and holds no events: name another file\n")
-    assert (tmp_path / "theirs").read_bytes() == content
+    assert (tmp_path / "other").read_bytes() == content
 
 
-def test_a_log_that_cannot_be_written_is_told_before_work(
+def test_a_log_that_cannot_be_written_is_reported_before_work(
     small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*small, "--log-json", str(tmp_path / "no" / "log")]) == 1
@@ -252,7 +252,7 @@ def test_the_events_are_documented() -> None:
             assert f"`{field}`" in document
 
 
-def test_the_summary_says_what_is_there_and_what_to_do_next(
+def test_the_summary_shows_the_output_and_the_next_command(
     small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(small) == 0
