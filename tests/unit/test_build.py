@@ -270,7 +270,7 @@ def test_every_image_unreadable_is_a_failure(refused: Refused, pictures: Picture
     folder = pictures()
     for image in folder.rglob("*.png"):
         damage(image)
-    error = refused(*tree(folder, "--order", "source"), status=1)
+    line = refused(*tree(folder, "--order", "source"), status=1)
     assert line == "no image could be read; the first: a/00.png: truncated"
     assert not Path("out/manifest.json").exists()
 
@@ -280,7 +280,7 @@ def test_a_source_of_mostly_unreadable_images_stops_early(refused: Refused, tmp_
     for number in range(1100):
         (tmp_path / "many" / "a" / f"{number:04d}.png").write_bytes(b"junk")
     Image.new("RGB", (8, 8)).save(tmp_path / "many" / "a" / "0000.png")
-    error = refused(*tree(tmp_path / "many", "--order", "source", "--samples-per-shard", "100"), status=1)
+    line = refused(*tree(tmp_path / "many", "--order", "source", "--samples-per-shard", "100"), status=1)
     assert line.startswith(
         "999 of the first 1,000 images cannot be read, so this is probably the wrong source; the first: a/"
     )
@@ -518,7 +518,7 @@ def test_a_bug_is_one_line_and_its_traceback_is_kept(
         raise ZeroDivisionError("ours")
 
     monkeypatch.setattr(Folder, "decode", decode)
-    error = refused(*tree(pictures()), status=1)
+    line = refused(*tree(pictures()), status=1)
     assert line.startswith("shard train-000000: unexpected ZeroDivisionError: ours; a fault of this program")
     assert "ZeroDivisionError: ours" in Path("out/.build/error.txt").read_text()
 
