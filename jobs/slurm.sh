@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A job file on Slurm, from the project's folder on a file system that all nodes share:
 #     sbatch --nodes=4 jobs/slurm.sh jobs/imagenet_rank50.yaml [flags of pipeline.build, which win over the file]
-# --time too short is no loss: the same sbatch goes on where the last one stopped.
+# If --time is too short, nothing is lost: the same sbatch command continues where the last one stopped.
 #SBATCH --job-name=rank-shards
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -15,9 +15,9 @@ bin=${VENV:-$PWD/.venv}/bin
 head=$(hostname)    # the batch script runs on the allocation's first node
 address=$(hostname --ip-address | awk '{print $1}'):$((20000 + SLURM_JOB_ID % 20000))
 
-# Whoever reaches a Ray without a token may run commands as you. srun hands both to every node.
+# Without a token anybody who reaches Ray can run commands as you. srun passes both variables to every node.
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
-export RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9    # where else it would report that it is not to report
+export RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9    # or else Ray would report that statistics are off
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_TOKEN
 shared=(--num-cpus="$SLURM_CPUS_PER_TASK" --memory=$((SLURM_CPUS_PER_TASK * 1000 * 1024 * 1024))

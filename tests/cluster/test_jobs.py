@@ -99,7 +99,7 @@ def test_a_copy_that_may_be_stale_is_not_run_again(head: Head) -> None:
     assert head.run().returncode == 0
     again = head.run()
     assert again.returncode == 1
-    assert "has been run before, and your file may have changed; refresh it with: ray up" in again.stderr
+    assert "has run before, and your file may have changed; refresh it with: ray up" in again.stderr
     head.up({"ranks": [3]})
     assert head.run().returncode == 0
 
@@ -124,7 +124,7 @@ def test_a_heads_job_that_is_none_is_one_line(head: Head) -> None:
         (head.home / "ray_bootstrap_config.yaml").write_text(content)
         ran = head.run()
         assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
-        assert "holds no job (damaged, or of another kind)" in ran.stderr
+        assert "holds no job (damaged, or not a configuration)" in ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_job_that_ray_takes_and_the_build_does_not_is_refused_before_ray_up(
     [
         (["--limt", "1000"], "unknown option '--limt', did you mean '--limit'?; see --help"),
         (["--limit", "many"], "limit: 'many' is not a whole number (config "),
-        (["--config", "other.yaml"], "--config does not go with run.py: the job file is its first argument"),
+        (["--config", "other.yaml"], "--config cannot be used with run.py: the job file is its first argument"),
     ],
 )
 def test_a_wrong_flag_is_reported_before_ray_up(flags: list[str], line: str, head: Head) -> None:
@@ -191,4 +191,4 @@ def test_a_number_that_ray_reads_otherwise_is_refused(head: Head, tmp_path: Path
     (tmp_path / "job.yaml").write_text("metadata: {job: {dataset: sample, ranks: [010]}}\nprovider: {type: local}\n")
     ran = head.run(str(tmp_path / "job.yaml"))
     assert ran.returncode == 2
-    assert "reads otherwise to Ray" in ran.stderr
+    assert "reads metadata.job differently" in ran.stderr

@@ -147,7 +147,7 @@ def test_ray_submit_runs_the_job_file_and_never_a_stale_one(ssh: Ssh) -> None:
     ssh.write(ranks=[3, 5])
     status, text = ssh.run("ray", "submit", "jobs/cifar10.yaml", "jobs/run.py")
     assert status == 1, text
-    assert "has been run before, and your file may have changed; refresh it with: ray up" in text
+    assert "has run before, and your file may have changed; refresh it with: ray up" in text
     assert not (ssh.out / "sample-rank5").exists()
 
     assert ssh.run("ray", "up", "-y", "--no-restart", "jobs/cifar10.yaml")[0] == 0

@@ -106,7 +106,7 @@ class Build:
             workers[:] = self.workers()
             return bool(workers)
 
-        self.wait_for(any_there)
+        self.wait_for(any_there, pause=0.005)
         return chance.choice(workers)
 
     def send(self, number: signal.Signals) -> None:

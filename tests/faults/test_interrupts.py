@@ -64,9 +64,18 @@ def test_ctrl_c_and_sigterm_stop_at_once(workers: int, out: Path) -> None:
     completes(*JOB, "--workers", 0, out=out)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    "module", ["numpy", "pipeline.execution.run", "zarr", pytest.param("ray", marks=pytest.mark.ray)]
+    ("module", "how"),
+    [
+        ("numpy", signal.SIGINT),
+        pytest.param("numpy", signal.SIGTERM, marks=pytest.mark.full),
+        pytest.param("pipeline.execution.run", signal.SIGINT, marks=pytest.mark.full),
+        ("pipeline.execution.run", signal.SIGTERM),
+        ("zarr", signal.SIGINT),
+        pytest.param("zarr", signal.SIGTERM, marks=pytest.mark.full),
+        pytest.param("ray", signal.SIGINT, marks=[pytest.mark.ray, pytest.mark.full]),
+        pytest.param("ray", signal.SIGTERM, marks=pytest.mark.ray),
+    ],
 )
 def test_stops_while_modules_load(module: str, how: signal.Signals, out: Path) -> None:
     """Only the message is printed, in the first second of a build as well as at its end."""
@@ -82,7 +91,7 @@ def test_stops_while_modules_load(module: str, how: signal.Signals, out: Path) -
 def test_stops_while_ray_starts(processes: int, how: signal.Signals, out: Path) -> None:
     """``processes``: the number of processes (driver, Ray's servers, workers) when the signal comes."""
     with Build(*JOB, "--workers", 2, out=out) as build:
-        build.wait_for(lambda: len(build.processes()) >= processes)
+        build.wait_for(lambda: len(build.processes()) >= processes, pause=0.01)
         stop(build, how, starting=True)
 
 

@@ -91,7 +91,7 @@ def test_nothing_is_said_with_stall_0(trapped: Callable[..., Path], release: Pat
     log = tmp_path / "log"
     with Build(*job(trapped(b03="STUCK"), log), "--stall", 0, "--workers", 0, out=tmp_path / "out") as build:
         build.wait_for(lambda: any(event["event"] == "shard" for event in events(log)), pause=0.05)
-        time.sleep(1.5)
+        time.sleep(1.2)
         release.touch()
         ended = build.end()
     assert (ended.status, ended.err) == (0, "")
@@ -117,7 +117,7 @@ def test_long_steps_before_and_after_the_shards_are_named(
     log, function = tmp_path / "log", getattr(module, name)
 
     def stuck(*arguments: object) -> object:
-        time.sleep(3.3)
+        time.sleep(2.4)
         return function(*arguments)
 
     monkeypatch.setattr(module, name, stuck)
