@@ -3,6 +3,8 @@
 import time
 from typing import Any
 
+import pytest
+
 from pipeline.execution.ray.heartbeat import Beat
 from pipeline.execution.stall_watch import Watch
 from pipeline.planning.shard_task import Progress
@@ -103,22 +105,22 @@ def test_one_line_for_many() -> None:
     assert len(workers.fields["shards"]) == 9
 
 
-def test_waiting_shards_are_reported_only_if_no_worker_has_begun_any() -> None:
+def test_waiting_shards_are_reported_only_if_no_worker_has_begun_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.execution.stall_watch.time.monotonic", lambda: 0.0)
     workers = Workers()
     watch = Watch(120, workers.say)
     watch.started("train-000000")
     watch.started("train-000001")
-    start = time.monotonic()
     for second in range(0, 400, 5):
-        watch.look(workers, start + second)
+        watch.look(workers, second)
     assert workers.reports == [
-        ("waiting", f"no worker has begun any of 2 shards for {time}; 0 of 2 CPUs are free")
-        for time in ("2 min 00 s", "4 min 00 s")
+        ("waiting", f"no worker has begun any of 2 shards for {duration}; 0 of 2 CPUs are free")
+        for duration in ("2 min 00 s", "4 min 00 s")
     ]
     events(workers)
     for second in range(400, 800, 5):
         workers.beat("train-000000", 1)
-        watch.look(workers, start + second)
+        watch.look(workers, second)
     assert workers.reports == [("moving", "continues: a worker has begun")]
 
 
