@@ -12,17 +12,22 @@ Result = Progress | Failure
 
 
 class Workers(Protocol):
-    """Workers that are ready to build shards.
+    """Workers that are ready to build shards."""
 
-    Attributes:
-        computes_on: the hardware that computes the SVDs, in words.
-        sequential: whether they build one shard at a time, in this process.
-        heartbeats: the signs of life of workers in other processes; None in this process.
-    """
+    @property
+    def computes_on(self) -> str:
+        """The hardware that computes the SVDs, in words."""
+        ...
 
-    computes_on: str
-    sequential: bool
-    heartbeats: Heartbeats | None
+    @property
+    def sequential(self) -> bool:
+        """Whether they build one shard at a time, in this process."""
+        ...
+
+    @property
+    def heartbeats(self) -> Heartbeats | None:
+        """The heartbeats of workers in other processes; None in this process."""
+        ...
 
     def capacity(self) -> int:
         """Returns how many shards may be submitted at once, at least 1. It may change during a build."""

@@ -116,13 +116,13 @@ def test_a_killer_is_found_in_about_two_trials_a_halving(
     task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = []
-    real = deadly_images._Expendable.survives
+    real = deadly_images._Child.survives
 
-    def survives(self: deadly_images._Expendable, start: int, stop: int) -> bool:
+    def survives(self: deadly_images._Child, start: int, stop: int) -> bool:
         trials.append((start, stop))
         return real(self, start, stop)
 
-    monkeypatch.setattr(deadly_images._Expendable, "survives", survives)
+    monkeypatch.setattr(deadly_images._Child, "survives", survives)
     progress = Progress()
     assert deadly_images.killers(task(b03="SEGFAULT"), progress) == {11: "kills its worker (SIGSEGV)"}
     assert len(trials) <= 1 + 2 * 4 + 2
@@ -137,21 +137,21 @@ def test_a_shard_without_a_killer_loses_no_image(task: Callable[..., ShardTask])
 def test_a_process_that_dies_of_nothing_blames_no_image(
     task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deadly_images._Expendable, "survives", lambda self, start, stop: False)
+    monkeypatch.setattr(deadly_images._Child, "survives", lambda self, start, stop: False)
     assert deadly_images.killers(task(), Progress()) == {}
 
 
 def test_a_death_by_chance_blames_no_image(task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch) -> None:
     """The first processes are killed from outside, down to a single image, and then no more."""
     lives = iter([False] * 5)
-    monkeypatch.setattr(deadly_images._Expendable, "survives", lambda self, start, stop: next(lives, True))
+    monkeypatch.setattr(deadly_images._Child, "survives", lambda self, start, stop: next(lives, True))
     assert deadly_images.killers(task(), Progress()) == {}
 
 
 def test_too_many_killers_are_not_the_images_fault(
     task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deadly_images._Expendable, "survives", lambda self, start, stop: start == stop)
+    monkeypatch.setattr(deadly_images._Child, "survives", lambda self, start, stop: start == stop)
     with pytest.raises(PipelineError, match="more than 8 of its images kill their worker, b/00.png among them"):
         deadly_images.killers(task(), Progress())
 
