@@ -124,15 +124,18 @@ def run(command: Callable[[], int], stopped: str) -> int:
     except Exception:
         if not _stop_came:
             raise
-        return _failed(stopped)  # it fell into an import of C code, which makes another error of it
+        return _failed(stopped)  # the signal came during an import of C code, which turns it into another error
 
 
 def leave(status: int) -> NoReturn:
-    """End the process with this status, which Ctrl-C or SIGTERM no longer change: one that comes while the interpreter ends;
-    after a failure also an earlier one, which CPython may remember though it was caught, and on which C++ code may abort."""
+    """Ends the process with this status, which Ctrl-C and SIGTERM no longer change.
+
+    A signal may come while the interpreter ends. After a failure the interpreter is skipped: CPython may still act on an
+    earlier KeyboardInterrupt that was caught, and C++ code may abort on it.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    gc.freeze()  # what has been loaded ends with the process, and no collector has to look through it first
+    gc.freeze()  # the end of the process frees all objects; a last garbage collection would only take time
     if status != FAILED:
         sys.exit(status)
     atexit._run_exitfuncs()
@@ -144,35 +147,38 @@ def leave(status: int) -> NoReturn:
 
 @contextlib.contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM stops a command as Ctrl-C does. Neither is lost where Python drops what is raised, in callbacks of weak
-    references and the like: it comes once more, a moment later, as SIGALRM."""
+    """While the block runs, SIGTERM raises KeyboardInterrupt as Ctrl-C does, and neither is lost.
+
+    Python drops exceptions that are raised in callbacks of weak references, in finalizers and the like. A dropped
+    KeyboardInterrupt is raised again 10 ms later, by SIGALRM.
+    """
 
     def stop(*_: object) -> None:
         global _stop_came
         _stop_came = True
         raise KeyboardInterrupt
 
-    def dropped(what: "sys.UnraisableHookArgs") -> None:
-        if issubclass(what.exc_type, KeyboardInterrupt):
+    def raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
             signal.signal(signal.SIGALRM, stop)
             signal.setitimer(signal.ITIMER_REAL, 0.01)
         else:
-            hook(what)
+            hook(unraisable)
 
     global _stop_came
     _stop_came = False
     alarm, hook = signal.getsignal(signal.SIGALRM), sys.unraisablehook
     numbers = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a shell's background
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # background commands of a shell ignore it
         numbers.append(signal.SIGINT)
     before = {number: signal.signal(number, stop) for number in numbers}
-    sys.unraisablehook = dropped
+    sys.unraisablehook = raise_again
     try:
         yield
     finally:
         sys.unraisablehook = hook
         if signal.getsignal(signal.SIGALRM) is stop:
-            signal.signal(signal.SIGALRM, signal.SIG_IGN)  # what was to come once more comes too late
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)  # the block has ended, so an alarm that is due is ignored
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, alarm or signal.SIG_DFL)
         for number, handler in before.items():
@@ -219,7 +225,7 @@ def write(text: str, end: str = "\n") -> None:
 
 
 _for_machines = False
-_stop_came = False  # of the command that runs
+_stop_came = False  # whether a signal has stopped the current command
 
 
 @contextlib.contextmanager
