@@ -7,7 +7,7 @@ from typing import Any
 from pipeline import console
 from pipeline.errors import PipelineError, one_line
 from pipeline.execution.build_shard import Failure
-from pipeline.execution.events import Events
+from pipeline.execution.events import STDERR, Events
 from pipeline.execution.listener import Listener
 from pipeline.execution.progress import Pace, ProgressLine
 from pipeline.execution.stall_watch import Watch
@@ -96,7 +96,7 @@ class BuildListener(Listener):
 
 def silent(job: Job) -> bool:
     """Returns whether stderr shows no progress for people."""
-    return job.quiet or job.log_json == "-"
+    return job.quiet or job.log_json == STDERR
 
 
 def _check_rejects(images: int, rejects: list[Reject]) -> None:
