@@ -37,12 +37,12 @@ def measure(folder: Path, images: int, workers: int | None, namespace: str) -> I
     def on_gpus() -> Outcome:
         with (
             patch.object(run, "Device", partial(Device, namespace=namespace)),
-            patch.object(Device, "cards_here", lambda _: 1) if fake else nullcontext(),
+            patch.object(Device, "gpus_here", lambda _: 1) if fake else nullcontext(),
         ):
             return run.build(_job(data, folder / "out", images, cores, "cuda"))
 
     def without_svd() -> Outcome:
-        with patch.object(ray_local, "attempt_on_gpus", _attempt_without_svd):
+        with patch.object(local, "build_on_gpus", _build_without_svd):
             return run.build(_job(data, folder / "out", images, cores, "cpu"))
 
     for name, build in (("on GPUs", on_gpus), ("without the SVD stage", without_svd)):
@@ -79,7 +79,7 @@ def _linked(distinct: Path, out: Path, images: int) -> Path:
     return out
 
 
-def _attempt_without_svd(_: Any, task: ShardTask) -> Progress | Failure:
+def _build_without_svd(_: Any, task: ShardTask) -> Progress | Failure:
     """Builds a shard in which each image has the cuts of the first image of this process. Encoding takes the usual time."""
     first: dict[Recipe, Computed] = {}
 

@@ -26,14 +26,14 @@ class Device:
     gpus: int | None = None
     namespace: str = "cupy"
 
-    def cards_here(self) -> int:
+    def gpus_here(self) -> int:
         """Returns how many GPUs of this machine to use. Raises PipelineError if too few are there for ``cuda``."""
         if self.kind == "cpu":
             return 0
         lacks = missing()
         if self.kind == "cuda" and lacks:
             raise PipelineError(f"--device cuda: {lacks}; --device cpu builds without a GPU")
-        visible = 0 if lacks else cards()
+        visible = 0 if lacks else visible_gpus()
         if self.kind == "cuda" and self.gpus and self.gpus > visible:
             raise PipelineError(f"--gpus {self.gpus}: this machine has {visible} that CUDA_VISIBLE_DEVICES shows")
         return visible if self.gpus is None else min(visible, self.gpus)
@@ -54,12 +54,12 @@ def missing() -> str:
         lacks.append("there is no NVIDIA driver (libcuda.so.1)")
     elif package and _version(driver) < _PACKAGES[package]:
         lacks.append(f"the driver is too old for {package} (it supports CUDA {_version(driver) // 1000})")
-    elif not cards():
+    elif not visible_gpus():
         lacks.append("the driver finds no GPU, or CUDA_VISIBLE_DEVICES hides it")
     return ", and ".join(lacks)
 
 
-def cards() -> int:
+def visible_gpus() -> int:
     """Returns how many GPUs the driver shows to this process."""
     driver, count = _driver(), ctypes.c_int()
     if driver is None or driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):

@@ -91,7 +91,7 @@ def build(job: Job, events: Events | None = None) -> Outcome:
     """
     job = replace(job, address=None if job.workers == 0 else address.find(job.address))
     if not job.address:
-        Device(job.device, job.gpus).cards_here()  # a missing GPU is reported before the source is read
+        Device(job.device, job.gpus).gpus_here()  # a missing GPU is reported before the source is read
     events = events or Events(job.log_json, job.out)
     with lasting(job.stall, f"going through the images of {job.data_dir or job.dataset}", events.say):
         source, plan = plan_job(job)

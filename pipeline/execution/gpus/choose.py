@@ -22,7 +22,7 @@ def in_this_process(device: Device) -> tuple[Callable[[ShardTask], Place], str]:
     Raises:
         PipelineError: a GPU is required, and none works.
     """
-    if not device.cards_here():
+    if not device.gpus_here():
         return lambda _: HERE, _cores(device)
     import importlib
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from pipeline.errors import one_line
-from pipeline.execution.attempt import Failure
+from pipeline.execution.build_shard import Failure
 from pipeline.execution.gpus.client import Client, GpuLost, place
 from pipeline.execution.gpus.server import THREADS, Answer, Server
 from pipeline.execution.gpus.slots import Order
@@ -71,8 +71,8 @@ def start(ray: Any, gpus: Mapping[str, int], namespace: str) -> Started:
     return started
 
 
-def attempt_on_gpus(servers: Servers, task: ShardTask) -> Progress | Failure:
-    """Makes one attempt at a shard, in a worker of a node. The node's GPUs compute its planes, or this core without GPUs."""
+def build_on_gpus(servers: Servers, task: ShardTask) -> Progress | Failure:
+    """Builds a shard in a worker of a node. The GPUs of the node compute its planes, or this core if it has none."""
     if not servers:
         return build_with_heartbeat(task)
     import ray

@@ -17,7 +17,7 @@ from pipeline.execution.build_shard import Failure
 from pipeline.execution.child_process import PROJECT
 from pipeline.execution.device import Device
 from pipeline.execution.gpus import choose
-from pipeline.execution.gpus.pool import Servers, attempt_on_cards
+from pipeline.execution.gpus.pool import Servers, build_on_gpus
 from pipeline.execution.listener import Listener
 from pipeline.execution.ray import node_check
 from pipeline.execution.ray.address import cluster_environment, quiet_ray
@@ -85,7 +85,7 @@ def build_on_node(expected: Expected, servers: Servers, task: ShardTask) -> Prog
     if differs:
         return Failure(f"node {socket.gethostname()} {differs}")
     runtime.prepare()
-    return attempt_on_cards(servers, task)
+    return build_on_gpus(servers, task)
 
 
 @contextlib.contextmanager

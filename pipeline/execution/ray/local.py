@@ -15,7 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.execution.child_process import python_path
 from pipeline.execution.device import CPU, Device
 from pipeline.execution.gpus import choose
-from pipeline.execution.gpus.pool import attempt_on_cards
+from pipeline.execution.gpus.pool import build_on_gpus
 from pipeline.execution.listener import Listener
 from pipeline.execution.ray.address import quiet_ray
 from pipeline.execution.ray.heartbeat import RayHeartbeats
@@ -41,7 +41,7 @@ class LocalRay:
     @contextlib.contextmanager
     def start(self, first: ShardTask, listener: Listener) -> Iterator[RayWorkers]:
         """Starts Ray and waits until all workers are ready. Raises PipelineError if Ray cannot start."""
-        gpus = self._device.cards_here()
+        gpus = self._device.gpus_here()
         with _environment(), quiet_ray() as ray:
             with _signals_later(), _start_errors(), _private_ray():
                 ray.init(
@@ -64,7 +64,7 @@ class LocalRay:
     def _started(self, ray: Any, gpus: int, run: str) -> RayWorkers:
         servers, computes_on = choose.on_ray(ray, self._device, {ray.get_runtime_context().get_node_id(): gpus})
         # The scheduler retries shards, not Ray, so that retries are bounded per shard, counted and reported.
-        remote = ray.remote(num_cpus=1, max_retries=0)(attempt_on_cards)
+        remote = ray.remote(num_cpus=1, max_retries=0)(build_on_gpus)
         submit = functools.partial(remote.remote, servers)
         return RayWorkers(ray, submit, self._size, RayHeartbeats(ray, run, "1 CPU"), computes_on)
 

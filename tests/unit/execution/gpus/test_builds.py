@@ -26,7 +26,7 @@ def on_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     """Builds on substitutes for GPUs: ``gpus`` of them, with a number of workers."""
 
     def build(out: str, workers: int, gpus: int = 1, **options: object) -> Outcome:
-        monkeypatch.setattr(Device, "cards_here", lambda self: gpus if self.kind != "cpu" else 0)
+        monkeypatch.setattr(Device, "gpus_here", lambda self: gpus if self.kind != "cpu" else 0)
         monkeypatch.setattr(run, "Device", partial(Device, namespace=fake.__name__))
         return run.build(
             Job.parse(

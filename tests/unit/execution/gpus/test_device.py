@@ -77,9 +77,9 @@ def test_cuda_without_a_gpu_is_refused_before_anything_is_written(
 
 def test_gpus_are_counted(machine: Any, refused: Callable[..., str], tmp_path: Path) -> None:
     machine(Driver(gpus=2), "cupy-cuda13x")
-    assert [Device(kind, most).cards_here() for kind in ("auto", "cuda") for most in (None, 1, 2)] == [2, 1, 2] * 2
-    assert Device("auto", 3).cards_here() == 2
-    assert Device("cpu").cards_here() == 0
+    assert [Device(kind, most).gpus_here() for kind in ("auto", "cuda") for most in (None, 1, 2)] == [2, 1, 2] * 2
+    assert Device("auto", 3).gpus_here() == 2
+    assert Device("cpu").gpus_here() == 0
     line = refused("--ranks", 3, "--device", "cuda", "--gpus", 3, "--out", tmp_path / "out", status=1)
     assert "--gpus 3: this machine has 2" in line
     assert "--device cpu" in refused("--ranks", 3, "--device", "cpu", "--gpus", 1, "--out", tmp_path / "out")
