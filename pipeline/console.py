@@ -132,6 +132,7 @@ def leave(status: int) -> NoReturn:
 
     A signal may come while the interpreter ends. After a failure the interpreter is skipped: CPython may still act on an
     earlier KeyboardInterrupt that was caught, and C++ code may abort on it.
+    ``test_impatient_ctrl_c`` of tests/faults/test_interrupts.py fails without this.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
