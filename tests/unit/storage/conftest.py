@@ -1,4 +1,4 @@
-"""An S3 server for all tests here, and a fresh prefix for each."""
+"""One S3 server per session, and an unused prefix for each test."""
 
 import itertools
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ def running() -> Iterator[S3Server]:
 def server(
     running: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[S3Server]:
-    """The server, which this process and its children are told of by environment variables alone."""
-    running.mend()
+    """The server without faults. This process and its children know it by environment variables alone."""
+    running.reset()
     for name, value in running.environment.items():
         monkeypatch.setenv(name, value)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
@@ -39,25 +39,25 @@ def server(
     monkeypatch.setattr("tempfile.tempdir", None)
     forget()
     yield running
-    running.mend()
+    running.reset()
     forget()
 
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Owners are given up soon."""
+    """Short heartbeats: a silent owner counts as dead after about a second."""
     monkeypatch.setattr(lock, "HEARTBEAT", 0.2)
 
 
 @pytest.fixture
 def url(server: S3Server) -> str:
-    """A prefix that nobody has used."""
+    """An unused prefix."""
     return f"s3://{BUCKET}/tests/{next(_numbers)}"
 
 
 @pytest.fixture
 def scratches(server: S3Server) -> Iterator[Path]:
-    """The folder in which this process and its children keep scratch."""
+    """The folder for scratch files of this process and its children."""
     import os
     import tempfile
 
@@ -65,7 +65,7 @@ def scratches(server: S3Server) -> Iterator[Path]:
 
 
 def forget() -> None:
-    """As in a new process: the environment is read anew."""
+    """Clears caches, so that the environment is read again, as in a new process."""
     from pipeline.storage import bucket
 
     bucket._files.cache_clear()

@@ -1,7 +1,7 @@
 """Builds to object storage in forked processes, each killed at its N-th request that changes something.
 
-``python -m tests.unit.storage.failing_wire`` is a server that forks a build for each question; the S3 server is that of its
-environment. A process dies before the request leaves it, or when the server has done what it asks.
+``python -m tests.unit.storage.failing_wire`` is a server that forks one process per build; its environment names the S3
+server. The process is killed before it sends the request, or after the server has executed it.
 """
 
 import os
@@ -17,7 +17,7 @@ _PART = 2**14  # bytes: so that small shards, too, go up in parts
 
 
 class Result(NamedTuple):
-    """How the build ended, what it wrote, and how many requests changed something (fewer, where it was killed)."""
+    """Exit status, stderr, and the number of requests that change something, up to a kill."""
 
     status: int
     err: str
@@ -31,7 +31,7 @@ class FailingWire(Server):
         super().__init__("tests.unit.storage.failing_wire")
 
     def build(self, *arguments: str, url: str, at: int = 0, when: str = BEFORE) -> Result:
-        """A build in one process, killed at its request number ``at``, counted from 1."""
+        """Runs a build in one process, killed at its request number ``at``, counted from 1."""
         return Result(*self.ask(arguments=arguments, url=url, at=at, when=when))
 
 
@@ -77,6 +77,6 @@ def _answer(arguments: list[str], url: str, at: int, when: str) -> Result:
 
 
 if __name__ == "__main__":
-    import s3fs  # noqa: F401  loaded once
+    import s3fs  # noqa: F401  before the forks
 
     serve(_answer)

@@ -1,6 +1,6 @@
-"""A real S3 API on loopback: moto's server in a process of its own, whose requests can be counted and made to fail.
+"""An S3 API on loopback: moto's server in its own process. Tests can count its requests and make them fail.
 
-``python s3_server.py`` prints its port and serves until its standard input ends. Faults are set by ``POST /-/fault``.
+``python s3_server.py`` prints its port and serves until its standard input ends. ``POST /-/fault`` sets a fault.
 """
 
 import importlib
@@ -21,7 +21,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "A
 
 
 class Object(NamedTuple):
-    """What the server says of an object: its tag, and when it was written."""
+    """The ETag of an object and the time of its last write."""
 
     tag: str
     written: str
@@ -31,7 +31,7 @@ class S3Server:
     """The server as a context manager, and its client."""
 
     def __enter__(self) -> "S3Server":
-        boto3: Any = importlib.import_module("boto3")  # not there without the test extra
+        boto3: Any = importlib.import_module("boto3")  # of the test extra
         self._server = subprocess.Popen(
             [sys.executable, __file__],
             env=os.environ | {"S3_UPLOAD_PART_MIN_SIZE": "1024"},
@@ -57,53 +57,53 @@ class S3Server:
         self._server.stdout.close()
 
     def fail(self, method: str, path: str, status: int, code: str, times: int = 1_000_000, after: int = 0) -> None:
-        """Answer requests whose method and path with query match so; the first ``after`` of them are served."""
+        """Makes requests fail whose method and path with query match. The first ``after`` of them succeed."""
         fault = {"method": method, "path": path, "status": status, "code": code, "times": times, "after": after}
         self._post("/-/fault", fault)
 
-    def mend(self) -> None:
-        """No more faults; requests are counted anew."""
-        self._post("/-/mend", {})
+    def reset(self) -> None:
+        """Removes all faults and restarts the count of requests."""
+        self._post("/-/reset", {})
 
     def requests(self) -> list[str]:
-        """Method and path with query of every request since the last ``mend``."""
+        """Returns method and path with query of every request since the last ``reset``."""
         with urllib.request.urlopen(f"{self.url}/-/requests") as answer:
             requests: list[str] = json.load(answer)
             return requests
 
     def objects(self, url: str) -> dict[str, Object]:
-        """Every object below a URL, ``.build`` left out, by its name."""
-        found = self._found(url)
+        """Returns every object below a URL, except ``.build``, by name."""
+        listed = self._listed(url)
         return {
             name: Object(each["ETag"], str(each["LastModified"]))
-            for name, each in found.items()
+            for name, each in listed.items()
             if not name.startswith(".build/")
         }
 
     def contents(self, url: str) -> dict[str, bytes]:
-        """The bytes of every object below a URL, ``.build`` left out."""
+        """Returns the bytes of every object below a URL, except ``.build``."""
         bucket = url.split("/")[2]
-        keys = {name: each["Key"] for name, each in self._found(url).items() if not name.startswith(".build/")}
+        keys = {name: each["Key"] for name, each in self._listed(url).items() if not name.startswith(".build/")}
         return {name: self.client.get_object(Bucket=bucket, Key=key)["Body"].read() for name, key in keys.items()}
 
     def names(self, url: str) -> list[str]:
-        """Names of everything below a URL."""
-        return sorted(self._found(url))
+        """Returns the names of all objects below a URL."""
+        return sorted(self._listed(url))
 
     def copy(self, url: str, to: str) -> None:
-        """Everything below a URL to another one in the same bucket."""
+        """Copies all objects below a URL to another one in the same bucket."""
         bucket, _, prefix = to.removeprefix("s3://").partition("/")
-        for name, each in self._found(url).items():
+        for name, each in self._listed(url).items():
             source = {"Bucket": bucket, "Key": each["Key"]}
             self.client.copy_object(Bucket=bucket, Key=f"{prefix}/{name}", CopySource=source)
 
     def uploads(self, url: str) -> list[str]:
-        """Keys below a URL whose upload was begun and not completed."""
+        """Returns the keys of the unfinished uploads below a URL."""
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
-        found = self.client.list_multipart_uploads(Bucket=bucket, Prefix=prefix)
-        return [each["Key"] for each in found.get("Uploads", ())]
+        answer = self.client.list_multipart_uploads(Bucket=bucket, Prefix=prefix)
+        return [each["Key"] for each in answer.get("Uploads", ())]
 
-    def _found(self, url: str) -> dict[str, Any]:
+    def _listed(self, url: str) -> dict[str, Any]:
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
         return {each["Key"][len(prefix) + 1 :]: each for page in pages for each in page.get("Contents", ())}
@@ -129,19 +129,19 @@ class _Faulty:
         request = f"{path}?{query}" if query else path
         with self._lock:
             self._seen.append(f"{environ['REQUEST_METHOD']} {request}")
-            fault = next((f for f in self._faults if self._falls(f, environ["REQUEST_METHOD"], request)), None)
+            fault = next((f for f in self._faults if self._matches(f, environ["REQUEST_METHOD"], request)), None)
         if fault is None:
             return self._application(environ, start)
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         if fault["status"] == 0:
-            time.sleep(float(fault["code"]))  # and then nothing but an error
+            time.sleep(float(fault["code"]))  # and then answer with an error
             fault = {"status": 500, "code": "InternalError"}
         start(f"{fault['status']} Fault", [("Content-Type", "application/xml")])
         if fault["status"] == 200:  # to a bulk delete
             return [b"<DeleteResult><Error><Key>x</Key><Code>AccessDenied</Code></Error></DeleteResult>"]
         return [f"<Error><Code>{fault['code']}</Code><Message>{fault['code']} as told</Message></Error>".encode()]
 
-    def _falls(self, fault: dict[str, Any], method: str, request: str) -> bool:
+    def _matches(self, fault: dict[str, Any], method: str, request: str) -> bool:
         if not re.fullmatch(fault["method"], method) or not re.search(fault["path"], request):
             return False
         fault["after"] -= 1
@@ -155,7 +155,7 @@ class _Faulty:
             answer = json.dumps(self._seen).encode()
             if path == "/-/fault":
                 self._faults.append(json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))))
-            elif path == "/-/mend":
+            elif path == "/-/reset":
                 self._faults, self._seen = [], []
         start("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
         return [answer]

@@ -1,4 +1,4 @@
-"""Promise: at whichever single request a build to object storage dies, nothing lies, and the same command completes."""
+"""Promise: a build to object storage that dies at any request leaves no wrong file, and the same command completes it."""
 
 import signal
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ CASES = {
 }
 
 
-_BEATS = 10  # requests for heartbeats by which builds may differ
+_BEATS = 10  # number of heartbeats by which two builds may differ
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_every_request(case: str, when: str, every: int, wire: FailingWire, url:
 
 
 def _check_found(server: S3Server, url: str, old: dict[str, str], whole: dict[str, str], note: str) -> None:
-    """Every file is whole, of before or after; with a manifest, all are of one of them."""
+    """Checks that every file is an old or a new one; with a manifest, all are old or all are new."""
     found = digests(server, url)
     assert all(digest in (old.get(name), whole.get(name)) for name, digest in found.items()), note
     if "manifest.json" in found:

@@ -1,4 +1,4 @@
-"""Promises of --out: a folder or a URL, and a typing error in one is told with what was probably meant."""
+"""Promises of --out: a folder or a URL. For a misspelled URL, the message suggests the likely one."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_a_url_is_taken_without_its_last_slash(text: str, url: str) -> None:
         ("s3://bucket/a b", "out: 's3://bucket/a b': 'a b' cannot be part of a prefix; use letters, digits, '-', '_'"),
     ],
 )
-def test_a_url_that_cannot_be_meant_is_told(text: str, line: str) -> None:
+def test_an_impossible_url_is_refused(text: str, line: str) -> None:
     with pytest.raises(UsageError) as caught:
         job(out=text)
     assert str(caught.value).startswith(line)

@@ -1,4 +1,4 @@
-"""Promises of ownership in object storage: one run at a time, a dead one is no obstacle, a lost output stays lost."""
+"""Promises of ownership in object storage: one run at a time; a dead run does not block; a lost output stays lost."""
 
 import json
 import threading
@@ -124,7 +124,7 @@ def test_of_many_that_find_a_dead_owner_one_wins(bucket: Bucket) -> None:
 
 
 def test_without_conditional_writes_the_last_of_two_wins(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server lets both create the same claim; whoever finds the other's name in it gives up."""
+    """The server lets both runs create the same claim. The run that reads the other's claim gives up."""
     created: list[str] = []
 
     def create(self: Bucket, name: str, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Promise: an output in object storage is the local one, byte for byte, however it came about."""
+"""Promise: an output in object storage equals the local one, byte for byte, on every path to it."""
 
 import json
 import re
@@ -19,7 +19,7 @@ LOCK = r"/\.build/lock"
 
 @pytest.fixture
 def local(build: Build, tmp_path: Path) -> Callable[..., Files]:
-    """Gives the files of a local build."""
+    """Builds locally and returns the files."""
 
     def run(*arguments: object, status: int = 0) -> Files:
         assert build(*arguments, "--out", tmp_path / "local").status == status
@@ -43,7 +43,7 @@ def test_a_second_identical_run_writes_nothing_and_asks_little(build: Build, url
     job = ("--dataset", "sample", "--ranks", "3", "--samples-per-shard", "5", "--limit", "150", "--out", url)
     assert build(*job).status == 0
     before = server.objects(url)
-    server.mend()
+    server.reset()
     assert build(*job) == (0, "", "")
     assert server.objects(url) == before
     asked = [request for request in server.requests() if not re.search(LOCK, request)]

@@ -1,4 +1,4 @@
-"""Promise: whatever is killed, whenever, the same command ends with the bytes of an undisturbed build."""
+"""Promise: after any kill, the same command ends with the bytes of an undisturbed build."""
 
 import functools
 import os
@@ -135,7 +135,7 @@ def test_ctrl_c_releases_the_output(url: str, server: S3Server) -> None:
 @pytest.mark.ray
 @pytest.mark.full
 def test_an_orphaned_worker_publishes_nothing(url: str, server: S3Server, scratches: Path) -> None:
-    """Its driver is killed, the next run finishes the output, and only then it wakes up and goes on."""
+    """Its driver is killed and the next run finishes the output. Only then the worker wakes up and continues."""
     start = functools.partial(building, *LARGE, "--workers", 2, url=url)
     with orphaned(start, lambda pid: writes(pid, scratches)) as (build, orphan):
         assert built(*LARGE, "--workers", 0, url=url)[:3:2] == (0, "")
@@ -147,7 +147,7 @@ def test_an_orphaned_worker_publishes_nothing(url: str, server: S3Server, scratc
 
 @pytest.mark.full
 def test_an_upload_that_arrives_after_the_output_was_taken_over_changes_nothing(url: str, server: S3Server) -> None:
-    """The window that is left: the check has passed, then the output changes hands, then the bytes arrive."""
+    """The remaining race: the check passes, then another run takes the output over, then the bytes arrive."""
     shard = "sample-rank3/sample-rank3-train-000001.tar"
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     assert built(*JOB, "--workers", 0, url=url).status == 0

@@ -1,4 +1,4 @@
-"""Promise: what is wrong with a bucket, an endpoint or credentials is one clear line, in seconds, before work starts."""
+"""Promise: a wrong bucket, endpoint or credential is reported in one line, within seconds, before work starts."""
 
 import builtins
 import socket
@@ -19,7 +19,7 @@ JOB = ("--dataset", "sample", "--ranks", "3", "--limit", "8", "--samples-per-sha
 
 @pytest.fixture
 def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shards in work are a failure: it must not have come so far."""
+    """Fails a test in which a build starts its shards."""
 
     def run(*_: Any, **__: Any) -> None:
         raise AssertionError("work has started")
@@ -132,7 +132,7 @@ def test_what_does_not_end_fails_the_build_and_the_same_command_goes_on(
     assert lines[-1].endswith("(tried 3 times)")
     assert ".build/records/test-000000.json" in server.names(url)
     assert not {".build/records/test-000001.json", "manifest.json"} & set(server.names(url))
-    server.mend()
+    server.reset()
     assert build(*JOB, "--splits", "test", "--out", url) == (0, "", "")
 
 

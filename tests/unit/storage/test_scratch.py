@@ -1,4 +1,4 @@
-"""Promise: scratch of dead processes is removed, that of living ones never."""
+"""Promise: scratch files of dead processes are removed, those of living processes never."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def other() -> tuple[subprocess.Popen[str], Path]:
-    """Another process with a scratch file."""
+    """Starts another process with a scratch file, and returns it with its folder."""
     process = subprocess.Popen(
         [sys.executable, "-c", OTHER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -37,26 +37,26 @@ def other() -> tuple[subprocess.Popen[str], Path]:
 
 
 def test_a_dead_process_leaves_nothing_for_long_and_a_living_one_is_left_alone() -> None:
-    process, theirs = other()
+    process, folder_of_other = other()
     with process:
-        assert len(list(theirs.iterdir())) == 1
+        assert len(list(folder_of_other.iterdir())) == 1
         upload_scratch.clear()
-        assert len(list(theirs.iterdir())) == 1
+        assert len(list(folder_of_other.iterdir())) == 1
         process.kill()
         process.wait()
-        assert theirs.exists()
+        assert folder_of_other.exists()
         upload_scratch.clear()
-        assert not theirs.exists()
-        assert not theirs.with_suffix(".lock").exists()
+        assert not folder_of_other.exists()
+        assert not folder_of_other.with_suffix(".lock").exists()
 
 
-def test_the_first_scratch_of_a_process_sweeps_too() -> None:
-    process, theirs = other()
+def test_the_first_scratch_file_of_a_process_removes_them_too() -> None:
+    process, folder_of_other = other()
     with process:
         process.kill()
         process.wait()
         assert upload_scratch.path("run").parent.is_dir()
-        assert not theirs.exists()
+        assert not folder_of_other.exists()
 
 
 def test_clearing_removes_this_process_s_own_files_and_goes_on() -> None:

@@ -13,14 +13,14 @@ from tests.conftest import Build
 def test_a_dry_run_says_when_the_output_does_not_fit(
     free: int, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Path] = []
+    places: list[Path] = []
 
     def usage(place: Path) -> SimpleNamespace:
-        asked.append(place)
+        places.append(place)
         return SimpleNamespace(free=free)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
     job = ("--dataset", "sample", "--ranks", "3", "--limit", "8", "--out", tmp_path / "not" / "yet", "--dry-run")
     text = build(*job).out
-    assert asked == [tmp_path]
+    assert places == [tmp_path]
     assert ("warning: only 0.0 MB are free there" in text) == (free == 1000)

@@ -1,4 +1,4 @@
-"""Promises that a local folder and object storage keep alike."""
+"""Promises of both stores: a local folder and object storage."""
 
 import hashlib
 import pickle
@@ -12,7 +12,7 @@ from pipeline.storage.lock import LostLock
 from pipeline.storage.store import Reading, Store, open_store
 
 RUN = "run"
-LARGE = bytes(range(256)) * (17 * 2**12)  # 17 MB: goes up in parts
+LARGE = bytes(range(256)) * (17 * 2**12)  # 17 MB: uploaded in parts
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -102,7 +102,7 @@ def test_logs_grow(store: Store) -> None:
     assert store.read(".build/log") == b"one\ntwo\n"
 
 
-def test_whoever_does_not_own_the_output_publishes_nothing(store: Store) -> None:
+def test_a_run_that_does_not_own_the_output_publishes_nothing(store: Store) -> None:
     with store.lock("old"):
         store.put("folder/a", b"old", "old")
     with store.lock("new"):
@@ -115,7 +115,7 @@ def test_whoever_does_not_own_the_output_publishes_nothing(store: Store) -> None
         assert store.read("folder/a") == b"old"
         assert store.read("folder/b") is None
         store.put("folder/a", b"new", "new")
-    with pytest.raises(LostLock):  # nobody's output is not the last one's
+    with pytest.raises(LostLock):  # the last owner has released it
         store.put("folder/a", b"late", "new")
 
 
