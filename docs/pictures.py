@@ -1,4 +1,4 @@
-"""Makes docs/ranks.png, the picture in the README, from a report of two photographs: ``python docs/pictures.py``."""
+"""Makes docs/ranks.png, the picture in the README, from a report on two photographs: ``python docs/pictures.py``."""
 
 import subprocess
 import sys
@@ -8,17 +8,17 @@ from pathlib import Path
 import skimage
 from PIL import Image
 
-PHOTOGRAPHS = {"cat": "chelsea.png", "coffee": "coffee.png"}  # both CC0
+PHOTOGRAPHS = {"cat": "chelsea.png", "coffee": "coffee.png"}  # both under CC0
 WIDTH = 1280  # pixels
 
 
 def run(module: str, *arguments: object) -> None:
-    """Runs a command of the pipeline."""
+    """Runs ``python -m pipeline.<module>``. Raises CalledProcessError if it fails."""
     subprocess.run([sys.executable, "-m", f"pipeline.{module}", *map(str, arguments)], check=True)
 
 
 def main() -> None:
-    """Builds an output of the photographs, reports on it, and reduces the report's contact sheet."""
+    """Builds an output of the photographs, writes its report, and stores the contact sheet at a smaller size."""
     with tempfile.TemporaryDirectory() as folder:
         data, out, pictures = (Path(folder) / name for name in ("data", "out", "pictures"))
         for name, file in PHOTOGRAPHS.items():

@@ -1,4 +1,4 @@
-"""Outputs to read, and an independent reading of them: Python's tarfile and Pillow."""
+"""Outputs for the tests of the training side, and a second reader of shards: Python's tarfile and Pillow."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from tests.conftest import make_official, write_small_cifar
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """100 train and 20 test images in shards of 40. Read it only: ``out`` is a copy."""
+    """Returns an output of 100 train and 20 test images in shards of 40 samples. Do not change it: ``out`` is a copy."""
     folder = tmp_path_factory.mktemp("data")
     small, manifest = write_small_cifar(folder / "cifar")
     job = ["--dataset", "cifar10", "--data-dir", str(small.folder), "--samples-per-shard", "40"]
@@ -31,12 +31,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def out(built: Path, tmp_path: Path) -> Path:
-    """A copy of ``built``."""
+    """Returns a copy of ``built``, which a test may change."""
     return Path(shutil.copytree(built, tmp_path / "out"))
 
 
-class Stored(NamedTuple):
-    """What the tars of one variant of one split hold: members are whole image files."""
+class Samples(NamedTuple):
+    """The samples of one split of one variant. ``members`` are image files as bytes."""
 
     keys: list[str]
     members: list[bytes]
@@ -44,12 +44,13 @@ class Stored(NamedTuple):
 
     @property
     def images(self) -> np.ndarray:
+        """The decoded images, uint8 (n, h, w, 3)."""
         return np.stack([np.asarray(Image.open(io.BytesIO(member))) for member in self.members])
 
 
-def stored(out: Path, variant: str, split: str, name: str = "cifar10") -> Stored:
-    """Read by ``tarfile``, in the order of shards and members."""
-    read = Stored([], [], [])
+def read_shards(out: Path, variant: str, split: str, name: str = "cifar10") -> Samples:
+    """Reads the samples of a split with ``tarfile``, in the order of shards and members."""
+    samples = Samples([], [], [])
     for path in sorted((out / f"{name}-{variant}").glob(f"*-{split}-*.tar")):
         with tarfile.open(path) as tar:
             for member in tar:
@@ -57,11 +58,11 @@ def stored(out: Path, variant: str, split: str, name: str = "cifar10") -> Stored
                 assert file is not None
                 key, _, suffix = member.name.rpartition(".")
                 if suffix == "cls":
-                    read.labels.append(int(file.read()))
+                    samples.labels.append(int(file.read()))
                 else:
-                    read.keys.append(key)
-                    read.members.append(file.read())
-    return read
+                    samples.keys.append(key)
+                    samples.members.append(file.read())
+    return samples
 
 
 Edit = Callable[[Callable[[dict[str, Any]], object]], None]
@@ -69,7 +70,7 @@ Edit = Callable[[Callable[[dict[str, Any]], object]], None]
 
 @pytest.fixture
 def edit(out: Path) -> Edit:
-    """Changes the manifest of ``out``."""
+    """Returns a function that applies a change to the manifest of ``out`` and writes the manifest."""
 
     def apply(change: Callable[[dict[str, Any]], object]) -> None:
         manifest = json.loads((out / "manifest.json").read_text())
@@ -81,7 +82,7 @@ def edit(out: Path) -> Edit:
 
 @pytest.fixture
 def exact_out(out: Path, edit: Edit) -> Path:
-    """``out`` with ``rank5-exact`` beside it: half of each PNG's pixels over 255, written by ``tarfile`` and ``np.save``."""
+    """Returns ``out`` with a variant ``rank5-exact``, written by ``tarfile`` and ``np.save``: the bytes of rank5 / 510."""
     folder = out / "cifar10-rank5-exact"
     folder.mkdir()
 
@@ -101,6 +102,7 @@ def exact_out(out: Path, edit: Edit) -> Path:
 
 
 def write_exact(source: Path, target: Path) -> None:
+    """Writes a shard of float32 images, and its index, from a shard of PNG files."""
     lines = []
     with tarfile.open(source) as tar, tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as copy:
         for member in tar.getmembers():
@@ -115,5 +117,5 @@ def write_exact(source: Path, target: Path) -> None:
             start = copy.offset + 512
             copy.addfile(member, io.BytesIO(content))
             lines.append(f"{member.name[-3:]} {start} {member.size} {member.name}")
-    samples = [f"{image} {label}\n" for image, label in zip(lines[::2], lines[1::2], strict=True)]
-    target.with_suffix(".idx").write_text(f"v1.2 {len(samples)}\n" + "".join(samples))
+    pairs = [f"{image} {label}\n" for image, label in zip(lines[::2], lines[1::2], strict=True)]
+    target.with_suffix(".idx").write_text(f"v1.2 {len(pairs)}\n" + "".join(pairs))

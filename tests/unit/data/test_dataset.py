@@ -1,4 +1,4 @@
-"""Promises of ``RankDataset``: every sample, its label and its pixels, from any process, in any order."""
+"""Tests that ``RankDataset`` returns every sample with its label and pixels, in any order and from any process."""
 
 import pickle
 import subprocess
@@ -17,13 +17,13 @@ from pipeline.data import RankDataset, decode_high, to_tensor
 from pipeline.data import dataset as module
 from pipeline.errors import PipelineError, UsageError
 from tests.conftest import Build, SmallCifar
-from tests.unit.data.conftest import Edit, stored
+from tests.unit.data.conftest import Edit, read_shards
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("variant", ["rank5", "highrank5", "full"])
-def test_every_sample_is_what_tarfile_and_pillow_read(variant: str, split: str, out: Path) -> None:
-    data, expected = RankDataset(out, variant, split), stored(out, variant, split)
+def test_samples_equal_those_that_tarfile_and_pillow_read(variant: str, split: str, out: Path) -> None:
+    data, expected = RankDataset(out, variant, split), read_shards(out, variant, split)
     assert len(data) == len(expected.keys) == {"train": 100, "test": 20}[split]
     images, labels = zip(*data, strict=True)
     assert all(type(image.convert("RGB")) is Image.Image and image.mode == "RGB" for image in images)
@@ -37,7 +37,7 @@ def test_every_sample_is_what_tarfile_and_pillow_read(variant: str, split: str, 
     np.testing.assert_array_equal(data.data, expected.images)
 
 
-def test_pixels_and_labels_are_those_of_the_source(out: Path, cifar_binary: SmallCifar) -> None:
+def test_pixels_and_labels_equal_the_source(out: Path, cifar_binary: SmallCifar) -> None:
     data = RankDataset(out, "full")
     np.testing.assert_array_equal(data.data, cifar_binary.pixels["train"].transpose(0, 2, 3, 1))
     assert data.targets == cifar_binary.labels["train"].tolist()
@@ -46,8 +46,8 @@ def test_pixels_and_labels_are_those_of_the_source(out: Path, cifar_binary: Smal
     assert len(data.classes) == len(data.class_to_idx) == 10
 
 
-def test_random_access_negative_positions_and_the_end(out: Path) -> None:
-    data, expected = RankDataset(out), stored(out, "rank5", "train").images
+def test_random_access_with_negative_indices_and_index_errors(out: Path) -> None:
+    data, expected = RankDataset(out), read_shards(out, "rank5", "train").images
     for i in np.random.default_rng(0).integers(-100, 100, 300):
         np.testing.assert_array_equal(data[i][0], expected[i])
     assert data.key(-1) == "train-00000099"
@@ -58,15 +58,15 @@ def test_random_access_negative_positions_and_the_end(out: Path) -> None:
         data[1.0]  # type: ignore[index]
 
 
-def test_transforms_get_image_and_label(out: Path) -> None:
+def test_transforms_are_called_with_image_and_label(out: Path) -> None:
     data = RankDataset(out, transform=lambda image: image.size, target_transform=lambda label: -label)
     assert data[7] == ((32, 32), -data.targets[7])
 
 
 @pytest.mark.parametrize("context", [None, "fork", "spawn"])
-def test_a_data_loader_gives_every_sample_once_in_any_kind_of_worker(context: str | None, out: Path) -> None:
-    data, expected = RankDataset(out, transform=to_tensor), stored(out, "rank5", "train")
-    data[0], data.data  # open files and decoded images must not travel to workers
+def test_a_data_loader_returns_every_sample_once_with_any_start_method(context: str | None, out: Path) -> None:
+    data, expected = RankDataset(out, transform=to_tensor), read_shards(out, "rank5", "train")
+    data[0], data.data  # open files and decoded images must not be pickled for workers
     loader: DataLoader[Any] = DataLoader(
         data,  # type: ignore[arg-type]
         batch_size=32,
@@ -83,8 +83,8 @@ def test_a_data_loader_gives_every_sample_once_in_any_kind_of_worker(context: st
 
 
 def test_threads_share_a_dataset(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, expected = RankDataset(out), stored(out, "rank5", "train").members
-    monkeypatch.setattr(data._files, "_limit", 1)  # every shard closes another one's file
+    data, expected = RankDataset(out), read_shards(out, "rank5", "train").members
+    monkeypatch.setattr(data._files, "_limit", 1)  # opening a shard closes the file of another shard
     wrong: list[int] = []
 
     def read(seed: int) -> None:
@@ -100,7 +100,7 @@ def test_threads_share_a_dataset(out: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert wrong == []
 
 
-def test_open_files_stay_below_the_limit(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_open_files_is_limited(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = RankDataset(out)
     monkeypatch.setattr(data._files, "_limit", 2)
     for i in (0, 50, 99, 0, 99, 50):
@@ -108,7 +108,7 @@ def test_open_files_stay_below_the_limit(out: Path, monkeypatch: pytest.MonkeyPa
         assert len(data._files._open) <= 2
 
 
-def test_pickling_leaves_files_and_decoded_images_behind(out: Path) -> None:
+def test_open_files_and_decoded_images_are_not_pickled(out: Path) -> None:
     data = RankDataset(out)
     assert data.data.nbytes == 100 * 3072
     data.raw(0)
@@ -118,7 +118,7 @@ def test_pickling_leaves_files_and_decoded_images_behind(out: Path) -> None:
     np.testing.assert_array_equal(copy.data, data.data)
 
 
-def test_data_too_large_for_memory_is_no_attribute_at_all(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_no_data_attribute_if_it_would_be_too_large(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_DATA", 100 * 3072 - 1)
     data = RankDataset(out)
     assert not hasattr(data, "data")
@@ -127,7 +127,7 @@ def test_data_too_large_for_memory_is_no_attribute_at_all(out: Path, monkeypatch
     assert hasattr(data, "data")
 
 
-def test_a_damaged_image_says_which_in_one_line(out: Path) -> None:
+def test_the_error_for_a_damaged_image_names_its_sample_in_one_line(out: Path) -> None:
     shard = out / "cifar10-rank5" / "cifar10-rank5-train-000000.tar"
     data = RankDataset(out)
     size = len(data.raw(0))
@@ -143,14 +143,14 @@ def test_a_damaged_image_says_which_in_one_line(out: Path) -> None:
         data[1]
 
 
-def test_an_image_of_another_size_than_claimed_is_never_decoded(out: Path, edit: Edit) -> None:
+def test_an_image_whose_size_differs_from_the_manifest_is_not_decoded(out: Path, edit: Edit) -> None:
     edit(lambda manifest: manifest["image"].update(height=16))
     with pytest.raises(PipelineError, match="it is 32 x 32 RGB"):
         RankDataset(out)[0]
 
 
-def test_exact_variants_give_signed_floats(exact_out: Path) -> None:
-    data, expected = RankDataset(exact_out, "rank5-exact"), stored(exact_out, "rank5", "train")
+def test_exact_variants_return_float32(exact_out: Path) -> None:
+    data, expected = RankDataset(exact_out, "rank5-exact"), read_shards(exact_out, "rank5", "train")
     image, label = data[41]
     assert (image.dtype, image.shape, label) == (np.float32, (32, 32, 3), expected.labels[41])
     assert image.flags.writeable
@@ -161,7 +161,7 @@ def test_exact_variants_give_signed_floats(exact_out: Path) -> None:
     np.testing.assert_array_equal(tensor.permute(1, 2, 0).numpy(), image)
 
 
-def test_a_grey_image_is_one_plane_as_torchvision_has_it(out: Path) -> None:
+def test_a_grey_image_becomes_one_channel_as_in_torchvision(out: Path) -> None:
     data = RankDataset(out, transform=lambda image: to_tensor(image.convert("L")))
     grey = np.asarray(RankDataset(out)[3][0].convert("L"))
     np.testing.assert_array_equal(data[3][0].numpy(), grey[None].astype(np.float32) / 255)
@@ -170,7 +170,7 @@ def test_a_grey_image_is_one_plane_as_torchvision_has_it(out: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"\x93NUMPY\x02", b"<f8", b"(31, 32"])
-def test_a_float_image_that_is_not_as_promised_is_refused(damage: bytes, exact_out: Path) -> None:
+def test_a_float_image_with_a_wrong_header_is_refused(damage: bytes, exact_out: Path) -> None:
     data = RankDataset(exact_out, "rank5-exact")
     start, content = int(data._index.offset[0]), data.raw(0)
     whole = {b"\x93NUMPY\x02": b"\x93NUMPY\x01", b"<f8": b"<f4", b"(31, 32": b"(32, 32"}[damage]
@@ -184,22 +184,22 @@ def test_a_float_image_that_is_not_as_promised_is_refused(damage: bytes, exact_o
     assert data[1][0].shape == (32, 32, 3)
 
 
-def test_high_rank_pixels_decode_to_what_low_rank_leaves_out(out: Path) -> None:
+def test_decoded_high_rank_pixels_plus_low_rank_pixels_equal_full(out: Path) -> None:
     low, high, full = (RankDataset(out, variant).data for variant in ("rank5", "highrank5", "full"))
     residual = decode_high(high)
     assert residual.dtype == np.float32
-    whole = (low > 0) & (low < 255) & (high > 0) & (high < 255)
-    assert whole.mean() > 0.5
-    np.testing.assert_allclose((residual + low / 255)[whole], (full / 255)[whole], atol=1e-6)
+    unclipped = (low > 0) & (low < 255) & (high > 0) & (high < 255)
+    assert unclipped.mean() > 0.5
+    np.testing.assert_allclose((residual + low / 255)[unclipped], (full / 255)[unclipped], atol=1e-6)
     assert residual.min() < 0 < residual.max()
 
 
-def test_decode_high_takes_pixels_in_every_form_and_keeps_it() -> None:
+def test_decode_high_accepts_arrays_images_and_tensors_and_returns_the_same_kind() -> None:
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     expected = (grey.astype(np.float64) - 128) / 255
     scaled = torch.from_numpy(grey / 255)
-    for given in (grey, Image.fromarray(grey), grey / 255, (grey / 255).astype(np.float32)):
-        decoded = decode_high(given)
+    for pixels in (grey, Image.fromarray(grey), grey / 255, (grey / 255).astype(np.float32)):
+        decoded = decode_high(pixels)
         assert isinstance(decoded, np.ndarray)
         np.testing.assert_allclose(decoded, expected, atol=1e-7)
     for tensor in (torch.from_numpy(grey), scaled, scaled.float()):
@@ -223,7 +223,7 @@ def test_shuffled_orders_keep_image_label_and_key_together(build: Build, picture
     folder = pictures(classes="abc", each=5, size=(8, 8))
     job = ("--dataset", "folder", "--data-dir", folder, "--components", "full", "--samples-per-shard", "4")
     assert build(*job, "--out", tmp_path / "out").status == 0
-    data, expected = RankDataset(tmp_path / "out", "full"), stored(tmp_path / "out", "full", "train", "folder")
+    data, expected = RankDataset(tmp_path / "out", "full"), read_shards(tmp_path / "out", "full", "train", "folder")
     assert data.targets == expected.labels != sorted(expected.labels)
     files = sorted(folder.rglob("*.png"))
     for i, (image, label) in enumerate(data):
@@ -232,7 +232,7 @@ def test_shuffled_orders_keep_image_label_and_key_together(build: Build, picture
         np.testing.assert_array_equal(image, Image.open(source))
 
 
-def test_importing_it_brings_no_ray_no_torch_no_zarr() -> None:
+def test_importing_data_and_export_loads_no_ray_torch_or_zarr() -> None:
     code = (
         "import sys, pipeline.data, pipeline.export\n"
         "print({'ray', 'torch', 'zarr', 'webdataset', 'cupy', 'torchvision'} & {*sys.modules})"
@@ -241,8 +241,8 @@ def test_importing_it_brings_no_ray_no_torch_no_zarr() -> None:
     assert done.stdout == "set()\n"
 
 
-def test_images_that_are_set_are_those_that_come(out: Path) -> None:
-    """torchvision's idiom for a subset, and its idiom for poisoned images."""
+def test_data_that_a_user_sets_replaces_the_images(out: Path) -> None:
+    """As users of torchvision's datasets do to select a subset and to poison images."""
     dataset, first = RankDataset(out, "rank5"), RankDataset(out, "rank5")
     keep = np.array(dataset.targets) == dataset.targets[7]
     dataset.data = dataset.data[keep]
@@ -254,21 +254,21 @@ def test_images_that_are_set_are_those_that_come(out: Path) -> None:
             np.testing.assert_array_equal(np.asarray(subset[i][0]), np.asarray(first[int(place)][0]))
             np.testing.assert_array_equal(np.asarray(subset.decode(i)), np.asarray(subset[i][0]))
             assert subset[i][1] == first[int(place)][1]
-        for ask in (subset.key, subset.raw):
+        for method in (subset.key, subset.raw):
             with pytest.raises(
                 UsageError,
                 match="data of this rank5 dataset was replaced by images without (keys|files); torch's Subset",
             ):
-                ask(0)
+                method(0)
         assert not hasattr(subset, "samples")
-    again.data = 255 - first.data  # as many: the samples themselves, poisoned
+    again.data = 255 - first.data  # as many images as before, so keys and samples still apply
     assert (again.key(7), len(again.samples)) == (first.key(7), len(first))
     np.testing.assert_array_equal(np.asarray(again.decode(7)), 255 - np.asarray(first.decode(7)))
     with pytest.raises(ValueError, match="read-only"):
         first.data[0] = 0
 
 
-def test_swapped_shards_of_one_size_are_noticed(exact_out: Path) -> None:
+def test_a_shard_replaced_by_another_of_equal_size_is_detected(exact_out: Path) -> None:
     shards = sorted((exact_out / "cifar10-rank5-exact").glob("*-train-*.tar"))
     assert shards[0].stat().st_size == shards[1].stat().st_size
     shards[0].write_bytes(shards[1].read_bytes())
@@ -276,20 +276,20 @@ def test_swapped_shards_of_one_size_are_noticed(exact_out: Path) -> None:
         RankDataset(exact_out, "rank5-exact")[3]
 
 
-def test_a_relative_root_outlives_a_change_of_directory(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_root_stays_valid_after_a_change_of_directory(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(out.parent)
     dataset = RankDataset(out.name, "rank5")
     monkeypatch.chdir("/")
     assert dataset[0][0].size == (32, 32)
 
 
-def test_a_folders_name_is_a_variants_and_torchvisions_positions_are_told(out: Path) -> None:
+def test_a_folder_name_selects_its_variant_and_a_boolean_variant_is_refused(out: Path) -> None:
     assert RankDataset(out, "cifar10-rank5").variant == "rank5"
     with pytest.raises(UsageError, match="variant True: give the variant, such as 'rank5', and train=True"):
         RankDataset(out, True)  # type: ignore[arg-type]
 
 
-def test_two_datasets_add_up(out: Path) -> None:
+def test_two_datasets_can_be_concatenated(out: Path) -> None:
     both = RankDataset(out, "rank5") + RankDataset(out, "rank5", train=False)
     assert len(both) == 120
     assert both[119][1] == RankDataset(out, "rank5", "test")[19][1]

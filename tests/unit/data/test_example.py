@@ -1,4 +1,4 @@
-"""``examples/train_small.py`` tells mistakes in one line, and before it trains."""
+"""Tests that ``examples/train_small.py`` reports a mistake in one line, before it trains."""
 
 import subprocess
 import sys
@@ -17,6 +17,8 @@ Example = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def example() -> Example:
+    """Returns a function that runs the example. It returns exit status, stdout and stderr."""
+
     def run(*arguments: object) -> tuple[int, str, str]:
         command = [sys.executable, "examples/train_small.py", *map(str, arguments)]
         done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
@@ -25,7 +27,7 @@ def example() -> Example:
     return run
 
 
-def test_mistakes_are_one_line(out: Path, example: Example, tmp_path: Path) -> None:
+def test_a_mistake_is_reported_in_one_line(out: Path, example: Example, tmp_path: Path) -> None:
     status, printed, error = example(out, "--variant", "rank6")
     assert (status, printed, error.count("\n")) == (2, "", 1)
     assert error.startswith("error: variant 'rank6': ")
@@ -35,7 +37,7 @@ def test_mistakes_are_one_line(out: Path, example: Example, tmp_path: Path) -> N
     )
 
 
-def test_outputs_that_it_cannot_test_on_are_refused_before_it_trains(
+def test_outputs_without_one_image_size_or_a_test_split_are_refused_before_training(
     build: Build, example: Example, tmp_path: Path
 ) -> None:
     generator, source = np.random.default_rng(0), tmp_path / "pictures"

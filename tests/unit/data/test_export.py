@@ -1,4 +1,4 @@
-"""Promises of ``python -m pipeline.export``: the same pixels and labels as plain files, whole or not at all."""
+"""Tests that ``python -m pipeline.export`` writes the same pixels and labels, and that a failed export writes nothing."""
 
 import os
 import tracemalloc
@@ -12,14 +12,14 @@ from pipeline.data import RankDataset, export_folder, export_npy
 from pipeline.data.export import class_folders
 from pipeline.errors import PipelineError, UsageError
 from pipeline.export import main
-from tests.unit.data.conftest import Edit, stored
+from tests.unit.data.conftest import Edit, read_shards
 
 Export = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def export(capsys: pytest.CaptureFixture[str]) -> Export:
-    """The command in this process: exit status and what it wrote."""
+    """Returns a function that runs the command in this process. It returns exit status, stdout and stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -34,10 +34,12 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("variant", ["rank5", "highrank5"])
-def test_npy_holds_every_image_and_label_in_order(variant: str, out: Path, tmp_path: Path, export: Export) -> None:
-    to, expected = tmp_path / "deep" / "to", stored(out, variant, "test")
-    status, said, error = export(out, "--variant", variant, "--split", "val", "--to", to)
-    assert (status, said, error) == (0, f"20 images of {variant} test in {to}\n", "")
+def test_npy_files_contain_every_image_and_label_in_order(
+    variant: str, out: Path, tmp_path: Path, export: Export
+) -> None:
+    to, expected = tmp_path / "deep" / "to", read_shards(out, variant, "test")
+    status, printed, error = export(out, "--variant", variant, "--split", "val", "--to", to)
+    assert (status, printed, error) == (0, f"20 images of {variant} test in {to}\n", "")
     assert names(to) == ["classes.txt", "images.npy", "keys.txt", "labels.npy"]
     images, labels = np.load(to / "images.npy"), np.load(to / "labels.npy")
     assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
@@ -48,7 +50,7 @@ def test_npy_holds_every_image_and_label_in_order(variant: str, out: Path, tmp_p
     assert np.load(to / "images.npy", mmap_mode="r").shape == (20, 32, 32, 3)
 
 
-def test_a_folder_may_be_a_text(out: Path, tmp_path: Path) -> None:
+def test_a_path_may_be_a_string(out: Path, tmp_path: Path) -> None:
     data = RankDataset(str(out), split="test")
     assert export_npy(data, str(tmp_path / "npy")) == tmp_path / "npy"
     assert export_folder(data, str(tmp_path / "tree")) == tmp_path / "tree" / "test"
@@ -60,39 +62,39 @@ def test_npy_of_exact_variants_is_float32(exact_out: Path, tmp_path: Path, expor
     assert export(exact_out, "--variant", "rank5-exact", "--to", tmp_path / "to", "--quiet") == (0, "", "")
     images = np.load(tmp_path / "to" / "images.npy")
     assert images.dtype == np.float32
-    np.testing.assert_array_equal(images, stored(exact_out, "rank5", "train").images.astype(np.float32) / 510)
+    np.testing.assert_array_equal(images, read_shards(exact_out, "rank5", "train").images.astype(np.float32) / 510)
 
 
 def image_folder(root: Path) -> list[tuple[Path, int]]:
-    """What torchvision's ImageFolder lists: classes numbered by their sorted folder names (``find_classes``)."""
+    """Returns the samples that torchvision's ImageFolder lists: ``find_classes`` numbers the sorted folder names."""
     classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     return [(path, i) for i, name in enumerate(classes) for path in sorted((root / name).iterdir())]
 
 
-def test_a_tree_holds_the_stored_bytes_under_the_same_labels(out: Path, tmp_path: Path, export: Export) -> None:
-    for split in ("train", "test"):  # side by side, as ImageFolder's users have them
-        status, said, _ = export(out, "--variant", "rank5", "--split", split, "--to", tmp_path, "--format", "folder")
+def test_a_tree_contains_the_stored_bytes_under_the_same_labels(out: Path, tmp_path: Path, export: Export) -> None:
+    for split in ("train", "test"):  # both splits in one folder, as users of ImageFolder store them
+        status, printed, _ = export(out, "--variant", "rank5", "--split", split, "--to", tmp_path, "--format", "folder")
         assert status == 0
-        assert str(tmp_path / split) in said
-        expected = stored(out, "rank5", split)
+        assert str(tmp_path / split) in printed
+        expected = read_shards(out, "rank5", split)
         labels = dict(zip(expected.keys, expected.labels, strict=True))
         members = dict(zip(expected.keys, expected.members, strict=True))
-        found = image_folder(tmp_path / split)
-        assert {path.stem: label for path, label in found} == labels
-        assert {path.stem: path.read_bytes() for path, _ in found} == members
-        assert all(path.suffix == ".png" for path, _ in found)
+        files = image_folder(tmp_path / split)
+        assert {path.stem: label for path, label in files} == labels
+        assert {path.stem: path.read_bytes() for path, _ in files} == members
+        assert all(path.suffix == ".png" for path, _ in files)
     classes = (tmp_path / "train" / "classes.txt").read_text().splitlines()
     assert classes == sorted(classes) == [name for name in names(tmp_path / "train") if name != "classes.txt"]
 
 
-def test_a_class_without_images_keeps_its_folder_and_is_told(
+def test_a_class_without_images_gets_a_folder_and_is_reported(
     out: Path, edit: Edit, tmp_path: Path, export: Export
 ) -> None:
     edit(lambda manifest: manifest["classes"].append("zebra"))
-    missing = 11 - len(set(stored(out, "full", "test").labels))
-    status, said, _ = export(out, "--variant", "full", "--split", "test", "--to", tmp_path, "--format", "folder")
+    missing = 11 - len(set(read_shards(out, "full", "test").labels))
+    status, printed, _ = export(out, "--variant", "full", "--split", "test", "--to", tmp_path, "--format", "folder")
     assert status == 0
-    assert f"{missing} classes have no image in this split: ImageFolder needs allow_empty=True" in said
+    assert f"{missing} classes have no image in this split: ImageFolder needs allow_empty=True" in printed
     assert names(tmp_path / "test" / "zebra") == []
 
 
@@ -122,7 +124,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
-def test_class_folders_are_safe_distinct_and_sorted_as_the_labels(number: int, tmp_path: Path) -> None:
+def test_class_folders_are_safe_and_distinct_and_sort_like_the_labels(number: int, tmp_path: Path) -> None:
     folders = class_folders(HOSTILE[number])
     assert folders == sorted(folders)
     assert len({folder.casefold() for folder in folders}) == len(HOSTILE[number])
@@ -134,9 +136,9 @@ def test_class_folders_are_safe_distinct_and_sorted_as_the_labels(number: int, t
     assert names(tmp_path) == folders
 
 
-def test_class_folders_keep_names_that_are_fine() -> None:
-    fine = ["airplane", "automobile", "bird", "sea lion", "été"]
-    assert class_folders(fine) == fine
+def test_class_folders_keep_safe_names() -> None:
+    safe = ["airplane", "automobile", "bird", "sea lion", "été"]
+    assert class_folders(safe) == safe
     assert class_folders(["ship", "cat"]) == ["0_ship", "1_cat"]
 
 
@@ -151,7 +153,7 @@ def test_hostile_class_names_stay_in_the_tree(out: Path, edit: Edit, tmp_path: P
 
 
 @pytest.mark.parametrize("format", ["npy", "folder"])
-def test_a_target_that_holds_files_is_refused_and_left_alone(
+def test_a_target_folder_with_files_is_refused_and_not_changed(
     format: str, out: Path, tmp_path: Path, export: Export
 ) -> None:
     target = tmp_path / "to" / ("train" if format == "folder" else "")
@@ -161,7 +163,7 @@ def test_a_target_that_holds_files_is_refused_and_left_alone(
     assert export(*arguments) == (2, "", f"error: --to: {target} is not empty; name a new folder\n")
     assert names(target) == ["mine"]
     (target / "mine").unlink()
-    assert export(*arguments) == (0, "", "")  # an empty one is fine
+    assert export(*arguments) == (0, "", "")  # an empty folder is accepted
     assert export(*arguments)[0] == 2
 
 
@@ -188,7 +190,7 @@ def test_a_failed_export_leaves_nothing(
     assert [name for name in names(tmp_path) if "unfinished" in name] == []
 
 
-def test_floats_are_no_png_files(exact_out: Path, tmp_path: Path) -> None:
+def test_float_images_cannot_be_exported_as_png(exact_out: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="rank5-exact holds float32; use --format npy"):
         export_folder(RankDataset(exact_out, "rank5-exact"), tmp_path / "to")
     assert not (tmp_path / "to").exists()
@@ -196,7 +198,7 @@ def test_floats_are_no_png_files(exact_out: Path, tmp_path: Path) -> None:
 
 def test_memory_does_not_grow_with_the_dataset(out: Path, tmp_path: Path) -> None:
     data = RankDataset(out)
-    export_npy(RankDataset(out, split="test"), tmp_path / "first")  # imports and caches
+    export_npy(RankDataset(out, split="test"), tmp_path / "first")  # imports and caches are not measured
     tracemalloc.start()
     try:
         export_npy(data, tmp_path / "to")
@@ -207,7 +209,7 @@ def test_memory_does_not_grow_with_the_dataset(out: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("write", [export_npy, export_folder])
-def test_images_that_were_set_are_not_exported_under_keys_of_others(
+def test_a_subset_set_as_data_is_not_exported_under_wrong_keys(
     write: Callable[..., Path], out: Path, tmp_path: Path
 ) -> None:
     data = RankDataset(out, "rank5")
@@ -217,7 +219,7 @@ def test_images_that_were_set_are_not_exported_under_keys_of_others(
     assert not any(path.is_file() for path in (tmp_path / "to").rglob("*"))
 
 
-def test_images_that_were_set_are_exported_where_they_are_the_samples(out: Path, tmp_path: Path) -> None:
+def test_data_set_for_all_samples_is_exported(out: Path, tmp_path: Path) -> None:
     data = RankDataset(out, "rank5")
     data.data = poisoned = 255 - data.data
     np.testing.assert_array_equal(np.load(export_npy(data, tmp_path / "to") / "images.npy"), poisoned)
@@ -227,7 +229,7 @@ def test_images_that_were_set_are_exported_where_they_are_the_samples(out: Path,
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "--variant"),
         (["--variant", "rank6", "--to", "x"], "did you mean 'rank5'?"),
@@ -240,8 +242,10 @@ def test_images_that_were_set_are_exported_where_they_are_the_samples(out: Path,
         (["--variant", "rank5", "--tto", "x", "--to", "x"], "unknown option '--tto', did you mean '--to'?"),
     ],
 )
-def test_mistakes_are_one_line_and_status_2(arguments: list[str], said: str, out: Path, export: Export) -> None:
+def test_a_mistake_is_reported_in_one_line_with_status_2(
+    arguments: list[str], message: str, out: Path, export: Export
+) -> None:
     status, printed, error = export(out, *arguments)
     assert (status, printed, error.count("\n")) == (2, "", 1)
     assert error.startswith("error: ")
-    assert said in error
+    assert message in error

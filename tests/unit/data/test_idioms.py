@@ -1,4 +1,4 @@
-"""What robustness code does with a dataset, line for line, works with ``RankDataset``."""
+"""Tests ``RankDataset`` with the code that robustness libraries run on a dataset, copied line by line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +10,13 @@ import torch
 from torch.utils.data import DataLoader, Subset, random_split
 
 from pipeline.data import RankDataset, to_tensor
-from tests.unit.data.conftest import stored
+from tests.unit.data.conftest import read_shards
 
 
 def make_loaders(
     custom_class: Callable[..., Any], data_path: str, transforms: Any, subset: int, **custom_class_args: Any
 ) -> tuple[Any, Any]:
-    """``robustness.loaders.make_loaders`` of MadryLab/robustness, for a custom class, with a random subset."""
+    """Does what ``robustness.loaders.make_loaders`` of MadryLab/robustness does for a custom class and a random subset."""
     transform_train, transform_test = transforms
     train_set = custom_class(root=data_path, train=True, download=True, transform=transform_train, **custom_class_args)
     test_set = custom_class(root=data_path, train=False, download=True, transform=transform_test, **custom_class_args)
@@ -32,7 +32,7 @@ def make_loaders(
 
 
 def load_dataset(dataset: Any, n_examples: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """``robustbench.data._load_dataset``."""
+    """Does what ``robustbench.data._load_dataset`` does."""
     batch_size = 100
     test_loader = DataLoader(dataset, batch_size=batch_size, shuffle=False, num_workers=0)
     x_test, y_test = [], []
@@ -47,11 +47,11 @@ def load_dataset(dataset: Any, n_examples: int | None = None) -> tuple[torch.Ten
     return x_test_tensor, y_test_tensor
 
 
-def test_madrylabs_loaders_take_it_as_a_custom_class(out: Path) -> None:
+def test_madrylab_loaders_accept_it_as_a_custom_class(out: Path) -> None:
     train, test = make_loaders(RankDataset, str(out), (to_tensor, to_tensor), subset=48, variant="highrank5")
     assert sum(len(labels) for _, labels in train) == 48
     images, labels = (torch.cat(parts) for parts in zip(*test, strict=True))
-    expected = stored(out, "highrank5", "test")
+    expected = read_shards(out, "highrank5", "test")
     np.testing.assert_allclose(images.permute(0, 2, 3, 1).numpy() * 255, expected.images, atol=1e-4)
     assert labels.tolist() == expected.labels
 
@@ -59,13 +59,13 @@ def test_madrylabs_loaders_take_it_as_a_custom_class(out: Path) -> None:
 def test_robustbench_loads_its_first_examples(out: Path) -> None:
     data = RankDataset(root=str(out), train=False, transform=to_tensor, download=True)
     x, y = load_dataset(data, 12)
-    expected = stored(out, "rank5", "test")
+    expected = read_shards(out, "rank5", "test")
     assert (x.shape, x.dtype, y.dtype) == ((12, 3, 32, 32), torch.float32, torch.int64)
     np.testing.assert_allclose(x.permute(0, 2, 3, 1).numpy() * 255, expected.images[:12], atol=1e-4)
     assert y.tolist() == expected.labels[:12]
 
 
-def test_the_attributes_of_torchvisions_cifar10_mean_the_same(out: Path) -> None:
+def test_attributes_mean_the_same_as_in_torchvisions_cifar10(out: Path) -> None:
     data = RankDataset(str(out), train=True, transform=None, target_transform=None, download=False)
     assert data.train
     assert data.data[np.array(data.targets) == 3].shape[1:] == (32, 32, 3)
@@ -92,7 +92,7 @@ def batch(out: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def check_attack(images: torch.Tensor, attacked: torch.Tensor, labels: torch.Tensor) -> None:
-    """It moved within the budget, and the loss grew."""
+    """Asserts that the attacked images differ by at most 8/255, and that their loss is higher."""
     assert attacked.shape == images.shape
     assert 0 < (attacked - images).abs().max() <= 8 / 255 + 1e-6
     loss, model = torch.nn.functional.cross_entropy, linear()

@@ -1,4 +1,4 @@
-"""Promises on opening an output: what is wrong is said in one line, and no manifest leads out of the folder."""
+"""Tests of opening an output: a fault is reported in one line, and a manifest cannot name files outside of the folder."""
 
 import shutil
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from tests.conftest import Build
 from tests.unit.data.conftest import Edit
 
 
-def line(call: Callable[[], object], kind: type[PipelineError] = PipelineError) -> str:
-    """The one line that a call fails with."""
+def error_line(call: Callable[[], object], kind: type[PipelineError] = PipelineError) -> str:
+    """Returns the message of the error that a call raises, after checking that it is one line."""
     with pytest.raises(PipelineError) as caught:
         call()
     assert type(caught.value) is kind
@@ -22,29 +22,29 @@ def line(call: Callable[[], object], kind: type[PipelineError] = PipelineError) 
     return str(caught.value)
 
 
-def test_an_output_tells_what_it_has(out: Path) -> None:
-    found = open_output(out)
-    assert found.variants == ("rank5", "highrank5", "full")
-    assert found.splits == ("train", "test")
-    assert found.classes[:2] == ("airplane", "automobile")
-    part = found.part("highrank5", "train")
+def test_an_output_lists_its_variants_splits_classes_and_shards(out: Path) -> None:
+    output = open_output(out)
+    assert output.variants == ("rank5", "highrank5", "full")
+    assert output.splits == ("train", "test")
+    assert output.classes[:2] == ("airplane", "automobile")
+    part = output.part("highrank5", "train")
     assert (part.component, part.rank, part.form, part.shape, part.samples) == ("high", 5, "png", (32, 32), 100)
     assert [shard.samples for shard in part.shards] == [40, 40, 20]
     assert all(shard.path.is_file() and shard.index.is_file() for shard in part.shards)
 
 
-def test_a_notebook_shows_an_output_in_short(out: Path) -> None:
-    shown = repr(open_output(out))
-    assert "variants=('rank5', 'highrank5', 'full')" in shown
-    assert "sha256" not in shown
+def test_the_repr_of_an_output_is_short(out: Path) -> None:
+    text = repr(open_output(out))
+    assert "variants=('rank5', 'highrank5', 'full')" in text
+    assert "sha256" not in text
 
 
 @pytest.mark.parametrize("alias", ["val", "validation", "test"])
-def test_the_held_out_split_answers_to_all_its_names(alias: str, out: Path) -> None:
+def test_the_test_split_has_three_names(alias: str, out: Path) -> None:
     assert open_output(out).part("full", alias).split == "test"
 
 
-def test_a_split_that_exists_is_never_replaced_by_another(
+def test_a_split_name_selects_the_split_of_that_name_first(
     build: Build, pictures: Callable[..., Path], tmp_path: Path
 ) -> None:
     for split, each in {"train": 3, "val": 1, "test": 2}.items():
@@ -56,25 +56,25 @@ def test_a_split_that_exists_is_never_replaced_by_another(
     assert RankDataset(tmp_path / "out", "rank3", train=False).split == "test"
 
 
-def test_unknown_names_are_answered_with_those_that_there_are(out: Path) -> None:
-    said = line(lambda: RankDataset(out, "rnk5"), UsageError)
-    assert said == f"variant 'rnk5': {out} has rank5, highrank5, full, did you mean 'rank5'?"
-    said = line(lambda: RankDataset(out, split="tran"), UsageError)
-    assert said == f"split 'tran': {out} has train, test, did you mean 'train'?"
-    assert line(lambda: RankDataset(out, True), UsageError).startswith("variant True: ")  # type: ignore[arg-type]
+def test_errors_for_unknown_names_list_the_names_that_exist(out: Path) -> None:
+    message = error_line(lambda: RankDataset(out, "rnk5"), UsageError)
+    assert message == f"variant 'rnk5': {out} has rank5, highrank5, full, did you mean 'rank5'?"
+    message = error_line(lambda: RankDataset(out, split="tran"), UsageError)
+    assert message == f"split 'tran': {out} has train, test, did you mean 'train'?"
+    assert error_line(lambda: RankDataset(out, True), UsageError).startswith("variant True: ")  # type: ignore[arg-type]
 
 
-def test_what_is_no_finished_output_says_what_it_is(out: Path, tmp_path: Path) -> None:
-    assert "does not exist" in line(lambda: open_output(tmp_path / "nowhere"))
-    assert "is a file" in line(lambda: open_output(out / "manifest.json"))
-    assert "is not an output" in line(lambda: open_output(tmp_path))
-    assert f"give the output, {out}," in line(lambda: open_output(out / "cifar10-rank5"))
+def test_the_error_for_a_path_that_is_no_output_says_why(out: Path, tmp_path: Path) -> None:
+    assert "does not exist" in error_line(lambda: open_output(tmp_path / "nowhere"))
+    assert "is a file" in error_line(lambda: open_output(out / "manifest.json"))
+    assert "is not an output" in error_line(lambda: open_output(tmp_path))
+    assert f"give the output, {out}," in error_line(lambda: open_output(out / "cifar10-rank5"))
     (out / "manifest.json").unlink()
-    assert "unfinished" in line(lambda: open_output(out))
+    assert "unfinished" in error_line(lambda: open_output(out))
 
 
 @pytest.mark.parametrize("change", ["missing", "short", "long", "folder"])
-def test_a_shard_that_is_not_as_listed_is_noticed_when_opened(change: str, out: Path) -> None:
+def test_a_shard_that_differs_from_the_manifest_is_detected_on_opening(change: str, out: Path) -> None:
     shard = out / "cifar10-rank5" / "cifar10-rank5-train-000001.tar"
     content = shard.read_bytes()
     shard.unlink()
@@ -82,16 +82,18 @@ def test_a_shard_that_is_not_as_listed_is_noticed_when_opened(change: str, out: 
         shard.mkdir()
     elif change != "missing":
         shard.write_bytes(content[:-512] if change == "short" else content + bytes(512))
-    assert str(shard) in line(lambda: RankDataset(out))
-    RankDataset(out, "full")  # the others are none the worse
+    assert str(shard) in error_line(lambda: RankDataset(out))
+    RankDataset(out, "full")  # other variants can still be read
 
 
 def replaced(value: Any, *path: Any) -> Callable[[dict[str, Any]], None]:
+    """Returns a function that sets the value at a path of keys in a manifest."""
+
     def change(manifest: dict[str, Any]) -> None:
-        where: Any = manifest
+        parent: Any = manifest
         for key in path[:-1]:
-            where = where[key]
-        where[path[-1]] = value
+            parent = parent[key]
+        parent[path[-1]] = value
 
     return change
 
@@ -127,26 +129,26 @@ WRONG = [
 @pytest.mark.parametrize("number", range(len(WRONG)))
 def test_an_edited_manifest_is_refused_in_one_line(number: int, out: Path, edit: Edit) -> None:
     edit(WRONG[number])
-    said = line(lambda: RankDataset(out))
-    assert said.isprintable()
+    message = error_line(lambda: RankDataset(out))
+    assert message.isprintable()
 
 
 @pytest.mark.parametrize("absolute", [False, True])
-def test_no_name_leads_out_of_the_output_even_to_a_good_shard(absolute: bool, out: Path, edit: Edit) -> None:
+def test_a_shard_outside_of_the_output_is_refused_even_if_it_is_valid(absolute: bool, out: Path, edit: Edit) -> None:
     for suffix in (".tar", ".idx"):
         shutil.copy(out / f"cifar10-rank5/cifar10-rank5-train-000000{suffix}", out.parent / f"x{suffix}")
     edit(replaced(str(out.parent / "x.tar") if absolute else "cifar10-rank5/../../x.tar", *SHARD, "name"))
-    assert "not a place inside the output" in line(lambda: RankDataset(out))
+    assert "not a place inside the output" in error_line(lambda: RankDataset(out))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", "[" * 100_000, "\xff"])
-def test_a_manifest_that_is_none_is_refused_in_one_line(text: str, out: Path) -> None:
+def test_a_file_that_is_no_manifest_is_refused_in_one_line(text: str, out: Path) -> None:
     (out / "manifest.json").write_bytes(text.encode("latin-1"))
-    assert "manifest.json is damaged" in line(lambda: RankDataset(out))
+    assert "manifest.json is damaged" in error_line(lambda: RankDataset(out))
 
 
 def damage(text: str) -> list[str]:
-    """Other texts of an index, each wrong."""
+    """Returns texts of an index, each with one fault."""
     return [
         "",
         text.replace("v1.2 40", "v1.2 39"),
@@ -168,10 +170,10 @@ def test_a_damaged_index_is_refused_in_one_line(number: int, out: Path) -> None:
     damaged = damage(text)[number]
     assert damaged != text
     index.write_text(damaged)
-    assert str(index) in line(lambda: RankDataset(out))
+    assert str(index) in error_line(lambda: RankDataset(out))
 
 
-def test_labels_that_are_none_are_refused_in_one_line(out: Path, edit: Edit) -> None:
+def test_a_damaged_list_of_labels_is_refused_in_one_line(out: Path, edit: Edit) -> None:
     listed = out / "samples" / "train.jsonl"
     text = listed.read_text()
     for wrong in (
@@ -182,13 +184,13 @@ def test_labels_that_are_none_are_refused_in_one_line(out: Path, edit: Edit) -> 
         text.replace("key", "k"),
     ):
         listed.write_text(wrong)
-        assert str(listed) in line(lambda: RankDataset(out))
+        assert str(listed) in error_line(lambda: RankDataset(out))
     listed.write_text(text)
     edit(replaced(["only", "two"], "classes"))
-    assert "labels beyond the 2 classes" in line(lambda: RankDataset(out))
+    assert "labels beyond the 2 classes" in error_line(lambda: RankDataset(out))
 
 
-def test_labels_come_from_the_tars_where_their_list_was_left_behind(out: Path) -> None:
+def test_labels_are_read_from_the_tars_if_their_list_is_missing(out: Path) -> None:
     listed = RankDataset(out).targets
     shutil.rmtree(out / "samples")
     assert RankDataset(out).targets == listed

@@ -1,4 +1,4 @@
-"""Promises of ``pair``: the views of one sample, never of two."""
+"""Tests that ``pair`` returns the views of the same sample."""
 
 import json
 from pathlib import Path
@@ -11,14 +11,14 @@ from torch.utils.data import DataLoader
 
 from pipeline.data import pair, to_tensor
 from pipeline.errors import PipelineError, UsageError
-from tests.unit.data.conftest import stored
+from tests.unit.data.conftest import read_shards
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_all_views_of_each_sample_come_together(split: str, out: Path) -> None:
+def test_an_item_contains_all_views_of_one_sample(split: str, out: Path) -> None:
     data = pair(out, 5, split)
     expected = {"low": "rank5", "high": "highrank5", "full": "full"}
-    read = {view: stored(out, variant, split) for view, variant in expected.items()}
+    read = {view: read_shards(out, variant, split) for view, variant in expected.items()}
     assert len(data) == len(read["full"].keys)
     for i in [*range(len(data)), -1]:
         item = data[i]
@@ -34,40 +34,40 @@ def test_all_views_of_each_sample_come_together(split: str, out: Path) -> None:
 def test_low_and_high_add_up_to_full(out: Path) -> None:
     for item in (pair(out, 5)[i] for i in range(100)):
         low, high, full = (np.asarray(item[view], np.int16) for view in ("low", "high", "full"))
-        whole = (low > 0) & (low < 255) & (high > 0) & (high < 255)
-        np.testing.assert_array_equal((low + high - 128)[whole], full[whole])
+        unclipped = (low > 0) & (low < 255) & (high > 0) & (high < 255)
+        np.testing.assert_array_equal((low + high - 128)[unclipped], full[unclipped])
 
 
-def test_transforms_are_for_one_view_or_for_all_at_once(out: Path) -> None:
-    seen: list[list[str]] = []
+def test_transforms_apply_to_each_view_or_to_all_views_together(out: Path) -> None:
+    calls: list[list[str]] = []
 
     def joint(images: dict[str, Any]) -> dict[str, Any]:
-        seen.append(list(images))
+        calls.append(list(images))
         return {view: image.rotate(90) for view, image in images.items()}
 
     data, plain = pair(out, 5, transform=to_tensor, joint_transform=joint), pair(out, 5)
     turned = np.rot90(np.asarray(plain[3]["high"]))
     np.testing.assert_allclose(data[3]["high"].permute(1, 2, 0).numpy() * 255, turned, atol=1e-4)
-    assert seen == [["low", "high", "full"]]
+    assert calls == [["low", "high", "full"]]
 
 
-def test_labels_that_are_set_are_those_that_come(out: Path) -> None:
+def test_targets_that_a_user_sets_replace_the_labels(out: Path) -> None:
     data = pair(out, 5)
     data.targets = [(label + 1) % 10 for label in data.targets]
-    assert data[7]["label"] == (stored(out, "full", "train").labels[7] + 1) % 10
+    assert data[7]["label"] == (read_shards(out, "full", "train").labels[7] + 1) % 10
 
 
-def test_a_data_loader_batches_them(out: Path) -> None:
+def test_a_data_loader_batches_views_and_labels(out: Path) -> None:
     data = pair(out, 5, views=["high", "low"], transform=to_tensor)
     loader: DataLoader[Any] = DataLoader(data, batch_size=50, num_workers=2)  # type: ignore[arg-type]
     batches = list(loader)
     assert [sorted(batch) for batch in batches] == [["high", "label", "low"]] * 2
     assert batches[1]["low"].shape == (50, 3, 32, 32)
-    assert torch.cat([batch["label"] for batch in batches]).tolist() == stored(out, "full", "train").labels
+    assert torch.cat([batch["label"] for batch in batches]).tolist() == read_shards(out, "full", "train").labels
 
 
 def test_views_that_are_not_built_are_refused(out: Path, exact_out: Path) -> None:
-    for call, said in {
+    for call, message in {
         lambda: pair(out, 7): "rank 7: ",
         lambda: pair(out, 7, views=["low"]): "view 'low' needs rank7, which ",
         lambda: pair(out, 5, views=["lo"]): "view 'lo': choose among low, high, full, did you mean 'low'?",
@@ -76,22 +76,22 @@ def test_views_that_are_not_built_are_refused(out: Path, exact_out: Path) -> Non
     }.items():
         with pytest.raises(UsageError) as caught:
             call()
-        assert str(caught.value).startswith(said)
+        assert str(caught.value).startswith(message)
     item = pair(exact_out, 5, exact=True)[0]
     assert list(item) == ["low", "full", "label"]
     assert item["low"].dtype == np.float32
 
 
 @pytest.mark.parametrize("change", ["order", "label"])
-def test_views_of_other_samples_are_refused(change: str, out: Path) -> None:
+def test_views_with_different_samples_are_refused(change: str, out: Path) -> None:
     index = out / "cifar10-highrank5" / "cifar10-highrank5-train-000000.idx"
     text = index.read_text()
     if change == "order":
-        lines, labels = text.splitlines(keepends=True), stored(out, "full", "train").labels
-        same = [i for i in range(1, 40) if labels[i] == labels[0]][0] + 1  # noqa: RUF015  only the keys tell these two
+        lines, labels = text.splitlines(keepends=True), read_shards(out, "full", "train").labels
+        same = [i for i in range(1, 40) if labels[i] == labels[0]][0] + 1  # noqa: RUF015  only the keys differ, not the labels
         lines[1], lines[same] = lines[same], lines[1]
         index.write_text("".join(lines))
-    else:  # without their list, labels are read from the tars
+    else:  # labels are read from the tars if their list is missing
         (out / "samples" / "train.jsonl").unlink()
         place = int(text.split()[7])
         with index.with_suffix(".tar").open("r+b") as tar:

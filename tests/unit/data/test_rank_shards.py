@@ -1,4 +1,4 @@
-"""Promises of ``rank_shards``: webdataset reads every sample exactly once, over nodes and workers."""
+"""Tests that webdataset reads every sample of ``rank_shards`` exactly once, on all nodes and workers together."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from pipeline.data import rank_shards
 from pipeline.errors import UsageError
-from tests.unit.data.conftest import Edit, stored
+from tests.unit.data.conftest import Edit, read_shards
 
 
 def keys(samples: Any) -> list[str]:
@@ -18,12 +18,12 @@ def keys(samples: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_urls_are_what_webdataset_takes_and_length_is_their_samples(
+def test_webdataset_reads_the_urls_and_length_counts_their_samples(
     split: str, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(out)
-    shards, expected = rank_shards(".", "highrank5", split), stored(out, "highrank5", split)
-    monkeypatch.chdir("/")  # the paths do not depend on where they are used
+    shards, expected = rank_shards(".", "highrank5", split), read_shards(out, "highrank5", split)
+    monkeypatch.chdir("/")  # the URLs do not depend on the working directory
     assert shards.length == len(expected.keys)
     data = wds.WebDataset(shards.urls, shardshuffle=False).decode("pil").to_tuple("__key__", "png", "cls")
     read, images, labels = zip(*data, strict=True)
@@ -31,16 +31,16 @@ def test_urls_are_what_webdataset_takes_and_length_is_their_samples(
     np.testing.assert_array_equal(np.stack(images), expected.images)
 
 
-def test_the_ready_dataset_reads_the_same(out: Path) -> None:
-    expected = stored(out, "rank5", "train").keys
+def test_the_webdataset_method_reads_the_same_samples(out: Path) -> None:
+    expected = read_shards(out, "rank5", "train").keys
     shards = rank_shards(out, "rank5", "train")
     assert keys(shards.webdataset()) == expected
     shuffled = [keys(shards.webdataset(shardshuffle=3, seed=seed)) for seed in range(8)]
-    assert all(sorted(one) == sorted(expected) for one in shuffled)
-    assert any(one != expected for one in shuffled)
+    assert all(sorted(order) == sorted(expected) for order in shuffled)
+    assert any(order != expected for order in shuffled)
 
 
-def test_nodes_share_the_shards(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_are_divided_among_nodes(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shards, read = rank_shards(out), []
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in range(2):
@@ -48,21 +48,21 @@ def test_nodes_share_the_shards(out: Path, monkeypatch: pytest.MonkeyPatch) -> N
         own = keys(shards.webdataset())
         assert own
         read += own
-    assert sorted(read) == stored(out, "rank5", "train").keys
+    assert sorted(read) == read_shards(out, "rank5", "train").keys
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers_share_the_shards(context: str, out: Path) -> None:
+def test_shards_are_divided_among_workers(context: str, out: Path) -> None:
     data = rank_shards(out).webdataset()
     loader: DataLoader[Any] = DataLoader(data, batch_size=None, num_workers=2, multiprocessing_context=context)
-    assert sorted(keys(loader)) == stored(out, "rank5", "train").keys
+    assert sorted(keys(loader)) == read_shards(out, "rank5", "train").keys
 
 
 @pytest.mark.parametrize(("nodes", "workers"), [(1, 4), (4, 1), (2, 2)])
-def test_too_few_shards_are_an_error_never_a_silent_gap(
+def test_fewer_shards_than_workers_are_an_error_on_every_worker(
     nodes: int, workers: int, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where ``empty_check`` is off, and for those who would have got a shard."""
+    """Also with ``empty_check=False``, and on workers that would get a shard."""
     monkeypatch.setenv("WORLD_SIZE", str(nodes))
     monkeypatch.setenv("NUM_WORKERS", str(workers))
     for rank in range(nodes):
@@ -73,7 +73,7 @@ def test_too_few_shards_are_an_error_never_a_silent_gap(
                 list(rank_shards(out).webdataset(empty_check=False))
 
 
-def test_an_empty_split_is_told(out: Path, edit: Edit) -> None:
+def test_an_empty_split_is_refused(out: Path, edit: Edit) -> None:
     edit(lambda manifest: manifest["variants"]["rank5"]["splits"]["test"].update(shards=[]))
     shards = rank_shards(out, "rank5", "test")
     assert (shards.urls, shards.length) == ([], 0)
@@ -81,6 +81,6 @@ def test_an_empty_split_is_told(out: Path, edit: Edit) -> None:
         shards.webdataset()
 
 
-def test_mistakes_are_refused_before_anything_is_read(out: Path) -> None:
+def test_an_unknown_variant_is_refused(out: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'highrank5'"):
         rank_shards(out, "highrnk5")

@@ -1,4 +1,4 @@
-"""Promises of ``RankView``: any rank, low or high, from factors or by SVD, as the output's own variants have it."""
+"""Tests that ``RankView`` cuts images at any rank, from factors or by SVD, and equals the variants of the output."""
 
 import io
 import json
@@ -21,7 +21,7 @@ from tests.conftest import Build, SmallCifar
 
 @pytest.fixture(scope="module")
 def outs(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> dict[str, Path]:
-    """One output with factors, ``full`` and exact images, and one without factors."""
+    """Returns two outputs: one with factors, ``full`` and exact images, and one without factors."""
     from pipeline.build import main
 
     root = tmp_path_factory.mktemp("view")
@@ -64,7 +64,7 @@ def outs(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> dict[str, Pa
 @pytest.mark.parametrize("out", ["factors", "plain"])
 @pytest.mark.parametrize("component", ["low", "high"])
 @pytest.mark.parametrize("rank", [3, 20])
-def test_it_gives_what_the_variants_hold(outs: dict[str, Path], out: str, component: str, rank: int) -> None:
+def test_images_equal_those_of_the_built_variants(outs: dict[str, Path], out: str, component: str, rank: int) -> None:
     variant = {"low": "rank", "high": "highrank"}[component] + str(rank)
     stored, exact = RankDataset(outs[out], variant), RankDataset(outs["factors"], f"{variant}-exact")
     view, floats = RankView(outs[out], rank, component), RankView(outs[out], rank, component, form="npy")
@@ -81,7 +81,7 @@ def test_it_gives_what_the_variants_hold(outs: dict[str, Path], out: str, compon
         assert 255 * np.abs(floats[i][0] - exact[i][0]).max() < 0.01
 
 
-def test_any_rank_up_to_the_factors_is_that_of_numpy(outs: dict[str, Path]) -> None:
+def test_ranks_up_to_that_of_the_factors_equal_numpys_svd(outs: dict[str, Path]) -> None:
     full = RankDataset(outs["factors"], "full")
     for rank in (1, 2, 7, 13, 20):
         view = RankView(outs["factors"], rank, form="npy")
@@ -92,27 +92,27 @@ def test_any_rank_up_to_the_factors_is_that_of_numpy(outs: dict[str, Path]) -> N
             assert 255 * np.abs(view[i][0] - exact).max() < 0.01
 
 
-def test_without_factors_any_rank_of_the_image(outs: dict[str, Path]) -> None:
+def test_every_rank_is_available_without_factors(outs: dict[str, Path]) -> None:
     assert RankView(outs["plain"], 47)[0][0].size == (48, 48)
     assert RankView(outs["factors"], 40, factors=False)[0][0].size == (48, 48)
 
 
-def test_a_rank_is_drawn_for_each_sample_and_can_be_repeated(outs: dict[str, Path]) -> None:
+def test_a_rank_is_drawn_per_sample_and_a_seed_repeats_the_ranks(outs: dict[str, Path]) -> None:
     view = RankView(outs["factors"], range(1, 21), form="npy")
 
-    def drawn() -> list[int]:
+    def drawn_ranks() -> list[int]:
         random.seed(3)
         values = [np.linalg.svd(view[i][0].transpose(2, 0, 1).astype(np.float64), compute_uv=False) for i in range(12)]
         return [int((s[0] > 1e-5 * s[0, 0]).sum()) for s in values]
 
-    ranks = drawn()
+    ranks = drawn_ranks()
     assert len(set(ranks)) > 4
     assert set(ranks) <= set(range(1, 21))
-    assert drawn() == ranks
+    assert drawn_ranks() == ranks
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_loader_reads_it_and_draws_other_ranks_in_every_epoch(outs: dict[str, Path], workers: int) -> None:
+def test_a_data_loader_draws_other_ranks_in_every_epoch(outs: dict[str, Path], workers: int) -> None:
     view = RankView(outs["factors"], [1, 3, 9, 20], transform=to_tensor)
     context = "spawn" if workers else None
     loader: DataLoader[Any] = DataLoader(view, batch_size=6, num_workers=workers, multiprocessing_context=context)  # type: ignore[arg-type]
@@ -141,13 +141,15 @@ def test_it_pickles(outs: dict[str, Path]) -> None:
         ("plain", {"rank": 3, "split": "tes"}, "split 'tes': {root} has train"),
     ],
 )
-def test_mistakes_are_one_line(outs: dict[str, Path], out: str, options: dict[str, object], line: str) -> None:
+def test_a_mistake_is_reported_in_one_line(
+    outs: dict[str, Path], out: str, options: dict[str, object], line: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         RankView(outs[out], **options)  # type: ignore[arg-type]
     assert str(caught.value) == line.format(root=outs[out])
 
 
-def test_what_it_cuts_from_must_be_there(build: Build, cifar_binary: SmallCifar, tmp_path: Path) -> None:
+def test_the_variant_to_cut_from_must_be_built(build: Build, cifar_binary: SmallCifar, tmp_path: Path) -> None:
     job = ("--dataset", "cifar10", "--data-dir", cifar_binary.folder, "--ranks", "5")
     assert build(*job, "--out", tmp_path / "bare").status == 0
     with pytest.raises(UsageError, match="without factors, a RankView needs the variant full; build it"):
@@ -168,7 +170,7 @@ def test_what_it_cuts_from_must_be_there(build: Build, cifar_binary: SmallCifar,
         ("train/v/c.0.0.0.0", lambda path: path.write_bytes(path.read_bytes()[:10])),
     ],
 )
-def test_damaged_factors_are_one_line(
+def test_damaged_factors_are_reported_in_one_line(
     build: Build, cifar_binary: SmallCifar, tmp_path: Path, name: str, damage: Callable[[Path], object]
 ) -> None:
     job = ("--dataset", "cifar10", "--data-dir", cifar_binary.folder, "--ranks", "5", "--factors")
@@ -179,19 +181,19 @@ def test_damaged_factors_are_one_line(
     assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_bytes_of_a_png_view_are_a_png(outs: dict[str, Path]) -> None:
+def test_an_image_of_a_png_view_can_be_saved_as_png(outs: dict[str, Path]) -> None:
     file = io.BytesIO()
     RankView(outs["factors"], 5)[0][0].save(file, "PNG")
     assert Image.open(file).mode == "RGB"
 
 
 @pytest.mark.parametrize("rank", [0, -1, 21, 10**6])
-def test_one_cut_is_checked_as_the_ranks_are(outs: dict[str, Path], rank: int) -> None:
+def test_the_rank_given_to_cut_is_checked(outs: dict[str, Path], rank: int) -> None:
     with pytest.raises(UsageError, match=f"rank {rank}: "):
         RankView(outs["factors"], 5).cut(0, rank)
 
 
-def test_torchvisions_train_and_attributes(outs: dict[str, Path]) -> None:
+def test_train_and_the_attributes_are_as_in_torchvision(outs: dict[str, Path]) -> None:
     view = RankView(outs["factors"], 5, train=True)
     assert view.class_to_idx == {"class0": 0, "class1": 1, "class2": 2}
     assert [label for _, label in view.samples] == view.targets

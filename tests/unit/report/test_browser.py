@@ -1,4 +1,4 @@
-"""Promises of the page, driven in a browser: no error, no request, slider and theme work, axe finds nothing."""
+"""Tests of the page in a browser: no error, no request, a working slider and theme, and no violation found by axe."""
 
 import json
 from pathlib import Path
@@ -17,8 +17,9 @@ HOSTILE = ["<script>document.title = 'owned'</script>", "\"quotes\" & 'more'", "
 
 
 def violations(page: Any) -> list[str]:
+    """Returns the accessibility rules that the page breaks, each with the first element at fault, from axe-core."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    return [f"{found['id']}: {found['nodes'][0]['html'][:200]}" for found in axe.run(page).response["violations"]]
+    return [f"{rule['id']}: {rule['nodes'][0]['html'][:200]}" for rule in axe.run(page).response["violations"]]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -33,18 +34,18 @@ def test_axe_finds_no_violation(
 
 
 @pytest.mark.parametrize("output", ["cifar", "imagenet"])
-def test_nothing_is_wider_than_a_phone(output: str, open_page: Open, request: pytest.FixtureRequest) -> None:
+def test_the_page_fits_the_width_of_a_phone(output: str, open_page: Open, request: pytest.FixtureRequest) -> None:
     page = open_page(request.getfixturevalue(output) / "report.html", *PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
 
 
-def shown(page: Any, component: str) -> bytes:
-    """What the frame of a component looks like."""
+def frame_picture(page: Any, component: str) -> bytes:
+    """Returns a screenshot of the frame of a component, as PNG."""
     picture: bytes = page.locator(f".ladder:not([hidden]) .frame[data-words={component}]").screenshot()
     return picture
 
 
-def test_the_slider_goes_through_the_ranks_by_keyboard(cifar: Path, open_page: Open) -> None:
+def test_the_keyboard_moves_the_slider_through_the_ranks(cifar: Path, open_page: Open) -> None:
     page = open_page(cifar / "report.html")
     slider = page.get_by_role("slider", name="Rank")
     assert slider.get_attribute("aria-valuetext") == "rank 5"
@@ -57,12 +58,12 @@ def test_the_slider_goes_through_the_ranks_by_keyboard(cifar: Path, open_page: O
         names = page.locator(".ladder:not([hidden]) .frame").evaluate_all("all => all.map(one => one.ariaLabel)")
         assert len(names) == 2
         assert all(f"at rank {rank}: airplane" in name for name in names)
-        pictures.append((shown(page, "low-rank"), shown(page, "high-rank-only")))
+        pictures.append((frame_picture(page, "low-rank"), frame_picture(page, "high-rank-only")))
     assert len({low for low, _ in pictures}) == len({high for _, high in pictures}) == 3
 
 
 def pixels_of(page: Any, address: str) -> np.ndarray:
-    """uint8 (h, w, 3) of a picture in the page, as the browser decodes it. ``address``: JavaScript that gives its URL."""
+    """Returns a picture in the page as the browser decodes it, uint8 (h, w, 3). ``address``: JavaScript for its URL."""
     size, values = page.evaluate(
         f"""async () => {{
           const image = new Image(); image.src = {address}; await image.decode();
@@ -75,7 +76,7 @@ def pixels_of(page: Any, address: str) -> np.ndarray:
 
 
 def test_the_slider_shows_the_pixels_of_each_rank(cifar: Path, open_page: Open, cifar_tree: Path) -> None:
-    """Against float64 LAPACK: the strips in the page hold the bytes that the build stores."""
+    """The strips of pictures in the page equal the bytes that a build stores, computed here by LAPACK in float64."""
     page = open_page(cifar / "report.html")
     original = pixels_of(page, "document.querySelector('.ladder img').src")
     files = (cifar_tree / "train" / "airplane").iterdir()
@@ -94,13 +95,13 @@ def test_the_slider_shows_the_pixels_of_each_rank(cifar: Path, open_page: Open, 
 
 def test_another_image_can_be_chosen_by_keyboard(cifar: Path, open_page: Open) -> None:
     page = open_page(cifar / "report.html")
-    before = shown(page, "low-rank")
+    before = frame_picture(page, "low-rank")
     page.get_by_role("radio", name="airplane").focus()
     page.keyboard.press("ArrowRight")
     assert page.get_by_role("radio", name="automobile").is_checked()
     assert "automobile" in page.locator(".ladder:not([hidden]) .frame").first.get_attribute("aria-label")
     assert page.locator("#rank-value").text_content() == "5"
-    assert shown(page, "low-rank") != before
+    assert frame_picture(page, "low-rank") != before
 
 
 def test_the_theme_follows_the_system_and_the_button(cifar: Path, open_page: Open) -> None:
@@ -121,7 +122,7 @@ def test_the_theme_follows_the_system_and_the_button(cifar: Path, open_page: Ope
     assert page.evaluate(curve) != light
 
 
-def test_print_is_light_and_whole(cifar: Path, open_page: Open, tmp_path: Path) -> None:
+def test_the_page_prints_in_the_light_theme_with_all_details(cifar: Path, open_page: Open, tmp_path: Path) -> None:
     page = open_page(cifar / "report.html", theme="dark")
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
@@ -140,7 +141,7 @@ def test_without_javascript_the_page_still_shows_images(cifar: Path, browser: An
     context.close()
 
 
-def test_hostile_names_stay_text(tmp_path: Path, open_page: Open) -> None:
+def test_hostile_names_are_shown_as_text(tmp_path: Path, open_page: Open) -> None:
     generator = np.random.default_rng(1)
     for number in range(len(HOSTILE)):
         (tmp_path / "data" / "train" / str(number)).mkdir(parents=True)
@@ -168,6 +169,6 @@ def test_hostile_names_stay_text(tmp_path: Path, open_page: Open) -> None:
     assert violations(page) == []
 
 
-def test_verify_does_not_mind_a_report_in_the_output(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_accepts_a_report_in_the_output(cifar: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (cifar / "report.html").is_file()
     assert verify.main([str(cifar), "--sample", "4", "--workers", "1"]) == 0, capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Promises of the report that need no browser: its figures, what it does without parts of an output, its mistakes."""
+"""Tests of the report that need no browser: its figures, outputs that lack some parts, and users' mistakes."""
 
 import json
 import os
@@ -21,30 +21,32 @@ from pipeline.report.plots.palette import PAPER
 from tests.conftest import contents
 from tests.unit.report.conftest import CLASSES, run_build
 
-Made = Callable[..., Path]
+BuildOutput = Callable[..., Path]
 
 
 @pytest.fixture
-def made(cifar_tree: Path, tmp_path: Path) -> Made:
-    """Builds an output of the CIFAR images."""
+def build_output(cifar_tree: Path, tmp_path: Path) -> BuildOutput:
+    """Returns a function that builds an output of the CIFAR images with some options."""
 
     def build(*options: object) -> Path:
         out = tmp_path / "out"
         ranks = [] if "--ranks" in options or "full" in options else ["--ranks", "3,5"]
-        given = ("--dataset", "folder", "--data-dir", cifar_tree, "--out", out, "--limit", 30, *ranks, *options)
-        assert run_build(*given) == 0
+        job = ("--dataset", "folder", "--data-dir", cifar_tree, "--out", out, "--limit", 30, *ranks, *options)
+        assert run_build(*job) == 0
         return out
 
     return build
 
 
 def text_of(file: Path) -> str:
+    """Returns the text of a page, without tags, styles and scripts."""
     return re.sub(
         r"\s+", " ", re.sub(r"<style.*?</style>|<script.*?</script>|<[^>]*>", " ", file.read_text(), flags=re.S)
     )
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object, status: int) -> str:
+    """Returns the error line of a report that fails with an exit status, after checking that it is all of the output."""
     capsys.readouterr()
     assert report([*map(str, arguments)]) == status
     captured = capsys.readouterr()
@@ -55,37 +57,37 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object, status: int)
 
 
 def reference(image: np.ndarray, rank: int) -> tuple[np.ndarray, float]:
-    """rint(A_k), and the energy kept, by LAPACK."""
+    """Returns rint(A_k), float64 (h, w, 3), and the share of the energy that it keeps, by LAPACK."""
     u, s, v = np.linalg.svd(image.transpose(2, 0, 1).astype(np.float64), full_matrices=False)
     low = np.rint((u[..., :rank] * s[:, None, :rank]) @ v[:, :rank]).transpose(1, 2, 0)
     return low, float((s[:, :rank] ** 2).sum() / (s**2).sum())
 
 
-def test_the_figures_are_those_of_an_independent_computation(cifar: Path, cifar_tree: Path) -> None:
-    made = make(cifar, sample=1000)
+def test_the_figures_equal_an_independent_computation(cifar: Path, cifar_tree: Path) -> None:
+    page = make(cifar, sample=1000)
     images = {
         split: [np.asarray(Image.open(file)) for file in sorted((cifar_tree / split).rglob("*.png"))]
         for split in ("train", "test")
     }
-    assert made.measured == len(images["train"]) == 120
-    assert made.spectra == (160, 160)
+    assert page.measured == len(images["train"]) == 120
+    assert page.spectra == (160, 160)
     every = [*images["train"], *images["test"]]
     energy = np.quantile([reference(image, 5)[1] for image in every], 0.5)
-    row = {row[0]: row for row in made.plots["energy"].table.rows}["5"]
+    row = {row[0]: row for row in page.plots["energy"].table.rows}["5"]
     assert float(row[3].removesuffix(" %")) == pytest.approx(100 * energy, abs=0.006)
     lows = [np.clip(reference(image, 5)[0], 0, 255) for image in images["train"]]
     errors = [np.mean((low - image) ** 2) for low, image in zip(lows, images["train"], strict=True)]
     decibels = np.quantile(10 * np.log10(255**2 / np.array(errors)), 0.5, method="nearest")
-    row = {row[0]: row for row in made.plots["psnr"].table.rows}["rank5"]
+    row = {row[0]: row for row in page.plots["psnr"].table.rows}["rank5"]
     assert float(row[3]) == pytest.approx(decibels, abs=0.051)
     unclipped = np.stack([reference(image, 3)[0] for image in every])
     clipped = np.mean((unclipped < 0) | (unclipped > 255))
-    row = {row[0]: row for row in made.plots["clipping"].table.rows}["rank3"]
+    row = {row[0]: row for row in page.plots["clipping"].table.rows}["rank3"]
     assert float(row[1].removesuffix(" %")) == pytest.approx(100 * clipped, abs=6e-4)
 
 
-def test_ssim_is_that_of_its_definition() -> None:
-    """Wang et al. 2004, equation 13, with their 11 x 11 Gaussian window, written out."""
+def test_ssim_equals_its_definition() -> None:
+    """The definition is equation 13 of Wang et al. 2004, with their 11 x 11 Gaussian window."""
     from pipeline.report.measures import ssim
 
     generator = np.random.default_rng(3)
@@ -119,7 +121,7 @@ def test_two_reports_of_one_output_are_equal(cifar: Path, tmp_path: Path) -> Non
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_the_page_names_no_host_path_or_time(cifar: Path) -> None:
+def test_the_page_contains_no_host_path_or_time(cifar: Path) -> None:
     page = (cifar / "report.html").read_text()
     run = json.loads((cifar / ".build" / "runs.jsonl").read_text().splitlines()[0])
     assert str(cifar) not in page
@@ -128,7 +130,7 @@ def test_the_page_names_no_host_path_or_time(cifar: Path) -> None:
 
 
 class Addresses(HTMLParser):
-    """Collects ids, and every address that a browser would load by itself."""
+    """Collects the ids of a page, and the addresses that a browser loads without a click."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,22 +138,22 @@ class Addresses(HTMLParser):
         self.loaded: list[str] = []
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        given = dict(attributes)
+        values = dict(attributes)
         self.ids += [value for name, value in attributes if name == "id" and value]
         if tag != "a":
             self.loaded += [
-                given[name] or "" for name in ("src", "href", "xlink:href", "data", "poster") if name in given
+                values[name] or "" for name in ("src", "href", "xlink:href", "data", "poster") if name in values
             ]
-        self.loaded += re.findall(r"url\((.*?)\)", given.get("style") or "")
+        self.loaded += re.findall(r"url\((.*?)\)", values.get("style") or "")
 
 
 @pytest.mark.parametrize("output", ["cifar", "imagenet"])
 def test_ids_are_unique_and_nothing_is_loaded_from_outside(output: str, request: pytest.FixtureRequest) -> None:
     page = (request.getfixturevalue(output) / "report.html").read_text()
-    found = Addresses()
-    found.feed(page)
-    assert len(found.ids) == len(set(found.ids))
-    assert all(address.startswith(("data:image/", "data:,", "#")) for address in found.loaded)
+    addresses = Addresses()
+    addresses.feed(page)
+    assert len(addresses.ids) == len(set(addresses.ids))
+    assert all(address.startswith(("data:image/", "data:,", "#")) for address in addresses.loaded)
     assert "url(" not in page.partition("<style>")[2].partition("</style>")[0]
     assert "default-src 'none'" in page
 
@@ -169,14 +171,14 @@ def test_the_report_is_small(cifar: Path, imagenet: Path) -> None:
     assert (imagenet / "report.html").stat().st_size < 5e6
 
 
-def test_rejects_are_told_with_their_reason(imagenet: Path) -> None:
+def test_rejects_are_listed_with_their_reason(imagenet: Path) -> None:
     text = text_of(imagenet / "report.html")
     assert "1 image of the source is not in the output" in text
     assert "cut off.JPEG" in text
     assert json.loads((imagenet / "rejects.jsonl").read_text())["reason"] in text
 
 
-def test_rejects_are_counted_though_their_list_was_left_behind(imagenet: Path, tmp_path: Path) -> None:
+def test_rejects_are_counted_if_their_list_is_missing(imagenet: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(imagenet, copy, ignore=shutil.ignore_patterns("rejects.jsonl", "report.html"))
     assert report([str(copy)]) == 0
@@ -203,7 +205,7 @@ def test_png_writes_the_sheets_and_every_plot(cifar: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "has", "lacks"),
+    ("options", "present", "absent"),
     [
         (("--components", "low"), {"spectrum", "clipping"}, {"psnr", "ssim"}),
         (("--components", "high"), {"spectrum", "clipping"}, {"psnr", "ssim"}),
@@ -213,37 +215,43 @@ def test_png_writes_the_sheets_and_every_plot(cifar: Path, tmp_path: Path) -> No
         (("--components", "low,full", "--factors"), {"psnr", "ssim"}, set()),
     ],
 )
-def test_it_makes_do_with_what_an_output_has(
-    made: Made, options: tuple[str, ...], has: set[str], lacks: set[str], capsys: pytest.CaptureFixture[str]
+def test_plots_depend_on_the_variants_of_the_output(
+    build_output: BuildOutput,
+    options: tuple[str, ...],
+    present: set[str],
+    absent: set[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    out = made(*options)
+    out = build_output(*options)
     assert report([str(out)]) == 0, capsys.readouterr().err
     plots = set(make(out).plots)
-    assert has <= plots
-    assert not lacks & plots
+    assert present <= plots
+    assert not absent & plots
     text = text_of(out / "report.html")
-    assert ("PSNR and SSIM need the original images" in text) == ("psnr" in lacks and "full" not in options)
+    assert ("PSNR and SSIM need the original images" in text) == ("psnr" in absent and "full" not in options)
     assert ("There is nothing to compare with the original images" in text) == ("full" in options)
     assert "of 0 evenly spaced images" not in text
 
 
-def test_originals_come_back_from_an_exact_pair(made: Made, cifar_tree: Path) -> None:
+def test_originals_are_restored_from_an_exact_pair(build_output: BuildOutput, cifar_tree: Path) -> None:
     files = [np.asarray(Image.open(file)) for file in (cifar_tree / "train").rglob("*.png")]
-    originals = [ladder.original for ladder in make(made("--components", "low,high", "--exact")).ladders]
+    originals = [ladder.original for ladder in make(build_output("--components", "low,high", "--exact")).ladders]
     assert originals
     for original in originals:
         assert original is not None
         assert any(np.array_equal(original.pixels, file) for file in files)
 
 
-def test_mixed_sizes(imagenet_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_of_mixed_sizes_has_a_report(
+    imagenet_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ("--dataset", "folder", "--data-dir", imagenet_tree, "--ranks", "5,20", "--max-rejects", 1, "--limit", 3)
     assert run_build(*options, "--out", tmp_path / "out") == 0
     assert report([str(tmp_path / "out"), "--png", str(tmp_path / "png")]) == 0, capsys.readouterr().err
     assert "of many sizes" in text_of(tmp_path / "out" / "report.html")
 
 
-def test_without_spectra_and_log_it_says_so(cifar: Path, tmp_path: Path) -> None:
+def test_the_page_says_that_spectra_and_log_are_missing(cifar: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(cifar, copy, ignore=shutil.ignore_patterns(".build", "spectra.zarr", "report.html"))
     assert report([str(copy)]) == 0
@@ -252,7 +260,7 @@ def test_without_spectra_and_log_it_says_so(cifar: Path, tmp_path: Path) -> None
     assert ".build/runs.jsonl) is missing" in text
 
 
-def test_images_too_small_for_ssim(pictures: Callable[..., Path], tmp_path: Path) -> None:
+def test_images_too_small_for_ssim_have_no_ssim_plot(pictures: Callable[..., Path], tmp_path: Path) -> None:
     folder = pictures("data/train", size=(8, 8)).parent
     options = ("--dataset", "folder", "--data-dir", folder, "--ranks", 2, "--components", "low,high,full")
     assert run_build(*options, "--out", tmp_path / "out") == 0
@@ -270,7 +278,7 @@ def test_images_too_small_for_ssim(pictures: Callable[..., Path], tmp_path: Path
         ([(1, 7), (12, 9)], ("--ranks", 2)),
     ],
 )
-def test_images_of_one_row_have_no_ranks_to_show(
+def test_images_of_one_row_have_no_ranks(
     pictures: Callable[..., Path], tmp_path: Path, sizes: list[tuple[int, int]], options: tuple[object, ...]
 ) -> None:
     for name, size in zip("ab", sizes, strict=False):
@@ -278,13 +286,13 @@ def test_images_of_one_row_have_no_ranks_to_show(
     job = ("--dataset", "folder", "--data-dir", folder, *options, "--out", tmp_path / "out")
     assert run_build(*job) == 0
     assert report([str(tmp_path / "out"), "--png", str(tmp_path / "png")]) == 0
-    made = make(tmp_path / "out")
-    assert [ladder.chosen.label for ladder in made.ladders] == ["a", "b"][1 : len(sizes)]
-    assert bool(made.figures) == (len(sizes) > 1)
+    page = make(tmp_path / "out")
+    assert [ladder.chosen.label for ladder in page.ladders] == ["a", "b"][1 : len(sizes)]
+    assert bool(page.figures) == (len(sizes) > 1)
     assert (tmp_path / "png" / "contact-sheet.png").is_file()
 
 
-def test_mistakes_are_one_line(cifar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_reported_in_one_line(cifar: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unfinished = tmp_path / "unfinished"
     shutil.copytree(cifar, unfinished, ignore=shutil.ignore_patterns("manifest.json", "*.tar"))
     assert "unfinished" in refused(capsys, unfinished, status=1)
@@ -300,9 +308,9 @@ def test_mistakes_are_one_line(cifar: Path, tmp_path: Path, capsys: pytest.Captu
     assert "empty" in refused(capsys, cifar, "--png", "", status=2)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "spectrum.png").write_bytes(b"my own")
-    said = refused(capsys, cifar, "--out", tmp_path / "r.html", "--png", tmp_path / "mine", status=2)
-    assert "spectrum.png exists already" in said and not (tmp_path / "r.html").exists()
-    for name in ("manifest.json", "rejects.jsonl", "README.md"):  # what proves the output
+    message = refused(capsys, cifar, "--out", tmp_path / "r.html", "--png", tmp_path / "mine", status=2)
+    assert "spectrum.png exists already" in message and not (tmp_path / "r.html").exists()
+    for name in ("manifest.json", "rejects.jsonl", "README.md"):  # files that verification needs
         assert "is inside the output" in refused(capsys, cifar, "--out", cifar / name, status=2)
         (tmp_path / name).write_bytes((cifar / name).read_bytes())
         assert "is not a report" in refused(capsys, cifar, "--out", tmp_path / name, status=2)
@@ -313,7 +321,7 @@ def test_mistakes_are_one_line(cifar: Path, tmp_path: Path, capsys: pytest.Captu
     assert contents(cifar) == before
 
 
-def test_a_torn_line_of_the_log_is_left_out(cifar: Path, tmp_path: Path) -> None:
+def test_a_truncated_line_of_the_log_is_skipped(cifar: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(cifar, copy, ignore=shutil.ignore_patterns("report.html"))
     with (copy / ".build" / "runs.jsonl").open("a") as log:
@@ -322,7 +330,7 @@ def test_a_torn_line_of_the_log_is_left_out(cifar: Path, tmp_path: Path) -> None
     assert "stages" in make(copy).plots
 
 
-def test_few_images_are_counted_in_whole_numbers(pictures: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_axis_of_image_counts_has_whole_numbers(pictures: Callable[..., Path], tmp_path: Path) -> None:
     folder = pictures("data/train", size=(8, 8)).parent
     options = ("--dataset", "folder", "--data-dir", folder, "--ranks", 2, "--components", "full")
     assert run_build(*options, "--out", tmp_path / "out") == 0
@@ -334,7 +342,7 @@ def test_few_images_are_counted_in_whole_numbers(pictures: Callable[..., Path], 
 
 
 @pytest.mark.parametrize("key", ["source", "job", "numerics", "variants"])
-def test_a_damaged_manifest_is_one_line(
+def test_a_damaged_manifest_is_reported_in_one_line(
     cifar: Path, tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "copy"
@@ -349,8 +357,8 @@ def test_a_damaged_manifest_is_one_line(
 
 
 @pytest.mark.full
-def test_cifar10_in_twenty_seconds_and_five_megabytes(shared: Path, tmp_path: Path) -> None:
-    """The whole dataset, as ../tools/make_cifar10.py puts it together."""
+def test_a_report_on_cifar10_takes_twenty_seconds_and_five_megabytes(shared: Path, tmp_path: Path) -> None:
+    """On the whole dataset, as ../tools/make_cifar10.py assembles it."""
     import subprocess
     import sys
     import time
@@ -360,7 +368,7 @@ def test_cifar10_in_twenty_seconds_and_five_megabytes(shared: Path, tmp_path: Pa
     assert run_build(*options, "--components", "low,high,full", "--out", tmp_path / "out") == 0
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "pipeline.report", tmp_path / "out"], check=True)
-    took, size = time.perf_counter() - start, (tmp_path / "out" / "report.html").stat().st_size
-    print(f"{took:.1f} s, {size / 1e6:.1f} MB")
-    assert took < 20
+    seconds, size = time.perf_counter() - start, (tmp_path / "out" / "report.html").stat().st_size
+    print(f"{seconds:.1f} s, {size / 1e6:.1f} MB")
+    assert seconds < 20
     assert size < 5e6

@@ -1,4 +1,4 @@
-"""Promises of ``python -m pipeline.show`` and of ``rank_image``."""
+"""Tests of ``python -m pipeline.show``, of ``rank_image``, and of the list of commands."""
 
 import os
 import subprocess
@@ -17,36 +17,37 @@ from tests.conftest import smooth
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
+    """Returns a PNG file of a smooth random picture, 40 x 24."""
     file = tmp_path / "picture.png"
     Image.fromarray(smooth(np.random.default_rng(5), 24, 40)).save(file)
     return file
 
 
 def cut(pixels: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Low and high, by LAPACK."""
+    """Returns the low-rank and high-rank-only pixels, float64 (h, w, 3), by LAPACK."""
     u, s, v = np.linalg.svd(pixels.transpose(2, 0, 1).astype(np.float64), full_matrices=False)
     rounded = np.rint((u[..., :rank] * s[:, None, :rank]) @ v[:, :rank]).transpose(1, 2, 0)
     return np.clip(rounded, 0, 255), np.clip(pixels - rounded + 128, 0, 255)
 
 
-def test_rank_image_gives_the_bytes_of_a_build(picture: Path) -> None:
+def test_rank_image_returns_the_bytes_that_a_build_stores(picture: Path) -> None:
     pixels = np.asarray(Image.open(picture))
-    for given in (picture, str(picture), Image.open(picture), pixels):
-        made = rank_image(given, (2, 7))
-        assert made.ranks == (2, 7)
-        np.testing.assert_array_equal(np.asarray(made.original), pixels)
+    for image in (picture, str(picture), Image.open(picture), pixels):
+        result = rank_image(image, (2, 7))
+        assert result.ranks == (2, 7)
+        np.testing.assert_array_equal(np.asarray(result.original), pixels)
         for rank in (2, 7):
             low, high = cut(pixels, rank)
-            np.testing.assert_array_equal(np.asarray(made.low[rank]), low)
-            np.testing.assert_array_equal(np.asarray(made.high[rank]), high)
+            np.testing.assert_array_equal(np.asarray(result.low[rank]), low)
+            np.testing.assert_array_equal(np.asarray(result.high[rank]), high)
 
 
-def test_one_rank_and_a_rank_beyond_the_picture(picture: Path) -> None:
+def test_ranks_may_be_one_number_and_the_rank_of_the_picture(picture: Path) -> None:
     pixels = np.asarray(Image.open(picture))
-    made = rank_image(picture, 24)
-    np.testing.assert_array_equal(np.asarray(made.low[24]), pixels)
-    np.testing.assert_array_equal(np.asarray(made.high[24]), np.full_like(pixels, 128))
-    assert made.energy[24] == pytest.approx(1.0)
+    result = rank_image(picture, 24)
+    np.testing.assert_array_equal(np.asarray(result.low[24]), pixels)
+    np.testing.assert_array_equal(np.asarray(result.high[24]), np.full_like(pixels, 128))
+    assert result.energy[24] == pytest.approx(1.0)
     assert rank_image(picture, np.int64(24)).ranks == (24,)  # type: ignore[arg-type]
 
 
@@ -55,7 +56,7 @@ def test_grey_pictures_become_rgb() -> None:
     np.testing.assert_array_equal(np.asarray(rank_image(grey, 3).original), np.stack([grey] * 3, axis=2))
 
 
-def test_large_pictures_are_reduced_unless_told_otherwise() -> None:
+def test_large_pictures_are_reduced_unless_reduce_is_none() -> None:
     pixels = smooth(np.random.default_rng(7), 40, 80)
     assert rank_image(pixels, 1, reduce=20).original.size == (40, 20)
     assert rank_image(pixels, 1, reduce=None).original.size == (80, 40)
@@ -73,19 +74,19 @@ def test_wrong_ranks_are_refused(picture: Path, ranks: object) -> None:
 
 
 @pytest.mark.parametrize("reduce", [0, 1, -5, 1.5, "64", True])
-def test_wrong_sides_are_refused(picture: Path, reduce: object) -> None:
+def test_wrong_values_of_reduce_are_refused(picture: Path, reduce: object) -> None:
     with pytest.raises(UsageError, match="reduce .*: give a whole number of pixels from 2, or None"):
         rank_image(picture, 2, reduce)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("image", [7, np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros((1, 9), np.uint8)])
-def test_what_is_no_picture_is_refused(image: object) -> None:
+def test_an_array_or_value_that_is_no_picture_is_refused(image: object) -> None:
     with pytest.raises(UsageError, match="image"):
         rank_image(image)
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
-def test_what_a_build_would_reject_is_refused_as_a_picture_too(kind: type, tmp_path: Path) -> None:
+def test_pictures_of_more_than_8_bits_are_refused(kind: type, tmp_path: Path) -> None:
     deep = Image.fromarray((np.arange(400) * 160).reshape(20, 20).astype(kind))
     with pytest.raises(PipelineError, match="more than 8 bits a channel; convert it to 8 bits first"):
         rank_image(deep)
@@ -94,7 +95,7 @@ def test_what_a_build_would_reject_is_refused_as_a_picture_too(kind: type, tmp_p
         rank_image(tmp_path / "deep.tif")
 
 
-def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_file_that_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(PipelineError, match="text.png: not an image"):
         rank_image(tmp_path / "text.png")
@@ -102,7 +103,7 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
         rank_image(tmp_path / "none.png")
 
 
-def test_importing_the_package_is_cheap() -> None:
+def test_importing_the_package_loads_no_large_library() -> None:
     code = "import sys, pipeline; assert not {'numpy', 'PIL', 'matplotlib', 'ray'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
@@ -117,7 +118,7 @@ def test_show_writes_a_sheet_of_a_picture(picture: Path, tmp_path: Path, capsys:
     assert any(np.array_equal(sheet[y : y + 48, x : x + 80], enlarged) for y, x in places)
 
 
-def test_show_takes_a_folder(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_accepts_a_folder(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     for number in range(4):
@@ -132,7 +133,7 @@ def test_show_takes_a_folder(picture: Path, tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told", "status"),
+    ("arguments", "message", "status"),
     [
         (["nothing.png", "--out", "x.png"], "No such file", 1),
         ([".", "--out", "x.png"], "contains no picture", 1),
@@ -143,9 +144,9 @@ def test_show_takes_a_folder(picture: Path, tmp_path: Path, capsys: pytest.Captu
         (["a.png", "--rank", "5"], "did you mean '--ranks'", 2),
     ],
 )
-def test_mistakes_are_one_line(
+def test_a_mistake_is_reported_in_one_line(
     arguments: list[str],
-    told: str,
+    message: str,
     status: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -154,11 +155,11 @@ def test_mistakes_are_one_line(
     monkeypatch.chdir(tmp_path)
     assert show(arguments) == status
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert error.count("\n") == 1
 
 
-def test_without_a_display_it_says_what_to_do(
+def test_the_error_without_a_display_names_the_option_out(
     picture: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MPLBACKEND", "agg")
@@ -170,16 +171,16 @@ def test_a_window_shows_the_sheet(picture: Path, monkeypatch: pytest.MonkeyPatch
     import matplotlib
     from matplotlib import pyplot
 
-    shown = []
+    figures = []
     monkeypatch.setattr(matplotlib, "get_backend", lambda: "TkAgg")
-    monkeypatch.setattr(pyplot, "show", lambda: shown.append(pyplot.gcf()))
+    monkeypatch.setattr(pyplot, "show", lambda: figures.append(pyplot.gcf()))
     assert show([str(picture), "--ranks", "2"]) == 0
-    assert len(shown[0].axes[0].images) == 1
+    assert len(figures[0].axes[0].images) == 1
     pyplot.close("all")
 
 
 @pytest.mark.parametrize("module", ["report", "show"])
-def test_help_answers_fast(module: str) -> None:
+def test_help_loads_no_large_library(module: str) -> None:
     code = (
         f"import sys; from pipeline.{module}{'.__main__' * (module == 'report')} import main\ntry: main(['--help'])\n"
     )
@@ -197,7 +198,7 @@ def test_the_bare_package_lists_its_commands() -> None:
         )
 
 
-def test_the_list_of_commands_may_be_cut_off_by_its_reader() -> None:
+def test_the_list_of_commands_into_a_closed_pipe_prints_no_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as closed:
@@ -205,20 +206,20 @@ def test_the_list_of_commands_may_be_cut_off_by_its_reader() -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_a_command_without_its_dot_is_one_line() -> None:
+def test_a_command_without_its_dot_is_refused_in_one_line() -> None:
     done = subprocess.run([sys.executable, "-m", "pipeline", "verify", "out"], capture_output=True, text=True)
     line = "error: nothing was done: commands are written with a dot, as in python -m pipeline.verify\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
 
 
-def test_a_picture_is_not_written_over(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_input_picture_is_not_overwritten(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = picture.read_bytes()
     assert show([str(picture), "--ranks", "2", "--out", str(picture)]) == 2
     assert "is one of the pictures" in capsys.readouterr().err
     assert picture.read_bytes() == before
 
 
-def test_a_file_of_another_is_not_written_over_and_an_own_one_is(
+def test_only_a_sheet_of_the_command_itself_is_overwritten(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dog = tmp_path / "dog.png"
@@ -232,13 +233,13 @@ def test_a_file_of_another_is_not_written_over_and_an_own_one_is(
         assert show([str(picture), "--ranks", ranks, "--out", str(dog)]) == 0
 
 
-def test_a_pipe_is_no_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_is_refused_as_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     assert show([str(tmp_path / "pipe.png"), "--ranks", "2", "--out", str(tmp_path / "out.png")]) == 1
     assert "pipe.png: not a regular file" in capsys.readouterr().err
 
 
-def test_bad_pictures_of_a_folder_are_left_out(
+def test_bad_pictures_in_a_folder_are_skipped(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "folder"
