@@ -9,7 +9,7 @@ PIP_AUDIT = 2.10.1
 
 .PHONY: demo test test-full test-faults test-gpu fuzz lint docs bench bench-gpu audit clean
 
-demo: $(READY)  ## the main job on the embedded sample, then its proof
+demo: $(READY)  ## the main job on the embedded sample, then its verification
 	$(BIN)/python -m pipeline.build --dataset sample --ranks 3,5,10 --components low,high,full --out out/sample
 	$(BIN)/python -m pipeline.verify out/sample
 	@echo "Look at it: $(BIN)/python -m pipeline.report out/sample"

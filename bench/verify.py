@@ -1,4 +1,4 @@
-"""What proving an output costs of what building it cost: both commands, whole, with as many workers, in one run."""
+"""Compares the time of verifying an output with the time of building it, for whole commands in one run."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ _WORKERS = "2"
 
 
 def measure(scratch: Path, cifar: Path | None, rounds: int, scale: int) -> None:
-    """Print seconds and ratios by the clock, and in one process of each by the processor's time."""
+    """Prints seconds and ratios: wall time with two workers each, and processor time with one process each."""
     small = cifar or inputs.cifar_shaped(scratch / "cifar")
     large = inputs.photograph_folder(scratch / "folder-verify", 2000 // scale)
     cases = {
@@ -29,26 +29,31 @@ def measure(scratch: Path, cifar: Path | None, rounds: int, scale: int) -> None:
     for name, options in cases.items():
         print(f"\n{name}: build and verify, whole commands ({rounds} rounds in turn, medians)")
         for build, verify in ((_WORKERS, _WORKERS), ("0", "1")):
-            _compare(options.split(), build, verify, scratch / "proven", rounds)
+            _compare(options.split(), build, verify, scratch / "verified", rounds)
 
 
 def _compare(options: list[str], build: str, verify: str, out: Path, rounds: int) -> None:
     times: list[tuple[float, ...]] = []
     for _ in range(rounds):
-        making = [*options, "--components", "low,high,full", "--quiet", "--workers", build, "--out", str(out)]
-        built = _run("build", making)
-        proven = _run("verify", [str(out), "--workers", verify, "--fresh"])
+        job = [*options, "--components", "low,high,full", "--quiet", "--workers", build, "--out", str(out)]
+        built = _run("build", job)
+        verified = _run("verify", [str(out), "--workers", verify, "--fresh"])
         shutil.rmtree(out)
-        times.append((*built, *proven, proven[0] / built[0], proven[1] / built[1]))
-    clock, cpu, proof, proof_cpu, ratio, cpu_ratio = (statistics.median(column) for column in zip(*times, strict=True))
+        times.append((*built, *verified, verified[0] / built[0], verified[1] / built[1]))
+    medians = [statistics.median(column) for column in zip(*times, strict=True)]
+    build_wall, build_cpu, verify_wall, verify_cpu, ratio, cpu_ratio = medians
     if build == "0":
-        print(f"  one process: build {cpu:.1f} s, verify {proof_cpu:.1f} s of processor time, ratio {cpu_ratio:.3f}")
+        print(
+            f"  one process: build {build_cpu:.1f} s, verify {verify_cpu:.1f} s of processor time, ratio {cpu_ratio:.3f}"
+        )
     else:
-        print(f"  {build} workers: build {clock:.1f} s, verify {proof:.1f} s by the clock, ratio {ratio:.3f}")
+        print(
+            f"  {build} workers: build {build_wall:.1f} s, verify {verify_wall:.1f} s of wall time, ratio {ratio:.3f}"
+        )
 
 
 def _run(command: str, arguments: list[str]) -> tuple[float, float]:
-    """Seconds by the clock, and of processor time (without those of a Ray cluster's workers)."""
+    """Runs a command. Returns its wall time and its processor time (without the workers of a Ray cluster), in seconds."""
     before, start = os.times(), time.perf_counter()
     subprocess.run([sys.executable, "-m", f"pipeline.{command}", *arguments], check=True, stdout=subprocess.DEVNULL)
     after = os.times()

@@ -9,13 +9,13 @@ COMMANDS = {
     "build": "cut a dataset at the given ranks and write its shards",
     "verify": "check that an output is complete and correct",
     "repair": "rebuild the files that verify reports, and no others",
-    "report": "pictures and plots of an output, as one HTML file",
-    "show": "show what your own pictures look like at some ranks",
+    "report": "write pictures and plots of an output as one HTML file",
+    "show": "show your own pictures at several ranks",
     "export": "write one variant of an output as npy arrays or as a tree of PNG files",
     "study.train": "train a network on one variant of an output",
-    "study.spectrum": "accuracy of a network over the rank of its input",
+    "study.spectrum": "measure the accuracy of networks at every rank of their input",
     "study.attack": "attack a network, and measure how well truncated ranks defend it",
-    "study.rig": "rank-integrated gradients: which pixels a prediction depends on",
+    "study.rig": "compute rank-integrated gradients: the pixels that a prediction depends on",
 }
 
 

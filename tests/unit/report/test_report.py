@@ -1,4 +1,4 @@
-"""Tests of the report that need no browser: its figures, outputs that lack some parts, and users' mistakes."""
+"""Tests of the report that need no browser: its figures, outputs without optional parts, and users' mistakes."""
 
 import json
 import os

@@ -208,8 +208,9 @@ def test_the_list_of_commands_into_a_closed_pipe_prints_no_traceback() -> None:
 
 def test_a_command_without_its_dot_is_refused_in_one_line() -> None:
     done = subprocess.run([sys.executable, "-m", "pipeline", "verify", "out"], capture_output=True, text=True)
-    line = "error: nothing was done: commands are written with a dot, as in python -m pipeline.verify\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("error: ")
+    assert "python -m pipeline.verify" in done.stderr
 
 
 def test_an_input_picture_is_not_overwritten(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
