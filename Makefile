@@ -1,9 +1,9 @@
-# Every target makes the virtual environment and installs what it needs by itself.
+# Every target creates the virtual environment and installs its dependencies.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
-# Clients that the tests run, which declare a torchvision that has no CPU build; what they do here needs none.
+# Clients that the tests run. They require torchvision, which has no CPU build here, but the tests use no part that needs it.
 WITHOUT_TORCHVISION = timm==1.0.31 torchattacks==3.5.1
 PIP_AUDIT = 2.10.1
 

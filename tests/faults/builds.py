@@ -1,5 +1,6 @@
 """Runs builds as real processes that can be killed, and checks what they leave: files and processes."""
 
+import atexit
 import contextlib
 import functools
 import hashlib
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from tests.faults.failing_disk import FailingDisk
 from tests.faults.processes import Process, parent, session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -199,12 +201,15 @@ def run(*arguments: object, out: Path, prelude: str = "") -> Ended:
         return build.end()
 
 
-def completes(*arguments: object, out: Path) -> Ended:
+def completes(*arguments: object, out: Path) -> None:
     """Runs a build that must succeed without output, and leave exactly what an undisturbed build leaves."""
-    ended = run(*arguments, out=out)
-    assert (ended.status, ended.err) == (0, ""), ended
-    assert_undisturbed(*arguments, out=out)
-    return ended
+    words = [str(argument) for argument in arguments]
+    if words[-2:] == ["--workers", "0"]:
+        ends_well_in_a_fork(*words[:-2], out=out)
+    else:
+        ended = run(*words, out=out)
+        assert (ended.status, ended.err) == (0, ""), ended
+    assert_undisturbed(*words, out=out)
 
 
 def assert_undisturbed(*arguments: object, out: Path) -> None:
@@ -220,9 +225,22 @@ def assert_undisturbed(*arguments: object, out: Path) -> None:
 def undisturbed(*arguments: str) -> Files:
     """Returns the hashes of the files of an undisturbed build without workers. Each command is built once."""
     with tempfile.TemporaryDirectory(prefix="fault-", dir=MEMORY) as folder:
-        ended = run(*arguments, "--workers", 0, out=Path(folder) / "out")
-        assert (ended.status, ended.err) == (0, ""), ended
+        ends_well_in_a_fork(*arguments, out=Path(folder) / "out")
         return hashes(Path(folder) / "out")
+
+
+def ends_well_in_a_fork(*arguments: str, out: Path) -> None:
+    """Runs a build in a fork of a process that has loaded all modules, which saves two seconds of processor time."""
+    assert _server().build(*arguments, out=out)[:2] == (0, "")
+
+
+@functools.cache
+def _server() -> FailingDisk:
+    """Returns a server of builds that ends with this process."""
+    server = FailingDisk().__enter__()
+    atexit.register(server.__exit__, None, None, None)
+    assert isinstance(server, FailingDisk)
+    return server
 
 
 def hashes(out: Path) -> Files:

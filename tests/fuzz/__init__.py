@@ -1,1 +1,1 @@
-"""Fuzzing of every parser of bytes that somebody else wrote: ``python -m tests.fuzz PARSER --minutes 10``."""
+"""Fuzzing of every parser of untrusted bytes: ``python -m tests.fuzz PARSER --minutes 10``."""

@@ -1,4 +1,4 @@
-"""What a fuzzed parser is to the driver and the tests, and one trial of it: the bounds that every input must keep."""
+"""The interface of a fuzzed parser, and one trial of it: the bounds that every input must keep."""
 
 import importlib
 import resource
@@ -27,10 +27,10 @@ class Harness(Protocol):
     JSON: bool
 
     def seeds(self) -> Iterable[bytes]:
-        """Valid inputs, made by the test."""
+        """Returns valid inputs, made by the test."""
 
     def parse(self, data: bytes) -> None:
-        """Parse an input as the product does, and look at what came out."""
+        """Parses an input as the product does, and checks the result."""
 
 
 class Broken(BaseException):
@@ -38,7 +38,7 @@ class Broken(BaseException):
 
 
 def names() -> list[str]:
-    """The parsers."""
+    """Returns the names of the parsers."""
     return sorted(path.stem for path in HARNESSES.glob("[a-z]*.py"))
 
 
@@ -47,12 +47,12 @@ def load(name: str) -> Harness:
 
 
 def inputs(name: str, harness: Harness) -> list[bytes]:
-    """Where fuzzing starts: the parser's seeds, and the inputs kept of earlier runs."""
+    """Returns the inputs to start from: the parser's seeds, and inputs of earlier findings."""
     return [*harness.seeds(), *(path.read_bytes() for path in sorted((CORPUS / name).glob("*")))]
 
 
 def trial(harness: Harness, data: bytes) -> None:
-    """One input through a parser. Raises what the parser must not, or ``Broken``."""
+    """Parses one input. Raises ``Broken``, or an error that the parser must not raise."""
     before = _peak()
     signal.signal(signal.SIGVTALRM, _too_slow)
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
@@ -60,7 +60,7 @@ def trial(harness: Harness, data: bytes) -> None:
         harness.parse(data)
     except harness.ALLOWED as error:
         if not str(error).strip():
-            raise AssertionError("an error that says nothing") from error
+            raise AssertionError("an error without a message") from error
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     if _peak() - before > MEMORY:

@@ -1,4 +1,4 @@
-"""Mutations of inputs, the same for the same seed: of bytes, and of JSON values."""
+"""Mutations of bytes and of JSON values, the same for the same seed."""
 
 import json
 import random
@@ -23,7 +23,7 @@ _VALUES: tuple[Any, ...] = (
 
 
 def of_bytes(data: bytes, rng: random.Random) -> bytes:
-    """A few bytes changed, removed, repeated or put in."""
+    """Changes, removes, repeats or inserts a few bytes."""
     changed = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(changed) + 1)
@@ -44,7 +44,7 @@ def of_bytes(data: bytes, rng: random.Random) -> bytes:
 
 
 def of_json(data: bytes, rng: random.Random) -> bytes:
-    """A few values of a document (or of each of its lines) replaced, removed, or moved to another place in it."""
+    """Replaces, removes or moves a few values of a document, or of each of its lines."""
     try:
         lines = [json.loads(line) for line in data.splitlines()] if data[:1] == b"{" and b"\n{" in data else None
         document = json.loads(data) if lines is None else lines

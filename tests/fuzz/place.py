@@ -1,4 +1,4 @@
-"""A folder in memory for parsers that read files, gone with the process; and one tiny output to damage."""
+"""A folder in memory for parsers that read files, deleted when the process ends, and a tiny output to damage."""
 
 import atexit
 import contextlib
@@ -18,12 +18,12 @@ _MEMORY = Path("/dev/shm")
 
 @functools.cache
 def folder() -> Path:
-    made = Path(tempfile.mkdtemp(prefix="rank-shards-fuzz-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None))
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
-    return made
+    path = Path(tempfile.mkdtemp(prefix="rank-shards-fuzz-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
 
 
-# Of the output: seven images in two shards, all components, exact, with factors; one more image is a reject.
+# The output has seven images in two shards, all components, exact, with factors. An eighth image is a reject.
 OPTIONS = {
     "dataset": "folder",
     "data-dir": str(folder() / "pictures"),
@@ -41,7 +41,7 @@ OPTIONS = {
 
 @functools.cache
 def output() -> Path:
-    """The output's folder; it is built at the first call."""
+    """Returns the output's folder. The first call builds it."""
     from pipeline.execution.run import build
     from pipeline.planning.job import Job
 
@@ -58,7 +58,7 @@ def output() -> Path:
 
 @contextlib.contextmanager
 def replaced(name: str, data: bytes) -> Iterator[None]:
-    """A file of the output holds ``data`` meanwhile."""
+    """Replaces the content of a file of the output until the end of the block."""
     path = output() / name
     before = path.read_bytes()
     path.write_bytes(data)

@@ -1,4 +1,4 @@
-"""Checksums put right again, so that what is mutated behind them is reached."""
+"""Corrects checksums after a mutation, so that the parser reads past them."""
 
 import json
 import struct
@@ -10,7 +10,7 @@ _BLOCK = 512
 
 
 def tar(data: bytes) -> bytes:
-    """The checksum of every block that looks like a header, of archives in archives too."""
+    """Corrects the checksum of every block that looks like a tar header, in nested archives as well."""
     blocks = bytearray(data)
     for at in range(0, len(blocks) - _BLOCK + 1, _BLOCK):
         if blocks[at + 257 : at + 262] == b"ustar":
@@ -20,7 +20,7 @@ def tar(data: bytes) -> bytes:
 
 
 def png(data: bytes) -> bytes:
-    """The CRC-32 of every chunk, if it is a PNG file at all."""
+    """Corrects the CRC-32 of every chunk, if ``data`` is a PNG file."""
     if data[:8] != b"\x89PNG\r\n\x1a\n":
         return data
     chunks, at = bytearray(data), 8
@@ -34,7 +34,7 @@ def png(data: bytes) -> bytes:
 
 
 def images(data: bytes) -> bytes:
-    """The CRC-32 of every PNG file that begins at a block of a tar."""
+    """Corrects the CRC-32 of every PNG file that begins at a block of a tar."""
     repaired = bytearray(data)
     for at in range(_BLOCK, len(data), _BLOCK):
         if data[at : at + 4] == b"\x89PNG":
@@ -43,7 +43,7 @@ def images(data: bytes) -> bytes:
 
 
 def sealed(data: bytes) -> bytes:
-    """The checksum of a document that carries its own."""
+    """Corrects the checksum inside a JSON document."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""One fuzzing process, as libFuzzer wants it: ``python -m tests.fuzz.target PARSER CORPUS FINDINGS SECONDS``."""
+"""One fuzzing process of libFuzzer: ``python -m tests.fuzz.target PARSER CORPUS FINDINGS SECONDS``."""
 
 import hashlib
 import random

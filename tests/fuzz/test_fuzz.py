@@ -1,6 +1,6 @@
-"""Promise: no input of a parser ends in anything but its errors, nor takes more time or memory than it may.
+"""Promise: every input of a parser ends in a result or an allowed error, within the bounds of time and memory.
 
-Here: every seed, every input that is kept of earlier findings, and a moment of mutation. ``make fuzz`` goes on from there.
+Tries every seed, every input of earlier findings, and mutations of them for a moment. ``make fuzz`` continues from there.
 """
 
 import random
@@ -10,12 +10,12 @@ import pytest
 
 from tests.fuzz import harness, mutate
 
-MOST, SECONDS = 400, 1.5  # of mutation for each parser, whichever is less
+MUTATIONS, SECONDS = 400, 1.5  # of each parser, whichever ends first
 
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")  # of the parsers that save an index, one sets its own
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")  # for the parsers that save an index
 
 
 @pytest.mark.parametrize("name", harness.names())
@@ -25,7 +25,7 @@ def test_every_input_ends_in_a_result_or_in_one_of_the_parsers_errors(name):
     for data in inputs:
         harness.trial(target, data)
     rng, end = random.Random(name), time.monotonic() + SECONDS
-    for _ in range(MOST):
+    for _ in range(MUTATIONS):
         data = rng.choice(inputs)
         harness.trial(target, mutate.of_json(data, rng) if target.JSON else mutate.of_bytes(data, rng))
         if time.monotonic() > end:
@@ -33,7 +33,7 @@ def test_every_input_ends_in_a_result_or_in_one_of_the_parsers_errors(name):
 
 
 class _Bad:
-    """A parser that never ends, or raises what it may not, or nothing."""
+    """A parser that never ends, raises an error that is not allowed, or raises an error without a message."""
 
     ALLOWED = (ValueError,)
     JSON = False
@@ -60,7 +60,7 @@ class _Bad:
 def test_a_trial_notices_what_breaks_the_promise(data, error, monkeypatch):
     monkeypatch.setattr(harness, "SECONDS", 0.2)
     peaks = iter([0, 2 * harness.MEMORY])
-    if data == b"memory":  # the peak of a process that did more before says nothing
+    if data == b"memory":  # this process may have had a higher peak before
         monkeypatch.setattr(harness, "_peak", lambda: next(peaks, 2 * harness.MEMORY))
     with pytest.raises(error):
         harness.trial(_Bad(), data)

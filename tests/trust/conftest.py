@@ -1,4 +1,4 @@
-"""Commands as a user runs them, in processes whose home, name, folder and secrets are marked so that they can be found."""
+"""Runs commands as a user does. The user's name, folders and secrets are marked words that the tests search for."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ _SECRETS = (
     *("GOOGLE_API_KEY", "SSH_AUTH_SOCK", "CANARY"),
 )
 
-# Notes every address beyond this machine that Python connects to or looks up, in every process.
+# Logs every address outside this machine that a Python process connects to or looks up.
 _HOOK = """
 import os, sys
 
@@ -42,10 +42,10 @@ sys.addaudithook(note)
 
 
 class Ran(NamedTuple):
-    """What a command did, and the addresses beyond this machine that it asked for."""
+    """The result of a command: its exit status, its output, and the addresses outside this machine that it asked for."""
 
     status: int
-    told: str
+    output: str
     addresses: list[str]
 
 
@@ -54,7 +54,7 @@ Run = Callable[..., Ran]
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Where the user works: its name is marked, and short enough for Ray's sockets."""
+    """The user's working folder. Its name is marked, and its path is short enough for Ray's sockets."""
     with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as place:
         (Path(place) / NAME).mkdir()
         yield Path(place) / NAME
@@ -62,7 +62,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def run(folder: Path) -> Run:
-    """Runs ``python -m pipeline.COMMAND`` in the user's folder."""
+    """Runs ``python -m COMMAND`` in the user's folder."""
     (folder.parent / "hook").mkdir()
     log = folder.parent / "addresses"
     (folder.parent / "hook" / "sitecustomize.py").write_text(_HOOK.format(log=str(log)))

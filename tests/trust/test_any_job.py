@@ -1,4 +1,4 @@
-"""Promise: whatever job a user makes up is refused in one line, or its output is proven, and so is what it grows into."""
+"""Promise: any job is refused in one line, or its output passes verification, also after it has grown."""
 
 import random
 from pathlib import Path
@@ -14,7 +14,7 @@ SIZES = [(1, 1), (2, 3), (5, 5), (9, 17), (16, 16), (31, 33), (32, 32), (49, 49)
 
 
 def picture(draw: random.Random, height: int, width: int) -> Image.Image:
-    """A photograph, or something that no photograph is: flat, noise, two colours, of low rank."""
+    """Returns a photograph, or an image that differs from all photographs: flat, noise, two colours, of low rank."""
     rng = np.random.default_rng(draw.randrange(2**32))
     shape = (height, width, 3)
     pixels = draw.choice(
@@ -33,7 +33,7 @@ def picture(draw: random.Random, height: int, width: int) -> Image.Image:
 
 
 def write_folder(draw: random.Random, folder: Path) -> int:
-    """Images of one size or of many, in several formats, and now and then a file that is none. Gives a side of them."""
+    """Writes images of one size or of several, in several formats, and sometimes a file that is no image. Returns a side."""
     size = draw.choice(SIZES) if draw.random() < 0.5 else None
     for split in draw.choice([[""], ["train"], ["train", "test"]]):
         for name in "abc"[: draw.randint(1, 3)]:
@@ -50,18 +50,18 @@ def write_folder(draw: random.Random, folder: Path) -> int:
 
 
 def options(draw: random.Random, side: int) -> dict[str, object]:
-    """Of a job of images of so many pixels: mostly sound, sometimes not."""
-    given: dict[str, object] = {}
+    """Returns the options of a job for images with sides of ``side`` pixels: mostly valid, sometimes not."""
+    chosen: dict[str, object] = {}
     if draw.random() < 0.3:
-        side = given["resize"] = draw.choice([8, 20, 33, 100])
+        side = chosen["resize"] = draw.choice([8, 20, 33, 100])
         if draw.random() < 0.5:
-            side = given["crop"] = draw.choice([size for size in (4, 8, 20, 97) if size <= side])
+            side = chosen["crop"] = draw.choice([size for size in (4, 8, 20, 97) if size <= side])
     most = max(side - 1, 1)
-    some = sorted(draw.sample(range(1, most + 1), min(most, draw.randint(1, 3))))
+    ranks = sorted(draw.sample(range(1, most + 1), min(most, draw.randint(1, 3))))
     likely = {
-        "ranks": (0.85, ",".join(map(str, some))),
+        "ranks": (0.85, ",".join(map(str, ranks))),
         "components": (0.8, draw.choice(["low", "high", "full", "low,high", "low,high,full"])),
-        "bands": (0.3, f"{max(some[0] // 2, 1)}:{some[-1]}"),
+        "bands": (0.3, f"{max(ranks[0] // 2, 1)}:{ranks[-1]}"),
         "radii": (0.3, f"{draw.randint(1, max(1, side // 2))}"),
         "factors": (0.3, draw.choice(["float16", "float32"])),
         "exact": (0.3, True),
@@ -69,35 +69,35 @@ def options(draw: random.Random, side: int) -> dict[str, object]:
         "limit": (0.3, draw.randint(1, 8)),
         "samples-per-shard": (0.5, draw.randint(1, 7)),
     }
-    given |= {name: value for name, (chance, value) in likely.items() if draw.random() < chance}
-    return given | ({"seed": draw.randint(0, 9)} if "order" in given else {})
+    chosen |= {name: value for name, (chance, value) in likely.items() if draw.random() < chance}
+    return chosen | ({"seed": draw.randint(0, 9)} if "order" in chosen else {})
 
 
-def command(given: dict[str, object]) -> list[object]:
-    """Its flags."""
-    return [
-        part for name, value in given.items() for part in ([f"--{name}"] if value is True else [f"--{name}", value])
-    ]
+def command(job: dict[str, object]) -> list[object]:
+    """Returns the options as flags."""
+    return [part for name, value in job.items() for part in ([f"--{name}"] if value is True else [f"--{name}", value])]
 
 
 @pytest.mark.parametrize("seeds", [range(24), pytest.param(range(24, 1000), marks=pytest.mark.full)])
-def test_every_output_is_proven(seeds: range, tmp_path: Path, build: Build, capsys: pytest.CaptureFixture[str]) -> None:
-    proven = 0
+def test_every_output_passes_verification(
+    seeds: range, tmp_path: Path, build: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verified = 0
     for seed in seeds:
         draw, here = random.Random(seed), tmp_path / str(seed)
         side = write_folder(draw, here / "data")
-        given = {"dataset": "folder", "data-dir": here / "data", "out": here / "out", **options(draw, side)}
-        grown = {name: value for name, value in given.items() if name != "factors"} | {"components": "low,high,full"}
-        for job in (given, grown):
+        first = {"dataset": "folder", "data-dir": here / "data", "out": here / "out", **options(draw, side)}
+        grown = {name: value for name, value in first.items() if name != "factors"} | {"components": "low,high,full"}
+        for job in (first, grown):
             result = build(*command(job))
-            told = f"seed {seed}: {command(job)}: {result.err}"
+            note = f"seed {seed}: {command(job)}: {result.err}"
             if result.status not in (0, 3):
-                assert result.status == 2, told
-                assert result.err.startswith("error: "), told
-                assert result.err.count("\n") == 1, told
+                assert result.status == 2, note
+                assert result.err.startswith("error: "), note
+                assert result.err.count("\n") == 1, note
                 break
             source = ["--source", str(here / "data")] if draw.random() < 0.8 else []
             status = verify.main([str(here / "out"), "--workers", "1", *source])
-            assert status == 0, told + capsys.readouterr().err
-            proven += 1
-    assert proven > len(seeds)
+            assert status == 0, note + capsys.readouterr().err
+            verified += 1
+    assert verified > len(seeds)

@@ -1,4 +1,4 @@
-"""Promise: no command uses a network that it was not told to use."""
+"""Promise: a command uses the network only where the user asks for it."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ def test_commands_ask_for_no_address_beyond_this_machine(run: Run) -> None:
         assert (ran.status, ran.addresses) == (0, []), ran
 
 
-def test_the_watch_on_addresses_sees_them(run: Run, folder: Path) -> None:
+def test_the_log_of_addresses_works(run: Run, folder: Path) -> None:
     (folder / "calls.py").write_text(
         "import socket\ntry:\n    socket.create_connection(('192.0.2.1', 9), 0.01)\nexcept OSError:\n    pass\n"
     )
@@ -34,18 +34,16 @@ def test_the_watch_on_addresses_sees_them(run: Run, folder: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 def test_ray_s_processes_connect_to_this_machine_alone_and_none_is_for_statistics(run: Run, folder: Path) -> None:
-    """As the kernel sees it: Ray is mostly not Python."""
+    """Traces system calls, since most of Ray is not Python."""
     trace = folder / "trace"
     through = ("strace", "-f", "-qq", "-e", "trace=connect,bind,sendto", "-e", "signal=none", "-o", str(trace))
     ran = run("pipeline.build", *SMALL, "--workers", 1, through=through)
     assert (ran.status, ran.addresses) == (0, []), ran
-    found = re.findall(
+    calls = re.findall(
         r'^\d+ +(connect|bind|sendto).*inet_(?:addr|pton)\((?:AF_INET6, )?"([^"]+)"', trace.read_text(), re.M
     )
-    assert {call for call, _ in found} >= {"connect", "bind"}
-    outside = {
-        place for call, place in found if not place.removeprefix("::ffff:").startswith("127.") and place != "::1"
-    }
+    assert {call for call, _ in calls} >= {"connect", "bind"}
+    outside = {place for _, place in calls if not place.removeprefix("::ffff:").startswith("127.") and place != "::1"}
     assert outside == set()
     (session,) = {path.resolve() for path in (folder.parent / "ray").glob("session_2*")}
     logs = {path.name for path in (session / "logs").iterdir()}

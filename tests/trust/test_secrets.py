@@ -1,4 +1,4 @@
-"""Promise: no secret of the environment comes to stand anywhere, and no name of the builder in what is published."""
+"""Promise: no secret of the environment is written anywhere, and nothing that is published names the builder."""
 
 import json
 import os
@@ -17,7 +17,7 @@ WORKERS = [0, pytest.param(1, marks=[pytest.mark.ray, pytest.mark.full])]
 
 @pytest.fixture
 def images(folder: Path) -> Path:
-    """Six images, one of them none."""
+    """Five images, and a file that is no image."""
     rng = np.random.default_rng(0)
     for name in "ab":
         (folder / "data" / name).mkdir(parents=True)
@@ -29,24 +29,24 @@ def images(folder: Path) -> Path:
 
 
 def holding(folder: Path, *words: str) -> list[str]:
-    """Files that hold one of these words, or are named after it."""
-    found = []
+    """Returns the files whose name or content holds one of these words."""
+    holders = []
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
             content = str(path.relative_to(folder)).encode() + path.read_bytes()
-            found += [f"{path.relative_to(folder)}: {word}" for word in words if word.encode() in content]
-    return found
+            holders += [f"{path.relative_to(folder)}: {word}" for word in words if word.encode() in content]
+    return holders
 
 
 @pytest.mark.parametrize("workers", WORKERS)
 def test_a_build_keeps_secrets_and_names_to_itself(workers: int, run: Run, folder: Path, images: Path) -> None:
-    """With a reject, a report, arrays and a log; and nothing else is left in the home folder."""
+    """A build with a reject, a report, arrays and a log. It leaves nothing else in the home folder."""
     job = ("--dataset", "folder", "--data-dir", images, "--name", "pets", "--ranks", 2, "--factors", "--out", "out")
     ran = run("pipeline.build", *job, "--workers", workers, "--log-json", "log.jsonl")
     assert ran.status == 3, ran
     assert run("pipeline.verify", "out").status == 0
     assert run("pipeline.report", "out").status == 0
-    assert SECRET not in ran.told
+    assert SECRET not in ran.output
     out = folder / "out"
     assert holding(out, SECRET) == []
     assert SECRET not in (folder / "log.jsonl").read_text()
@@ -70,16 +70,16 @@ def test_a_fault_of_the_program_keeps_secrets_to_itself(run: Run, folder: Path, 
     job = ("--dataset", "folder", "--data-dir", images, "--ranks", 2, "--out", "out", "--workers", 0)
     ran = run("broken", *job, "--log-json", "log.jsonl")
     assert ran.status == 1
-    assert "https://***@proxy/ did not answer" in ran.told
+    assert "https://***@proxy/ did not answer" in ran.output
     assert "Traceback" in (folder / "out" / ".build" / "error.txt").read_text()
-    assert "hush" not in ran.told
+    assert "hush" not in ran.output
     assert holding(folder / "out", "hush", SECRET) == []
     assert "hush" not in (folder / "log.jsonl").read_text()
 
 
 @pytest.mark.parametrize("umask", [0o027, 0o000])
 def test_modes_are_those_that_the_user_wants(umask: int, run: Run, folder: Path) -> None:
-    """A group's folder stays the group's, and nothing is for more of the world to write than was asked for."""
+    """A group's folder stays the group's, and the umask holds for every file and folder."""
     before = os.umask(umask)
     try:
         (folder / "shared").mkdir()
