@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import multiprocessing
 import os
+import random
 import socket
 import threading
 
@@ -14,7 +15,9 @@ from pipeline.errors import PipelineError
 from pipeline.sources import download
 from pipeline.sources.download import TRIES, Download, fetch, stderr_report
 
-CONTENT = os.urandom(3_000_000)
+CONTENT = random.Random(0).randbytes(
+    3_000_000
+)  # the same in all processes of pytest-xdist, as a test is named after it
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
