@@ -56,7 +56,7 @@ def _main(options: argparse.Namespace) -> int:
         if options.report
         else [(fault.file, fault.text) for fault in _verified(options, None)]
     )
-    in_manifest = [text for file, text in [*manifest_faults.kept, *faults] if file == NAME]
+    in_manifest = [text for file, text in [*manifest_faults.listed, *faults] if file == NAME]
     if in_manifest:
         raise PipelineError(f"{NAME}, which a repair relies on, is at fault: {in_manifest[0]}; rebuild the output")
     names = {file for file, _ in faults}
@@ -77,7 +77,7 @@ def _repaired(options: argparse.Namespace, files: set[str], dataset: str) -> dic
     """Repairs some files and verifies them. Returns the files that are still wrong, each with the reason."""
     from pipeline.execution.rebuild import job_of, repair
     from pipeline.verification.manifest import document
-    from pipeline.verification.prove import EMBEDDED
+    from pipeline.verification.verify_output import EMBEDDED
 
     raw = document.read_raw(options.out)
     if options.source is None and dataset != EMBEDDED and not _from_manifest(files, raw):
@@ -114,14 +114,13 @@ def _job_options(options: argparse.Namespace) -> dict[str, Any]:
 
 def _verified(options: argparse.Namespace, only: frozenset[str] | None) -> list[Any]:
     """Verifies the output, or only the parts that some files belong to. Returns the faults."""
-    from pipeline.verification.prove import Origin, prove
-    from pipeline.verification.stall_watch import Alarm
+    from pipeline.verification.verify_output import Options, SourceOptions, verify_output
+    from pipeline.verification.workers.stall_watch import Alarm
 
-    origin = Origin(options.source, options.allow_unverified, options.label_key, options.classes)
+    source = SourceOptions(options.source, options.allow_unverified, options.label_key, options.classes)
     workers = 1 if options.workers == 0 else options.workers  # --workers 0 builds in this process; 1 verifies in it
     alarm = Alarm(options.stall, lambda event, message, **_: console.tell(one_line(message)))
-    proof = prove(options.out, origin, 64, workers, lambda *_: None, only=only, alarm=alarm)
-    return proof.total.faults.kept
+    return verify_output(options.out, Options(source, 64, workers, only=only, alarm=alarm)).total.faults.listed
 
 
 if __name__ == "__main__":

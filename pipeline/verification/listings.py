@@ -1,4 +1,4 @@
-"""What each shard must hold: the keys and labels of ``samples/<split>.jsonl``, less those of ``rejects.jsonl``."""
+"""Reads which samples each shard must hold: keys and labels of ``samples/<split>.jsonl`` without ``rejects.jsonl``."""
 
 import hashlib
 import io
@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.sources.index import SourceIndex
-from pipeline.verification.faults import Faults, counted, shown
+from pipeline.verification.faults import Faults, counted, printable
+from pipeline.verification.files import SLACK, digest_of, open_own
 from pipeline.verification.manifest import strict
 from pipeline.verification.manifest.claims import REJECTS, Manifest, samples_file
-from pipeline.verification.shards.files import SLACK, digest_of, open_own
 
 MAX_LINE = 1 << 16  # bytes
 MAX_LABEL = 1 << 31
-_KILLS = "kills its worker"  # how the reason of a reject begins that nobody should try again
-# A line as a builder writes nearly all of them, with nothing escaped: only others take a parser of JSON.
+_KILLS = "kills its worker"  # the reason of such a reject begins with this; it must not be decoded again
+# The form of nearly all lines, with nothing escaped. Only other lines need the parser of JSON.
 _PLAIN = re.compile(
     rb'\{"key": "([ !#-\[\]-~]+)-([0-9]{8}|[1-9][0-9]{8,14})", "label": (0|[1-9][0-9]{0,8}), "name": "([ !#-\[\]-~]*)"\}\n'
 )
@@ -35,7 +35,7 @@ class _Line(NamedTuple):
     """One line.
 
     Attributes:
-        number: the entry's place in the source's order, which its key carries.
+        number: the entry's place in the source's order, which is part of its key.
         name: the entry's original name.
     """
 
@@ -45,7 +45,7 @@ class _Line(NamedTuple):
 
 
 class _Reject(NamedTuple):
-    """An output position without a sample: what its line says of it."""
+    """The line of an output position without a sample."""
 
     key: str
     name: str
@@ -58,15 +58,15 @@ class BadLine(Exception):
 
 @dataclass
 class Listing:
-    """One split's samples file: what a shard's proof takes of it.
+    """The list of samples of one split.
 
     Attributes:
         indexes: int64, the entry of each output position in the source's order.
         labels: int64, of each output position.
-        usable: the two are those of all output positions.
-        intact: the lists of samples and of rejects are the files that the manifest claims.
+        usable: whether the two hold all output positions.
+        intact: whether the lists of samples and of rejects are the files that the manifest claims.
         rejects: output positions without a sample.
-        unreadable: those of them whose image could not be decoded, as is said; others killed whoever tried.
+        unreadable: those rejects that could not be decoded; the others killed the process that decoded them.
     """
 
     indexes: "array[int]" = field(default_factory=lambda: array("q"))
@@ -78,51 +78,112 @@ class Listing:
 
 
 def read_listings(manifest: Manifest, source: SourceIndex | None, faults: Faults) -> dict[str, Listing]:
-    """Go through every samples file once, line by line.
+    """Returns the list of samples of every split, each read once, line by line.
 
     Args:
-        source: what the source holds, if it is at hand: every line must say the same.
-        faults: lines that are wrong, keys that come twice, counts that differ. (Hashes are checked with all files'.)
+        source: the index of the source, if it is given: every line must agree with it.
+        faults: receives wrong lines, repeated keys and wrong counts. (Hashes are compared with those of all files.)
     """
     rejects = _read_rejects(manifest, faults)
-    listings, shuffled = {}, manifest.order == "shuffled"
-    for split in manifest.splits:
-        unreadable = (at for at, reject in rejects[split].items() if not reject.reason.startswith(_KILLS))
-        listing = Listing(rejects=frozenset(rejects[split]), unreadable=frozenset(unreadable))
+    return {split: _SplitReader(manifest, split, rejects[split], source, faults).read() for split in manifest.splits}
+
+
+class _SplitReader:
+    """Reads the list of samples of one split, and compares it with the manifest, the rejects and the source."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        split: str,
+        rejects: dict[int, "_Reject"],
+        source: SourceIndex | None,
+        faults: Faults,
+    ) -> None:
+        self._manifest, self._split, self._rejects, self._faults = manifest, split, rejects, faults
+        self._sourced = source is not None
+        self._index = source.splits.get(split) if source else None
+
+    def read(self) -> Listing:
+        unreadable = (at for at, reject in self._rejects.items() if not reject.reason.startswith(_KILLS))
+        listing = Listing(rejects=frozenset(self._rejects), unreadable=frozenset(unreadable))
         try:
-            listing.intact = all(_is_claimed(manifest, name) for name in (samples_file(split), REJECTS))
-            before, last = b"", b""
-            with _open(manifest, samples_file(split)) as file:
-                for position, text in enumerate(_lines(file)):
-                    line = _line(text, split, position)
-                    if shuffled:
-                        before, last = last, _rank(line.name, manifest.seed, position)
-                    listing.indexes.append(line.number)
-                    listing.labels.append(line.label)
-                    in_place = before <= last if shuffled else line.number == position
-                    _check(line, in_place, split, position, manifest, source, rejects[split].get(position), faults)
-            _check_count(manifest, split, listing)
-            if shuffled and source is not None:
-                _check_first(listing, last, split, manifest.seed, source, faults)
+            listing.intact = all(_is_claimed(self._manifest, name) for name in (samples_file(self._split), REJECTS))
+            self._read_lines(listing)
             listing.usable = True
         except BadLine as error:
-            faults.add(samples_file(split), f"{error}; its samples cannot be checked")
-        except OSError:  # missing or unreadable, which the check of all files reports
+            self._add(f"{error}; its samples cannot be checked")
+        except OSError:  # missing or unreadable: reported with all files
             pass
         repeated = len(listing.indexes) - len(set(listing.indexes))
         if repeated:
-            faults.add(samples_file(split), f"{counted(repeated, 'key')} more than once")
-        listings[split] = listing
-    return listings
+            self._add(f"{counted(repeated, 'key')} more than once")
+        return listing
+
+    def _read_lines(self, listing: Listing) -> None:
+        """Fills a listing. Raises BadLine and OSError."""
+        manifest, before, last = self._manifest, b"", b""
+        shuffled = manifest.order == "shuffled"
+        with _open(manifest, samples_file(self._split)) as file:
+            for position, text in enumerate(_lines(file)):
+                line = _line(text, self._split, position)
+                if shuffled:
+                    before, last = last, _rank(line.name, manifest.seed, position)
+                listing.indexes.append(line.number)
+                listing.labels.append(line.label)
+                in_place = before <= last if shuffled else line.number == position
+                if self._sourced or not in_place or line.label >= manifest.classes or position in self._rejects:
+                    self._check_line(line, in_place, position)
+        entries = manifest.splits[self._split].entries
+        if len(listing.indexes) != entries:
+            raise BadLine(f"{counted(len(listing.indexes), 'line')}, the manifest says {entries:,}")
+        if shuffled and self._sourced:
+            self._check_first(listing, last)
+
+    def _check_line(self, line: "_Line", in_place: bool, position: int) -> None:
+        key, classes = key_of(self._split, line.number), self._manifest.classes
+        if line.label >= classes:
+            self._add(f"{key}: label {line.label}, but there are {classes} classes")
+        if not in_place:
+            self._add(f"{key}: on line {position + 1}, which is not the order that the job says")
+        reject = self._rejects.get(position)
+        if reject is not None and reject[:2] != (key, line.name):
+            listed = key if reject.key != key else f"{key}, {printable(line.name)}"
+            rejected = reject.key if reject.key != key else reject.name
+            text = f"position {position} of {self._split} is {listed}, not {printable(rejected)}"
+            self._faults.add(REJECTS, text)
+        if self._sourced:
+            self._check_entry(line, key)
+
+    def _check_entry(self, line: "_Line", key: str) -> None:
+        """Compares a line with the entry of the source."""
+        index = self._index
+        if index is None or line.number >= len(index):
+            self._add(f"{key}: the source has no such entry")
+        elif (index.names[line.number], int(index.labels[line.number])) != (line.name, line.label):
+            entry = f"{printable(index.names[line.number])}, label {index.labels[line.number]}"
+            self._add(f"{key}: {printable(line.name)}, label {line.label}; in the source: {entry}")
+
+    def _check_first(self, listing: Listing, last: bytes) -> None:
+        """A limit takes the first entries of a shuffled order: no entry left out may come before the last one taken."""
+        names = self._index.names if self._index else []
+        if len(names) == len(listing.indexes):
+            return
+        taken = set(listing.indexes)
+        for number, name in enumerate(names):
+            if number not in taken and _rank(name, self._manifest.seed, number) < last:
+                self._add(f"{key_of(self._split, number)}: left out, though it comes before others in the order")
+
+    def _add(self, text: str) -> None:
+        self._faults.add(samples_file(self._split), text)
 
 
 def key_of(split: str, number: int) -> str:
-    """The key of an entry."""
+    """Returns the key of an entry."""
     return f"{split}-{number:08d}"
 
 
 def _rank(name: str, seed: int, position: int) -> bytes:
-    """What a shuffled split is sorted by."""
+    """Returns the value that a shuffled split is sorted by."""
     try:
         return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
     except UnicodeEncodeError:
@@ -138,66 +199,13 @@ def _is_claimed(manifest: Manifest, name: str) -> bool:
 
 
 def _open(manifest: Manifest, name: str) -> io.BufferedReader:
-    """A list, read no further than it is claimed to go, or little further, to tell what is too much in it."""
+    """Opens a list. It is read a little further than it is claimed to go, so that lines too many are reported."""
     claim = manifest.files.get(name)
     return open_own(manifest.root / name, SLACK + (claim.size if claim else 0))
 
 
-def _check_count(manifest: Manifest, split: str, listing: Listing) -> None:
-    entries = manifest.splits[split].entries
-    if len(listing.indexes) != entries:
-        raise BadLine(f"{counted(len(listing.indexes), 'line')}, the manifest says {entries:,}")
-
-
-def _check_first(listing: Listing, last: bytes, split: str, seed: int, source: SourceIndex, faults: Faults) -> None:
-    """A limit takes the first entries of a shuffled order: none that is left out may come before the last one taken."""
-    names = source.splits[split].names if split in source.splits else []
-    if len(names) == len(listing.indexes):
-        return
-    taken = set(listing.indexes)
-    for number, name in enumerate(names):
-        if number not in taken and _rank(name, seed, number) < last:
-            faults.add(
-                samples_file(split), f"{key_of(split, number)}: left out, though it comes before others in the order"
-            )
-
-
-def _check(
-    line: _Line,
-    in_place: bool,
-    split: str,
-    position: int,
-    manifest: Manifest,
-    source: SourceIndex | None,
-    rejected: _Reject | None,
-    faults: Faults,
-) -> None:
-    if in_place and line.label < manifest.classes and rejected is None and source is None:
-        return
-    key = key_of(split, line.number)
-    if line.label >= manifest.classes:
-        faults.add(samples_file(split), f"{key}: label {line.label}, but there are {manifest.classes} classes")
-    if not in_place:
-        faults.add(samples_file(split), f"{key}: on line {position + 1}, which is not the order that the job says")
-    if rejected is not None and rejected[:2] != (key, line.name):
-        told = key if rejected.key != key else f"{key}, {shown(line.name)}"
-        found = rejected.key if rejected.key != key else rejected.name
-        faults.add(REJECTS, f"position {position} of {split} is {told}, not {shown(found)}")
-    if source is not None:
-        _check_entry(line, key, split, source, faults)
-
-
-def _check_entry(line: _Line, key: str, split: str, source: SourceIndex, faults: Faults) -> None:
-    index = source.splits.get(split)
-    if index is None or line.number >= len(index):
-        faults.add(samples_file(split), f"{key}: the source has no such entry")
-    elif (index.names[line.number], int(index.labels[line.number])) != (line.name, line.label):
-        was = f"{shown(index.names[line.number])}, label {index.labels[line.number]}"
-        faults.add(samples_file(split), f"{key}: {shown(line.name)}, label {line.label}; in the source: {was}")
-
-
 def _read_rejects(manifest: Manifest, faults: Faults) -> dict[str, dict[int, _Reject]]:
-    """The rejected entries by split and position."""
+    """Returns the rejected entries by split and position."""
     rejects: dict[str, dict[int, _Reject]] = {split: {} for split in manifest.splits}
     try:
         with _open(manifest, REJECTS) as file:
@@ -215,12 +223,10 @@ def _read_rejects(manifest: Manifest, faults: Faults) -> dict[str, dict[int, _Re
         faults.add(REJECTS, str(error))
     except OSError:
         return rejects  # reported with all files
-    for split, found in rejects.items():
-        if len(found) != manifest.splits[split].rejects:
-            faults.add(
-                REJECTS,
-                f"{counted(len(found), 'reject')} of {split}, the manifest says {manifest.splits[split].rejects}",
-            )
+    for split, positions in rejects.items():
+        claimed = manifest.splits[split].rejects
+        if len(positions) != claimed:
+            faults.add(REJECTS, f"{counted(len(positions), 'reject')} of {split}, the manifest says {claimed}")
     return rejects
 
 
@@ -255,5 +261,5 @@ def _line(text: bytes, split: str, position: int) -> _Line:
         raise BadLine(f"line {position + 1} has more than key, label and name")
     digits = key.removeprefix(f"{split}-")
     if not (8 <= len(digits) <= 15 and digits.isascii() and digits.isdigit()) or key != key_of(split, int(digits)):
-        raise BadLine(f"line {position + 1}: {shown(ascii(key))} is no key of {split}")
+        raise BadLine(f"line {position + 1}: {printable(ascii(key))} is no key of {split}")
     return _Line(int(digits), label, name)

@@ -1,7 +1,7 @@
-"""A proof as a JSON document, with the SHA-256 of its own content, so that a later edit shows.
+"""The result of verification as a JSON document, with the SHA-256 of its own content, so that a later edit shows.
 
-It holds no clock, host, user or path: the same output, proven in the same way, gives the same bytes. The hash is no
-signature: who can write the file can write another hash. Sign the file where that matters.
+It holds no time, host, user or path: the same output, verified with the same options, gives the same bytes. The hash is
+no signature: anybody who can write the file can write another hash. Sign the file where that matters.
 """
 
 import hashlib
@@ -14,27 +14,27 @@ from typing import Any
 from pipeline import __version__
 from pipeline.errors import PipelineError
 from pipeline.storage.files import read_regular
-from pipeline.verification.faults import Fault, Faults, shown
+from pipeline.verification.faults import Fault, Faults, printable
+from pipeline.verification.files import digest_of
 from pipeline.verification.manifest import strict
 from pipeline.verification.manifest.claims import NAME, Manifest, index_file
-from pipeline.verification.prove import Proof
-from pipeline.verification.quick import Look
-from pipeline.verification.shards.files import digest_of
+from pipeline.verification.quick_check import QuickResult
+from pipeline.verification.verify_output import Verification
 
 KIND = "rank-shards proof"
-# What the file of every report begins with.
+# The first bytes of every report.
 FIRST = b'{\n "kind": "rank-shards proof",\n'
 FORMAT = 1
 _MAX_BYTES = 1 << 29
-PROVEN, AGREED, FAULTY = "proven", "sizes agree", "faulty"  # in full, by a quick look, neither
-_RIGHT = {"full": PROVEN, "quick": AGREED}
+FAULTY = "faulty"
+_VERDICTS = {"full": "proven", "quick": "sizes agree"}  # without a fault, by mode
 
 
-def of_proof(proof: Proof, sample: int) -> dict[str, Any]:
-    """The report of a full proof. ``sample``: images that were to be recomputed."""
-    total, counts = proof.total, proof.total.counts
+def of_verification(verification: Verification, sample: int) -> dict[str, Any]:
+    """Returns the report of a full verification. ``sample``: how many images the user asked to recompute."""
+    total, counts = verification.total, verification.total.counts
     checks = {
-        "files": len(proof.manifest.files),
+        "files": len(verification.manifest.files),
         "bytes": total.bytes,
         "samples": total.samples,
         "pairs_of_known_images": total.fitted,
@@ -42,21 +42,21 @@ def of_proof(proof: Proof, sample: int) -> dict[str, Any]:
         "recomputed": {
             "asked": sample,
             "images": total.recomputed,
-            "from": ("source" if proof.sourced else "full") if proof.known else None,
+            "from": ("source" if verification.sourced else "full") if verification.has_originals else None,
             "chosen": "evenly in every split, from SHA-256 of SPLIT-SHARD",
             "bytes": counts.bytes,
             "near_ties": counts.ties,
             "degenerate_planes": counts.degenerate,
         },
-        "source_compared": proof.sourced,
+        "source_compared": verification.sourced,
     }
-    return _report(proof.manifest, "full", checks, total.faults)
+    return _report(verification.manifest, "full", checks, total.faults)
 
 
-def of_look(seen: Look) -> dict[str, Any]:
-    """The report of a quick look."""
-    checks = {"files": len(seen.manifest.files), "bytes": seen.bytes, "records": seen.records}
-    return _report(seen.manifest, "quick", checks, seen.faults)
+def of_quick_check(result: QuickResult) -> dict[str, Any]:
+    """Returns the report of a quick check."""
+    checks = {"files": len(result.manifest.files), "bytes": result.bytes, "records": result.records}
+    return _report(result.manifest, "quick", checks, result.faults)
 
 
 def _report(manifest: Manifest, mode: str, checks: dict[str, Any], faults: Faults) -> dict[str, Any]:
@@ -65,21 +65,21 @@ def _report(manifest: Manifest, mode: str, checks: dict[str, Any], faults: Fault
         "kind": KIND,
         "format": FORMAT,
         "mode": mode,
-        "verdict": FAULTY if faults.count else _RIGHT[mode],
+        "verdict": FAULTY if faults.count else _VERDICTS[mode],
         "name": manifest.name,
         "manifest_sha256": digest_of(manifest.root / NAME),
         "versions": {"rank-shards": __version__}
         | {package: version(package) for package in ("numpy", "pillow", "deflate", "numba", "zarr")},
         "checks": checks,
         "variants": {variant.name: _counts(manifest, variant.name) for variant in manifest.variants},
-        "faults": [_fault(fault, places) for fault in faults.kept],
+        "faults": [_fault(fault, places) for fault in faults.listed],
         "faults_in_all": faults.count,
     }
     return content | {"sha256": _digest(content)}
 
 
 def _counts(manifest: Manifest, variant: str) -> dict[str, dict[str, int]]:
-    """Shards, samples and bytes by split, as the manifest claims them."""
+    """Returns shards, samples and bytes by split, as the manifest claims them."""
     counts = {split: {"shards": 0, "samples": 0, "bytes": 0} for split in manifest.splits}
     for shard in manifest.shards:
         claim = manifest.files.get(shard.tars[variant])
@@ -90,7 +90,7 @@ def _counts(manifest: Manifest, variant: str) -> dict[str, dict[str, int]]:
 
 
 def _places(manifest: Manifest) -> dict[str, tuple[str, str, int]]:
-    """Variant, split and shard of every tar and index."""
+    """Returns variant, split and shard of every tar and index."""
     tars = {
         tar: (variant, shard.split, shard.number) for shard in manifest.shards for variant, tar in shard.tars.items()
     }
@@ -98,7 +98,7 @@ def _places(manifest: Manifest) -> dict[str, tuple[str, str, int]]:
 
 
 def _fault(fault: Fault, places: dict[str, tuple[str, str, int]]) -> dict[str, Any]:
-    """What is known of a fault; a text about one sample begins with its key."""
+    """Returns a fault with its place; a text about one sample begins with its key."""
     variant, split, shard = places.get(fault.file, (None, None, None))
     key = re.match(r"([A-Za-z0-9_.-]+-[0-9]{8,15})(?:\.(?:png|npy|cls))?: ", fault.text)
     return {
@@ -112,20 +112,20 @@ def _fault(fault: Fault, places: dict[str, tuple[str, str, int]]) -> dict[str, A
 
 
 def _digest(content: dict[str, Any]) -> str:
-    """SHA-256 of the canonical form: sorted keys, no spaces, ASCII."""
+    """Returns the SHA-256 of the canonical form: sorted keys, no spaces, ASCII."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def to_bytes(report: dict[str, Any]) -> bytes:
-    """As it is written to a file."""
+    """Returns a report as it is written to a file."""
     return json.dumps(report, indent=1).encode() + b"\n"
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A report that is as it was written.
+    """Returns a report that nobody has edited.
 
     Raises:
-        PipelineError: it is none, it was edited, or it contradicts itself.
+        PipelineError: the file is no report, it was edited, or it contradicts itself.
     """
     try:
         report = strict.parse(read_regular(path, _MAX_BYTES))
@@ -137,17 +137,15 @@ def read(path: Path) -> dict[str, Any]:
         raise PipelineError(f"{path} is no report of python -m pipeline.verify --json")
     content = {key: value for key, value in report.items() if key != "sha256"}
     if report.get("sha256") != _digest(content):
-        raise PipelineError(
-            f"{path} was edited: its content is not what its sha256 was made of; verify the output again"
-        )
+        raise PipelineError(f"{path} was edited: its content does not have its sha256; verify the output again")
     if not _is_sound(report):
-        raise PipelineError(f"{path} says what no verify says; verify the output again")
+        raise PipelineError(f"{path} is no report that verify writes: it contradicts itself; verify the output again")
     return report
 
 
 def _is_sound(report: dict[str, Any]) -> bool:
-    """Whether verdict and faults are of one mind, whoever has made the hash."""
-    faults, count, right = report.get("faults"), report.get("faults_in_all"), _RIGHT.get(str(report.get("mode")))
+    """Returns whether verdict and faults agree: anybody can compute the hash of a report that contradicts itself."""
+    faults, count, right = report.get("faults"), report.get("faults_in_all"), _VERDICTS.get(str(report.get("mode")))
     if not isinstance(faults, list) or type(count) is not int or count < len(faults) or bool(count) != bool(faults):
         return False
     texts = [fault.get(key) for fault in faults if isinstance(fault, dict) for key in ("file", "fault")]
@@ -157,17 +155,17 @@ def _is_sound(report: dict[str, Any]) -> bool:
 
 
 def check(path: Path, out: Path) -> dict[str, Any]:
-    """A report that is as it was written, and of this output's manifest.
+    """Returns a report that nobody has edited, and that is of this output's manifest.
 
     Raises:
         PipelineError: it is not.
     """
     report = read(path)
     try:
-        found = digest_of(out / NAME)
+        digest = digest_of(out / NAME)
     except OSError as error:
         raise PipelineError(f"{out / NAME}: {error.strerror}") from None
-    if report.get("manifest_sha256") != found:
-        told = shown(report.get("manifest_sha256"), 64)
-        raise PipelineError(f"{path} is of another output: its manifest has SHA-256 {told}, that of {out} {found}")
+    if report.get("manifest_sha256") != digest:
+        claimed = printable(report.get("manifest_sha256"), 64)
+        raise PipelineError(f"{path} is of another output: its manifest has SHA-256 {claimed}, that of {out} {digest}")
     return report

@@ -1,4 +1,4 @@
-"""The file that a report is written to: a whole report of this run, or none."""
+"""Writes the file of a report: it holds the whole report of this run, or it does not exist."""
 
 import contextlib
 import os
@@ -11,20 +11,20 @@ from pipeline.verification.report import FIRST
 
 
 class ReportFile:
-    """Where ``--json`` writes to.
+    """The file of ``--json``.
 
     Args:
-        path: the user's; ``-`` for stdout.
+        path: ``-`` for stdout.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def clear(self, out: Path) -> None:
-        """Before any work: what an earlier run has found is not to be taken for what this one finds, should it fail.
+        """Removes the report of an earlier run, before any work: if this run fails, nobody must read it as this run's.
 
         Raises:
-            PipelineError: another's file lies there, it is inside the output, or none can be written.
+            PipelineError: the path has a file of another kind, is inside the output, or cannot be written.
         """
         if str(self._path) == "-":
             return
@@ -36,7 +36,7 @@ class ReportFile:
             self._path.resolve().unlink(missing_ok=True)
 
     def write(self, content: bytes) -> None:
-        """Raises OSError."""
+        """Writes the report. Raises OSError."""
         if str(self._path) == "-":
             print(content.decode(), end="", flush=True)
         elif self._plain():
@@ -45,12 +45,12 @@ class ReportFile:
             self._path.write_bytes(content)
 
     def _plain(self) -> bool:
-        """Whether it is a file, or will be: not a pipe or a device."""
+        """Returns whether the path is a file or free, and no pipe or device."""
         return self._path.is_file() or not self._path.exists()
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write beside, sync, rename: where the disk is full, or the power fails, there is no half a report."""
+    """Writes a temporary file beside, syncs and renames it: a full disk or a power failure leaves no half report."""
     descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}-")
     try:
         with os.fdopen(descriptor, "wb") as file:

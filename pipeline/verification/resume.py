@@ -1,7 +1,7 @@
-"""What an interrupted proof has proven so far: a line for each part that holds, believed while nothing of it changes.
+"""The file of verified parts, by which an interrupted run is resumed: one line for each part without a fault.
 
-A part is known by a hash over the manifest, this program's version, what was asked for, and size, times, inode and device
-of each of its files. Times of change and inodes are this machine's, so what travels with an output is never believed.
+The key of a part is a hash over the manifest, this program's version, the options, and size, times, inode and device of
+each of its files. Inodes and the times of their changes belong to this machine, so the file of a copied output is ignored.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from pipeline.errors import UsageError
 from pipeline.storage import user_files
 from pipeline.verification.arrays.reference import Counts
 from pipeline.verification.manifest.claims import Manifest
-from pipeline.verification.part import Result
+from pipeline.verification.parts import Result
 from pipeline.verification.shards.moments import Moments
 
-# Of what is kept, and of what a part's proof proves: with either changed, everything is proven again.
+# The version of the file and of what verifying a part covers: when either changes, everything is verified again.
 _FORMAT = 4
 _FIRST = b"rank-shards: parts that verify has proven\n"
 _IN_OUTPUT = Path(".build", "proof", "parts")
@@ -32,8 +32,11 @@ _SUMS = ("bytes", "samples", "fitted", "paired", "recomputed")
 
 
 def named(path: Path, out: Path) -> Path:
-    """The user's own choice of where to keep it. Raises PipelineError where it cannot be, or another's file is, or inside
-    the output."""
+    """Returns the path that the user chose.
+
+    Raises:
+        PipelineError: it is inside the output, cannot be written, or is a file of another kind.
+    """
     user_files.check_outside("--progress", path, out)
     user_files.check("--progress", path, _FIRST, "holds no parts that verify has proven")
     if path.exists() and not path.is_file():
@@ -42,7 +45,7 @@ def named(path: Path, out: Path) -> Path:
 
 
 def in_output(out: Path) -> Path | None:
-    """Where it is kept by default; None where something else lies there: a stranger may have made the output."""
+    """Returns the default path; None if anything else is stored there: a stranger may have made the output."""
     path = out / _IN_OUTPUT
     try:
         if any(place.is_symlink() for place in (path, *path.parents[:2])):
@@ -53,30 +56,30 @@ def in_output(out: Path) -> Path | None:
 
 
 class Stamps:
-    """What tells whether a file has changed, looked at once."""
+    """Size, times, inode and device of every file, read once: they show whether a file has changed."""
 
     def __init__(self, manifest: Manifest) -> None:
-        self._of: dict[str, list[int]] = {}
+        self._stamps: dict[str, list[int]] = {}
         for name in manifest.files:
             with contextlib.suppress(OSError):
-                found = os.lstat(manifest.root / name)
-                self._of[name] = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev]
+                stat = os.lstat(manifest.root / name)
+                self._stamps[name] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
 
-    def of(self, names: Iterable[str]) -> list[tuple[str, list[int]]]:
-        """Name and stamp of each; files that are not there have an empty one."""
-        return [(name, self._of.get(name, [])) for name in names]
+    def of_files(self, names: Iterable[str]) -> list[tuple[str, list[int]]]:
+        """Returns name and stamp of each file; the stamp of a missing file is empty."""
+        return [(name, self._stamps.get(name, [])) for name in names]
 
 
-class Kept:
-    """The parts that are known to hold.
+class VerifiedParts:
+    """The parts that were verified without a fault.
 
     Attributes:
-        used: how many of them have been asked for.
-        path: where they are kept; None where no file can be.
+        used: how many of them ``get`` has returned.
+        path: of their file; None if none can be written.
     """
 
     def __init__(self, path: Path | None, fresh: bool, manifest: Manifest) -> None:
-        self._known: dict[str, Result] = {}
+        self._results: dict[str, Result] = {}
         self._variants = {variant.name: variant for variant in manifest.variants}
         self._file: TextIO | None = None
         self.used, self.path = 0, path
@@ -86,31 +89,31 @@ class Kept:
             self._open(path, fresh)
 
     def get(self, part: str) -> Result | None:
-        """What was found of a part that held."""
-        found = self._known.get(part)
-        self.used += found is not None
-        return found
+        """Returns the result of a part, if it is verified."""
+        result = self._results.get(part)
+        self.used += result is not None
+        return result
 
     def add(self, part: str, result: Result) -> None:
-        """Keep a part, if it holds."""
+        """Adds a part, if it has no fault."""
         if self._file is None or result.faults.count:
             return
         content = json.dumps([_FORMAT, part, _to_json(result)])
         try:
             self._file.write(f"{hashlib.sha256(content.encode()).hexdigest()} {content}\n")
             self._file.flush()
-        except OSError:  # a full disk: then it is proven again
+        except OSError:  # a full disk: the part is then verified again
             self._file = None
 
-    def finish(self, proven: bool) -> None:
-        """Close the file; where all is proven, remove it, and folders in an output that are left empty."""
+    def finish(self, complete: bool) -> None:
+        """Closes the file; if all is verified, removes it, and the folders in the output that it leaves empty."""
         if self._file is not None:
             self._file.close()
-        if proven and self.path is not None:
+        if complete and self.path is not None:
             with contextlib.suppress(OSError):
                 self.path.unlink()
                 for folder in self.path.parents[:2] if self.path.match(str(_IN_OUTPUT)) else ():
-                    folder.rmdir()  # where nothing else is in it
+                    folder.rmdir()  # fails if it is not empty
 
     def _open(self, path: Path, fresh: bool) -> None:
         try:
@@ -124,7 +127,7 @@ class Kept:
             self.path = None
 
     def _load(self, path: Path) -> None:
-        """Every line that is whole; others are of a run that was cut off, or of somebody else."""
+        """Reads every whole line; others are of a run that was cut off, or of another program."""
         try:
             if not path.is_file():
                 return
@@ -140,10 +143,10 @@ class Kept:
         with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
             form, part, raw = json.loads(content)
             if form == _FORMAT and isinstance(part, str):
-                self._known[part] = self._from_json(raw)
+                self._results[part] = self._from_json(raw)
 
     def _from_json(self, raw: dict[str, Any]) -> Result:
-        """Raises ValueError, TypeError or KeyError where it is not what ``_to_json`` writes."""
+        """Returns the result in a line. Raises ValueError, TypeError or KeyError if ``_to_json`` did not write it."""
         result = Result(counts=Counts(*map(_whole, raw["counts"])))
         for name in _SUMS:
             setattr(result, name, _whole(raw[name]))
@@ -153,15 +156,15 @@ class Kept:
         return result
 
 
-def part_of(claims: list[Any], stamps: list[tuple[str, list[int]]]) -> str:
-    """What a part is known by: SHA-256 of all that its proof depends on."""
+def digest_of_part(claims: list[Any], stamps: list[tuple[str, list[int]]]) -> str:
+    """Returns the key of a part: SHA-256 of everything that its result depends on."""
     return hashlib.sha256(json.dumps([_FORMAT, __version__, claims, stamps]).encode()).hexdigest()
 
 
 def _to_json(result: Result) -> dict[str, Any]:
     moments = [
-        [variant.name, split, of.pixels, of.sums.tolist(), of.squares.tolist(), of.ends]
-        for (variant, split), of in result.moments.items()
+        [variant.name, split, total.pixels, total.sums.tolist(), total.squares.tolist(), total.ends]
+        for (variant, split), total in result.moments.items()
     ]
     return {name: getattr(result, name) for name in _SUMS} | {"counts": list(result.counts), "moments": moments}
 

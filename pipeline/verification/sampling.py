@@ -1,4 +1,4 @@
-"""Which images are recomputed: the same ones every time, spread over all splits and shards."""
+"""Chooses the images to recompute: the same ones every time, spread over all splits and shards."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pipeline.verification.manifest.claims import Manifest, ShardSet
 
 
 def spread(manifest: Manifest, rejects: Mapping[str, frozenset[int]], count: int) -> dict[tuple[str, int], list[int]]:
-    """Output positions by split and shard number: about ``count`` of them, at least one of each split.
+    """Returns output positions by split and shard number: about ``count`` of them, at least one of each split.
 
     Args:
         rejects: positions without an image, by split.
@@ -25,8 +25,8 @@ def spread(manifest: Manifest, rejects: Mapping[str, frozenset[int]], count: int
 
 
 def _positions(shard: ShardSet, rejects: frozenset[int], share: int) -> list[int]:
-    """Evenly apart, from a place that differs from shard to shard."""
-    kept = [position for position in range(shard.start, shard.stop) if position not in rejects]
-    share = min(share, len(kept))
+    """Returns positions at equal distances, from a place that differs from shard to shard."""
+    positions = [position for position in range(shard.start, shard.stop) if position not in rejects]
+    share = min(share, len(positions))
     first = int.from_bytes(hashlib.sha256(f"{shard.split}-{shard.number}".encode()).digest()[:4])
-    return sorted(kept[(first + i * len(kept) // share) % len(kept)] for i in range(share))
+    return sorted(positions[(first + i * len(positions) // share) % len(positions)] for i in range(share))

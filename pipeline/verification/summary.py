@@ -1,13 +1,13 @@
-"""What a proof says when it is done."""
+"""The lines that verify prints when it is done."""
 
-from pipeline.verification.faults import KEPT, Faults, counted
-from pipeline.verification.prove import Proof
-from pipeline.verification.quick import Look
+from pipeline.verification.faults import SHOWN, Faults, counted
+from pipeline.verification.quick_check import QuickResult
+from pipeline.verification.verify_output import Verification
 
 
-def proven(proof: Proof) -> str:
-    """What was proven of an output without a fault, and what could not be."""
-    manifest, total = proof.manifest, proof.total
+def of_verification(verification: Verification) -> str:
+    """Returns what was verified of an output without a fault, and what could not be."""
+    manifest, total = verification.manifest, verification.total
     variants = ", ".join(variant.name for variant in manifest.variants)
     splits = ", ".join(f"{counts.samples:,} {split}" for split, counts in manifest.splits.items())
     rejects = sum(counts.rejects for counts in manifest.splits.values())
@@ -17,48 +17,47 @@ def proven(proof: Proof) -> str:
         f"  {counted(total.samples, 'sample')} ({splits}), {counted(rejects, 'reject')}, in each of {variants}: "
         "present, in order, labelled, decoded",
     ]
-    if proof.kept:
-        lines.append(
-            f"  {proof.kept:,} of {counted(proof.parts, 'part')} proven by an earlier run, and unchanged since"
-        )
+    if verification.resumed:
+        parts = f"{verification.resumed:,} of {counted(verification.parts, 'part')}"
+        lines.append(f"  {parts} verified by an earlier run, and unchanged since")
     if total.fitted:
         lines.append(f"  low and high add up to the image: {counted(total.fitted, 'pair')}")
     if total.paired:
         lines.append(f"  low and high add up to one image at every rank: {counted(total.paired, 'pair')}")
     if total.recomputed:
-        lines.append(_recomputed(proof))
-    if proof.sourced:
+        lines.append(_recomputed(verification))
+    if verification.sourced:
         lines.append("  labels and original names are the source's")
     if not total.recomputed and any(variant.component != "full" for variant in manifest.variants):
-        takes = "--source DIR, or the variant full" if not proof.known else "--sample 1 or more"
-        lines.append(f"  not proven: that the images were cut right; that takes {takes}")
-    elif not proof.sourced:
-        lines.append("  not proven: that full is the source's image; that takes --source DIR")
+        needed = "--sample 1 or more" if verification.has_originals else "--source DIR, or the variant full"
+        lines.append(f"  not verified: that the images were cut right; that takes {needed}")
+    elif not verification.sourced:
+        lines.append("  not verified: that full is the source's image; that takes --source DIR")
     return "\n".join(lines)
 
 
-def _recomputed(proof: Proof) -> str:
-    images, counts = proof.total.recomputed, proof.total.counts
-    against = "the source" if proof.sourced else "full"
+def _recomputed(verification: Verification) -> str:
+    images, counts = verification.total.recomputed, verification.total.counts
+    origin = "the source" if verification.sourced else "full"
     cuts = f", {counts.bytes:,} bytes equal to float64 SVD" if counts.bytes else ""
     return (
-        f"  {counted(images, 'image')} recomputed from {against}{cuts} ({counted(counts.ties, 'subpixel')} near a "
+        f"  {counted(images, 'image')} recomputed from {origin}{cuts} ({counted(counts.ties, 'subpixel')} near a "
         f"rounding tie, {counted(counts.degenerate, 'degenerate plane')}), with their singular values"
     )
 
 
-def looked(seen: Look) -> str:
-    """What a quick look at an output without a fault has seen, and what it has not."""
+def of_quick_check(result: QuickResult) -> str:
+    """Returns what a quick check has found of an output without a fault, and what it does not cover."""
     lines = [
-        f"{seen.manifest.root} has the files that its manifest names:",
-        f"  {counted(len(seen.manifest.files), 'file')}, {seen.bytes:,} bytes: there, with their sizes",
+        f"{result.manifest.root} has the files that its manifest names:",
+        f"  {counted(len(result.manifest.files), 'file')}, {result.bytes:,} bytes: there, with their sizes",
     ]
-    if seen.records:
-        lines.append(f"  {counted(seen.records, 'shard record')} of the build: of one mind with the manifest")
-    return "\n".join([*lines, "  not proven: what is in them; that takes a run without --quick"])
+    if result.records:
+        lines.append(f"  {counted(result.records, 'shard record')} of the build: in agreement with the manifest")
+    return "\n".join([*lines, "  not verified: the content of the files; that takes a run without --quick"])
 
 
-def faults(found: Faults) -> str:
-    """The first faults, a line each, and how many more there are."""
-    more = [f"and {counted(found.count - KEPT, 'more fault')}"] if found.count > KEPT else []
-    return "\n".join([*map(str, found.first), *more])
+def of_faults(faults: Faults) -> str:
+    """Returns the first faults, a line each, and how many more there are."""
+    more = [f"and {counted(faults.count - SHOWN, 'more fault')}"] if faults.count > SHOWN else []
+    return "\n".join([*map(str, faults.first), *more])

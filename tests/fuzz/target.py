@@ -14,7 +14,7 @@ from tests.fuzz import harness, mutate
 _MORE = {"images": ("PIL",), "job_file": ("yaml",), "weights": ("torch._weights_only_unpickler",)}
 
 # numba cannot compile what has been instrumented.
-_LOOPS = [f"pipeline.verification.{part}" for part in ("law_loops", "literals", "png_loops", "tar_loops")]
+_LOOPS = [f"pipeline.verification.shards.{part}" for part in ("complement", "moments", "unfilter")]
 _COMPILED = ["pipeline.numerics.eigen", "pipeline.numerics.rounding", *_LOOPS]
 
 

@@ -27,9 +27,9 @@ from pipeline.storage.store import open_store
 from pipeline.study.networks.weights import read_weights
 from pipeline.study.training import checkpoint
 from pipeline.verification.faults import Faults
+from pipeline.verification.files import check_links
 from pipeline.verification.manifest.claims import FileClaim
 from pipeline.verification.manifest.document import load
-from pipeline.verification.shards.files import check_links
 from pipeline.verification.shards.image import BadImage, decode, size_of
 from tests.fuzz import place
 from tests.fuzz.harnesses.weights import packed

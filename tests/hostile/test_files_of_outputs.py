@@ -28,7 +28,7 @@ import resource, sys
 from pathlib import Path
 import numba, numpy, zarr, PIL.Image, matplotlib.figure
 from pipeline.report.__main__ import main as report
-from pipeline.verification import screen, shard
+from pipeline.verification.shards import verify_shard
 import pipeline.verify, pipeline.repair, pipeline.execution.rebuild
 command = {"verify": pipeline.verify.main, "repair": pipeline.repair.main, "report": report}[sys.argv[1]]
 used = int(open('/proc/self/statm').read().split()[0]) << 12

@@ -1,9 +1,9 @@
-"""Images recomputed in float64 by ``numpy.linalg.svd`` and ``numpy.fft``, and the bytes of an output held against them.
+"""Recomputes images in float64 with ``numpy.linalg.svd`` and ``numpy.fft``, and compares an output's bytes with them.
 
-The contract (docs/numerics.md): low = clip(rint(255 A_k)) and high = clip(X - rint(255 A_k) + 128), save within 1e-5
-of a rounding tie; a band is clip(rint(255 A_b) - rint(255 A_a) + 128); frequencies are cut as ranks are. Where
+The contract (docs/numerics.md): low = clip(rint(255 A_k)) and high = clip(X - rint(255 A_k) + 128), except within
+1e-5 of a rounding tie; a band is clip(rint(255 A_b) - rint(255 A_a) + 128); frequencies are cut as ranks are. Where
 sigma_{k+1} is negligible A_k is the image itself; where sigma_k = sigma_{k+1} it is not unique, and the energy of the
-residual is what remains to be proven (Eckart and Young).
+residual is compared instead (Eckart and Young).
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ from pipeline.verification.manifest.claims import OFFSET, Variant
 
 TIE = 1e-5  # grey levels
 GAP = 1e-9  # of sigma_1
-FLOAT = 1e-6  # of an image in [0, 1]: float32 values, which may lie somewhat outside
+FLOAT = 1e-6  # of an image in [0, 1]: float32 values, which may be slightly outside
 FACTORS_ALLOWED = 0.001  # grey levels, of a low-rank image from factors that are not rounded
 CHANNELS = ("red", "green", "blue")
-_LEAST_NORMAL = 2.0**-14  # of float16: what is smaller is rounded as this is
+_LEAST_NORMAL = 2.0**-14  # of float16: smaller values are rounded like this one
 
 
 class Counts(NamedTuple):
-    """What was compared: bytes, subpixels of the reference near a rounding tie, planes whose A_k is not unique."""
+    """Counts of compared bytes, of reference subpixels near a rounding tie, and of planes whose A_k is not unique."""
 
     bytes: int = 0
     ties: int = 0
@@ -33,7 +33,7 @@ class Counts(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """One image against its reference.
+    """One image compared with its reference.
 
     Attributes:
         values: float64 (3, n), its singular values in [0, 1] scale, descending.
@@ -46,8 +46,13 @@ class Compared(NamedTuple):
 
 
 class _End(NamedTuple):
-    """A plane up to a rank or a radius, float64 grey levels; and as whole ones, with those that are right as well where
-    it lies near a rounding tie."""
+    """A plane up to a rank or a radius.
+
+    Attributes:
+        exact: float64 grey levels.
+        rounded: whole grey levels.
+        other: the same, with the other right value where ``exact`` is near a rounding tie.
+    """
 
     exact: np.ndarray
     rounded: np.ndarray
@@ -55,7 +60,7 @@ class _End(NamedTuple):
 
 
 def compare(image: np.ndarray, cuts: Mapping[Variant, np.ndarray]) -> Compared:
-    """Recompute every cut of an image.
+    """Recomputes every cut of an image, and compares it.
 
     Args:
         image: uint8 (h, w, 3).
@@ -74,9 +79,9 @@ def compare(image: np.ndarray, cuts: Mapping[Variant, np.ndarray]) -> Compared:
             ties = 0 if end is None else int(np.count_nonzero(end.rounded != end.other))
             counts = counts.plus(Counts(ties=ties, degenerate=int(end is None)))
         for variant, pixels in cuts.items():
-            found = [ends[end] for end in _ends(variant)]
-            unique = [end for end in found if end is not None]
-            if len(unique) < len(found):
+            needed = [ends[end] for end in _ends(variant)]
+            unique = [end for end in needed if end is not None]
+            if len(unique) < len(needed):
                 problem = _energy(variant, plane, pixels[..., channel], sigma)
             elif variant.form == "npy":
                 problem = _floats(_exact(variant, plane, unique) / 255, pixels[..., channel])
@@ -89,13 +94,13 @@ def compare(image: np.ndarray, cuts: Mapping[Variant, np.ndarray]) -> Compared:
 
 
 def _ends(variant: Variant) -> list[tuple[str, int]]:
-    """The rank or radius that a variant is cut at; of a band, the upper one and the lower one."""
+    """Returns the ranks or the radius that a variant is cut at; of a band, the upper and the lower rank."""
     ends = (("rank", variant.rank), ("rank", variant.above), ("radius", variant.radius))
     return [end for end in ends if end[1]]
 
 
 def _low(plane: np.ndarray, left: np.ndarray, sigma: np.ndarray, right: np.ndarray, rank: int) -> np.ndarray | None:
-    """255 A_k, or None where it is not unique."""
+    """Returns 255 A_k, or None if it is not unique."""
     following = sigma[rank] if rank < len(sigma) else 0.0
     if following <= GAP * sigma[0]:
         return plane
@@ -106,7 +111,7 @@ def _low(plane: np.ndarray, left: np.ndarray, sigma: np.ndarray, right: np.ndarr
 
 
 def _lowpass(plane: np.ndarray, radius: int) -> np.ndarray:
-    """255 F_r: the plane of the frequencies u^2 + v^2 <= r^2 alone."""
+    """Returns 255 F_r: the plane of the frequencies u^2 + v^2 <= r^2 alone."""
     v, u = (np.rint(np.fft.fftfreq(size, 1 / size)) for size in plane.shape)  # fftfreq(49, 1 / 49)[1] is above 1
     kept: np.ndarray = np.fft.ifft2(np.fft.fft2(plane) * (v[:, None] ** 2 + u**2 <= radius**2)).real
     return kept
@@ -119,14 +124,14 @@ def _rounded(exact: np.ndarray) -> _End:
 
 
 def _exact(variant: Variant, plane: np.ndarray, ends: list[_End]) -> np.ndarray:
-    """What a float32 variant holds, in grey levels."""
+    """Returns the values of a float32 variant, in grey levels."""
     first, second = [end.exact for end in ends] if variant.component == "band" else [plane, ends[0].exact]
-    wanted: np.ndarray = first - second if variant.signed else second
-    return wanted
+    values: np.ndarray = first - second if variant.signed else second
+    return values
 
 
 def _bytes(variant: Variant, plane: np.ndarray, ends: list[_End], pixels: np.ndarray) -> str:
-    """Whether the bytes are the reference's, or those on the other side of a tie."""
+    """Returns which bytes are neither the reference's nor those on the other side of a tie, or an empty string."""
     if variant.component == "band":
         levels = [upper - lower for upper in ends[0][1:] for lower in ends[1][1:]]
     else:
@@ -143,10 +148,10 @@ def _bytes(variant: Variant, plane: np.ndarray, ends: list[_End], pixels: np.nda
 
 
 def _energy(variant: Variant, plane: np.ndarray, pixels: np.ndarray, sigma: np.ndarray) -> str:
-    """Whether a residual X - R, or a band, is as long as its singular values are.
+    """Returns how the norm of a residual X - R, or of a band, differs from its singular values, or an empty string.
 
-    Rounding moves each subpixel by at most 1/2, of a band twice; nothing is rounded or clipped in float32. The residual of
-    a clipped subpixel is only known to be no shorter.
+    Rounding moves each subpixel by at most 1/2, and twice in a band; float32 values are not rounded or clipped. Where
+    subpixels are clipped, the norm of the residual is at least that of the pixels.
     """
     band, exact = variant.component == "band", variant.form == "npy"
     levels = pixels.astype(np.float64) * (255 if exact else 1)
@@ -162,25 +167,25 @@ def _energy(variant: Variant, plane: np.ndarray, pixels: np.ndarray, sigma: np.n
     return ""
 
 
-def _floats(wanted: np.ndarray, pixels: np.ndarray) -> str:
-    """Whether float32 values are those wanted, within ``FLOAT``."""
-    apart = np.abs(pixels - wanted)
+def _floats(expected: np.ndarray, pixels: np.ndarray) -> str:
+    """Returns which float32 values differ from the expected ones by more than ``FLOAT``, or an empty string."""
+    apart = np.abs(pixels - expected)
     if apart.max() <= FLOAT:
         return ""
     row, column = np.unravel_index(apart.argmax(), apart.shape)
     return (
         f"{np.count_nonzero(apart > FLOAT):,} of {apart.size:,} values are not those of the float64 reference, the "
-        f"worst at row {row}, column {column}: {pixels[row, column]:.7f}, should be {wanted[row, column]:.7f}"
+        f"worst at row {row}, column {column}: {pixels[row, column]:.7f}, should be {expected[row, column]:.7f}"
     )
 
 
 def wrong_factors(image: np.ndarray, row: Mapping[str, np.ndarray], rounding: float) -> str:
-    """What is wrong with an image's triplets, or an empty string.
+    """Returns what is wrong with an image's triplets, or an empty string.
 
     Args:
         image: uint8 (h, w, 3).
         row: ``u`` (3, h, K), ``s`` (3, K), ``v`` (3, w, K).
-        rounding: how far an entry of ``u`` and ``v`` may be off, as a part of itself.
+        rounding: the relative error that an entry of ``u`` and ``v`` may have.
     """
     most = row["s"].shape[1]
     for channel in range(3):
@@ -188,18 +193,18 @@ def wrong_factors(image: np.ndarray, row: Mapping[str, np.ndarray], rounding: fl
         u, s, v = (row[name][channel].astype(np.float64) for name in "usv")
         for rank in sorted({1, (most + 1) // 2, most}):
             kept = left[:, :rank], sigma[:rank], right[:rank]
-            found = 255 * (u[:, :rank] * s[:rank]) @ v[:, :rank].T
+            product = 255 * (u[:, :rank] * s[:rank]) @ v[:, :rank].T
             allowed = FACTORS_ALLOWED + _moved(*kept, rounding)
             if rank < len(sigma) and sigma[rank - 1] - sigma[rank] <= 1e-6 * sigma[0] and sigma[rank] > GAP * sigma[0]:
-                # not unique: what it leaves out is as long as the remaining singular values
-                lengths = [float(np.linalg.norm(of)) for of in (image[..., channel] - found, sigma[rank:], allowed)]
+                # not unique: the norm of what it leaves out is that of the remaining singular values
+                lengths = [float(np.linalg.norm(of)) for of in (image[..., channel] - product, sigma[rank:], allowed)]
                 if not abs(lengths[0] - lengths[1]) <= lengths[2]:
                     return (
                         f"{CHANNELS[channel]}: what they leave out at rank {rank} has norm {lengths[0]:.4f}, "
                         f"the remaining singular values {lengths[1]:.4f}"
                     )
                 continue
-            apart = np.abs(found - (kept[0] * kept[1]) @ kept[2])
+            apart = np.abs(product - (kept[0] * kept[1]) @ kept[2])
             worst = (apart - allowed).argmax()  # a NaN before all
             if not apart.flat[worst] <= allowed.flat[worst]:
                 return (

@@ -1,4 +1,4 @@
-"""``spectra.zarr`` and ``factors.zarr``: a row for every sample, NaN for every reject."""
+"""Reads and checks ``spectra.zarr`` and ``factors.zarr``: a row for every sample, NaN for every reject."""
 
 import math
 
@@ -10,18 +10,18 @@ from pipeline.verification.faults import Faults
 from pipeline.verification.listings import Sample
 from pipeline.verification.manifest.claims import FACTORS, NAME, SPECTRA, Factors, Manifest, ShardSet
 
-# Errors that the format allows: of sigma_1, and of the value itself.
+# Errors that the format allows, relative to sigma_1 and to the value itself.
 OF_FIRST, OF_VALUE = 1.5e-8, 1e-6
 
 
 def rows(manifest: Manifest, shard: ShardSet) -> np.ndarray:
-    """float32 (n, 3, side): the rows of a shard's output positions. Raises BadRows."""
-    wanted = (manifest.splits[shard.split].entries, 3, manifest.side)
-    return read(manifest, f"{SPECTRA}/{shard.split}", wanted, "float32", shard.start, shard.stop)
+    """Returns the rows of a shard's output positions, float32 (n, 3, side). Raises BadRows."""
+    shape = (manifest.splits[shard.split].entries, 3, manifest.side)
+    return read(manifest, f"{SPECTRA}/{shard.split}", shape, "float32", shard.start, shard.stop)
 
 
 def factors_row(manifest: Manifest, claim: Factors, split: str, position: int) -> dict[str, np.ndarray]:
-    """``u`` (3, h, K), ``s`` (3, K) and ``v`` (3, w, K) of an output position. Raises BadRows."""
+    """Returns ``u`` (3, h, K), ``s`` (3, K) and ``v`` (3, w, K) of an output position. Raises BadRows."""
     if manifest.shape is None:
         raise BadRows(NAME, "factors of images that differ in size")
     entries, (height, width) = manifest.splits[split].entries, manifest.shape
@@ -34,18 +34,18 @@ def factors_row(manifest: Manifest, claim: Factors, split: str, position: int) -
 
 
 def check_groups(manifest: Manifest, faults: Faults) -> None:
-    """The descriptions of the stores, and of their groups of arrays, are no more than that."""
+    """Reports stores and groups of arrays whose description has further fields."""
     stores = [SPECTRA, *([FACTORS, *(f"{FACTORS}/{split}" for split in manifest.splits)] if manifest.factors else [])]
     for store in stores:
         try:
             check_group(manifest, f"{store}/zarr.json")
         except BadRows as error:
-            if error.claimed:  # else it is named with all files
+            if error.claimed:  # otherwise it is reported with all files
                 faults.add(error.file, str(error))
 
 
 def files_of(manifest: Manifest, shard: ShardSet) -> list[str]:
-    """The files that hold a shard's rows, as far as the manifest claims them, and their arrays' descriptions."""
+    """Returns the claimed files that hold a shard's rows, and the descriptions of their arrays."""
     arrays: dict[str, tuple[int, ...]] = {f"{SPECTRA}/{shard.split}": (4, 3, manifest.side)}
     if manifest.factors and manifest.shape:
         rank, dtype = manifest.factors
@@ -63,9 +63,9 @@ def files_of(manifest: Manifest, shard: ShardSet) -> list[str]:
 
 
 def check_rows(manifest: Manifest, values: np.ndarray, shard: ShardSet, expected: list[Sample], faults: Faults) -> None:
-    """Every sample has finite singular values, none negative, in descending order; every reject has NaN.
+    """Reports samples without finite, descending singular values of at least 0, and rejects without NaN.
 
-    Where images differ in size, a row ends in NaN.
+    If images differ in size, a row may end in NaN.
     """
     name = f"{SPECTRA}/{shard.split}"
     places = [sample.position - shard.start for sample in expected]
@@ -73,21 +73,21 @@ def check_rows(manifest: Manifest, values: np.ndarray, shard: ShardSet, expected
     rejected[places] = False
     if not np.isnan(values[rejected]).all():
         faults.add(name, f"rows {shard.start} to {shard.stop}: a rejected image has singular values")
-    kept = values[places]
+    stored = values[places]
     if manifest.shape is None:  # NaN may stand at the end, where it counts as zero
-        ended = np.isnan(kept)
+        ended = np.isnan(stored)
         at_the_end = (ended[..., 1:] >= ended[..., :-1]).all(axis=(1, 2)) & ~ended[..., 0].any(axis=1)
-        kept = np.where(ended & at_the_end[:, None, None], 0, kept)
+        stored = np.where(ended & at_the_end[:, None, None], 0, stored)
     with np.errstate(invalid="ignore"):
-        good = np.isfinite(kept).all(axis=(1, 2)) & (kept >= 0).all(axis=(1, 2))
-        good &= (kept[..., :-1] >= kept[..., 1:]).all(axis=(1, 2))
+        good = np.isfinite(stored).all(axis=(1, 2)) & (stored >= 0).all(axis=(1, 2))
+        good &= (stored[..., :-1] >= stored[..., 1:]).all(axis=(1, 2))
     for place in np.flatnonzero(~good):
         sample = expected[place]
         faults.add(name, f"{sample.key}: row {sample.position} holds no descending singular values")
 
 
 def compare_row(row: np.ndarray, reference: np.ndarray) -> str:
-    """What is wrong with a sample's row, or an empty string.
+    """Returns what is wrong with a sample's row, or an empty string.
 
     Args:
         row: float32 (3, side).

@@ -1,4 +1,4 @@
-"""What a manifest claims of an output: variants, splits, shards, files."""
+"""The claims of a manifest about its output: variants, splits, shards and files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +11,27 @@ REJECTS = "rejects.jsonl"
 SPECTRA = "spectra.zarr"
 FACTORS = "factors.zarr"
 OFFSET = 128
-# How far rounding to the type of factors moves one of their entries, as a part of itself; none to speak of in float32.
+# The relative error of rounding an entry of the factors to their type; that of float32 is negligible.
 FACTORS_ROUNDING = {"float32": 0.0, "float16": 2.0**-11}
-MAX_PIXELS = 1 << 26  # of an image: bounds what a hostile output can make us decode
+MAX_PIXELS = 1 << 26  # of an image: limits the memory that a hostile output can take
 
 
 class FileClaim(NamedTuple):
-    """What the manifest says of one file."""
+    """The size and the SHA-256 of one file."""
 
     size: int
     sha256: str
 
 
 class Variant(NamedTuple):
-    """One cut: its component, its rank (0 for none), its folder, the form of its images (``png``, or ``npy`` for float32),
-    the rank that a ``band`` lies above, and the radius of ``lowpass`` and ``highpass``."""
+    """One cut of all images.
+
+    Attributes:
+        rank: the upper rank; 0 where there is none.
+        form: of the images, ``png`` or ``npy`` (float32).
+        above: the lower rank of a ``band``.
+        radius: of ``lowpass`` and ``highpass``.
+    """
 
     name: str
     component: str
@@ -37,12 +43,12 @@ class Variant(NamedTuple):
 
     @property
     def signed(self) -> bool:
-        """Whether its PNG images are differences, around the offset."""
+        """Whether its PNG images are differences, stored with the offset."""
         return self.component in ("high", "band", "highpass")
 
 
 class Factors(NamedTuple):
-    """The triplets that are kept: up to which rank, and as ``float32`` or ``float16``."""
+    """The stored singular triplets: up to which rank, and as ``float32`` or ``float16``."""
 
     rank: int
     dtype: str
@@ -69,14 +75,14 @@ class ShardSet(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """The claims that are proven.
+    """All claims.
 
     Attributes:
         root: the output's folder.
         shape: (height, width) of every image, pixels; None where they differ.
         side: the largest smaller side of an image, pixels.
-        geometry: what was done to the source's images first.
-        classes: how many there are.
+        geometry: how the source's images were resized and cropped.
+        classes: how many classes there are.
     """
 
     root: Path
@@ -98,35 +104,35 @@ class Manifest:
 
     @property
     def full(self) -> Variant | None:
-        """The variant that holds the untouched images."""
+        """The variant of the original images."""
         return next((variant for variant in self.variants if variant.component == "full"), None)
 
     def pairs(self, form: str = "png") -> list[tuple[Variant, Variant]]:
-        """The variants that add up to the image: ``low`` and ``high`` of a rank, ``lowpass`` and ``highpass`` of a
-        radius."""
-        of = {(v.component, v.rank, v.radius): v for v in self.variants if v.form == form}
+        """Returns the pairs of variants that add up to the image: ``low`` and ``high`` of a rank, ``lowpass`` and
+        ``highpass`` of a radius."""
+        variants = {(v.component, v.rank, v.radius): v for v in self.variants if v.form == form}
         others = {"low": "high", "lowpass": "highpass"}
-        keys = [(key, (others[key[0]], *key[1:])) for key in of if key[0] in others]
-        return [(of[low], of[high]) for low, high in keys if high in of]
+        keys = [(key, (others[key[0]], *key[1:])) for key in variants if key[0] in others]
+        return [(variants[low], variants[high]) for low, high in keys if high in variants]
 
     def bands(self) -> list[tuple[Variant, Variant, Variant]]:
-        """The bands of PNG images with what they are the difference of: ``low`` at their upper and at their lower end, or
-        else ``high`` at their lower and at their upper end."""
-        of = {(v.component, v.rank): v for v in self.variants if v.form == "png"}
-        found = []
+        """Returns each band of PNG images with the two variants whose difference it is: ``low`` at its upper and lower
+        rank, or else ``high`` at its lower and upper rank."""
+        variants = {(v.component, v.rank): v for v in self.variants if v.form == "png"}
+        bands = []
         for band in (v for v in self.variants if v.component == "band" and v.form == "png"):
             for more, less in ((("low", band.rank), ("low", band.above)), (("high", band.above), ("high", band.rank))):
-                if more in of and less in of:
-                    found.append((band, of[more], of[less]))
+                if more in variants and less in variants:
+                    bands.append((band, variants[more], variants[less]))
                     break
-        return found
+        return bands
 
 
 def samples_file(split: str) -> str:
-    """Where the keys and labels of a split are listed."""
+    """Returns the file that lists the keys and labels of a split."""
     return f"samples/{split}.jsonl"
 
 
 def index_file(tar: str) -> str:
-    """The DALI index beside a tar."""
+    """Returns the DALI index of a tar."""
     return tar.removesuffix(".tar") + ".idx"

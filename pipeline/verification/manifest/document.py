@@ -1,4 +1,4 @@
-"""``manifest.json`` opened as a claim to be proven, and whether it agrees with itself and with what is made from it."""
+"""Opens ``manifest.json``, and checks that it agrees with itself and with the files that are made from it."""
 
 import hashlib
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.errors import PipelineError
 from pipeline.formats import clients
 from pipeline.sources.index import SourceIndex
-from pipeline.verification.faults import Faults, shown
+from pipeline.verification.faults import Faults, printable
 from pipeline.verification.manifest import fields, strict
 from pipeline.verification.manifest.claims import (
     FACTORS,
@@ -22,7 +22,7 @@ from pipeline.verification.manifest.claims import (
 )
 from pipeline.verification.manifest.parse import Damaged, get, parse
 
-# The contract of the format that this proof knows.
+# The format and the numerical contract that this program can verify.
 FORMAT = 1
 NUMERICS = {
     "contract": 1,
@@ -37,15 +37,15 @@ FURTHER = {
     "band": f"clip(rint(255 A_b) - rint(255 A_a) + {OFFSET}, 0, 255)",
     "lowpass": "clip(rint(255 F_r), 0, 255), F_r of the frequencies u^2 + v^2 <= r^2",
     "highpass": f"clip(X - rint(255 F_r) + {OFFSET}, 0, 255)",
-}  # where there are such variants
+}  # for outputs with such variants
 MAX_BYTES = 1 << 29  # of a manifest; one of ImageNet with eight variants has 7 MB
 
 
 def load(root: Path, faults: Faults) -> Manifest:
-    """Read the manifest of an output.
+    """Returns the manifest of an output.
 
     Args:
-        faults: where it contradicts itself.
+        faults: receives its contradictions.
 
     Raises:
         PipelineError: there is no output, it is not finished, or its manifest cannot be understood.
@@ -60,32 +60,32 @@ def load(root: Path, faults: Faults) -> Manifest:
 
 
 def compare_source(manifest: Manifest, source: SourceIndex, faults: Faults) -> None:
-    """What only the source can tell of what the manifest says: classes, title and terms, and how many entries there are.
+    """Compares the manifest with the source: classes, title, terms and the number of entries.
 
-    Its note is left alone (files that are none of a source's change it), and so is whether its checksums are the official
-    ones: of two layouts of the same images one may have these, and the other not.
+    The source's note is not compared, because files that do not belong to the source change it. Nor is the value of
+    ``checksums_verified``: one layout of the same images may have the official checksums, and another not.
     """
     raw = read_raw(manifest.root)
-    for name, told, right in (
+    for name, claimed, right in (
         ("classes", raw["classes"], source.classes),
         ("source.title", raw["source"].get("title"), source.title),
         ("source.terms", raw["source"].get("terms"), source.terms),
     ):
-        if told != right:
+        if claimed != right:
             faults.add(NAME, f"{name} is not the source's")
     if (raw["source"].get("checksums_verified") is None) != (source.verified is None):
         faults.add(NAME, "source.checksums_verified is not what a build from this source says")
     limit = raw["job"].get("limit")
     for split, counts in manifest.splits.items():
-        known = len(source.splits[split]) if split in source.splits else 0
-        wanted = min(limit, known) if type(limit) is int else known
-        if counts.entries != wanted:
-            told = f"{split}: {counts.entries:,} entries, job.limit is {shown(limit, 40)}"
-            faults.add(NAME, f"{told}, and the source has {known:,}")
+        available = len(source.splits[split]) if split in source.splits else 0
+        expected = min(limit, available) if type(limit) is int else available
+        if counts.entries != expected:
+            claimed = f"{split}: {counts.entries:,} entries, job.limit is {printable(limit, 40)}"
+            faults.add(NAME, f"{claimed}, and the source has {available:,}")
 
 
 def compare_clients(root: Path, faults: Faults) -> None:
-    """Cards and client files are made from the manifest alone, classes, counts, means and all: make them once more."""
+    """Makes the cards and client files from the manifest again, and compares them with the claimed ones."""
     raw = read_raw(root)
     try:
         made = clients.files(raw)
@@ -102,6 +102,7 @@ def compare_clients(root: Path, faults: Faults) -> None:
 
 
 def read_raw(root: Path) -> dict[str, Any]:
+    """Returns the JSON of a manifest. Raises PipelineError."""
     path = root / NAME
     try:
         if not root.is_dir():
@@ -110,7 +111,7 @@ def read_raw(root: Path) -> dict[str, Any]:
             )
         if path.is_symlink():
             raise PipelineError(
-                f"{path} is a link: an output holds its own files, copy it with cp -rL and prove the copy"
+                f"{path} is a link: an output holds its own files, copy it with cp -rL and verify the copy"
             )
         if not path.is_file():
             raise PipelineError(
@@ -124,21 +125,21 @@ def read_raw(root: Path) -> dict[str, Any]:
     except RecursionError:
         raise PipelineError(f"{path} is damaged: nested too deeply") from None
     except ValueError as error:
-        raise PipelineError(f"{path} is damaged, it is no JSON: {shown(error)}") from None
+        raise PipelineError(f"{path} is damaged, it is no JSON: {printable(error)}") from None
     if not isinstance(raw, dict):
         raise PipelineError(f"{path} is damaged: it describes nothing")
     if raw.get("format") != FORMAT or raw["format"] is True:
-        raise PipelineError(f"{path} has format {shown(raw.get('format'))}; this program proves format {FORMAT}")
+        raise PipelineError(f"{path} has format {printable(raw.get('format'))}; this program verifies format {FORMAT}")
     return raw
 
 
 def _compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
-    """What the manifest says twice must be the same, and every file that an output needs must be claimed."""
+    """Compares what the manifest says twice, and requires a claim for every file that an output needs."""
     numerics, further = raw.get("numerics"), {v.component for v in manifest.variants} & FURTHER.keys()
     if not isinstance(numerics, dict) or numerics.get("high_offset") != OFFSET:
         faults.add(NAME, f"the offset of high-rank-only images is not {OFFSET}")
     elif numerics != NUMERICS | {key: FURTHER[key] for key in further} or numerics["contract"] is True:
-        faults.add(NAME, "numerics is not the contract that is proven here")
+        faults.add(NAME, "numerics is not the contract that this program verifies")
     needed = [REJECTS, f"{SPECTRA}/zarr.json"]
     for split, counts in manifest.splits.items():
         needed += [samples_file(split), f"{SPECTRA}/{split}/zarr.json"]

@@ -1,22 +1,22 @@
-"""What a manifest says once: each field there, of the kind that a builder writes, and within what its own counts allow."""
+"""Checks each field of a manifest: it is there, of the type that a build writes, and possible for the output's counts."""
 
 import re
 from typing import Any
 
 from pipeline.sources import DATASETS
-from pipeline.verification.faults import Faults, shown
+from pipeline.verification.faults import Faults, printable
 from pipeline.verification.manifest.claims import FACTORS, NAME, Manifest, Variant
 
 ORDERS = {"source", "shuffled"}
 LIBRARIES = {"numpy", "pillow", "zlib-ng", "deflate"}
 VERSION = "[0-9][0-9A-Za-z.+!_-]{0,39}"
-# What images are converted from, in a word: an own one, or Pillow's name of the mode.
+# The kinds of images that a build converts: its own words, or Pillow's name of the mode.
 CONVERTED = {"grey", "alpha", "palette", "animated", "16-bit", "CMYK", "YCbCr", "LAB", "HSV", "La", "RGBa"}
-FACTORS_TOLD = {
+FACTORS_ERROR = {
     "float32": "at most 0.001 grey levels",
     "float16": "below 0.5 grey levels on photographs, 0.03 on average",
 }
-# Of a variant's planes, and so three an image at most.
+# Counts of planes, so at most three an image.
 _PLANES = ("degenerate_planes", "deficient_planes", "recomputed_planes")
 _LARGEST_SEED = 10**18
 _KEYS = {
@@ -33,14 +33,14 @@ _SHARD = "name bytes sha256 start stop samples"
 
 
 def compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
-    """Hold every field against what a builder writes.
+    """Compares every field with what a build writes.
 
     Args:
-        raw: what ``manifest`` was parsed from.
+        raw: the JSON that ``manifest`` was parsed from.
     """
     for place, keys in _KEYS.items():
         where = raw[place] if place else raw
-        if where is not None:  # as factors may be
+        if where is not None:  # factors may be null
             _same_keys(where, keys, place, faults)
     _job(raw["job"], manifest, faults)
     _source(raw, faults)
@@ -53,8 +53,8 @@ def compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
         _converted(raw["splits"][split].get("converted"), split, counts.samples, faults)
     for variant in manifest.variants:
         _variant(raw["variants"][variant.name], variant, manifest, faults)
-    if manifest.factors and raw["factors"].get("error") != FACTORS_TOLD[manifest.factors.dtype]:
-        faults.add(NAME, f"factors.error is {shown(raw['factors'].get('error'), 40)}")
+    if manifest.factors and raw["factors"].get("error") != FACTORS_ERROR[manifest.factors.dtype]:
+        faults.add(NAME, f"factors.error is {printable(raw['factors'].get('error'), 40)}")
     if not manifest.factors and any(name.startswith(f"{FACTORS}/") for name in manifest.files):
         faults.add(NAME, f"factors is null, and files has {FACTORS}")
 
@@ -62,13 +62,13 @@ def compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
 def _job(job: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
     limit, order, seed = (job.get(key) for key in ("limit", "order", "seed"))
     if limit is not None and (type(limit) is not int or limit < 1):
-        faults.add(NAME, f"job.limit is {shown(limit, 40)}, which is no limit")
+        faults.add(NAME, f"job.limit is {printable(limit, 40)}, which is no limit")
     elif limit is not None and any(split.entries > limit for split in manifest.splits.values()):
         faults.add(NAME, f"job.limit is {limit}, but a split has more entries")
     if order not in ORDERS:
-        faults.add(NAME, f"job.order is {shown(order, 40)}, which is none")
+        faults.add(NAME, f"job.order is {printable(order, 40)}, which is none")
     if type(seed) is not int or not 0 <= seed < _LARGEST_SEED or (seed and order == "source"):
-        faults.add(NAME, f"job.seed is {shown(seed, 40)}, which no build of this order has")
+        faults.add(NAME, f"job.seed is {printable(seed, 40)}, which no build of this order has")
     if job.get("variants") != [variant.name for variant in manifest.variants]:
         faults.add(NAME, "job.variants and variants are not the same")
     if job.get("splits") != list(manifest.splits):
@@ -78,37 +78,40 @@ def _job(job: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
 def _source(raw: dict[str, Any], faults: Faults) -> None:
     source, encoder, verified = raw["source"], raw["image"].get("encoder"), raw["source"].get("checksums_verified")
     if raw["dataset"] not in DATASETS:
-        faults.add(NAME, f"dataset is {shown(raw['dataset'], 40)}, which is none")
+        faults.add(NAME, f"dataset is {printable(raw['dataset'], 40)}, which is none")
     if not all(isinstance(source.get(key), str) for key in ("title", "terms", "note")):
         faults.add(NAME, "source has no title, terms and note")
     if not re.fullmatch("[0-9a-f]{64}", source["fingerprint"]):
-        faults.add(NAME, f"source.fingerprint is {shown(source['fingerprint'], 64)}, which is none")
+        faults.add(NAME, f"source.fingerprint is {printable(source['fingerprint'], 64)}, which is none")
     if verified is not None and type(verified) is not bool:
-        faults.add(NAME, f"source.checksums_verified is {shown(verified, 40)}")
+        faults.add(NAME, f"source.checksums_verified is {printable(verified, 40)}")
     if not isinstance(encoder, str) or not encoder.isprintable() or not encoder.strip():
-        faults.add(NAME, f"image.encoder is {shown(encoder, 40)}, which is none")
+        faults.add(NAME, f"image.encoder is {printable(encoder, 40)}, which is none")
     if not all(isinstance(name, str) for name in raw["classes"]):
         faults.add(NAME, "classes holds other things than names")
 
 
-def _versions(told: Any, faults: Faults) -> None:
-    """Sets of the libraries that make images, with something like a version each."""
-    sets = [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
-    known = [
-        one.keys() == LIBRARIES and all(re.fullmatch(VERSION, str(version)) for version in one.values()) for one in sets
+def _versions(versions: Any, faults: Faults) -> None:
+    """Requires sets of the libraries that make images, each with a version."""
+    sets = [libraries for libraries in versions if isinstance(libraries, dict)] if isinstance(versions, list) else []
+    right = [
+        libraries.keys() == LIBRARIES and all(re.fullmatch(VERSION, str(version)) for version in libraries.values())
+        for libraries in sets
     ]
-    if not sets or len(sets) != len(told) or not all(known):
+    if not sets or len(sets) != len(versions) or not all(right):
         faults.add(NAME, "versions holds others than those of the libraries that make images")
 
 
-def _converted(told: Any, split: str, samples: int, faults: Faults) -> None:
-    """Each sample was converted once at most, from what a decoder knows."""
-    if not isinstance(told, dict) or not all(type(count) is int and 0 < count <= samples for count in told.values()):
+def _converted(counts: Any, split: str, samples: int, faults: Faults) -> None:
+    """Requires that each sample was converted at most once, from a kind that a decoder knows."""
+    if not isinstance(counts, dict) or not all(type(n) is int and 0 < n <= samples for n in counts.values()):
         faults.add(NAME, f"{split}: converted holds no numbers of images")
-    elif sum(told.values()) > samples:
-        faults.add(NAME, f"{split}: {sum(told.values()):,} images converted, there are {samples:,}")
-    elif not told.keys() <= CONVERTED:
-        faults.add(NAME, f"{split}: images converted from {shown(min(told.keys() - CONVERTED), 40)}, which is unknown")
+    elif sum(counts.values()) > samples:
+        faults.add(NAME, f"{split}: {sum(counts.values()):,} images converted, there are {samples:,}")
+    elif not counts.keys() <= CONVERTED:
+        faults.add(
+            NAME, f"{split}: images converted from {printable(min(counts.keys() - CONVERTED), 40)}, which is unknown"
+        )
 
 
 def _variant(raw: dict[str, Any], variant: Variant, manifest: Manifest, faults: Faults) -> None:
@@ -118,7 +121,7 @@ def _variant(raw: dict[str, Any], variant: Variant, manifest: Manifest, faults: 
     _same_keys(raw, " ".join([_OF_VARIANT, *sizes]), of, faults)
     relative = variant.rank / min(manifest.shape) if manifest.shape else None
     if variant.rank and (raw.get("relative_rank", 0) != relative or isinstance(raw.get("relative_rank"), bool)):
-        faults.add(NAME, f"{of}: relative_rank is {shown(raw.get('relative_rank'), 40)}")
+        faults.add(NAME, f"{of}: relative_rank is {printable(raw.get('relative_rank'), 40)}")
     for split in manifest.splits:
         counts = raw["splits"][split]
         _same_keys(counts, _IN_SPLIT, f"{of}.splits.{split}", faults)
@@ -127,15 +130,15 @@ def _variant(raw: dict[str, Any], variant: Variant, manifest: Manifest, faults: 
         bounds = {"near_ties": ends * counts["subpixels"]} | dict.fromkeys(_PLANES, ends * planes)
         for key, most in bounds.items():
             if type(counts.get(key)) is not int or not 0 <= counts[key] <= most:
-                told = shown(counts.get(key), 40)
-                faults.add(NAME, f"{of}.splits.{split}: {key} is {told}, of {most:,} that there can be")
+                count = printable(counts.get(key), 40)
+                faults.add(NAME, f"{of}.splits.{split}: {key} is {count}, of {most:,} that there can be")
         for shard in counts["shards"]:
             _same_keys(shard, _SHARD, f"a shard of {of}", faults)
 
 
 def _same_keys(where: dict[str, Any], keys: str, of: str, faults: Faults) -> None:
-    told = {*keys.split()}
-    for missing in sorted(told - where.keys()):
+    expected = {*keys.split()}
+    for missing in sorted(expected - where.keys()):
         faults.add(NAME, f"{of or 'it'} has no {missing}")
-    for unknown in sorted(where.keys() - told):
-        faults.add(NAME, f"{of or 'it'} has {shown(unknown, 40)}, which no build writes")
+    for unknown in sorted(where.keys() - expected):
+        faults.add(NAME, f"{of or 'it'} has {printable(unknown, 40)}, which no build writes")

@@ -1,11 +1,11 @@
-"""``manifest.json`` parsed: every field of the kind that a builder writes, every name a place in the output."""
+"""Parses ``manifest.json``: every field has the type that a build writes, and every name is a path inside the output."""
 
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.numerics.geometry import MAX_SIDE, Geometry
-from pipeline.verification.faults import shown
+from pipeline.verification.faults import printable
 from pipeline.verification.manifest.claims import (
     FACTORS,
     FACTORS_ROUNDING,
@@ -18,19 +18,19 @@ from pipeline.verification.manifest.claims import (
     Variant,
 )
 
-LARGEST = 1 << 63  # what NumPy and file systems take
+LARGEST = 1 << 63  # the limit of NumPy and of file systems
 _NUMBER = "([1-9][0-9]{0,5})"
 
 
 class Damaged(Exception):
-    """The manifest is not what a builder writes; the text says where."""
+    """The manifest is not one that a build writes; the text says where."""
 
 
 def get(where: dict[str, Any], key: str, kind: type[Any], of: str = "") -> Any:
-    """A field of the wanted type; whole numbers are never negative, and below ``LARGEST``."""
+    """Returns a field of a type; whole numbers must not be negative, and be below ``LARGEST``. Raises Damaged."""
     value = where.get(key)
     if type(value) is not kind or (isinstance(value, int) and not 0 <= value < LARGEST):
-        raise Damaged(f"{shown(of)}{shown(key)} is {'missing' if key not in where else 'no ' + _KINDS[kind]}")
+        raise Damaged(f"{printable(of)}{printable(key)} is {'missing' if key not in where else 'no ' + _KINDS[kind]}")
     return value
 
 
@@ -38,7 +38,7 @@ _KINDS = {int: "whole number", str: "text", dict: "object", list: "list", float:
 
 
 def parse(root: Path, raw: dict[str, Any]) -> Manifest:
-    """Raises Damaged."""
+    """Returns the claims of a manifest. Raises Damaged."""
     job, source, image = (get(raw, key, dict) for key in ("job", "source", "image"))
     name = _safe(get(raw, "name", str))
     variants = tuple(_variant(name, key, value) for key, value in _objects(raw, "variants"))
@@ -70,7 +70,7 @@ def parse(root: Path, raw: dict[str, Any]) -> Manifest:
 
 
 def _shape(image: dict[str, Any]) -> tuple[int, int] | None:
-    """(height, width), or None where both are null: then images differ in size."""
+    """Returns (height, width), or None if both are null: then the images differ in size."""
     if image.get("height", 0) is None and image.get("width", 0) is None:
         return None
     height, width = get(image, "height", int), get(image, "width", int)
@@ -89,9 +89,9 @@ def _geometry(raw: dict[str, Any]) -> Geometry:
 def _factors(raw: dict[str, Any]) -> Factors | None:
     if raw.get("factors", 0) is None:
         return None
-    told = get(raw, "factors", dict)
-    claim = Factors(get(told, "rank", int, "factors "), get(told, "dtype", str, "factors "))
-    if claim.dtype not in FACTORS_ROUNDING or told.get("store") != FACTORS or not 0 < claim.rank <= MAX_SIDE:
+    described = get(raw, "factors", dict)
+    claim = Factors(get(described, "rank", int, "factors "), get(described, "dtype", str, "factors "))
+    if claim.dtype not in FACTORS_ROUNDING or described.get("store") != FACTORS or not 0 < claim.rank <= MAX_SIDE:
         raise Damaged("its factors are of an unknown kind")
     return claim
 
@@ -104,15 +104,15 @@ def _objects(raw: dict[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]:
 def _variant(name: str, key: str, raw: dict[str, Any]) -> Variant:
     match = re.fullmatch(rf"(full)|(?:(rank|highrank|lowpass|highpass)|(band){_NUMBER}-){_NUMBER}(-exact)?", key)
     if not match or (match[3] and int(match[4]) >= int(match[5])):
-        raise Damaged(f"unknown variant {shown(key)}")
+        raise Damaged(f"unknown variant {printable(key)}")
     prefix = match[1] or match[2] or match[3]
     component = {"rank": "low", "highrank": "high"}.get(prefix, prefix)
     number, above = int(match[5] or 0), int(match[4] or 0)
     rank, radius = (0, number) if component in ("lowpass", "highpass") else (number, 0)
     folder, form = _safe(get(raw, "folder", str, f"{key} ")), "npy" if match[6] else "png"
     numbers = tuple(raw.get(size, 0) for size in ("rank", "above", "radius"))
-    told = (raw.get("component"), raw.get("form"), numbers, folder)
-    if told != (component, form, (rank, above, radius), f"{name}-{key}"):
+    described = (raw.get("component"), raw.get("form"), numbers, folder)
+    if described != (component, form, (rank, above, radius), f"{name}-{key}"):
         raise Damaged(f"variant {key} has another component, form, rank or folder than its name says")
     return Variant(key, component, rank, folder, form, above, radius)
 
@@ -124,15 +124,15 @@ def _split(raw: dict[str, Any], name: str) -> Split:
 def _claim(raw: dict[str, Any], name: str) -> FileClaim:
     digest = get(raw, "sha256", str, f"{name} ")
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise Damaged(f"the sha256 of {shown(name)} is none")
+        raise Damaged(f"the sha256 of {printable(name)} is none")
     return FileClaim(get(raw, "bytes", int, f"{name} "), digest)
 
 
 def _safe(name: str) -> str:
-    """A file's name, if it is a relative path that stays in the output."""
+    """Returns a file's name, if it is a relative path inside the output. Raises Damaged."""
     plain = name.isprintable() and name.isascii() and "\\" not in name
     if not plain or str(PurePosixPath(name)) != name or name.startswith("/") or {"", ".", ".."} & {*name.split("/")}:
-        raise Damaged(f"it names {shown(ascii(name))}, which is no place in the output")
+        raise Damaged(f"it names {printable(ascii(name))}, which is no place in the output")
     return name
 
 
@@ -145,7 +145,7 @@ def _plain(name: str) -> str:
 def _shards(
     raw: dict[str, Any], name: str, variants: tuple[Variant, ...], splits: dict[str, Split], per_shard: int
 ) -> list[ShardSet]:
-    """The shards that every variant must have, checked against those that each one lists."""
+    """Returns the shards that every variant must have, compared with those that each variant lists."""
     listed = {
         (variant.name, split): get(get(get(raw["variants"][variant.name], "splits", dict), split, dict), "shards", list)
         for variant in variants
@@ -153,14 +153,14 @@ def _shards(
     }
     shards = []
     for split, counts in splits.items():
-        wanted = -(-counts.entries // per_shard)
+        expected = -(-counts.entries // per_shard)
         for variant in variants:
-            if len(listed[variant.name, split]) != wanted:
+            if len(listed[variant.name, split]) != expected:
                 has = len(listed[variant.name, split])
                 raise Damaged(
-                    f"variant {variant.name} lists {has} shards of {split}, {counts.entries} entries make {wanted}"
+                    f"variant {variant.name} lists {has} shards of {split}, {counts.entries} entries make {expected}"
                 )
-        for number in range(wanted):
+        for number in range(expected):
             start, stop = number * per_shard, min((number + 1) * per_shard, counts.entries)
             tars, samples = {}, {}
             for variant in variants:
@@ -169,7 +169,7 @@ def _shards(
                     raise Damaged(f"a shard of {variant.name} is no object")
                 tar = _safe(get(entry, "name", str, "shard "))
                 if tar != f"{variant.folder}/{variant.folder}-{split}-{number:06d}.tar":
-                    raise Damaged(f"shard {number} of {variant.name} {split} is called {shown(tar)}")
+                    raise Damaged(f"shard {number} of {variant.name} {split} is called {printable(tar)}")
                 if (entry.get("start"), entry.get("stop")) != (start, stop):
                     raise Damaged(f"{tar} does not range from {start} to {stop}")
                 tars[variant.name], samples[variant.name] = tar, get(entry, "samples", int, f"{tar} ")

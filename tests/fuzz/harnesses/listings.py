@@ -1,4 +1,4 @@
-"""Lists of samples, of rejects (where a line has a reason) and of runs (where it has an event), as proof, views and reports
+"""Lists of samples, of rejects (where a line has a reason) and of runs (where it has an event), as verify, views and reports
 read them."""
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from pipeline.report.page.facts import collect
 from pipeline.verification.faults import Faults
 from pipeline.verification.listings import read_listings
 from pipeline.verification.manifest.document import load
-from pipeline.verification.prove import _work
+from pipeline.verification.verify_output import shard_work
 from tests.fuzz.place import output, replaced
 
 ALLOWED = (PipelineError,)
@@ -28,7 +28,7 @@ def parse(data: bytes) -> None:
     with replaced(_NAMES[2 if b'"event"' in data else b'"reason"' in data], data):
         found = read_listings(manifest, None, faults)["train"]
         for shard in (shard for shard in manifest.shards if shard.split == "train"):
-            samples = _work(shard, found, [], None).samples()
+            samples = shard_work(shard, found, [], None).samples()
             assert (samples is not None) == found.usable
         collect(open_output(output()), {"train": [0, 1]})
         RankView(output(), 1)

@@ -78,7 +78,7 @@ def test_without_full_and_source_no_image_of_radii_is_said_to_be_cut_right(
     assert build.main([*given, "--out", str(tmp_path / "out"), *SMALL[2:]]) == 0
     assert verify.main([str(tmp_path / "out"), "--workers", "1"]) == 0
     output = capsys.readouterr().out
-    assert "not proven: that the images were cut right; that takes --source DIR, or the variant full" in output
+    assert "not verified: that the images were cut right; that takes --source DIR, or the variant full" in output
 
 
 def test_they_are_added_to_a_finished_output(built: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def is_faulty(out: Path) -> bool:
     return faults.count > 0
 
 
-def test_every_field_is_held_against_what_a_builder_writes(out: Path) -> None:
+def test_every_field_is_compared_with_what_a_build_writes(out: Path) -> None:
     path = out / NAME
     raw = json.loads(path.read_bytes())
     assert not is_faulty(out)
@@ -102,7 +102,7 @@ def test_every_field_is_held_against_what_a_builder_writes(out: Path) -> None:
 
 @pytest.mark.parametrize("key", BY_THE_PIXELS)
 @pytest.mark.parametrize("value", [value for value in WRONG if value != 0.5])
-def test_what_is_of_the_pixels_is_held_against_them(out: Path, key: str, value: object) -> None:
+def test_statistics_are_compared_with_the_pixels(out: Path, key: str, value: object) -> None:
     raw = json.loads((out / NAME).read_bytes())
     (out / NAME).write_text(json.dumps(changed(raw, ("variants", "rank3", "splits", "test", key), value)))
     assert verify.main([str(out), "--workers", "1", "--sample", "0"]) == 1
@@ -128,7 +128,7 @@ def test_what_is_of_the_pixels_is_held_against_them(out: Path, key: str, value: 
         (("more",), "x"),
     ],
 )
-def test_claims_that_cannot_be(out: Path, place: Place, value: object) -> None:
+def test_impossible_claims_are_faults(out: Path, place: Place, value: object) -> None:
     raw = json.loads((out / NAME).read_bytes())
     (out / NAME).write_text(json.dumps(changed(raw, place, value)))
     assert verify.main([str(out), "--workers", "1", "--sample", "0"]) == 1

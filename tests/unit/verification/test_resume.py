@@ -1,4 +1,4 @@
-"""Promises of ``verify`` on large outputs: it goes on where it was stopped, looks quickly, and reports."""
+"""Promises of ``verify`` on large outputs: it resumes where it was stopped, has a quick mode, and writes reports."""
 
 import errno
 import hashlib
@@ -15,12 +15,12 @@ import pytest
 
 from pipeline import build as build_command
 from pipeline import repair, verify
-from pipeline.verification import pool
-from pipeline.verification import prove as prove_module
+from pipeline.verification import verify_output
+from pipeline.verification.workers import pool
 from tests.conftest import Result, contents
 
 ROOT = Path(__file__).resolve().parents[3]
-KEPT = Path(".build", "proof", "parts")
+KEPT_PARTS = Path(".build", "proof", "parts")
 PARTS = 7  # six shards, and the files beside them
 TAR = "sample-rank3/sample-rank3-train-000001.tar"
 Verify = Callable[..., Result]
@@ -54,59 +54,57 @@ def run(capsys: pytest.CaptureFixture[str]) -> Verify:
 @pytest.fixture
 def stop(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Ctrl-C after so many parts, once."""
-    real = pool.results
+    real = pool.verify_parts
 
     def stop(parts: int) -> None:
-        def results(*arguments: Any) -> Iterator[Any]:
-            monkeypatch.setattr(prove_module, "results", real)
+        def stopped(*arguments: Any) -> Iterator[Any]:
+            monkeypatch.setattr(verify_output, "verify_parts", real)
             for done, result in enumerate(real(*arguments)):
                 if done == parts:
                     raise KeyboardInterrupt
                 yield result
 
-        monkeypatch.setattr(prove_module, "results", results)
+        monkeypatch.setattr(verify_output, "verify_parts", stopped)
 
     return stop
 
 
 @pytest.fixture
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many parts each run has proven itself."""
-    real, counts = pool.results, []
+    """How many parts each run has verified itself."""
+    real, counts = pool.verify_parts, []
 
-    def results(claims: Any, work: list[Any], *others: Any) -> Any:
-        counts.append(len(work))
-        return real(claims, work, *others)
+    def counting(verifier: Any, parts: list[Any], *others: Any) -> Any:
+        counts.append(len(parts))
+        return real(verifier, parts, *others)
 
-    monkeypatch.setattr(prove_module, "results", results)
+    monkeypatch.setattr(verify_output, "verify_parts", counting)
     return counts
 
 
-def proven_by_an_earlier_run(result: Result) -> int:
+def verified_by_an_earlier_run(result: Result) -> int:
     lines = [line for line in result.out.splitlines() if "by an earlier run" in line]
     return int(lines[0].split()[0]) if lines else 0
 
 
-# Going on
+# Resuming
 
 
-def test_a_stopped_run_goes_on_and_says_what_an_unbroken_one_says(
+def test_a_stopped_run_resumes_and_gives_the_same_result(
     out: Path, run: Verify, stop: Callable[[int], None], tmp_path: Path
 ) -> None:
     whole = run(out, "--json", tmp_path / "whole.json")
     stop(4)
     stopped = run(out)
-    assert (stopped.status, stopped.err) == (
-        1,
-        "stopped; 4 parts are proven, and the same command goes on from there\n",
-    )
+    assert stopped.status == 1
+    assert stopped.err.startswith("stopped; 4 parts are verified") and stopped.err.count("\n") == 1
     resumed = run(out, "--json", tmp_path / "resumed.json")
     assert resumed.status == 0
-    assert proven_by_an_earlier_run(resumed) == 4
+    assert verified_by_an_earlier_run(resumed) == 4
     assert [line for line in resumed.out.splitlines() if "earlier" not in line] == whole.out.splitlines()
     assert (tmp_path / "resumed.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
-    assert not (out / KEPT).exists()
-    assert proven_by_an_earlier_run(run(out)) == 0  # a finished proof is never taken for the next one
+    assert not (out / KEPT_PARTS).exists()
+    assert verified_by_an_earlier_run(run(out)) == 0  # a complete run leaves nothing for the next one
 
 
 def _rewrite(path: Path) -> None:
@@ -121,16 +119,16 @@ def _replace(path: Path) -> None:
 
 
 @pytest.mark.parametrize("touch", [_rewrite, _replace, os.utime])
-def test_what_has_changed_since_is_proven_again(
+def test_a_changed_file_is_verified_again(
     out: Path, run: Verify, stop: Callable[[int], None], touch: Callable[[Path], object]
 ) -> None:
     stop(6)
     run(out)
     touch(out / TAR)
-    assert proven_by_an_earlier_run(run(out)) == 5
+    assert verified_by_an_earlier_run(run(out)) == 5
 
 
-def test_damage_behind_the_back_of_a_stopped_run_is_found(out: Path, run: Verify, stop: Callable[[int], None]) -> None:
+def test_damage_after_a_stopped_run_is_found(out: Path, run: Verify, stop: Callable[[int], None]) -> None:
     stop(6)
     run(out)
     path, times = out / TAR, (out / TAR).stat()
@@ -141,7 +139,7 @@ def test_damage_behind_the_back_of_a_stopped_run_is_found(out: Path, run: Verify
     assert TAR in run(out).err
 
 
-def test_parts_of_a_faulty_output_are_not_proven_twice(out: Path, run: Verify, looked_at: list[int]) -> None:
+def test_parts_of_a_faulty_output_are_not_verified_twice(out: Path, run: Verify, looked_at: list[int]) -> None:
     right = (out / TAR).read_bytes()
     os.truncate(out / TAR, 3000)
     assert run(out).status == 1
@@ -152,27 +150,27 @@ def test_parts_of_a_faulty_output_are_not_proven_twice(out: Path, run: Verify, l
     assert looked_at == [PARTS, 1, 1]
 
 
-def test_fresh_believes_nothing(out: Path, run: Verify, stop: Callable[[int], None]) -> None:
+def test_fresh_verifies_everything(out: Path, run: Verify, stop: Callable[[int], None]) -> None:
     stop(6)
     run(out)
-    assert proven_by_an_earlier_run(run(out, "--fresh")) == 0
+    assert verified_by_an_earlier_run(run(out, "--fresh")) == 0
 
 
-def test_another_sample_is_another_proof(out: Path, run: Verify, stop: Callable[[int], None]) -> None:
+def test_another_sample_size_is_verified_again(out: Path, run: Verify, stop: Callable[[int], None]) -> None:
     stop(6)
     run(out, "--sample", 0)
     assert "40 images recomputed" in run(out).out
 
 
-def test_what_travels_with_a_copy_is_not_believed(
+def test_a_list_copied_with_an_output_is_ignored(
     out: Path, run: Verify, stop: Callable[[int], None], tmp_path: Path
 ) -> None:
     stop(6)
     run(out)
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-a", str(out), str(copy)], check=True)
-    assert (copy / KEPT).is_file()
-    assert proven_by_an_earlier_run(run(copy)) == 0
+    assert (copy / KEPT_PARTS).is_file()
+    assert verified_by_an_earlier_run(run(copy)) == 0
 
 
 @pytest.mark.parametrize(
@@ -190,8 +188,8 @@ def test_a_torn_or_forged_list_at_worst_costs_time(
     whole = run(out)
     stop(6)
     run(out)
-    first, kept = (out / KEPT).read_text().split("\n", 1)
-    (out / KEPT).write_text(f"{first}\n{damage(kept)}")
+    first, kept = (out / KEPT_PARTS).read_text().split("\n", 1)
+    (out / KEPT_PARTS).write_text(f"{first}\n{damage(kept)}")
     result = run(out)
     assert (result.status, result.err) == (0, "")
     assert [line for line in result.out.splitlines() if "earlier" not in line] == whole.out.splitlines()
@@ -205,34 +203,34 @@ def test_a_copy_gets_no_build_folder(out: Path, run: Verify, stop: Callable[[int
     shutil.rmtree(out / ".build")
     stop(3)
     run(out)
-    assert (out / KEPT).is_file()
+    assert (out / KEPT_PARTS).is_file()
     assert run(out).status == 0
     assert not (out / ".build").exists()
 
 
-def test_where_nothing_can_be_kept_it_proves_all_the_same(
+def test_an_output_is_verified_though_its_parts_cannot_be_kept(
     out: Path, run: Verify, stop: Callable[[int], None], tmp_path: Path
 ) -> None:
     shutil.rmtree(out / ".build")
     (out / ".build").write_text("no folder")
     stop(3)
-    assert run(out).err == "stopped; nothing is proven\n"
+    assert run(out).err == "stopped; nothing is verified\n"
     stop(3)
     run(out, "--progress", tmp_path / "kept")
-    assert proven_by_an_earlier_run(run(out, "--progress", tmp_path / "kept")) == 3
+    assert verified_by_an_earlier_run(run(out, "--progress", tmp_path / "kept")) == 3
 
 
 # A quick look
 
 
-def test_a_quick_look_says_what_it_does_not_prove(out: Path, run: Verify) -> None:
+def test_quick_says_what_it_does_not_verify(out: Path, run: Verify) -> None:
     result = run(out, "--quick")
     assert result.status == 0
     assert "6 shard records of the build" in result.out
-    assert result.out.endswith("not proven: what is in them; that takes a run without --quick\n")
+    assert "not verified: the content of the files" in result.out.splitlines()[-1]
 
 
-def test_a_quick_look_names_what_is_missing_torn_or_too_many(out: Path, run: Verify) -> None:
+def test_quick_names_files_that_are_missing_torn_or_not_listed(out: Path, run: Verify) -> None:
     (out / "README.md").unlink()
     os.truncate(out / TAR, 100)
     (out / "rejects.jsonl").unlink()
@@ -301,7 +299,7 @@ def test_a_report_is_the_same_with_two_workers_and_anywhere(
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
 
 
-def test_a_report_shows_what_was_proven_and_any_edit(out: Path, run: Verify, tmp_path: Path) -> None:
+def test_a_report_shows_what_was_verified_and_any_edit(out: Path, run: Verify, tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     run(out, "--json", path)
     report = json.loads(path.read_bytes())
@@ -382,7 +380,7 @@ def test_nothing_is_written_inside_the_output(out: Path, run: Verify, option: st
 
 
 @pytest.mark.parametrize("option", ["--progress", "--json"])
-def test_a_file_that_cannot_be_written_is_told_before_work(
+def test_a_file_that_cannot_be_written_is_reported_before_work(
     out: Path, run: Verify, looked_at: list[int], option: str, tmp_path: Path
 ) -> None:
     assert "there is no folder" in run(out, option, tmp_path / "no" / "file").err
@@ -430,15 +428,15 @@ def _pipe(path: Path, theirs: Path) -> None:
 
 
 @pytest.mark.parametrize("lay", [_link, _link_above, _another, _hard_link, _pipe])
-def test_what_a_stranger_has_laid_into_an_output_harms_nothing(
+def test_links_and_pipes_in_a_foreign_output_are_left_alone(
     out: Path, run: Verify, lay: Callable[[Path, Path], None], tmp_path: Path
 ) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     for one in ("file", "parts"):
         (theirs / one).write_text("a day's work\n")
-    (out / KEPT).parent.mkdir(parents=True)
-    lay(out / KEPT, theirs)
+    (out / KEPT_PARTS).parent.mkdir(parents=True)
+    lay(out / KEPT_PARTS, theirs)
     for more in ([], ["--fresh"]):
         result = run(out, *more)
         assert (result.status, result.err) == (0, "")
@@ -532,7 +530,7 @@ def test_a_report_that_no_verify_writes_is_one_line_though_its_hash_is_right(
 
 
 @pytest.mark.parametrize("option", [("--label-key", "x"), ("--classes", "x"), ("--allow-unverified",)])
-def test_how_to_read_a_source_is_not_said_without_one(out: Path, run: Verify, option: tuple[str, ...]) -> None:
+def test_options_of_a_source_need_a_source(out: Path, run: Verify, option: tuple[str, ...]) -> None:
     result = run(out, *option)
     assert (result.status, result.out) == (2, "")
     assert "name it with --source DIR" in result.err

@@ -174,7 +174,7 @@ def unclipped(out: Path, key: str, shard: str = TRAIN0) -> tuple[int, int, int]:
 # What is right
 
 
-def test_a_finished_output_is_proven_without_its_build_folder(out: Path, run: Verify) -> None:
+def test_a_finished_output_is_verified_without_its_build_folder(out: Path, run: Verify) -> None:
     result = run(out)
     assert result.status == 0
     assert result.err == ""
@@ -183,10 +183,10 @@ def test_a_finished_output_is_proven_without_its_build_folder(out: Path, run: Ve
     )
     assert "low and high add up to the image: 80 pairs" in result.out
     assert "40 images recomputed from the source" in result.out
-    assert "not proven" not in result.out
+    assert "not verified" not in result.out
 
 
-def test_two_processes_say_what_one_says(out: Path, run: Verify) -> None:
+def test_two_workers_give_the_result_of_one(out: Path, run: Verify) -> None:
     assert run(out, "--workers", 2) == run(out)
     flip(out / tar("rank3"), 700)
     (out / tar("full", "test-000001")).unlink()
@@ -201,13 +201,13 @@ def test_neither_the_projects_svd_nor_its_png_is_loaded(out: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, out, "--workers", "1"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    modules = "pipeline.sources.folder.source, pipeline.sources.cifar.source, pipeline.verification.prove"
+    modules = "pipeline.sources.folder.source, pipeline.sources.cifar.source, pipeline.verification.verify_output"
     loads = f"import sys; import {modules}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", loads], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"pipeline.numerics.svd", "pipeline.formats.png"} & set(loaded.stdout.split())
 
 
-def test_other_files_beside_the_output_are_nobodys_business(out: Path, run: Verify) -> None:
+def test_other_files_in_the_output_are_ignored(out: Path, run: Verify) -> None:
     (out / "notes.txt").write_text("mine")
     (out / "sample-rank3" / "thumbnails.html").write_text("mine")
     (out / "elsewhere").mkdir()
@@ -217,7 +217,7 @@ def test_other_files_beside_the_output_are_nobodys_business(out: Path, run: Veri
 
 def test_as_many_images_are_recomputed_as_asked_for(out: Path, run: Verify) -> None:
     assert "\n  6 images recomputed" in run(out, "--sample", 6).out
-    assert "not proven: that the images were cut right; that takes --sample" in run(out, "--sample", 0).out
+    assert "not verified: that the images were cut right; that takes --sample" in run(out, "--sample", 0).out
 
 
 # Files
@@ -248,7 +248,7 @@ def swap(out: Path, one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize("other", [tar("rank3", "train-000001"), tar("rank12"), tar("highrank3", "test-000002")])
-def test_swapped_shards_are_told_apart(out: Path, faults: Lines, other: str) -> None:
+def test_swapped_shards_are_named(out: Path, faults: Lines, other: str) -> None:
     swap(out, tar("rank3"), other)
     assert sorted(faults(out)) == sorted(
         [f"{tar('rank3')}: swapped: it is {other}", f"{other}: swapped: it is {tar('rank3')}"]
@@ -384,7 +384,7 @@ def _versions(manifest: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("edit", [_clipped, _clipped_full, _converted, _converted_unknown, _versions])
-def test_what_a_manifest_says_of_a_build_is_held_against_what_can_be(
+def test_impossible_counts_in_a_manifest_are_faults(
     out: Path, faults: Lines, edit: Callable[[dict[str, Any]], str]
 ) -> None:
     """Also where everything that is made from it says the same, as after an edited record."""
@@ -792,15 +792,15 @@ def cut_folder(tmp_path: Path, pictures: Callable[..., Path]) -> tuple[Path, Pat
     return out, folder
 
 
-def test_without_full_and_source_it_says_what_is_not_proven(cut_folder: tuple[Path, Path], run: Verify) -> None:
+def test_without_full_and_source_it_says_what_is_not_verified(cut_folder: tuple[Path, Path], run: Verify) -> None:
     result = run(cut_folder[0])
     assert result.status == 0
     assert "1 reject" in result.out
     assert "low and high add up to one image at every rank: 28 pairs" in result.out
-    assert "not proven: that the images were cut right; that takes --source DIR, or the variant full" in result.out
+    assert "not verified: that the images were cut right; that takes --source DIR, or the variant full" in result.out
 
 
-def test_the_source_proves_an_output_without_full(cut_folder: tuple[Path, Path], run: Verify) -> None:
+def test_the_source_verifies_an_output_without_full(cut_folder: tuple[Path, Path], run: Verify) -> None:
     out, folder = cut_folder
     result = run(out, "--source", folder)
     assert result.status == 0
@@ -853,7 +853,7 @@ def test_another_source_is_a_fault(cut_folder: tuple[Path, Path], faults: Lines)
     )
 
 
-def test_a_source_that_is_not_there_is_told_in_words_of_this_command(
+def test_a_missing_source_is_reported_with_the_option_of_verify(
     cut_folder: tuple[Path, Path], tmp_path: Path, faults: Lines
 ) -> None:
     (line,) = faults(cut_folder[0], "--source", tmp_path / "none")
@@ -881,7 +881,7 @@ def test_a_source_that_changed_under_the_same_names_and_sizes_is_a_fault(
         (("source", "checksums_verified"), True),
     ],
 )
-def test_what_a_manifest_says_of_its_source_is_held_against_it(
+def test_a_manifest_is_compared_with_its_source(
     cut_folder: tuple[Path, Path], faults: Lines, place: tuple[str, ...], value: object
 ) -> None:
     out, folder = cut_folder
@@ -894,7 +894,7 @@ def test_what_a_manifest_says_of_its_source_is_held_against_it(
 
 @pytest.mark.parametrize("order", ["source", "shuffled"])
 @pytest.mark.parametrize("limit", [None, 9])
-def test_a_part_that_is_passed_off_as_more_is_told_by_the_source(
+def test_a_limited_output_that_claims_to_be_whole_is_found_with_the_source(
     pictures: Callable[..., Path], tmp_path: Path, run: Verify, faults: Lines, order: str, limit: int | None
 ) -> None:
     folder, out = pictures(classes="abc", each=5, size=(14, 11)), tmp_path / "part"
@@ -976,7 +976,7 @@ def test_unclipped_parts_of_another_image_break_the_law(image: int, low: int, hi
     assert Bounds(x, np.array([True])).broken(a, b, np.array([True])).item() == (low + high - 128 != image)
 
 
-def test_a_degenerate_plane_is_proven_by_its_residuals_energy() -> None:
+def test_a_degenerate_plane_is_verified_by_the_energy_of_its_residual() -> None:
     image = np.repeat((np.eye(16, dtype=np.uint8) * 200)[..., None], 3, axis=2)
     low, high = Variant("rank4", "low", 4, "a"), Variant("highrank4", "high", 4, "b")
     kept = np.where(np.arange(16) < 4, 200, 0).astype(np.uint8)
@@ -1001,7 +1001,7 @@ def test_an_image_of_low_rank_is_its_own_low_rank_part() -> None:
 def test_the_tar_reader_sees_what_tarfile_sees(built: Path) -> None:
     for path in built.rglob("*.tar"):
         with path.open("rb") as file:
-            found = [(member.name, member.data) for member in members(file, 1 << 20)]
+            found = [(member.name, member.data) for member in members(file, 1 << 20, {})]
         assert found == read_members(path)
 
 
@@ -1009,7 +1009,7 @@ def test_the_tar_reader_sees_what_tarfile_sees(built: Path) -> None:
 @given(st.binary(min_size=1, max_size=3000).map(lambda content: content + b"x"))
 def test_the_tar_reader_ends_on_any_bytes(content: bytes) -> None:
     with pytest.raises(TarError):
-        list(members(io.BytesIO(content), 1 << 10))
+        list(members(io.BytesIO(content), 1 << 10, {}))
 
 
 def test_any_flipped_byte_is_found_and_never_ends_in_a_traceback(out: Path, run: Verify) -> None:

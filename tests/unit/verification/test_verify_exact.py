@@ -77,7 +77,7 @@ def moved(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def test_an_exact_output_is_proven(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_exact_output_is_verified(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify.main([str(out), "--workers", "1"]) == 0
     told = capsys.readouterr()
     assert "rank3-exact" in told.out
@@ -101,7 +101,7 @@ def test_a_value_a_little_off_is_named(out: Path, faults: Callable[[], list[str]
         (lambda image: np.array([{}, 1], object), "object of shape (2,), not float32 (h, w, 3)"),
     ],
 )
-def test_what_is_no_float_image_is_named(
+def test_a_member_that_is_no_float_image_is_named(
     out: Path, faults: Callable[[], list[str]], edit: Callable[[np.ndarray], np.ndarray], line: str
 ) -> None:
     name = change(out, "rank3-exact", edit)
@@ -132,7 +132,7 @@ def factors_of(image: np.ndarray, dtype: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_what_rounding_does_to_the_factors_of_a_drawing_is_no_fault(dtype: str) -> None:
+def test_rounding_of_the_factors_of_a_drawing_is_no_fault(dtype: str) -> None:
     row = factors_of(cross(), dtype)
     u, s, v = (part[0].astype(np.float64) for part in row.values())
     assert (np.abs(255 * u * s @ v.T - cross()[..., 0]).max() > 1) == (dtype == "float16")  # grey levels; its rank is 2
@@ -199,8 +199,8 @@ def test_a_group_that_describes_arrays_otherwise_is_a_fault(
 @pytest.mark.parametrize(
     ("section", "key", "value", "line"),
     [
-        ("numerics", "high_scale", "7", "numerics is not the contract that is proven here"),
-        ("numerics", "contract", 9, "numerics is not the contract that is proven here"),
+        ("numerics", "high_scale", "7", "numerics is not the contract"),
+        ("numerics", "contract", 9, "numerics is not the contract"),
         ("job", "limit", 3, "job.limit is 3, but a split has more entries"),
         ("image", "side", 31, "shape is [12, 3, 32], not [12, 3, 31]"),
         ("factors", "rank", 8, "not [12, 3, 32, 8]"),
@@ -215,7 +215,7 @@ def test_an_edited_manifest_is_named(
     assert any(line in told for told in faults())
 
 
-def test_large_chunks_of_half_floats_are_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_large_chunks_of_half_floats_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A chunk of float16 between 32 and 64 MB; values that fit are written without the SVD of large images."""
     from pipeline.formats.factors import Factors
     from pipeline.verification.arrays import spectra

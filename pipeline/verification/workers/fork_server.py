@@ -1,5 +1,4 @@
-"""The process that a proof's workers are forked from: a clean one, as a spawned worker has, but what is slow to load it
-loads only once, and while the command itself still reads its lists."""
+"""The process that workers are forked from. It loads the modules once, while the command still reads its lists."""
 
 import contextlib
 import os
@@ -15,12 +14,14 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def without_interrupts() -> Iterator[None]:
-    """Processes that are started here have Ctrl-C blocked, so that it ends them silently; and what would end this
-    process waits until they have been started, for a worker that is told half of what it needs complains of it."""
-    came: list[int] = []
+    """Delays signals that end this process while it starts others, which get Ctrl-C blocked.
+
+    So Ctrl-C ends workers without a message, and no worker complains that it received half of its arguments.
+    """
+    received: list[int] = []
 
     def later(number: int, _: FrameType | None) -> None:
-        came.append(number)
+        received.append(number)
 
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, later) for number in _ENDING} if main else {}
@@ -31,20 +32,24 @@ def without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         for number, handler in before.items():
             signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
+        if received:
+            signal.raise_signal(received[0])
 
 
-def warm() -> None:
-    """Have it running, or on its way."""
-    CONTEXT.set_forkserver_preload(["pipeline.verification.preload"])
+def start() -> None:
+    """Starts the process, if it is not running yet."""
+    CONTEXT.set_forkserver_preload(
+        ["pipeline.verification.shards.verify_shard", "pipeline.verification.workers.preload"]
+    )
     with without_interrupts():
         forkserver.ensure_running()
 
 
 def end_with_parent() -> None:
-    """Of a worker: end when the process that it works for has ended, however that was. The process that it was forked
-    from then ends by itself: it lives as long as anybody who may ask it for more."""
+    """Makes a worker end when the process that it works for has ended in any way.
+
+    The fork server then ends by itself: it lives as long as a process may ask it for more workers.
+    """
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()

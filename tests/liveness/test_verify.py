@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import build
-from pipeline.verification import listings
-from pipeline.verification import prove as prove_module
-from pipeline.verification.stall_watch import Alarm, Lookout
+from pipeline.verification import listings, verify_output
+from pipeline.verification.workers.stall_watch import Alarm, StallWatch
 from pipeline.verify import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Float images are proven the slow way: of these, the shards of a split take a second."""
+    """Large enough that its shards take a while to verify."""
     out = tmp_path_factory.mktemp("proof") / "out"
     given = ["--ranks", "3,5,8", "--components", "low,high,full", "--exact", "--samples-per-shard", "100"]
     assert build.main([*given, "--out", str(out), "--workers", "0", "--quiet"]) == 0
@@ -116,7 +115,7 @@ def test_a_command_that_is_ended_while_its_workers_start_says_one_line(
     assert err.startswith("stopped; ") and err.count("\n") == 1
 
 
-def test_lists_that_take_long_are_told(
+def test_lists_that_take_long_are_reported(
     out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     read = listings.read_listings
@@ -125,26 +124,28 @@ def test_lists_that_take_long_are_told(
         time.sleep(1.5)
         return read(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(prove_module, "read_listings", slow)
+    monkeypatch.setattr(verify_output, "read_listings", slow)
     assert main([str(out), "--workers", "1", "--sample", "0", "--stall", "1"]) == 0
     told = capsys.readouterr().err.splitlines()[0]
     assert told == f"still reading the manifest and the lists of {out}, for 1 s so far"
 
 
-def test_parts_are_told_at_growing_intervals_and_when_they_go_on() -> None:
-    told: list[str] = []
-    lookout = Lookout(Alarm(120, lambda event, message, **_: told.append(message)), ["shard train-000000", "README.md"])
-    lookout._nobody = 0.0  # the clock of the test
+def test_parts_are_reported_at_growing_intervals_and_when_they_continue() -> None:
+    messages: list[str] = []
+    watch = StallWatch(
+        Alarm(120, lambda event, message, **_: messages.append(message)), ["shard train-000000", "README.md"]
+    )
+    watch._idle = 0.0  # the clock of the test
     spoken = []
     for second in range(0, 1000, 5):
         if second >= 300:
-            lookout.begun(0, 7, 300, second if second < 500 else 500)
-        before = len(told)
-        lookout.look(second)
-        spoken += [second] * (len(told) - before)
+            watch.begun(0, 7, 300, second if second < 500 else 500)
+        before = len(messages)
+        watch.look(second)
+        spoken += [second] * (len(messages) - before)
     assert spoken == [120, 240, 420, 540, 780]
-    assert told[0] == "no process has begun any of 2 parts for 2 min 00 s"
-    assert told[2] == "still in work: shard train-000000 for 2 min 00 s (process 7)"
-    assert told[3].endswith("(process 7, which says nothing any more: it is stopped, or cut off)")
-    lookout.ended(0)
-    assert told[-1] == "goes on: shard train-000000"
+    assert messages[0] == "no process has begun any of 2 parts for 2 min 00 s"
+    assert messages[2] == "still in work: shard train-000000 for 2 min 00 s (process 7)"
+    assert "(process 7, which sends no messages any more" in messages[3]
+    watch.ended(0)
+    assert messages[-1] == "continues: shard train-000000"

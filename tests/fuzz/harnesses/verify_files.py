@@ -1,4 +1,4 @@
-"""What else ``verify`` reads: records (``--quick``), its own reports, and what an interrupted proof has kept."""
+"""What else ``verify`` reads: records (``--quick``), its own reports, and the file of verified parts."""
 
 import contextlib
 import hashlib
@@ -9,8 +9,8 @@ from pipeline.errors import PipelineError
 from pipeline.verification import report
 from pipeline.verification.faults import Faults
 from pipeline.verification.manifest.document import load
-from pipeline.verification.quick import Look, _check_records
-from pipeline.verification.resume import _FORMAT, Kept
+from pipeline.verification.quick_check import QuickResult, _check_records
+from pipeline.verification.resume import _FORMAT, VerifiedParts
 from tests.fuzz.place import folder, output, replaced
 
 ALLOWED = (PipelineError,)
@@ -36,14 +36,14 @@ def seeds() -> Iterator[bytes]:
 
 def parse(data: bytes) -> None:
     manifest = load(output(), Faults())
-    seen = Look(manifest)
+    seen = QuickResult(manifest)
     with replaced(_RECORD, data):
         _check_records(seen)
     assert seen.records <= 2 and all("\n" not in str(fault) for fault in seen.faults.first)
     (folder() / "kept").write_bytes(hashlib.sha256(data).hexdigest().encode() + b" " + data + b"\n")
-    kept = Kept(folder() / "kept", False, manifest)
+    kept = VerifiedParts(folder() / "kept", False, manifest)
     kept.get("part")
-    kept.finish(proven=True)
+    kept.finish(complete=True)
     (folder() / "report.json").write_bytes(data)
     with contextlib.suppress(PipelineError):
         report.read(folder() / "report.json")

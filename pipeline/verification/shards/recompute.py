@@ -1,6 +1,4 @@
-"""Images of a shard that are recomputed: their originals, every cut of them, singular values and factors."""
-
-from collections.abc import Callable
+"""Recomputes sampled images of a shard from their originals: every cut, the singular values and the factors."""
 
 import numpy as np
 
@@ -10,7 +8,7 @@ from pipeline.sources.index import Entry, Source
 from pipeline.verification.arrays import spectra
 from pipeline.verification.arrays.reference import wrong_factors
 from pipeline.verification.arrays.zarr_rows import BadRows
-from pipeline.verification.faults import Faults, shown
+from pipeline.verification.faults import Faults, printable
 from pipeline.verification.listings import Sample, key_of
 from pipeline.verification.manifest.claims import (
     FACTORS,
@@ -18,64 +16,52 @@ from pipeline.verification.manifest.claims import (
     REJECTS,
     SPECTRA,
     Manifest,
-    Variant,
     samples_file,
 )
-from pipeline.verification.part import Work
-from pipeline.verification.shards.pixels import Batch, BatchProof, Compared
+from pipeline.verification.parts import ShardWork
+from pipeline.verification.shards.batch import Batch, BatchVerifier, Comparison
+from pipeline.verification.shards.shard_faults import ShardFaults
 
 
 class Recomputer:
-    """Holds batches of a shard against the law, and those images that are to be recomputed against the reference.
+    """Verifies batches of a shard, and compares the images to recompute with the float64 reference.
 
     Args:
-        rows: float32 (n, 3, side), the shard's rows of singular values; None where they cannot be read.
-        source: where the originals are read from, if it is at hand.
-        suspects: gives those of some variants whose shard is not the claimed one.
-        say: takes a fault of a variant; those of other files go to ``faults``.
-        unread: takes rows that cannot be read.
+        rows: float32 (n, 3, side), the shard's rows of singular values; None if they cannot be read.
+        source: the source of the originals, if it is given.
     """
 
     def __init__(
-        self,
-        manifest: Manifest,
-        work: Work,
-        rows: np.ndarray | None,
-        source: Source | None,
-        suspects: Callable[[list[Variant]], list[Variant]],
-        say: Callable[[Variant, str], None],
-        faults: Faults,
-        unread: Callable[[BadRows], None],
+        self, manifest: Manifest, work: ShardWork, rows: np.ndarray | None, source: Source | None, faults: ShardFaults
     ) -> None:
-        self._manifest, self._work, self._rows, self._source = manifest, work, rows, source
-        self._suspects, self._say, self._faults, self._unread = suspects, say, faults, unread
+        self._manifest, self._work, self._rows, self._source, self._faults = manifest, work, rows, source, faults
 
-    def prove(self, batch: Batch) -> Compared:
-        """Report what does not hold of a batch."""
+    def verify(self, batch: Batch) -> Comparison:
+        """Reports what is wrong with a batch."""
         originals, split = {}, self._work.shard.split
         for sample in batch.samples:
             entry = self._work.recomputed.get(sample.position)
             if entry is not None and (original := self._original(sample, entry, batch.shape)) is not None:
                 originals[sample.position] = original
-        proof = BatchProof(self._manifest, batch, originals, self._suspects, self._say)
-        compared = proof.run(self._work.recomputed.keys())
-        for i, values in compared.values.items():
+        verifier = BatchVerifier(self._manifest, batch, originals, self._faults)
+        comparison = verifier.verify(self._work.recomputed.keys())
+        for i, values in comparison.values.items():
             sample = batch.samples[i]
             row = None if self._rows is None else self._rows[sample.position - self._work.shard.start]
             if row is not None and (problem := spectra.compare_row(row, values)):
                 self._faults.add(f"{SPECTRA}/{split}", f"{sample.key}: row {sample.position}: {problem}")
-            if problem := self._wrong_factors(sample.position, proof.image(i)):
+            if problem := self._wrong_factors(sample.position, verifier.image(i)):
                 self._faults.add(f"{FACTORS}/{split}", f"{sample.key}: row {sample.position}: {problem}")
-        return compared
+        return comparison
 
     def _original(self, sample: Sample, entry: Entry, shape: tuple[int, int]) -> np.ndarray | None:
-        """The source's image, uint8 (h, w, 3), of the size that the variants have."""
+        """Returns the source's image, uint8 (h, w, 3); None if it cannot be read or has not the size of the variants."""
         assert self._source is not None
         listed = samples_file(self._work.shard.split)
         try:
             pixels = self._source.decode(self._source.read(entry)).pixels
         except (OSError, Undecodable) as error:
-            self._faults.add(listed, f"{sample.key}: not readable in the source: {shown(error)}")
+            self._faults.add(listed, f"{sample.key}: not readable in the source: {printable(error)}")
             return None
         image = self._manifest.geometry.apply(pixels).transpose(1, 2, 0)
         if image.shape != (*shape, 3):
@@ -90,13 +76,13 @@ class Recomputer:
         try:
             row = spectra.factors_row(self._manifest, claim, self._work.shard.split, position)
         except BadRows as error:
-            self._unread(error)
+            self._faults.add_unreadable(error)
             return ""
         return wrong_factors(image, row, FACTORS_ROUNDING[claim.dtype])
 
 
-def try_rejects(manifest: Manifest, work: Work, source: Source, faults: Faults) -> None:
-    """Images that the source can give are no rejects: a sample may have been left out under that name."""
+def try_rejects(manifest: Manifest, work: ShardWork, source: Source, faults: Faults) -> None:
+    """Reports rejects whose image the source can give: a sample may have been left out under the name of a reject."""
     for entry in work.unreadable:
         if entry.size > MAX_BYTES:
             continue

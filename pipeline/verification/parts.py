@@ -1,4 +1,4 @@
-"""The parts that an output is proven in, and what is found of each."""
+"""The parts that an output is verified in, and what is found of each."""
 
 from array import array
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from pipeline.verification.shards.moments import Moments
 
 
 @dataclass(frozen=True)
-class Work:
-    """One shard's proof, as it travels to a worker.
+class ShardWork:
+    """What a worker needs to verify one shard.
 
     Attributes:
-        indexes, labels: int64, of its output positions, as a ``Listing`` has them; None where that cannot be used: only
-            files are checked.
+        indexes, labels: int64, of its output positions, as in a ``Listing``; None if that cannot be used: then only the
+            files are verified.
         rejects: its output positions that have no sample.
-        listed: the samples file is the one that the manifest claims.
-        recomputed: the output positions that are recomputed, with their entries in the source where it is at hand.
-        unreadable: entries of the source that are rejects, and are tried.
+        listed: whether the list of samples is the file that the manifest claims.
+        recomputed: the output positions to recompute, with their entries in the source if there is one.
+        unreadable: entries of the source that are rejects, and are tried again.
     """
 
     shard: ShardSet
@@ -34,7 +34,7 @@ class Work:
     unreadable: tuple[Entry, ...] = ()
 
     def samples(self) -> list[Sample] | None:
-        """What it must hold; None where that cannot be told."""
+        """Returns the samples that the shard must hold; None if the list of samples cannot be used."""
         if self.indexes is None or self.labels is None:
             return None
         split, positions = self.shard.split, range(self.shard.start, self.shard.stop)
@@ -42,26 +42,26 @@ class Work:
         return [Sample(at, key_of(split, number), label) for at, number, label in every if at not in self.rejects]
 
 
-Part = Work | list[str]  # a shard, or names of files that are no part of one
+Part = ShardWork | list[str]  # a shard, or names of files that belong to no shard
 
 
 def name_of(part: Part) -> str:
-    """In words."""
-    if isinstance(part, Work):
+    """Returns how messages call a part."""
+    if isinstance(part, ShardWork):
         return f"shard {part.shard.split}-{part.shard.number:06d}"
     return part[0] + (f" and {len(part) - 1} files more" if len(part) > 1 else "")
 
 
 @dataclass
 class Result:
-    """What was found of a shard.
+    """What was found of a part, or of all.
 
     Attributes:
         bytes: of the files that are as claimed.
-        samples: that it must hold.
-        fitted, paired: pairs of low and high held against the image, and against the other ranks only.
+        samples: that there must be.
+        fitted, paired: pairs of low and high compared with the image, and with the other ranks only.
         recomputed: images; ``counts`` is of these.
-        moments: of every variant and split.
+        moments: by variant and split.
     """
 
     faults: Faults = field(default_factory=Faults)
@@ -81,5 +81,5 @@ class Result:
         self.paired += other.paired
         self.recomputed += other.recomputed
         self.counts = self.counts.plus(other.counts)
-        for of, more in other.moments.items():
-            self.moments[of] = self.moments[of].plus(more) if of in self.moments else more
+        for place, moments in other.moments.items():
+            self.moments[place] = self.moments[place].plus(moments) if place in self.moments else moments

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from pipeline.errors import PipelineError
 from pipeline.verification.faults import Faults
+from pipeline.verification.files import check_files, check_links, check_strays, owners_of
 from pipeline.verification.listings import read_listings
 from pipeline.verification.manifest.claims import NAME
 from pipeline.verification.manifest.document import compare_clients, load
-from pipeline.verification.shards.files import check_files, check_links, check_strays, owners_of
 from tests.fuzz.place import output, replaced
 
 ALLOWED = (PipelineError,)

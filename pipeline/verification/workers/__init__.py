@@ -1,0 +1,1 @@
+"""Verifies the parts of an output in several processes."""
