@@ -165,7 +165,7 @@ def test_the_report_shows_them(tmp_path: Path, cuts: tuple[str, ...]) -> None:
     assert report([str(out)]) == 0
     page = (out / "report.html").read_text()
     assert "band of the singular values 4 to 12" in page or "high-pass image, radius 9" in page
-    assert "as they are stored" in page and "the output holds only whole images" not in page
+    assert "as stored" in page and "the output has only full images" not in page
 
 
 @pytest.mark.parametrize(
