@@ -135,7 +135,7 @@ def test_parts_are_reported_at_growing_intervals_and_when_they_continue() -> Non
     watch = StallWatch(
         Alarm(120, lambda event, message, **_: messages.append(message)), ["shard train-000000", "README.md"]
     )
-    watch._idle = 0.0  # the clock of the test
+    watch._idle_since = 0.0  # the clock of the test
     spoken = []
     for second in range(0, 1000, 5):
         if second >= 300:

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from pipeline.liveness import Say, beside, duration
+from pipeline.liveness import Reminder, Say, duration, listed, repeating
 
 EVERY = 2.0  # seconds between two messages of a worker
 SILENT = 10.0  # seconds without a message after which a worker counts as stopped: five messages are missing
-_NAMED = 3  # parts in one line
 
 
 class Alarm(NamedTuple):
@@ -37,15 +36,14 @@ class _Part:
 
     Attributes:
         begun, heard: when it began, and when its process sent the last message; monotonic seconds.
-        due: seconds after its beginning at which it is reported next.
-        reported: whether it was reported at all.
+        process: its identifier.
+        reminder: when to report that the part is still in work.
     """
 
     begun: float
     process: int
     heard: float
-    due: float
-    reported: bool = False
+    reminder: Reminder
 
 
 class StallWatch:
@@ -61,13 +59,13 @@ class StallWatch:
         self._work: dict[int, _Part] = {}
         self._done: set[int] = set()
         self._lock = threading.Lock()
-        self._idle, self._due = time.monotonic(), self._stall  # since when no part is in work; when to report that
+        self._idle, self._idle_since = Reminder(self._stall), time.monotonic()  # while no part is in work
 
     def begun(self, place: int, process: int, since: float, now: float) -> None:
         """Notes that a process has a part in work; called when it begins, and with every message."""
         with self._lock:
             if place not in self._done:
-                part = self._work.setdefault(place, _Part(since, process, now, self._stall))
+                part = self._work.setdefault(place, _Part(since, process, now, Reminder(self._stall)))
                 part.begun, part.process, part.heard = since, process, now
 
     def ended(self, place: int) -> None:
@@ -76,43 +74,38 @@ class StallWatch:
             part = self._work.pop(place, None)
             self._done.add(place)
             self._left -= 1
-            self._idle = time.monotonic()
-        if part and part.reported:
+            self._idle_since = time.monotonic()
+        if part and part.reminder.reported:
             self._say("moving", f"continues: {self._names[place]}")
 
     @contextlib.contextmanager
     def running(self, messages: Connection | None = None) -> Iterator[None]:
         """Reports from a thread, for as long as the block lasts. ``messages``: from the workers."""
-        if not self._stall:
-            yield
-            return
 
-        def watch(stop: threading.Event) -> None:
-            while not stop.wait(min(self._stall / 8, EVERY)):
-                while messages is not None and messages.poll():
-                    place, process, since = json.loads(messages.recv_bytes())
-                    self.begun(place, process, since, time.monotonic())
-                self.look(time.monotonic())
+        def look() -> None:
+            while messages is not None and messages.poll():
+                place, process, since = json.loads(messages.recv_bytes())
+                self.begun(place, process, since, time.monotonic())
+            self.look(time.monotonic())
 
-        with beside(watch):
+        with repeating(look, self._stall, EVERY):
             yield
 
     def look(self, now: float) -> None:
         """Reports what is due at ``now``, monotonic seconds."""
-        lines = []
         with self._lock:
-            for place, part in sorted(self._work.items()):
-                if now - part.begun >= part.due:
-                    part.reported, part.due = True, 2 * (now - part.begun)
-                    lines.append(self._described(place, part, now))
+            lines = [
+                self._described(place, part, now)
+                for place, part in sorted(self._work.items())
+                if part.reminder.due(now - part.begun)
+            ]
             if self._work:
-                self._idle, self._due = now, self._stall
-            waited = now - self._idle
-            if waiting := self._left > 0 and waited >= self._due:
-                self._due *= 2
+                self._idle_since = now
+                self._idle.reset()
+            waited = now - self._idle_since
+            waiting = self._left > 0 and self._idle.due(waited)
         if lines:
-            more = f"; and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
-            self._say("stalled", f"still in work: {'; '.join(lines[:_NAMED])}{more}")
+            self._say("stalled", f"still in work: {listed(lines)}")
         if waiting:
             self._say("waiting", f"no process has begun any of {self._left} parts for {duration(waited)}")
 
