@@ -21,11 +21,11 @@ from pipeline.formats.zarr_rows import RowWriter
 from pipeline.numerics.batch import HERE, Place
 from pipeline.numerics.cut import Statistics
 from pipeline.numerics.variants import Variant
-from pipeline.planning.record import Record, VariantProof, record_name
+from pipeline.planning.record import Record, VariantRecord, record_name
 from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.storage import files
 from pipeline.storage.lock import LostLock
-from pipeline.storage.store import FileProof, open_store
+from pipeline.storage.store import PublishedFile, open_store
 
 # Errors that do not go away by themselves.
 _FINAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
@@ -133,17 +133,17 @@ def build_shard(task: ShardTask, place: Place = HERE, report: Callable[[Progress
             progress.pixels += sum(image[0].size for image in encoded.batch.images)
             report(progress)
         with progress.timed("write"):
-            proofs = {}
+            variants = {}
             for variant, tar in tars.items():
                 file, index = tar.finish(), task.tars[variant].removesuffix(".tar") + ".idx"
-                proofs[variant.name] = VariantProof(
-                    FileProof(task.tars[variant], file.size, file.sha256),
+                variants[variant.name] = VariantRecord(
+                    PublishedFile(task.tars[variant], file.size, file.sha256),
                     _write(index, file.dali_index, scratch_for(index)),
                     statistics[variant],
                     versions(),
                 )
             chunks = {name: array.finish() for name, array in arrays.items()}
-            record = _record(task, progress, proofs, chunks)
+            record = _record(task, progress, variants, chunks)
             store.publish(scratch, task.run)
             store.put(record_name(task.shard), record.to_json(), task.run)
     finally:
@@ -167,15 +167,15 @@ def _row_writers(task: ShardTask, scratch_for: Callable[[str], Path]) -> dict[st
 def _record(
     task: ShardTask,
     progress: Progress,
-    proofs: dict[str, VariantProof],
-    chunks: dict[str, tuple[FileProof, ...]],
+    variants: dict[str, VariantRecord],
+    chunks: dict[str, tuple[PublishedFile, ...]],
 ) -> Record:
     """Returns the shard's record, with the files that this run built. Raises SourceChanged."""
     kept, rejects, source = task.kept, tuple(progress.rejects), progress.source.hex()
     if kept and (kept.source, kept.rejects) != (source, rejects):
         raise SourceChanged
     values = kept.spectra if kept else chunks.pop("spectra")
-    factor_chunks = tuple(proof for array in chunks.values() for proof in array)
+    factor_chunks = tuple(file for array in chunks.values() for file in array)
     return Record(
         task.identity,
         source,
@@ -184,14 +184,14 @@ def _record(
         dict(sorted(progress.converted.items())),
         rejects,
         values,
-        (kept.variants if kept else {}) | proofs,
+        (kept.variants if kept else {}) | variants,
         factor_chunks or (kept.factors if kept else ()),
     )
 
 
-def _write(name: str, data: bytes, path: Path) -> FileProof:
+def _write(name: str, data: bytes, path: Path) -> PublishedFile:
     files.write(path, data)
-    return FileProof(name, len(data), hashlib.sha256(data).hexdigest())
+    return PublishedFile(name, len(data), hashlib.sha256(data).hexdigest())
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.storage import files
-from pipeline.storage.store import FileProof
+from pipeline.storage.store import PublishedFile
 
 MAX_CHUNK = 64 * 2**20  # bytes
 
@@ -70,7 +70,7 @@ class RowWriter:
     def __init__(self, array: RowArray, start: int, stop: int, scratch_for: Callable[[str], Path]) -> None:
         self._array, self._at, self._stop, self._scratch_for = array, start, stop, scratch_for
         self._nan_row = np.full(array.shape, np.nan, array.dtype).tobytes()
-        self._proofs: list[FileProof] = []
+        self._proofs: list[PublishedFile] = []
         self._file: Any = None
         self._digest = hashlib.sha256()
 
@@ -81,7 +81,7 @@ class RowWriter:
                 self._write(self._nan_row)
             self._write(row.data)
 
-    def finish(self) -> tuple[FileProof, ...]:
+    def finish(self) -> tuple[PublishedFile, ...]:
         """Fills the last chunk with NaN, closes it, and returns the proofs of all chunks."""
         while self._at < self._stop or self._at % self._array.chunk_rows:
             self._write(self._nan_row)
@@ -103,7 +103,7 @@ class RowWriter:
         if self._at % rows == 0:
             self._file.close()
             name = self._array.chunk(self._at - 1)
-            self._proofs.append(FileProof(name, rows * self._array.row_bytes, self._digest.hexdigest()))
+            self._proofs.append(PublishedFile(name, rows * self._array.row_bytes, self._digest.hexdigest()))
 
 
 def metadata(store: str, attributes: Mapping[str, Any], arrays: Mapping[RowArray, int]) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from pipeline.numerics.cut import FINE, Statistics
 from pipeline.numerics.variants import OFFSET, Variant
 from pipeline.planning.output_spec import FORMAT, NUMERICS, Content
 from pipeline.planning.plan import Plan, Shard, folder
-from pipeline.planning.record import Record, VariantProof
+from pipeline.planning.record import Record, VariantRecord
 
 NAME = "manifest.json"
 REJECTS = "rejects.jsonl"
@@ -158,15 +158,15 @@ def _variant(plan: Plan, records: Mapping[Shard, Record], variant: Variant) -> d
 def _variant_split(
     plan: Plan, records: Mapping[Shard, Record], variant: Variant, shards: list[Shard]
 ) -> dict[str, Any]:
-    proofs: list[VariantProof] = [records[shard].variants[variant.name] for shard in shards]
-    total = sum((proof.statistics for proof in proofs), Statistics())
+    variant_records: list[VariantRecord] = [records[shard].variants[variant.name] for shard in shards]
+    total = sum((record.statistics for record in variant_records), Statistics())
     pixels = sum(records[shard].pixels for shard in shards)
     unit = (FINE if variant.exact else 1) / max(1, pixels)
     mean = [s * unit / 255 for s in total.sums]
     square = [s * unit / 255**2 for s in total.squares]
     return {
         "samples": sum(records[shard].samples for shard in shards),
-        "bytes": sum(proof.tar.size for proof in proofs),
+        "bytes": sum(record.tar.size for record in variant_records),
         "subpixels": 3 * pixels,
         "clipped": total.clipped,
         "near_ties": total.ties,
@@ -177,22 +177,22 @@ def _variant_split(
         "std": [math.sqrt(max(0.0, s - m * m)) for s, m in zip(square, mean, strict=True)],
         "shards": [
             {
-                "name": proof.tar.name,
-                "bytes": proof.tar.size,
-                "sha256": proof.tar.sha256,
+                "name": record.tar.name,
+                "bytes": record.tar.size,
+                "sha256": record.tar.sha256,
                 "start": shard.start,
                 "stop": shard.stop,
                 "samples": records[shard].samples,
             }
-            for shard, proof in zip(shards, proofs, strict=True)
+            for shard, record in zip(shards, variant_records, strict=True)
         ],
     }
 
 
 def _versions(records: Iterable[Record]) -> list[dict[str, str]]:
     """Returns the distinct sets of library versions; more than one if a build was resumed after an upgrade."""
-    proofs = (proof for record in records for proof in record.variants.values())
-    distinct = {json.dumps(proof.versions, sort_keys=True) for proof in proofs}
+    variants = (variant for record in records for variant in record.variants.values())
+    distinct = {json.dumps(variant.versions, sort_keys=True) for variant in variants}
     return [json.loads(versions) for versions in sorted(distinct)]
 
 
@@ -200,10 +200,10 @@ def committed(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, tuple[in
     """Returns bytes and SHA-256 of every file that tasks have published, by name."""
     files: dict[str, tuple[int, str]] = {}
     for record in records.values():
-        proofs = [*record.spectra, *record.factors]
+        published = [*record.spectra, *record.factors]
         for variant in plan.content.variants:
-            proofs += [record.variants[variant.name].tar, record.variants[variant.name].index]
-        files |= {proof.name: (proof.size, proof.sha256) for proof in proofs}
+            published += [record.variants[variant.name].tar, record.variants[variant.name].index]
+        files |= {file.name: (file.size, file.sha256) for file in published}
     return files
 
 

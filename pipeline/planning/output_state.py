@@ -152,15 +152,15 @@ def _load(store: Reading, plan: Plan, shard: Shard) -> Record | None:
     record = load(store, shard, plan.identity(shard))
     content = plan.content
     values, *factor_chunks = (array.chunks(shard.start, shard.stop) for array in _arrays(content, shard.split))
-    if record is None or [proof.name for proof in record.spectra] != values:
+    if record is None or [file.name for file in record.spectra] != values:
         return None
-    if [proof.name for proof in record.factors] != [name for array in factor_chunks for name in array]:
+    if [file.name for file in record.factors] != [name for array in factor_chunks for name in array]:
         record = replace(record, factors=())
     tars = {variant.name: tar_name(content, variant, shard) for variant in content.variants}
     variants = {
-        name: proof
-        for name, proof in record.variants.items()
-        if proof.tar.name == tars.get(name) and proof.index.name == tars[name].removesuffix(".tar") + ".idx"
+        name: variant
+        for name, variant in record.variants.items()
+        if variant.tar.name == tars.get(name) and variant.index.name == tars[name].removesuffix(".tar") + ".idx"
     }
     return replace(record, variants=variants)
 

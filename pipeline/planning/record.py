@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pipeline.formats.sealed_json import seal, unseal
 from pipeline.numerics.cut import Statistics
 from pipeline.planning.plan import Shard
-from pipeline.storage.store import BUILD, FileProof, Reading
+from pipeline.storage.store import BUILD, PublishedFile, Reading
 
 RECORDS = f"{BUILD}/records"
 _COUNTS_END = 1 << 63  # of int64
@@ -37,11 +37,11 @@ class Reject(NamedTuple):
 
 
 @dataclass(frozen=True)
-class VariantProof:
+class VariantRecord:
     """One variant of a shard: its tar, the tar's index, counts of its pixels, and the versions of the libraries."""
 
-    tar: FileProof
-    index: FileProof
+    tar: PublishedFile
+    index: PublishedFile
     statistics: Statistics
     versions: dict[str, str]
 
@@ -65,9 +65,9 @@ class Record:
     pixels: int
     converted: dict[str, int]
     rejects: tuple[Reject, ...]
-    spectra: tuple[FileProof, ...]
-    variants: dict[str, VariantProof] = field(default_factory=dict)
-    factors: tuple[FileProof, ...] = ()
+    spectra: tuple[PublishedFile, ...]
+    variants: dict[str, VariantRecord] = field(default_factory=dict)
+    factors: tuple[PublishedFile, ...] = ()
 
     def to_json(self) -> bytes:
         return seal(asdict(self))
@@ -78,9 +78,9 @@ class Record:
         try:
             raw = unseal(data)
             variants = {
-                str(name): VariantProof(
-                    _proof(v["tar"]),
-                    _proof(v["index"]),
+                str(name): VariantRecord(
+                    _file(v["tar"]),
+                    _file(v["index"]),
                     _statistics(v["statistics"]),
                     {str(library): str(version) for library, version in v["versions"].items()},
                 )
@@ -90,7 +90,7 @@ class Record:
                 Reject(str(r[0]), _count(r[1]), _count(r[2]), str(r[3]), _count(r[4]), str(r[5]))
                 for r in raw["rejects"]
             )
-            spectra, factors = (tuple(_proof(proof) for proof in raw[name]) for name in ("spectra", "factors"))
+            spectra, factors = (tuple(_file(file) for file in raw[name]) for name in ("spectra", "factors"))
             converted = {str(kind): _count(count) for kind, count in raw["converted"].items()}
             samples, pixels = _count(raw["samples"]), _count(raw["pixels"])
             return cls(
@@ -153,18 +153,17 @@ def intact_part(store: Reading, record: Record, recheck: bool) -> Record | None:
     return replace(record, variants=variants, factors=factors)
 
 
-def _intact(store: Reading, proofs: Iterable[FileProof], recheck: bool) -> bool:
+def _intact(store: Reading, files: Iterable[PublishedFile], recheck: bool) -> bool:
     return all(
-        store.size(proof.name) == proof.size and (not recheck or store.sha256(proof.name) == proof.sha256)
-        for proof in proofs
+        store.size(file.name) == file.size and (not recheck or store.sha256(file.name) == file.sha256) for file in files
     )
 
 
-def _proof(raw: Any) -> FileProof:
+def _file(raw: Any) -> PublishedFile:
     name, size, sha256 = raw
     if not (isinstance(name, str) and isinstance(sha256, str)):
-        raise TypeError("a file proof is a name, a size and a hash")
-    return FileProof(name, _count(size), sha256)
+        raise TypeError("a file is recorded by name, size and hash")
+    return PublishedFile(name, _count(size), sha256)
 
 
 def _count(value: Any) -> int:

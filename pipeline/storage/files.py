@@ -87,7 +87,7 @@ class Bounded(io.RawIOBase):
             return self._file.readinto(memoryview(buffer)[:left])
         if len(memoryview(buffer)) and self._file.read(1):
             self._file.seek(-1, os.SEEK_CUR)
-            raise TooLong(errno.EFBIG, f"goes on after {self._most:,} bytes", str(self._file.name))
+            raise TooLong(errno.EFBIG, f"has more than {self._most:,} bytes", str(self._file.name))
         return 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

@@ -16,7 +16,7 @@ BUILD = ".build"
 SCRATCH = f"{BUILD}/tmp"  # holds files of the current run only
 
 
-class FileProof(NamedTuple):
+class PublishedFile(NamedTuple):
     """A published file: name relative to the output's root, bytes, SHA-256."""
 
     name: str

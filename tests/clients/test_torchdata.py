@@ -1,4 +1,4 @@
-"""torchdata's StatefulDataLoader goes on after a stop exactly where it was, in a stream and by number."""
+"""torchdata's StatefulDataLoader continues after a stop exactly where it was, in a stream and by number."""
 
 from typing import Any
 

@@ -257,4 +257,4 @@ class _ShardVerifier:
             if number >= len(stored) or stored[number] != line:
                 has = ascii(printable(stored[number])) if number < len(stored) else "missing"
                 return f"line {number + 1} is {has}, should be {line!r}"
-        return "it goes on after its last sample"
+        return "it continues after its last sample"

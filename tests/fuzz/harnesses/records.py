@@ -1,4 +1,4 @@
-"""Shard records, as a build that goes on reads them."""
+"""Shard records, as a build that resumes reads them."""
 
 from collections.abc import Iterator
 
