@@ -95,7 +95,7 @@ def _verify(options: argparse.Namespace) -> int:
             console.tell(f"\r\x1b[Kverified {done} of {parts} parts{end}", end="")
 
     source = SourceOptions(options.source, options.allow_unverified, options.label_key, options.classes)
-    path = resume.named(options.progress, options.out) if options.progress else resume.in_output(options.out)
+    path = resume.chosen_path(options.progress, options.out) if options.progress else resume.default_path(options.out)
     kept = Resume(path, options.fresh)
     if options.json:
         ReportFile(options.json).clear(options.out)

@@ -41,12 +41,12 @@ class Failure:
     """Why a shard could not be built.
 
     Attributes:
-        again: whether another try may succeed, as after a read error or the death of a worker.
+        retryable: whether another try may succeed, as after a read error or the death of a worker.
         details: a traceback if the cause is a bug in this program, else empty.
     """
 
     message: str
-    again: bool = False
+    retryable: bool = False
     details: str = ""
 
 
@@ -75,20 +75,20 @@ def try_build_shard(
         try:
             return build_shard(task, place, report)
         except SourceChanged:
-            return build_shard(replace(task, tars=task.every, kept=None), place, report)
+            return build_shard(replace(task, tars=task.all_tars, kept=None), place, report)
     except OSError as error:
         name = error.filename2 or error.filename
         where = f" {name}" if name else ""
         message = f"shard {task.shard.name}:{where} {error.strerror or error}".strip()
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             message += "; free some space"
-        return Failure(message, again=error.errno not in _FINAL)
+        return Failure(message, retryable=error.errno not in _FINAL)
     except LostLock:
         return Failure("another run has taken this output over; this one stops")
     except PipelineError as error:
         return Failure(str(error))
     except MemoryError:
-        return WorkerDied(f"shard {task.shard.name}: out of memory; try fewer --workers", again=True)
+        return WorkerDied(f"shard {task.shard.name}: out of memory; try fewer --workers", retryable=True)
     except Exception as error:  # a bug in this program; the user gets one line, and the traceback goes into a file
         return Failure(
             f"shard {task.shard.name}: unexpected {type(error).__name__}: {error}", details=traceback.format_exc()

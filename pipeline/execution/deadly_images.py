@@ -1,4 +1,4 @@
-"""Finds images that kill the process that decodes or cuts them, by trying parts of a shard in child processes.
+"""Finds deadly images: those that kill the process that decodes or cuts them. It tries parts of a shard in child processes.
 
 ``python -m pipeline.execution.deadly_images`` is such a child. It reads a pickled task, then the bounds of a part per line,
 and answers with a line for each part that it survives.
@@ -23,7 +23,7 @@ MOST = 8  # deadly images of a shard; if there are more, the cause is probably n
 _NO_MEMORY = 70  # exit status of a child that ran out of memory
 
 
-def killers(task: ShardTask, progress: Progress) -> dict[int, str]:
+def find(task: ShardTask, progress: Progress) -> dict[int, str]:
     """Returns the deadly entries of a shard: their index and the reason. Writes nothing.
 
     The search is a bisection with about 2 log2(n) trials per deadly entry. An entry is deadly if a child that survives an
@@ -49,7 +49,7 @@ def killers(task: ShardTask, progress: Progress) -> dict[int, str]:
                 parts += [(middle, stop), (start, middle)]
             elif child.survives(0, 0) and not child.survives(start, stop):
                 deadly[task.entries[start].index] = f"kills its worker ({child.died})"
-            if len(task.killers) + len(deadly) > MOST:
+            if len(task.deadly) + len(deadly) > MOST:
                 raise PipelineError(
                     f"shard {task.shard.name}: more than {MOST} of its images kill their worker, "
                     f"{task.entries[start].name} among them; the cause is probably not in the images"

@@ -9,7 +9,7 @@ from pipeline.execution.executor import Result
 from pipeline.execution.gpus import choose
 from pipeline.execution.listener import Listener
 from pipeline.numerics.batch import Place
-from pipeline.numerics.cut import rehearse
+from pipeline.numerics.cut import load_compiled_loops
 from pipeline.planning.shard_task import Progress, ShardTask
 
 
@@ -26,7 +26,7 @@ class ThisProcess:
     @contextlib.contextmanager
     def start(self, first: ShardTask, listener: Listener) -> Iterator["_InProcessWorkers"]:
         places, computes_on = choose.in_this_process(self._device)
-        rehearse()
+        load_compiled_loops()
         yield _InProcessWorkers(places, computes_on, listener)
 
 

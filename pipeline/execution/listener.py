@@ -42,8 +42,8 @@ class Listener:
         self.pace.finished(len(task.entries), progress.seconds)
         self.line.show()
 
-    def failed(self, task: ShardTask) -> None:
-        """A try at a shard failed, or the search for killers ended; nobody works on the shard now."""
+    def stopped(self, task: ShardTask) -> None:
+        """Nobody works on a shard now: building it has failed, or the search for its deadly images has ended."""
         self.watch.ended(task.shard.name, built=False)
 
     def retried(self, task: ShardTask, failure: Failure) -> None:

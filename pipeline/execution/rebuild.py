@@ -172,10 +172,10 @@ class _Repair:
         """Returns the images of a shard that are deadly or cannot be decoded."""
         if not self._has_rejects(shard):
             return ()
-        killers = self._killers(shard_task(self._store, source, plan, shard, None, self._run))
+        deadly = self._deadly_images(shard_task(self._store, source, plan, shard, None, self._run))
         rejects = []
         for position, entry in enumerate(plan.entries(shard), shard.start):
-            reason = killers.get(entry.index) or _undecodable(plan, source, entry)
+            reason = deadly.get(entry.index) or _undecodable(plan, source, entry)
             if reason:
                 rejects.append(Reject(shard.split, entry.index, position, entry.name, entry.size, reason))
         return tuple(rejects)
@@ -186,8 +186,8 @@ class _Repair:
         samples = variant["splits"][shard.split]["shards"][shard.number]["samples"]
         return bool(samples < shard.stop - shard.start)
 
-    def _killers(self, task: ShardTask) -> dict[int, str]:
-        return deadly_images.killers(replace(task, tars={}), Progress()) if self._has_rejects(task.shard) else {}
+    def _deadly_images(self, task: ShardTask) -> dict[int, str]:
+        return deadly_images.find(replace(task, tars={}), Progress()) if self._has_rejects(task.shard) else {}
 
     def _rebuild(self, source: Source, plan: Plan) -> None:
         """Builds the shards that have files to repair, and moves these files into the output shard by shard."""
@@ -196,7 +196,7 @@ class _Repair:
         with temporary.lock(self._run):
             output_state.prepare(temporary, plan.content, self._run)
             tasks = [self._task(plan, task) for task in shard_tasks(temporary, source, plan, False, self._run)]
-            tasks = [replace(task, killers=self._killers(task)) for task in tasks if self._files_of(plan, task)]
+            tasks = [replace(task, deadly=self._deadly_images(task)) for task in tasks if self._files_of(plan, task)]
             if not tasks:
                 return
             workers = self._job.workers if self._job.workers is not None else _workers(len(tasks))

@@ -127,22 +127,22 @@ class _Build:
         in_place = sum(len(positions) for positions in plan.positions.values()) - pace.images
         self._listener = BuildListener(job, store, events, pace, self._workers, in_place)
 
-    def run(self, run: str) -> Outcome:
-        """Builds the shards, writes the manifest, and logs both under the identity ``run``."""
+    def run(self, run_id: str) -> Outcome:
+        """Builds the shards, writes the manifest, and logs both under ``run_id``."""
         job, store, outcome = self._job, self._store, self._listener.outcome
-        output_state.log_run(store, _log(run, "started", workers=job.workers, shards=len(self._tasks)))
+        output_state.log_run(store, _log(run_id, "started", workers=job.workers, shards=len(self._tasks)))
         try:
             if self._tasks:
                 self._build_shards()
             with lasting(job.stall, f"writing the lists and the manifest of {job.out}", self._events.say):
-                outcome.manifest = output_state.finish(store, self._plan, run, job.recheck)
+                outcome.manifest = output_state.finish(store, self._plan, run_id, job.recheck)
         finally:
             counts = {"images": outcome.images, "retries": outcome.retried.total(), "retried": outcome.retried}
             counts["repaired"] = outcome.repaired
             times = {"working": round(outcome.working, 3), "seconds": rounded(outcome.seconds)}
             event = "finished" if outcome.manifest else "ended early"
             with contextlib.suppress(OSError):  # a build does not fail for its log
-                output_state.log_run(store, _log(run, event, **counts, **times))
+                output_state.log_run(store, _log(run_id, event, **counts, **times))
         return outcome
 
     def _build_shards(self) -> None:

@@ -46,24 +46,24 @@ class _Run:
     def __init__(self, tasks: list[ShardTask], workers: Workers, listener: Listener) -> None:
         self._workers, self._listener = workers, listener
         self._waiting = deque(tasks)
-        # Shards that may hold an image that kills its worker. They are searched when no other shard is in work, so that
-        # the death of a worker has one possible cause.
-        self._suspects: deque[ShardTask] = deque()
+        # Shards that may hold a deadly image. They are searched when no other shard is in work, so that the death of a
+        # worker has one possible cause.
+        self._to_search: deque[ShardTask] = deque()
         self._running = 0
         self._failures: Counter[tuple[Shard, type[Failure]]] = Counter()
 
     def run(self) -> None:
-        while self._waiting or self._suspects or self._running:
+        while self._waiting or self._to_search or self._running:
             self._submit()
             if not self._running:
-                self._waiting.append(self._without_killers(self._suspects.popleft()))
+                self._waiting.append(self._without_deadly_images(self._to_search.popleft()))
                 continue
             for task, result in self._workers.wait():
                 self._running -= 1
                 if isinstance(result, Progress):
                     self._listener.built(task, result)
                 else:
-                    self._listener.failed(task)
+                    self._listener.stopped(task)
                     self._retry(task, result)
 
     def _submit(self) -> None:
@@ -81,20 +81,20 @@ class _Run:
             self._workers.sequential
         ):  # the shard is next, after a pause: if the disk is gone, no other shard does better
             if suspected:
-                task = self._without_killers(task)
+                task = self._without_deadly_images(task)
             time.sleep(sum(count for (shard, _), count in self._failures.items() if shard == task.shard))
             self._waiting.appendleft(task)
         else:
-            (self._suspects if suspected else self._waiting).append(task)
+            (self._to_search if suspected else self._waiting).append(task)
 
     def _count(self, task: ShardTask, failure: Failure) -> bool:
-        """Returns whether the shard may hold an image that kills its worker. Raises ShardError after the last try."""
+        """Returns whether the shard may hold a deadly image. Raises ShardError after the last try."""
         self._failures[task.shard, type(failure)] += 1
         count = self._failures[task.shard, type(failure)]
         suspected = isinstance(failure, WorkerDied) and count == _DEATHS
         if suspected:
             failure = replace(failure, message=f"{failure.message}; looking for an image that kills it")
-        if not failure.again:
+        if not failure.retryable:
             raise ShardError(failure.message, failure.details)
         most = _TRIES_LOST_NODE if isinstance(failure, NodeLost) else _TRIES
         if count >= most:
@@ -102,12 +102,17 @@ class _Run:
         self._listener.retried(task, failure)
         return suspected
 
-    def _without_killers(self, task: ShardTask) -> ShardTask:
-        """Returns the shard without the images that kill a worker. Without such images the workers died of other causes."""
+    def _without_deadly_images(self, task: ShardTask) -> ShardTask:
+        """Searches a shard for images that kill their worker.
+
+        Returns:
+            The task, with these images marked as rejects. If there are none, its workers died of another cause, and the task
+            is unchanged.
+        """
         progress = Progress()
         self._listener.searching(task, progress)
-        killers = deadly_images.killers(task, progress)
-        self._listener.failed(task)
-        if killers:
+        deadly = deadly_images.find(task, progress)
+        self._listener.stopped(task)
+        if deadly:
             del self._failures[task.shard, WorkerDied]
-        return replace(task, killers={**task.killers, **killers})
+        return replace(task, deadly={**task.deadly, **deadly})

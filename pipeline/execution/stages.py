@@ -132,14 +132,14 @@ def _decode(
 
 
 def _empty(task: ShardTask) -> Batch:
-    return Batch([], {form: [] for form in sorted({variant.form for variant in task.every})}, [])
+    return Batch([], {form: [] for form in sorted({variant.form for variant in task.all_tars})}, [])
 
 
 def _picture(task: ShardTask, entry: Entry, content: bytes, position: int, progress: Progress) -> Picture | None:
     """Returns the image after the geometry, or None if it is a reject."""
     try:
-        if entry.index in task.killers:
-            raise Undecodable(task.killers[entry.index])
+        if entry.index in task.deadly:
+            raise Undecodable(task.deadly[entry.index])
         if entry.size > MAX_BYTES:
             raise too_large(entry.size)
         picture = task.source.decode(content)

@@ -81,8 +81,8 @@ def compute(pixels: Array, recipe: Recipe, xp: ModuleType = np, solver: eigen.Ei
     return Computed(cut(pixels, decomposed, recipe.variants, xp), rows, decomposed.repaired)
 
 
-def at_once(pixels: np.ndarray, recipe: Recipe, /) -> Callable[[], Computed]:
-    """Computes in this process, when the result is waited for."""
+def deferred(pixels: np.ndarray, recipe: Recipe, /) -> Callable[[], Computed]:
+    """Begins nothing: the returned function computes in this process, when it is called."""
     return partial(compute, pixels, recipe)
 
 
@@ -92,7 +92,7 @@ def in_turn(stage: Iterable[T], /) -> Iterable[T]:
 
 
 class Place(NamedTuple):
-    """Where, and in which batches, the images of a shard are computed.
+    """The processor (CPU core or GPU) that computes the images of a shard, and the size of its batches.
 
     Attributes:
         compute: begins the computation of a batch.
@@ -100,9 +100,9 @@ class Place(NamedTuple):
         batch_pixels: pixels of a plane times images of a batch. With the default the arrays fit a core's cache.
     """
 
-    compute: Compute = at_once
+    compute: Compute = deferred
     overlap: Overlap = in_turn
     batch_pixels: int = 1 << 16
 
 
-HERE = Place()
+HERE = Place()  # a core of the CPU, in this process

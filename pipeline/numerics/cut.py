@@ -118,7 +118,7 @@ def _stored(
     elif variant.signed:
         stored, clipped = rounding.difference(pixels, rounded, OFFSET, xp)
     else:
-        stored, clipped = rounding.low(rounded, xp)
+        stored, clipped = rounding.clip(rounded, xp)
     sums, squares, changed = _moments(stored, clipped, xp)
     return Cut(stored, replace(counts, clipped=changed, sums=sums, squares=squares))
 
@@ -165,8 +165,8 @@ def _moments(stored: Array, clipped: Array, xp: ModuleType) -> tuple[tuple[int, 
     return tuple(numbers[:channels]), tuple(numbers[channels:-1]), numbers[-1]
 
 
-def rehearse() -> None:
-    """Cuts a small and a large image, so that compiled loops are loaded before any work is timed."""
+def load_compiled_loops() -> None:
+    """Loads the compiled loops before any work is timed, by cutting a small and a large image."""
     requested = variants((1,), ("low", "high"), bands=((1, 2),))
     for side in (2, eigen.LARGE):
         pixels = np.arange(side * side, dtype=np.uint8).reshape(1, 1, side, side)

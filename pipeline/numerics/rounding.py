@@ -39,15 +39,15 @@ def round_planes(planes: Array, band: float, xp: ModuleType = np) -> tuple[Array
     return rounded, 0.5 - distance.max(axis=(1, 2)), (distance > most).sum(axis=(1, 2))
 
 
-def low(rounded: Array, xp: ModuleType = np) -> tuple[Array, Array]:
-    """Clips int16 R to 0..255.
+def clip(rounded: Array, xp: ModuleType = np) -> tuple[Array, Array]:
+    """Clips whole grey levels R, int16 of any shape, to 0..255.
 
     Returns:
         clip(R, 0, 255) as uint8; and how many pixels this changed, int64 (). On a GPU the count is not waited for.
     """
     if xp is np:
         stored = np.empty(rounded.shape, np.uint8)
-        return stored, np.int64(_low(rounded.reshape(-1), stored.reshape(-1)))
+        return stored, np.int64(_clip_loop(rounded.reshape(-1), stored.reshape(-1)))
     return _clipped(rounded, xp)
 
 
@@ -123,7 +123,7 @@ def _ties(plane: Any, rounded: Any, band: float) -> int:
 
 
 @compiled
-def _low(rounded: Any, stored: Any) -> int:
+def _clip_loop(rounded: Any, stored: Any) -> int:
     clipped = 0
     for i in range(rounded.size):
         level = min(max(rounded[i], np.int16(0)), np.int16(255))

@@ -14,8 +14,9 @@ from pipeline.sources.index import SourceIndex
 from pipeline.sources.shapes import Shapes
 from pipeline.sources.splits import in_source
 
+# Version of the names and the structure of the files (docs/format.md).
 FORMAT = 1
-# Version of the numerical contract (docs/numerics.md): the same for every backend that keeps it.
+# Version of the numerical contract (docs/numerics.md). It changes if a pixel would change.
 NUMERICS = 1
 
 

@@ -29,11 +29,11 @@ class ShardTask:
     Attributes:
         geometry, shape, side: as in ``Content``.
         tars: the variants to build, each with the path of its tar in the output.
-        every: all variants of the output, likewise.
+        all_tars: all variants of the output, likewise.
         factors: the factors of the output; None if it holds none.
         kept: the record of the variants that are already in place; None if there is none.
         run: the run that owns the output.
-        killers: entries that kill the process that decodes them, by index, with the reason for their rejects.
+        deadly: entries that kill the process that decodes or cuts them: by index, the reason for their reject.
     """
 
     shard: Shard
@@ -44,13 +44,13 @@ class ShardTask:
     side: int
     samples_per_shard: int
     tars: dict[Variant, str]
-    every: dict[Variant, str]
+    all_tars: dict[Variant, str]
     factors: Factors | None
     kept: Record | None
     source: Source
     root: Location
     run: str
-    killers: Mapping[int, str] = field(default_factory=dict)
+    deadly: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def new_factors(self) -> Factors | None:
@@ -84,7 +84,7 @@ def shard_task(store: Store, source: Source, plan: Plan, shard: Shard, kept: Rec
         side=content.side,
         samples_per_shard=content.samples_per_shard,
         tars={variant: tar_name(content, variant, shard) for variant in output_state.missing(plan, kept)},
-        every={variant: tar_name(content, variant, shard) for variant in content.variants},
+        all_tars={variant: tar_name(content, variant, shard) for variant in content.variants},
         factors=content.factors,
         kept=kept,
         source=source,
@@ -103,17 +103,17 @@ class Step(NamedTuple):
 
 @dataclass
 class Progress:
-    """The progress of a shard that is being built.
+    """What a worker has done for one shard so far. The worker updates it after every batch.
 
     Attributes:
-        seconds: by stage.
-        images: number of samples so far.
-        pixels: of these samples.
-        converted: number of samples that were not 8-bit RGB, by their kind.
+        seconds: time that each of ``STAGES`` has taken.
+        images: number of samples that are written.
+        pixels: number of pixels of these samples.
+        converted: number of samples that were not 8-bit RGB, by the kind of their image.
         rejects: entries that could not be decoded.
-        source: digest of the bytes that were read, as in ``Record``.
+        source: digest of the original bytes of all entries, as in ``Record``.
         repaired: number of planes whose eigenvectors from a GPU were wrong and were computed again.
-        now: the present step.
+        now: the stage that runs now.
     """
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -126,7 +126,7 @@ class Progress:
     now: Step = field(default_factory=lambda: Step("start", "", time.monotonic()))
 
     def take(self, content: bytes) -> None:
-        """Adds an entry's bytes to ``source``: SHA-256 of the digest so far and the SHA-256 of the bytes."""
+        """Adds an entry's original bytes to ``source``: the SHA-256 of the digest so far and the SHA-256 of the bytes."""
         self.source = hashlib.sha256(self.source + hashlib.sha256(content).digest()).digest()
 
     def at(self, entry: str) -> None:

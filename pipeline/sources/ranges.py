@@ -1,4 +1,4 @@
-"""Reads whole small files, and ranges of a few large files, whose descriptors stay open to save time."""
+"""Reads whole small files, and ranges of large files. The last few large files stay open, which saves time."""
 
 import os
 from functools import lru_cache

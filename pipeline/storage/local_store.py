@@ -1,4 +1,4 @@
-"""An output on a local or shared file system. The only module that knows rename and fsync."""
+"""An output on a local or shared file system. Everything that is published in it is renamed and synced here."""
 
 import contextlib
 import hashlib

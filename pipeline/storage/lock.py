@@ -1,4 +1,4 @@
-"""Who owns an output: one run at a time. A run that lost the output publishes nothing.
+"""Who owns an output: one run at a time. On a file system, a run that lost the output publishes nothing.
 
 The protocol is the same on a file system and in object storage:
 
@@ -6,7 +6,11 @@ The protocol is the same on a file system and in object storage:
    changes, and continues after some beats of silence. Clocks are never compared.
 2. It takes the output over by replacing exactly the claim that it has read. Of several runs that try, one succeeds.
 3. It writes its claim again with every heartbeat, and releases it at the end.
-4. Before each publish, a run checks that the last claim is its own. A run whose claim was replaced never gets it back.
+4. Before each publish, a process checks that the last claim is that of its run. A run whose claim was replaced never gets
+   it back. A worker whose driver was killed can publish until another run replaces the claim.
+
+On a file system with kernel locks, no take-over happens between the check and the publish. A server of object storage cannot
+ensure this (docs/faults.md, "Remaining risk").
 
 A back end (``Claims``) stores the claims: ``file_claims.py`` for file systems, ``object_claims.py`` for object storage.
 """

@@ -25,8 +25,8 @@ _LIMIT = 8
 def _parser() -> Parser:
     parser = study_parser(
         "rig",
-        "Rank Integrated Gradients (eq. 3 of the paper) of images for any number of networks, beside plain gradients of the "
-        "same reduction.",
+        "Computes Rank Integrated Gradients (eq. 3 of the paper) of images for one or more networks and, for comparison, "
+        "plain gradients. --reduce applies to both.",
     )
     group = parser.add_argument_group("experiment (--limit is 8 images by default)")
     group.add_argument(

@@ -54,14 +54,16 @@ def name_of(part: Part) -> str:
 
 @dataclass
 class Result:
-    """What was found of a part, or of all.
+    """The result of verifying a part, or the sum over parts.
 
     Attributes:
-        bytes: of the files that are as claimed.
-        samples: that there must be.
-        fitted, paired: pairs of low and high compared with the image, and with the other ranks only.
-        recomputed: images; ``counts`` is of these.
-        moments: by variant and split.
+        bytes: total size of the files that have the size and SHA-256 that the manifest claims.
+        samples: number of samples that the shard must hold.
+        fitted: number of pairs of low and high images that were compared with the original image.
+        paired: number of such pairs whose original is not known: they were compared with the pairs of other ranks only.
+        recomputed: number of images that were recomputed.
+        counts: of the recomputed images.
+        moments: of the stored pixels, by variant and split.
     """
 
     faults: Faults = field(default_factory=Faults)

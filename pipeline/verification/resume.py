@@ -31,8 +31,8 @@ _MAX_LINE = 1 << 20  # characters
 _SUMS = ("bytes", "samples", "fitted", "paired", "recomputed")
 
 
-def named(path: Path, out: Path) -> Path:
-    """Returns the path that the user chose.
+def chosen_path(path: Path, out: Path) -> Path:
+    """Returns the path of ``--progress``, if it can be used.
 
     Raises:
         PipelineError: it is inside the output, cannot be written, or is a file of another kind.
@@ -44,8 +44,8 @@ def named(path: Path, out: Path) -> Path:
     return path
 
 
-def in_output(out: Path) -> Path | None:
-    """Returns the default path; None if anything else is stored there: a stranger may have made the output."""
+def default_path(out: Path) -> Path | None:
+    """Returns the path inside the output; None if anything else is stored there: a stranger may have made the output."""
     path = out / _IN_OUTPUT
     try:
         if any(place.is_symlink() for place in (path, *path.parents[:2])):

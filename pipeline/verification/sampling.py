@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pipeline.verification.manifest.claims import Manifest, ShardSet
 
 
-def spread(manifest: Manifest, rejects: Mapping[str, frozenset[int]], count: int) -> dict[tuple[str, int], list[int]]:
+def positions_to_recompute(
+    manifest: Manifest, rejects: Mapping[str, frozenset[int]], count: int
+) -> dict[tuple[str, int], list[int]]:
     """Returns output positions by split and shard number: about ``count`` of them, at least one of each split.
 
     Args:

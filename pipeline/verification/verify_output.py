@@ -19,7 +19,7 @@ from pipeline.verification.manifest.claims import NAME, REJECTS, Manifest, Shard
 from pipeline.verification.manifest.document import compare_clients, compare_source, load, read_raw
 from pipeline.verification.parts import Part, Result, ShardWork
 from pipeline.verification.resume import Stamps, VerifiedParts, digest_of_part
-from pipeline.verification.sampling import spread
+from pipeline.verification.sampling import positions_to_recompute
 from pipeline.verification.shards import moments
 from pipeline.verification.workers.pool import PartVerifier, verify_parts
 from pipeline.verification.workers.stall_watch import SILENCE, Alarm
@@ -121,7 +121,7 @@ def _parts(
 ) -> list[Part]:
     """Returns all parts of an output, with the images of each that are recomputed."""
     rejects = {split: listing.rejects for split, listing in listings.items()}
-    chosen = spread(manifest, rejects, sample) if has_originals else {}
+    chosen = positions_to_recompute(manifest, rejects, sample) if has_originals else {}
     tried = {split: frozenset(sorted(listing.unreadable)[:sample]) for split, listing in listings.items()}
     parts: list[Part] = [*_other_files(manifest)]
     for shard in manifest.shards:

@@ -124,28 +124,28 @@ def test_a_killer_is_found_in_about_two_trials_a_halving(
 
     monkeypatch.setattr(deadly_images._Child, "survives", survives)
     progress = Progress()
-    assert deadly_images.killers(task(b03="SEGFAULT"), progress) == {11: "kills its worker (SIGSEGV)"}
+    assert deadly_images.find(task(b03="SEGFAULT"), progress) == {11: "kills its worker (SIGSEGV)"}
     assert len(trials) <= 1 + 2 * 4 + 2
     assert progress.now.stage == "trial"
 
 
 def test_a_shard_without_a_killer_loses_no_image(task: Callable[..., ShardTask]) -> None:
     """The workers were killed from outside."""
-    assert deadly_images.killers(task(), Progress()) == {}
+    assert deadly_images.find(task(), Progress()) == {}
 
 
 def test_a_process_that_dies_of_nothing_blames_no_image(
     task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadly_images._Child, "survives", lambda self, start, stop: False)
-    assert deadly_images.killers(task(), Progress()) == {}
+    assert deadly_images.find(task(), Progress()) == {}
 
 
 def test_a_death_by_chance_blames_no_image(task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch) -> None:
     """The first processes are killed from outside, down to a single image, and then no more."""
     lives = iter([False] * 5)
     monkeypatch.setattr(deadly_images._Child, "survives", lambda self, start, stop: next(lives, True))
-    assert deadly_images.killers(task(), Progress()) == {}
+    assert deadly_images.find(task(), Progress()) == {}
 
 
 def test_too_many_killers_are_not_the_images_fault(
@@ -153,7 +153,7 @@ def test_too_many_killers_are_not_the_images_fault(
 ) -> None:
     monkeypatch.setattr(deadly_images._Child, "survives", lambda self, start, stop: start == stop)
     with pytest.raises(PipelineError, match="more than 8 of its images kill their worker, b/00.png among them"):
-        deadly_images.killers(task(), Progress())
+        deadly_images.find(task(), Progress())
 
 
 def test_without_workers_the_death_is_the_users_to_see(trapped: Callable[..., Path], tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pipeline.execution.ray.address import quiet_ray
 from pipeline.execution.ray.heartbeat import RayHeartbeats
 from pipeline.execution.ray.workers import RayWorkers
 from pipeline.numerics import runtime
-from pipeline.numerics.cut import rehearse
+from pipeline.numerics.cut import load_compiled_loops
 from pipeline.planning.shard_task import ShardTask
 
 _OBJECT_STORE = 80 * 2**20  # bytes; only results of shards pass through it
@@ -86,7 +86,7 @@ class LocalRay:
 def _warm_up() -> None:
     """Loads what a worker needs, and takes so long that the next call gets another worker."""
     runtime.prepare()
-    rehearse()
+    load_compiled_loops()
     time.sleep(0.2)
 
 

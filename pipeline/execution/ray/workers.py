@@ -58,14 +58,16 @@ class RayWorkers:
             result: Progress | Failure = self._ray.get(reference)
             return result
         except errors.OutOfMemoryError:
-            return WorkerDied(f"{shard}: Ray stopped its worker for lack of memory; try fewer --workers", again=True)
+            return WorkerDied(
+                f"{shard}: Ray stopped its worker for lack of memory; try fewer --workers", retryable=True
+            )
         except errors.NodeDiedError:
-            return NodeLost(f"{shard}: its node went down", again=True)
+            return NodeLost(f"{shard}: its node went down", retryable=True)
         except errors.LocalRayletDiedError:  # not the shard's fault, and every other shard would fail in the same way
             return Failure(
                 "Ray has stopped on this machine (its raylet died); the same command continues from what is committed"
             )
         except errors.WorkerCrashedError as error:
-            return WorkerDied(f"{shard}: its worker died ({type(error).__name__})", again=True)
+            return WorkerDied(f"{shard}: its worker died ({type(error).__name__})", retryable=True)
         except errors.RayError as error:
-            return Failure(f"{shard}: its worker died ({type(error).__name__})", again=True)
+            return Failure(f"{shard}: its worker died ({type(error).__name__})", retryable=True)

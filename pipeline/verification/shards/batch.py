@@ -39,7 +39,7 @@ class Comparison:
     """What was compared in a batch.
 
     Attributes:
-        fitted, paired: pairs of low and high compared with the image, and with the other ranks only.
+        fitted, paired: numbers of pairs of low and high images, as in ``Result``.
         values: float64 (3, min(h, w)) reference singular values of the recomputed images, by place in the batch.
     """
 

@@ -1,7 +1,7 @@
-"""``classnames.txt`` and ``sizes.json`` in every variant's folder.
+"""``sizes.json`` and ``classnames.txt`` in every variant's folder, for open_clip and CLIP_benchmark.
 
-``sizes.json`` is open_clip's: the number of samples of each shard. ``classnames.txt`` has one name per line, in the order of
-the labels.
+``sizes.json`` has the number of samples of each shard, as open_clip reads it. ``classnames.txt`` has one name per line, in
+the order of the labels, as CLIP_benchmark reads it.
 """
 
 import json
