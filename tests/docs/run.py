@@ -43,7 +43,8 @@ def _few(module: str, arguments: list[str]) -> list[str]:
         return _few_images(arguments)
     if module == "verify":
         unverified = ["--allow-unverified"] if "--source" in arguments else []
-        return [*arguments, *unverified, "--workers", "1", "--sample", "4"]
+        local = [argument.replace("~/.cache/rank-shards/", "data/") for argument in arguments]
+        return [*local, *unverified, "--workers", "1", "--sample", "4"]
     return [*arguments, "--sample", "4"] if module == "report" else arguments
 
 

@@ -11,6 +11,8 @@ import pytest
 
 import pipeline.__main__
 from pipeline.build import parse_job
+from pipeline.planning.options import OPTIONS
+from pipeline.sources.cache import cache_folder
 from tests.docs.conftest import DOCUMENTS, ROOT, blocks, commands
 from tests.docs.run import recipe, run_command
 
@@ -143,6 +145,20 @@ def test_paths_and_names_of_code_exist(document: str) -> None:
     assert [path for path in paths if not (ROOT / path.rstrip(".")).exists()] == []
     names = set(re.findall(r"(?<![\w/.-])pipeline(?:[.:][A-Za-z_]\w*)+", text))
     assert [name for name in names if not exists(name.replace(":", "."))] == []
+
+
+def test_the_paths_of_the_cache_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``run.py`` replaces the cache in the commands of the README, because tests download nothing."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/user")
+    folder = str(cache_folder("cifar10")).replace("/home/user", "~")
+    for document in ("README.md", "docs/build.md", "docs/cifar.md"):
+        assert folder in DOCUMENTS[document].read_text()
+
+
+def test_the_build_page_names_every_option() -> None:
+    table = DOCUMENTS["docs/build.md"].read_text().partition("## All options")[2]
+    assert set(re.findall(r"^\| `--([a-z-]+)", table, re.M)) == {*OPTIONS, "config"}
 
 
 def test_the_architecture_names_every_folder() -> None:
