@@ -156,7 +156,10 @@ def test_a_report_of_means_that_are_none_is_refused(key, value):
 def test_a_reject_at_no_place_of_the_output_is_damage(position):
     line = {"key": "train-00000007", "position": position, "name": "b/7.png", "reason": "damaged"}
     rejects = json.dumps(line).encode() + b"\n"
-    with place.replaced("rejects.jsonl", rejects), pytest.raises(PipelineError, match="rejects.jsonl is"):
+    with (
+        place.replaced("rejects.jsonl", rejects),
+        pytest.raises(PipelineError, match="rejects.jsonl (is damaged|does not agree)"),
+    ):
         RankView(place.output(), 1)
 
 
@@ -192,7 +195,7 @@ def test_a_png_file_of_fewer_bytes_than_its_pixels_need_is_not_decoded(height, w
         for kind, content in chunks
     )
     for call in (lambda: size_of(raw, "png"), lambda: decode(raw, (height, width), "png")):
-        with pytest.raises(BadImage, match="pixels in"):
+        with pytest.raises(BadImage, match="(pixels|bytes of rows) in "):
             call()
     with pytest.raises(ValueError, match="it is"):
         decode_png(raw, None)

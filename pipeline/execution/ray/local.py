@@ -110,7 +110,8 @@ def _environment() -> Iterator[None]:
         "RAY_AUTH_TOKEN": _token(),
         "PYTHONPATH": python_path(),
     }
-    before = {name: os.environ.get(name) for name in settings}
+    # Ray itself sets PYTHONBREAKPOINT when it starts: breakpoint() would open its debugger in the caller's process.
+    before = {name: os.environ.get(name) for name in (*settings, "PYTHONBREAKPOINT")}
     os.environ.update(settings)
     try:
         yield

@@ -60,6 +60,8 @@ def decode(content: bytes, shape: tuple[int, int], form: str) -> np.ndarray:
     Raises:
         BadImage: why it is not such a file.
     """
+    if min(shape) < 1:
+        raise BadImage(f"{shape[0]} x {shape[1]} pixels")
     pixels, errors = decode_all([content], shape, form)
     if errors:
         raise errors[0]
