@@ -85,8 +85,9 @@ def _run(arguments: list[str] | None, stopped: str) -> int:
 
 
 def _main(job: "Job") -> int:
-    from pipeline.execution import dry_run, run, summary
-    from pipeline.execution.events import Events
+    from pipeline.execution import dry_run, run
+    from pipeline.execution.reporting import summary
+    from pipeline.execution.reporting.events import Events
 
     if job.dry_run:
         print(dry_run.describe(job))

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from pipeline.execution.build_shard import Failure
 from pipeline.execution.listener import Listener
-from pipeline.execution.stall_watch import Heartbeats
+from pipeline.execution.reporting.stall_watch import Heartbeats
 from pipeline.planning.shard_task import Progress, ShardTask
 
 Result = Progress | Failure

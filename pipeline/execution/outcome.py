@@ -7,10 +7,10 @@ from typing import Any
 from pipeline import console
 from pipeline.errors import PipelineError, one_line
 from pipeline.execution.build_shard import Failure
-from pipeline.execution.events import STDERR, Events
 from pipeline.execution.listener import Listener
-from pipeline.execution.progress import Pace, ProgressLine
-from pipeline.execution.stall_watch import Watch
+from pipeline.execution.reporting.events import STDERR, Events
+from pipeline.execution.reporting.progress import Pace, ProgressLine
+from pipeline.execution.reporting.stall_watch import Watch
 from pipeline.planning import manifest
 from pipeline.planning.job import Job
 from pipeline.planning.record import Reject

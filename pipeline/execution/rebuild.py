@@ -18,9 +18,9 @@ from pipeline.errors import PipelineError, Undecodable, one_line
 from pipeline.execution import deadly_images, run, scheduler
 from pipeline.execution.in_process import ThisProcess
 from pipeline.execution.listener import Listener
-from pipeline.execution.progress import Pace, ProgressLine
 from pipeline.execution.ray.local import LocalRay
-from pipeline.execution.stall_watch import Watch
+from pipeline.execution.reporting.progress import Pace, ProgressLine
+from pipeline.execution.reporting.stall_watch import Watch
 from pipeline.formats import clients, png, spectra
 from pipeline.formats.factors import Factors
 from pipeline.numerics.variants import Variant

@@ -14,14 +14,14 @@ from pipeline import console
 from pipeline.errors import PipelineError, UsageError, redacted
 from pipeline.execution import scheduler
 from pipeline.execution.device import Device
-from pipeline.execution.events import Events, rounded
 from pipeline.execution.executor import Executor
 from pipeline.execution.in_process import ThisProcess
 from pipeline.execution.outcome import BuildListener, Outcome, silent
-from pipeline.execution.progress import Pace
 from pipeline.execution.ray import address
 from pipeline.execution.ray.cluster import RayCluster
 from pipeline.execution.ray.local import LocalRay
+from pipeline.execution.reporting.events import Events, rounded
+from pipeline.execution.reporting.progress import Pace
 from pipeline.liveness import lasting
 from pipeline.planning import output_state
 from pipeline.planning.job import Job

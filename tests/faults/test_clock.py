@@ -17,7 +17,7 @@ JOB = ("--dataset", "sample", "--ranks", "3", "--samples-per-shard", "4", "--lim
 # Every question for the time is answered with another year.
 _JUMPING = """
 import datetime, random, time
-import pipeline.execution.events, pipeline.execution.run
+import pipeline.execution.reporting.events, pipeline.execution.run
 _real, _chance = time.time, random.Random({seed})
 def _jump():
     return _real() + _chance.uniform(-40, 40) * 365 * 86400
@@ -27,7 +27,7 @@ class Jumping(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
         return cls.fromtimestamp(_jump(), tz)
-pipeline.execution.events.datetime = pipeline.execution.run.datetime = Jumping
+pipeline.execution.reporting.events.datetime = pipeline.execution.run.datetime = Jumping
 """
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.execution.ray.heartbeat import Beat
-from pipeline.execution.stall_watch import Watch
+from pipeline.execution.reporting.stall_watch import Watch
 from pipeline.planning.shard_task import Progress
 
 
@@ -106,7 +106,7 @@ def test_one_line_for_many() -> None:
 
 
 def test_waiting_shards_are_reported_only_if_no_worker_has_begun_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.execution.stall_watch.time.monotonic", lambda: 0.0)
+    monkeypatch.setattr("pipeline.execution.reporting.stall_watch.time.monotonic", lambda: 0.0)
     workers = Workers()
     watch = Watch(120, workers.say)
     watch.started("train-000000")

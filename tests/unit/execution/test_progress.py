@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from pipeline import console
 from pipeline.build import main
-from pipeline.execution.events import Events
-from pipeline.execution.progress import Pace, ProgressLine, describe, per_second
+from pipeline.execution.reporting.events import Events
+from pipeline.execution.reporting.progress import Pace, ProgressLine, describe, per_second
 from tests.conftest import contents
 
 
@@ -79,7 +79,7 @@ def test_a_rate_below_one_is_not_0(rate: float, text: str) -> None:
 
 def test_lines_come_at_intervals_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
-    monkeypatch.setattr("pipeline.execution.progress.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("pipeline.execution.reporting.progress.time.monotonic", lambda: float(next(clock)))
     pace, stream = Pace([1] * 40, workers=1), io.StringIO()
     line = ProgressLine(pace, quiet=False, stream=stream)
     for _ in range(40):
@@ -126,7 +126,7 @@ def test_a_terminals_line_is_rewritten_in_place_and_messages_replace_it(
     columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, screen = itertools.count(), Screen(columns)
-    monkeypatch.setattr("pipeline.execution.progress.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("pipeline.execution.reporting.progress.time.monotonic", lambda: float(next(clock)))
     monkeypatch.setattr("sys.stderr", screen.stream)
     pace = Pace([1] * 9, workers=1)
     line = ProgressLine(pace, quiet=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline import console
 from pipeline.errors import PipelineError
-from pipeline.execution.progress import Pace
+from pipeline.execution.reporting.progress import Pace
 from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.storage.location import Location
 from pipeline.storage.user_files import check, check_outside

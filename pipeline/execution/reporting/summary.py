@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import one_line
-from pipeline.execution.events import rounded
 from pipeline.execution.outcome import Outcome
-from pipeline.execution.progress import per_second, shares
+from pipeline.execution.reporting.events import rounded
+from pipeline.execution.reporting.progress import per_second, shares
 from pipeline.liveness import duration
 from pipeline.planning.job import Job
 from pipeline.planning.manifest import REJECTS
