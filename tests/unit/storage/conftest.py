@@ -1,6 +1,8 @@
 """One S3 server per session, and an unused prefix for each test."""
 
 import itertools
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,16 +25,20 @@ def running() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def server(
-    running: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[S3Server]:
+def home() -> Iterator[Path]:
+    """A folder for temporary files. Its name is short, because Ray's sockets are below it."""
+    with tempfile.TemporaryDirectory(prefix="s3-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def server(running: S3Server, monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[S3Server]:
     """The server without faults. This process and its children know it by environment variables alone."""
     running.reset()
     for name, value in running.environment.items():
         monkeypatch.setenv(name, value)
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
-    home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "credentials"))
     monkeypatch.setenv("TMPDIR", str(home))
@@ -58,9 +64,6 @@ def url(server: S3Server) -> str:
 @pytest.fixture
 def scratches(server: S3Server) -> Iterator[Path]:
     """The folder for scratch files of this process and its children."""
-    import os
-    import tempfile
-
     yield Path(tempfile.gettempdir()) / f"rank-shards-{os.getuid()}"
 
 
