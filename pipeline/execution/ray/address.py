@@ -59,15 +59,23 @@ def dial(address: str) -> None:
 @contextlib.contextmanager
 def cluster_environment() -> Iterator[None]:
     """Sets the variables that Ray reads when it is imported or joins a cluster, and restores the environment."""
+    with restored_environment():
+        os.environ.pop("RAY_ADDRESS", None)  # Ray prefers it to the address in the call
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        if _token():
+            os.environ["RAY_AUTH_MODE"] = "token"
+        yield
+
+
+@contextlib.contextmanager
+def restored_environment() -> Iterator[None]:
+    """Restores the environment after the block: also what Ray itself sets, such as PYTHONBREAKPOINT."""
     before = os.environ.copy()
-    os.environ.pop("RAY_ADDRESS", None)  # Ray prefers it to the address in the call
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if _token():
-        os.environ["RAY_AUTH_MODE"] = "token"
     try:
         yield
     finally:
-        os.environ.clear()
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
         os.environ.update(before)
 
 

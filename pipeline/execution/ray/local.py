@@ -17,7 +17,7 @@ from pipeline.execution.device import CPU, Device
 from pipeline.execution.gpus import choose
 from pipeline.execution.gpus.pool import build_on_gpus
 from pipeline.execution.listener import Listener
-from pipeline.execution.ray.address import quiet_ray
+from pipeline.execution.ray.address import quiet_ray, restored_environment
 from pipeline.execution.ray.heartbeat import RayHeartbeats
 from pipeline.execution.ray.workers import RayWorkers
 from pipeline.numerics import runtime
@@ -110,17 +110,9 @@ def _environment() -> Iterator[None]:
         "RAY_AUTH_TOKEN": _token(),
         "PYTHONPATH": python_path(),
     }
-    # Ray itself sets PYTHONBREAKPOINT when it starts: breakpoint() would open its debugger in the caller's process.
-    before = {name: os.environ.get(name) for name in (*settings, "PYTHONBREAKPOINT")}
-    os.environ.update(settings)
-    try:
+    with restored_environment():
+        os.environ.update(settings)
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextlib.contextmanager
