@@ -1,0 +1,56 @@
+"""What the compiled kernels of ``numerics.small`` and ``numerics.large`` compute of a batch of planes."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+# Distances to a rounding tie, in grey levels: the contract's band, and a distance that only rounding errors leave. LAPACK
+# recomputes planes with such an exact tie (mostly drawings), so that a half is rounded as in the reference.
+TIE = 1e-5
+EXACT_TIE = 1e-9
+
+
+class Solved(NamedTuple):
+    """Singular values, and cuts at several ranks, of p planes (h, w), with n = min(h, w).
+
+    Each plane's numbers depend on this plane alone, and a rank's on the plane and this rank alone: not on the batch, nor on
+    the other ranks, nor on ``count``. So measures of the error are given for each vector.
+
+    Attributes:
+        eigenvalues: float64 (p, n), of the Gram matrix of the smaller side, descending.
+        residual: float64 (p, m): in column j the largest |T z - lambda z| of the eigenvectors 0..j of the tridiagonal
+            matrix T. NaN where a value did not converge. m is the number of vectors that were computed, at least the
+            largest rank and ``count``.
+        skew: float64 (p, m): in column j the largest |<z_i, z_l>| sqrt(max(lambda_i, 1)) over close neighbours i < l <= j,
+            in grey levels: by how much vectors that are not orthogonal may move a pixel. Pairs where lambda_i cannot be
+            distinguished from zero (at most n eps lambda_1) do not count.
+        rounded: int16 (ranks, p, h, w), rint(255 A_k), halves to even, unclipped. Each rank is C-contiguous.
+        planes: float64 (ranks, p, h, w), 255 A_k before rounding; None where not ``exact``.
+        margins: float64 (ranks, p), smallest distance of a subpixel to a rounding tie.
+        near: int64 (ranks, p), subpixels whose distance to a tie is below ``TIE``.
+        vectors: float64 (p, n, count), leading eigenvectors of the Gram matrix as columns; None where ``count`` is 0.
+    """
+
+    eigenvalues: np.ndarray
+    residual: np.ndarray
+    skew: np.ndarray
+    rounded: np.ndarray
+    planes: np.ndarray | None
+    margins: np.ndarray
+    near: np.ndarray
+    vectors: np.ndarray | None
+
+
+class TruncatePlanes(Protocol):
+    """Decomposes planes and cuts them at several ranks, on a CPU core.
+
+    Args:
+        pixels: uint8 (p, h, w), C-contiguous and writeable, p > 0.
+        ranks: ascending, each below min(h, w); may be empty.
+        count: number of eigenvectors that are returned, at most min(h, w); 0 for none.
+        exact: whether the planes before rounding are returned.
+    """
+
+    def __call__(
+        self, pixels: np.ndarray, ranks: tuple[int, ...], count: int = 0, exact: bool = False, /
+    ) -> Solved: ...
