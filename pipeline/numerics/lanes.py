@@ -100,7 +100,7 @@ def index(context: Any, builder: Any, sig: Any, arguments: Any, position: int) -
 def pointer(context: Any, builder: Any, array_type: Any, array: Any, start: Any, kind: Any) -> Any:
     """Returns a pointer to element ``start`` of an array, as LLVM type ``kind``."""
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [start]), kind.aspointer())
+    return builder.bitcast(builder.gep(data, [start]), kind.as_pointer())
 
 
 @intrinsic
