@@ -26,7 +26,7 @@ def _parser() -> Parser:
     )
     console.origin(parser)
     parser.add_argument(
-        "--workers", metavar="N", type=console.whole("--workers", 0), help="processes (default: all cores)"
+        "--workers", metavar="N", type=console.whole("--workers", 0), help="processes (default: all usable cores)"
     )
     console.stall(parser)
     return parser

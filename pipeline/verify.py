@@ -27,7 +27,7 @@ def _parser() -> Parser:
         "--sample", metavar="N", type=console.whole("--sample", 0), default=64, help="images to recompute (default 64)"
     )
     parser.add_argument(
-        "--workers", metavar="N", type=console.whole("--workers"), help="processes (default: all cores)"
+        "--workers", metavar="N", type=console.whole("--workers"), help="processes (default: all usable cores)"
     )
     console.stall(parser)
     parser.add_argument("--quick", action="store_true", help="only that every file is there with its size, in seconds")

@@ -1,12 +1,12 @@
 """``--dry-run``: shows the plan of a build, with bytes and time measured on a few of its images. Writes nothing."""
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.cores import usable_cores
 from pipeline.errors import PipelineError, one_line
 from pipeline.execution.device import Device
 from pipeline.execution.gpus import choose
@@ -50,7 +50,7 @@ def describe(job: Job) -> str:
     size = sum(
         (shard.stop - shard.start) * sizes[variant] for shard, variants in lacking.items() for variant in variants
     )
-    workers = min(len(work), (os.cpu_count() or 1) if job.workers is None else job.workers) or 1
+    workers = min(len(work), usable_cores() if job.workers is None else job.workers) or 1
     lines.append(
         f"  to build: {files} of {len(plan.shards) * len(plan.content.variants)} shard files, about {size / 1e6:,.1f} MB"
     )

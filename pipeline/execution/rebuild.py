@@ -6,7 +6,6 @@ in the manifest. No other file of the output changes, and the manifest stays in 
 
 import contextlib
 import hashlib
-import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import console
+from pipeline.cores import usable_cores
 from pipeline.errors import PipelineError, Undecodable, one_line
 from pipeline.execution import deadly_images, run, scheduler
 from pipeline.execution.in_process import ThisProcess
@@ -254,7 +254,7 @@ def _undecodable(plan: Plan, source: Source, entry: Entry) -> str:
 
 def _workers(tasks: int) -> int:
     """Returns the default number of workers. For one shard it is 0, because Ray takes seconds to start."""
-    return 0 if tasks == 1 else min(tasks, len(os.sched_getaffinity(0)))
+    return 0 if tasks == 1 else min(tasks, usable_cores())
 
 
 def _index(tar: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import console
+from pipeline.cores import usable_cores
 from pipeline.errors import PipelineError, UsageError, redacted
 from pipeline.execution import scheduler
 from pipeline.execution.device import Device
@@ -121,7 +122,7 @@ class _Build:
 
     def __init__(self, job: Job, plan: Plan, tasks: list[ShardTask], store: Store, events: Events) -> None:
         self._job, self._plan, self._tasks, self._store, self._events = job, plan, tasks, store, events
-        workers = (os.cpu_count() or 1) if job.workers is None and not job.address else job.workers
+        workers = usable_cores() if job.workers is None and not job.address else job.workers
         self._workers = None if workers is None else min(len(tasks), workers)
         pace = Pace([len(task.entries) for task in tasks], self._workers)
         in_place = sum(len(positions) for positions in plan.positions.values()) - pace.images

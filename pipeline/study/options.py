@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.console import Parser, path, whole
+from pipeline.cores import usable_cores
 from pipeline.errors import UsageError, nearest
 from pipeline.sources import DATASETS
 
@@ -103,6 +104,13 @@ def whole_numbers(option: str, least: int) -> Callable[[str], tuple[int, ...]]:
     """Returns an argparse type: whole numbers separated by commas, each from ``least``, without repetitions."""
     number = whole(option, least)
     return lambda text: tuple(dict.fromkeys(number(part.strip()) for part in text.split(",")))
+
+
+def limit_threads() -> None:
+    """Limits torch's threads to the usable cores: torch alone respects CPU affinity, and no cgroup quota."""
+    import torch
+
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
 
 
 def check_choice(option: str, value: str, allowed: Collection[str]) -> str:

@@ -1,12 +1,12 @@
 """Verifies a whole output: opens the source, divides the output into parts, and sums up what is found of them."""
 
 import hashlib
-import os
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.cores import usable_cores
 from pipeline.errors import PipelineError, UsageError
 from pipeline.liveness import lasting
 from pipeline.sources import DATASETS, open_source
@@ -72,7 +72,7 @@ class Options:
 
     Attributes:
         sample: how many images to recompute.
-        workers: processes; None for one per core.
+        workers: processes; None for as many as there are usable cores.
         only: verify only the parts that these files belong to.
         alarm: called when something takes long.
     """
@@ -144,7 +144,7 @@ def _verify_parts(
     results = {place: result for place, key in enumerate(keys) if (result := verified.get(key)) is not None}
     rest = [place for place in range(len(parts)) if place not in results]
     progress(len(results), len(parts))
-    workers = options.workers or len(os.sched_getaffinity(0))
+    workers = options.workers or usable_cores()
     for i, result in verify_parts(verifier, [parts[place] for place in rest], workers, options.alarm):
         results[rest[i]] = result
         verified.add(keys[rest[i]], result)
