@@ -1,20 +1,112 @@
-"""Compiles loops over arrays with numba."""
+"""Compiles loops over arrays with numba, and keeps the machine code on disk where that is possible."""
 
+import contextlib
+import hashlib
+import io
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+
+from pipeline import console
+from pipeline.errors import one_line
+
+_DIGEST = 32  # bytes of SHA-256
+_said = False
 
 
 def compiled(function: Any, **options: Any) -> Any:
     """Returns the function as numba compiles it, at its first call.
 
-    The machine code is kept on disk, so that a machine compiles each loop once.
+    The machine code is kept on disk, so that a machine compiles each loop once. Without a disk, or with a damaged cache,
+    each process compiles for itself.
 
     Args:
         function: a function of arrays and numbers.
         options: passed to ``numba.njit``.
     """
+    dispatcher = numba.njit(**options)(function)
     try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # numba finds no folder that it may write to: each process compiles for itself
-        return numba.njit(**options)(function)
+        dispatcher._cache = _OptionalCache(function)
+    except (RuntimeError, OSError):  # numba finds no folder that it may write to
+        dispatcher._cache = _NoFolder()
+    return dispatcher
+
+
+class _SealedFiles(IndexDataCacheFile):  # type: ignore[misc]
+    """Numba's files of one function, each with a digest at its end, which ``pickle`` ignores.
+
+    Numba alone runs damaged machine code, which kills the process.
+    """
+
+    @contextlib.contextmanager
+    def _open_for_write(self, path: str) -> Iterator[io.BytesIO]:
+        buffer = io.BytesIO()
+        yield buffer
+        content = buffer.getvalue()
+        with super()._open_for_write(path) as file:
+            file.write(content + hashlib.sha256(content).digest())
+
+    def _load_index(self) -> Any:
+        with contextlib.suppress(FileNotFoundError):
+            _check(self._index_path)
+        return super()._load_index()
+
+    def _load_data(self, name: str) -> Any:
+        _check(self._data_path(name))
+        return super()._load_data(name)
+
+
+def _check(path: str) -> None:
+    content = Path(path).read_bytes()
+    if hashlib.sha256(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
+        raise ValueError(f"{path} is damaged")
+
+
+class _OptionalCache(FunctionCache):  # type: ignore[misc]
+    """Numba's cache of one function. An error of it costs a compilation, and never a result."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        name = f"{self._impl.filename_base}.sealed"  # numba's own files have no digests
+        self._cache_file = _SealedFiles(self._cache_path, name, self._impl.locator.get_source_stamp())
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        try:
+            return super().load_overload(signature, target)
+        except OSError as error:
+            self._say(f"cannot be read ({error.strerror}): every process compiles for itself")
+        except Exception:  # unpickling a damaged file raises errors of many types
+            self._say("is damaged: it is written again")
+            with contextlib.suppress(Exception):
+                self.flush()  # an empty index, to which the function is added
+        return None
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        try:
+            super().save_overload(signature, result)
+        except Exception as error:
+            self._say(
+                f"cannot be written ({getattr(error, 'strerror', None) or error}): every process compiles for itself"
+            )
+
+    def _say(self, fault: str) -> None:
+        _say_once(f"the cache of compiled code in {self.cache_path} {fault}")
+
+
+class _NoFolder(NullCache):  # type: ignore[misc]
+    def load_overload(self, *_: Any) -> None:
+        _say_once(
+            "there is no folder for the cache of compiled code: every process compiles for itself; see NUMBA_CACHE_DIR"
+        )
+
+
+def _say_once(fault: str) -> None:
+    """Prints a message, once in a process, and not in the workers of ``multiprocessing``: their parent prints it."""
+    global _said
+    if not _said and multiprocessing.parent_process() is None:
+        console.tell(one_line(fault))
+    _said = True

@@ -9,6 +9,7 @@ import secrets
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from pipeline.errors import PipelineError
@@ -43,7 +44,10 @@ class LocalRay:
         """Starts Ray and waits until all workers are ready. Raises PipelineError if Ray cannot start."""
         gpus = self._device.gpus_here()
         with _environment(), quiet_ray() as ray:
-            with _signals_later(), _start_errors(), _private_ray():
+            with _signals_later(), _start_errors(), _private_ray(), ThreadPoolExecutor(1) as meanwhile:
+                loops = meanwhile.submit(
+                    load_compiled_loops
+                )  # before the workers, so that a fault of the cache is seen here
                 ray.init(
                     address="local",
                     num_cpus=self._workers,
@@ -53,6 +57,7 @@ class LocalRay:
                     logging_level=logging.ERROR,
                     object_store_memory=_OBJECT_STORE,
                 )
+                loops.result()
             try:
                 warm_up = ray.remote(num_cpus=1)(_warm_up)
                 ray.get([warm_up.remote() for _ in range(self._workers)])

@@ -3,14 +3,12 @@
 from types import SimpleNamespace
 from typing import Any
 
-import numba
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pipeline.numerics import jit, rounding
+from pipeline.numerics import rounding
 
 # NumPy under another identity, so that it uses the array operations.
 GENERIC: Any = SimpleNamespace(**{name: getattr(np, name) for name in dir(np) if not name.startswith("_")})
@@ -68,18 +66,3 @@ def test_moments_of_large_planes_do_not_overflow() -> None:
             assert_same((sums, squares), rounding.moments(stored, GENERIC))
             assert sums.tolist() == [sum(plane.tolist()) for plane in stored.reshape(shape[0], -1)]
             assert squares.tolist() == [sum(v * v for v in plane.tolist()) for plane in stored.reshape(shape[0], -1)]
-
-
-def test_without_a_cache_folder_each_process_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = numba.njit
-
-    def nowhere(*functions: Any, cache: bool = False, **options: Any) -> Any:
-        if cache:
-            return lambda function: (_ for _ in ()).throw(RuntimeError("cannot cache: no locator available"))
-        return real(*functions, **options)
-
-    monkeypatch.setattr(numba, "njit", nowhere)
-    fresh = jit.compiled(rounding._clip_loop.py_func)
-    stored = np.zeros(3, np.uint8)
-    assert fresh(np.array([-1, 7, 300], np.int16), stored) == 2
-    assert stored.tolist() == [0, 7, 255]
