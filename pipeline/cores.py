@@ -24,7 +24,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 def _quotas(root: Path) -> Iterator[float]:
     """Yields the quotas in cores of this process's groups: its own and those above it. cgroups(7), proc(5)."""
-    groups = {}  # path of the group in its hierarchy, by controller; "" is the hierarchy of version 2
+    groups: dict[str, str] = {}  # path of the group in its hierarchy, by controller; "" is the hierarchy of version 2
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         groups |= dict.fromkeys(controllers.split(","), path)
@@ -35,11 +35,12 @@ def _quotas(root: Path) -> Iterator[float]:
             continue
         top = root / mount[4].lstrip("/")
         with contextlib.suppress(ValueError):  # the process's group is not below the one that is mounted
-            group = top / PurePosixPath(groups[controller]).relative_to(mount[3])
-            for folder in (group, *group.parents):
-                yield from _quota(folder)
-                if folder == top:
+            group: Path = top / PurePosixPath(groups[controller]).relative_to(mount[3])
+            while True:
+                yield from _quota(group)
+                if group == top or group == group.parent:
                     break
+                group = group.parent
 
 
 def _quota(group: Path) -> Iterator[float]:

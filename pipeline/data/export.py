@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.data.dataset import RankDataset
 from pipeline.errors import UsageError, one_line
+from pipeline.storage.files import sync
 
 CLASSES = "classes.txt"
 _LONGEST = 200  # bytes of a folder's name; file systems allow 255
@@ -135,12 +136,8 @@ def _appearing(target: Path) -> Iterator[Path]:
 
 def _sync(folder: Path) -> None:
     """Makes the written files survive a power failure, by one call for many small files."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.sync()
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    os.sync()
+    sync(folder)
 
 
 def _write_head(file: io.BufferedIOBase, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

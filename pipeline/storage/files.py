@@ -16,8 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipeline.errors import PipelineError
+from pipeline.console import tell
+from pipeline.errors import PipelineError, one_line
 from pipeline.storage.system_files import is_system_file
+
+# What fsync of a folder raises where folders cannot be synced. EBADF and EINVAL as in PostgreSQL. Never EIO or ENOSPC.
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+_said = False  # whether this process has said that folders are not synced
 
 MAX_SIZE = 1 << 29  # bytes of a file that is read whole; the manifest of ImageNet with eight variants has 7 MB
 
@@ -155,6 +160,28 @@ def write(path: Path, content: bytes) -> None:
     """Writes a new file. Raises OSError as ``create`` does."""
     with create(path) as file:
         file.write(content)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content, or the names in a folder, are on the disk. Raises OSError.
+
+    Some file systems (CIFS, VirtualBox, some FUSE ones) cannot sync folders. There it syncs files alone, and says so once.
+    """
+    global _said
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC or not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise
+        if not _said:
+            tell(
+                f"{one_line(path)}: this file system cannot sync folders ({error.strerror}); after a power failure, "
+                "finished files may be missing: run the same command again then"
+            )
+        _said = True
+    finally:
+        os.close(descriptor)
 
 
 def check_output_file(path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import ClassVar
 from pipeline.errors import PipelineError
 from pipeline.storage import files
 from pipeline.storage.file_claims import FileClaims
+from pipeline.storage.files import sync as _sync
 from pipeline.storage.lock import BuildLock, publishing
 from pipeline.storage.store import BUILD, SCRATCH, Reading
 
@@ -177,11 +178,3 @@ def _remove(path: Path) -> None:
 def _between(above: Path, path: Path) -> list[Path]:
     """Returns the folders above ``path``, up to ``above``: the directories in which new folders have their names."""
     return [folder for folder in path.parents if folder.is_relative_to(above)]
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
