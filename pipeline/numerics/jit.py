@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba.core import caching
 
 from pipeline import console
 from pipeline.errors import one_line
 
+_caching: Any = caching  # without types
 _DIGEST = 32  # bytes of SHA-256
 _said = False
 
@@ -36,7 +37,7 @@ def compiled(function: Any, **options: Any) -> Any:
     return dispatcher
 
 
-class _SealedFiles(IndexDataCacheFile):  # type: ignore[misc]
+class _SealedFiles(_caching.IndexDataCacheFile):  # type: ignore[misc]
     """Numba's files of one function, each with a digest at its end, which ``pickle`` ignores.
 
     Numba alone runs damaged machine code, which kills the process.
@@ -66,7 +67,7 @@ def _check(path: str) -> None:
         raise ValueError(f"{path} is damaged")
 
 
-class _OptionalCache(FunctionCache):  # type: ignore[misc]
+class _OptionalCache(_caching.FunctionCache):  # type: ignore[misc]
     """Numba's cache of one function. An error of it costs a compilation, and never a result."""
 
     def __init__(self, function: Any) -> None:
@@ -97,7 +98,7 @@ class _OptionalCache(FunctionCache):  # type: ignore[misc]
         _say_once(f"the cache of compiled code in {self.cache_path} {fault}")
 
 
-class _NoFolder(NullCache):  # type: ignore[misc]
+class _NoFolder(_caching.NullCache):  # type: ignore[misc]
     def load_overload(self, *_: Any) -> None:
         _say_once(
             "there is no folder for the cache of compiled code: every process compiles for itself; see NUMBA_CACHE_DIR"

@@ -15,7 +15,6 @@ from typing import ClassVar
 from pipeline.errors import PipelineError
 from pipeline.storage import files
 from pipeline.storage.file_claims import FileClaims
-from pipeline.storage.files import sync as _sync
 from pipeline.storage.lock import BuildLock, publishing
 from pipeline.storage.store import BUILD, SCRATCH, Reading
 
@@ -56,7 +55,7 @@ class LocalStore:
         self._make(BUILD)
         for folder in _between(above, self.root.absolute()):
             with contextlib.suppress(OSError):  # another user's folder, or another kind of file system
-                _sync(folder)
+                files.sync(folder)
 
     def lock(self, run: str) -> AbstractContextManager[object]:
         return BuildLock(self._claims, run)
@@ -73,7 +72,7 @@ class LocalStore:
             OSError: from the file system.
         """
         with ThreadPoolExecutor(_SYNC_THREADS) as pool:  # together: a journal commits once for many
-            list(pool.map(_sync, scratch.values()))
+            list(pool.map(files.sync, scratch.values()))
         with publishing(self._claims, run):
             for name in scratch:
                 files.check_output_file(self.root / name)
@@ -81,7 +80,7 @@ class LocalStore:
                 with files.placing(self.root / name):
                     path.replace(self.root / name)
             for directory in {(self.root / name).parent for name in scratch}:
-                _sync(directory)
+                files.sync(directory)
 
     def put(self, name: str, data: bytes, run: str) -> None:
         self.put_all({name: data}, run)
@@ -130,13 +129,13 @@ class LocalStore:
         for name in [SCRATCH, *names]:
             self._make(name)
         for directory in {folder for name in [SCRATCH, *names] for folder in _between(self.root, self.root / name)}:
-            _sync(directory)
+            files.sync(directory)
 
     def delete(self, name: str) -> None:
         path = self.root / name
         _remove(path)
         if path.parent.is_dir():
-            _sync(path.parent)
+            files.sync(path.parent)
 
     def clear_scratch(self) -> None:
         folder = self.root / SCRATCH

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.planning import manifest
 from pipeline.planning.record import RECORDS
-from pipeline.storage import local_store
+from pipeline.storage import files
 from pipeline.storage.local_store import LocalStore
 
 
@@ -18,8 +18,8 @@ def _unsynced_folders() -> None:
 
 
 def _sync_only(which: Callable[[Path], bool]) -> None:
-    real = local_store._sync
-    local_store._sync = lambda path: real(path) if which(path) else None
+    real = files.sync
+    files.sync = lambda path: real(path) if which(path) else None
 
 
 def _record_first() -> None:

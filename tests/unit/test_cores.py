@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -130,8 +130,13 @@ def test_every_command_starts_as_many_workers(
     assert "on 3 workers" in capsys.readouterr().out
     out = tmp_path / "out"
     build(*arguments, "--out", out)
-    workers = []
-    monkeypatch.setattr(verify_output, "verify_parts", lambda _, parts, count, alarm: workers.append(count) or iter(()))
+    workers: list[int] = []
+
+    def verify_parts(_: object, parts: object, count: int, alarm: object) -> Iterator[object]:
+        workers.append(count)
+        return iter(())
+
+    monkeypatch.setattr(verify_output, "verify_parts", verify_parts)
     verify_output.verify_output(out, verify_output.Options())
     assert workers == [3]
 

@@ -171,8 +171,9 @@ def test_commands_report_a_damaged_cache_once_and_end_well(
         assert done.returncode == 0, done.stderr
         return done.stderr
 
-    build = ("pipeline.build", "--dataset", "folder", "--data-dir", pictures(), "--ranks", "3")
-    build = (*build, "--components", "low,high,full", "--samples-per-shard", "4", "--quiet", "--workers")
+    build = ("pipeline.build", "--dataset", "folder", "--data-dir", pictures(), "--ranks", "3",
+             "--components", "low,high,full",
+             "--samples-per-shard", "4", "--quiet", "--workers")  # fmt: skip
     verify = ("pipeline.verify", tmp_path / "one", "--fresh", "--workers", "2")
     assert command(*build, 0, "--out", tmp_path / "one") == ""
     assert command(*verify) == ""
