@@ -7,7 +7,7 @@ READY = $(VENV)/.ready
 WITHOUT_TORCHVISION = timm==1.0.31 torchattacks==3.5.1
 PIP_AUDIT = 2.10.1
 
-.PHONY: demo test test-full test-faults test-gpu fuzz lint docs bench bench-gpu audit clean
+.PHONY: demo test test-full test-faults test-gpu soak fuzz lint docs bench bench-gpu audit clean
 
 demo: $(READY)  ## the main job on the embedded sample, then its verification
 	$(BIN)/python -m pipeline.build --dataset sample --ranks 3,5,10 --components low,high,full --out out/sample
@@ -25,6 +25,9 @@ test-gpu: $(READY)  ## tests that need a GPU; CuPy must be installed (docs/gpus.
 
 test-faults: $(READY)  ## kills, full disks, power failures, and where in a build they happened
 	$(BIN)/python -m pytest -q -s -m fault tests/faults tests/unit/storage
+
+soak: $(READY)  ## MINUTES of random jobs with random faults; prints the seeds that replay what fails
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(READY)  ## MINUTES of coverage-guided fuzzing for each of PARSERS (default: all)
 	$(BIN)/python -m tests.fuzz $(PARSERS) --minutes $(or $(MINUTES),10)

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn, TextIO
@@ -151,19 +152,21 @@ def stopped_by_sigterm() -> Iterator[None]:
     """While the block runs, SIGTERM raises KeyboardInterrupt as Ctrl-C does, and neither is lost.
 
     Python drops exceptions that are raised in callbacks of weak references, in finalizers and the like. A dropped
-    KeyboardInterrupt is raised again 10 ms later, by SIGALRM.
+    KeyboardInterrupt is raised again 10 ms later, by SIGALRM. After a stop, other dropped exceptions and warnings are
+    not shown: they come from objects that were half made, such as asyncio's event loop.
     """
 
     def stop(*_: object) -> None:
         global _stop_came
         _stop_came = True
+        warnings.simplefilter("ignore")
         raise KeyboardInterrupt
 
     def raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             signal.signal(signal.SIGALRM, stop)
             signal.setitimer(signal.ITIMER_REAL, 0.01)
-        else:
+        elif not _stop_came:
             hook(unraisable)
 
     global _stop_came
@@ -175,7 +178,8 @@ def stopped_by_sigterm() -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in numbers}
     sys.unraisablehook = raise_again
     try:
-        yield
+        with warnings.catch_warnings():
+            yield
     finally:
         sys.unraisablehook = hook
         if signal.getsignal(signal.SIGALRM) is stop:

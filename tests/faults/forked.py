@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,10 +34,10 @@ class Forked:
     """A command in its own process, without Ray. Call ``warm_up`` once before.
 
     Args:
-        arguments: of the command; ``--workers 0``, and ``--quiet`` of a build, are added.
+        arguments: of the command; ``--workers`` with the number for one process, and ``--quiet`` of a build, are added.
         out: the output's folder.
         prepare: called in the new process before the command; what it returns, if anything, is called after it.
-        command: ``build`` or ``repair``.
+        command: ``build``, ``repair`` or ``verify``.
     """
 
     def __init__(
@@ -45,8 +46,9 @@ class Forked:
         self._err = tempfile.TemporaryFile()  # noqa: SIM115  closed by ``end``
         self.pid = os.fork()
         if self.pid == 0:
-            named = [str(out)] if command == "repair" else ["--out", str(out), "--quiet"]
-            self._run(command, [*arguments, "--workers", "0", *named], prepare)
+            named = ["--out", str(out), "--quiet"] if command == "build" else [str(out)]
+            workers = "1" if command == "verify" else "0"
+            self._run(command, [*arguments, "--workers", workers, *named], prepare)
         self._status: int | None = None
 
     def alive(self) -> bool:
@@ -59,6 +61,15 @@ class Forked:
     def kill(self) -> None:
         if self.alive():
             os.kill(self.pid, signal.SIGKILL)
+
+    def send_after(self, seconds: float, number: int) -> None:
+        """Sends a signal after so many seconds, unless the process ends before."""
+        deadline = time.monotonic() + seconds
+        while self.alive():
+            if time.monotonic() >= deadline:
+                os.kill(self.pid, number)
+                return
+            time.sleep(0.001)
 
     def end(self) -> Done:
         """Waits for the end."""

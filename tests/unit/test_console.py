@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 
@@ -125,3 +126,29 @@ def test_an_empty_path_is_refused(
     module = importlib.import_module(f"pipeline.{name}.__main__" if name == "report" else f"pipeline.{name}")
     assert module.main(arguments) == 2
     assert capsys.readouterr().err == f"error: {empty}: it is empty\n"
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_objects_that_a_stop_leaves_half_made_say_nothing(
+    stop: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a stop their errors and warnings are shown."""
+    dropped: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", dropped.append)
+
+    def broken() -> None:
+        raise AttributeError("half made")
+
+    def work() -> int:
+        try:
+            if stop:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return 0
+        finally:
+            dropping(broken)
+            warnings.warn("never awaited", RuntimeWarning, stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as warned, console.stopped_by_sigterm():
+        status = console.run(work, "stopped")
+    assert (status, capsys.readouterr().err) == ((1, "stopped\n") if stop else (0, ""))
+    assert (len(dropped), len(warned)) == ((0, 0) if stop else (1, 1))

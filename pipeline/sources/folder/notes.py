@@ -15,36 +15,47 @@ class Notes(NamedTuple):
     """Notes about a source.
 
     Attributes:
-        left_out: what is not read, and why.
+        left_out: what of the data is not read, and why.
+        litter: what is not read because it is no data: hidden files and those of operating systems. It does not belong
+            into the output, which is the same without it.
         warnings: what is read but looks wrong.
     """
 
     left_out: list[str]
+    litter: list[str]
     warnings: list[str]
 
 
 def make_notes(layout: Layout, top: Folders, trees: Trees, classes: Classes, names: ClassNames) -> Notes:
     """Returns the notes about a tree."""
-    return Notes(_left_out(layout, top, trees, classes), _warnings(trees, classes, names))
-
-
-def _left_out(layout: Layout, top: Folders, trees: Trees, classes: Classes) -> list[str]:
-    notes = []
     files = [listed.files for split in classes.values() for listed in split]
     folders = [content for _, content in trees.values()]
-    contents: list[Files | Folders] = [*files, *folders]
-    flat = "" in layout.splits.values()
+    tops = [] if "" in layout.splits.values() else [top]
+    return Notes(
+        _left_out(layout, files, [*folders, *tops]),
+        _litter([*files, *folders], tops),
+        _warnings(trees, classes, names),
+    )
+
+
+def _left_out(layout: Layout, files: list[Files], folders: list[Folders]) -> list[str]:
+    notes = []
     if layout.beside:
         notes.append(f"folders beside the splits, left out: {', '.join(layout.beside)}")
-    if loose := sum(content.files for content in folders) + (0 if flat else top.files):
+    if loose := sum(content.files for content in folders):
         notes.append(f"files outside the class folders, left out: {loose}")
-    if hidden := sum(content.hidden for content in contents):
-        notes.append(f"hidden files and folders (leading dot), left out: {hidden}")
-    if system := [name for content in (contents if flat else [*contents, top]) for name in content.system]:
-        names = ", ".join(sorted(set(system))[:5])
-        notes.append(f"files and folders of operating systems and the like, left out: {len(system)} ({names})")
     if special := sum(content.special for content in files):
         notes.append(f"pipes, sockets and devices, left out: {special}")
+    return notes
+
+
+def _litter(contents: list[Files | Folders], tops: list[Folders]) -> list[str]:
+    notes = []
+    if hidden := sum(content.hidden for content in contents):
+        notes.append(f"hidden files and folders (leading dot), left out: {hidden}")
+    if system := [name for content in [*contents, *tops] for name in content.system]:
+        names = ", ".join(sorted(set(system))[:5])
+        notes.append(f"files and folders of operating systems and the like, left out: {len(system)} ({names})")
     return notes
 
 

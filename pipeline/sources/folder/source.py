@@ -58,7 +58,7 @@ class Folder:
             title="Image folder",
             terms="The terms of the images in the folder apply; they are not known to this program.",
             note="; ".join([*notes.left_out, *notes.warnings]),
-            left_out=tuple(notes.left_out),
+            left_out=(*notes.left_out, *notes.litter),
             readings=(*layout.readings, *_new_rules(splits, trees, names.merged)),
         )
 

@@ -39,9 +39,10 @@ class Recomputer:
     def verify(self, batch: Batch) -> Comparison:
         """Reports what is wrong with a batch."""
         originals, split = {}, self._work.shard.split
-        for sample in batch.samples:
+        for i, sample in enumerate(batch.samples):
             entry = self._work.recomputed.get(sample.position)
-            if entry is not None and (original := self._original(sample, entry, batch.shape)) is not None:
+            readable = any(valid[i] for valid in batch.valid.values())  # if none is, the size is unknown
+            if entry is not None and readable and (original := self._original(sample, entry, batch.shape)) is not None:
                 originals[sample.position] = original
         verifier = BatchVerifier(self._manifest, batch, originals, self._faults)
         comparison = verifier.verify(self._work.recomputed.keys())

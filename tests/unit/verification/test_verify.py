@@ -807,6 +807,18 @@ def test_the_source_verifies_an_output_without_full(cut_folder: tuple[Path, Path
     assert "14 images recomputed from the source" in result.out
 
 
+def test_a_torn_tar_of_images_of_any_size_is_the_only_fault(
+    pictures: Callable[..., Path], tmp_path: Path, faults: Lines
+) -> None:
+    """The size of a lost image is unknown, so it does not differ from the source's."""
+    folder, out = pictures(classes="a", each=4, size=(14, 11)), tmp_path / "out"
+    job = ["--dataset", "folder", "--data-dir", str(folder), "--components", "full"]
+    assert build_command.main([*job, "--out", str(out), "--workers", "0", "--quiet"]) == 0
+    name = "folder-full/folder-full-train-000000.tar"
+    os.truncate(out / name, 2000)
+    assert {line.partition(":")[0] for line in faults(out, "--source", folder)} == {name}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
