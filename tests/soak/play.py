@@ -1,4 +1,7 @@
-"""Plays the stories of seeds, each in a folder in memory."""
+"""Plays the stories of seeds, each in a folder in memory.
+
+``python -m tests.soak.play`` is a server for tests: pytest captures what its own forks write to stderr.
+"""
 
 import contextlib
 import random
@@ -10,7 +13,8 @@ from types import TracebackType
 from typing import NamedTuple
 
 from tests.faults.builds import MEMORY
-from tests.faults.forked import warm_up
+from tests.faults.forked import Server, serve, warm_up
+from tests.faults.mutants import MUTANTS
 from tests.soak.bucket_story import BucketStory, Wire
 from tests.soak.story import Story
 
@@ -53,3 +57,24 @@ class Player:
             return Story(seed, folder)
         self._wire = self._wire or self._stack.enter_context(Wire())
         return BucketStory(seed, folder, self._wire)
+
+
+class PlayerServer(Server):
+    """The server, as a context manager, and its client."""
+
+    def __init__(self) -> None:
+        super().__init__("tests.soak.play")
+
+    def play(self, seed: int, mutant: str = "") -> Played:
+        """Returns what happened in the story of a seed. From then on the program is the mutant."""
+        return Played(*self.ask(seed=seed, mutant=mutant))
+
+
+if __name__ == "__main__":
+    with Player() as player:
+
+        def answer(seed: int, mutant: str) -> Played:
+            MUTANTS[mutant]()
+            return player.play(seed)
+
+        serve(answer)

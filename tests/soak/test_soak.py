@@ -7,9 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.planning import manifest
-from pipeline.storage.local_store import LocalStore
-from tests.soak.play import Player
+from tests.soak.play import PlayerServer
 
 pytestmark = pytest.mark.fault
 
@@ -18,27 +16,25 @@ FOUND = {
     11: "the dataset card changed with the hidden files of the source",
     59: "the same, in an output that grew",
 }
-ON_S3 = (24,)
+ON_S3 = (119,)
 MORE = range(100, 108)
 
 
 @pytest.fixture(scope="module")
-def player() -> Iterator[Player]:
-    with Player() as player:
+def player() -> Iterator[PlayerServer]:
+    with PlayerServer() as player:
         yield player
 
 
 @pytest.mark.parametrize("seed", [*FOUND, *ON_S3, *MORE])
-def test_story(seed: int, player: Player) -> None:
+def test_story(seed: int, player: PlayerServer) -> None:
     played = player.play(seed)
     assert not played.failure, "\n".join([*played.events, played.failure])
 
 
-def test_a_program_with_a_fault_fails(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program leaves the manifest in place while the files that it lists are replaced."""
-    delete = LocalStore.delete
-    monkeypatch.setattr(LocalStore, "delete", lambda store, name: name == manifest.NAME or delete(store, name))
-    assert any("manifest" in player.play(seed).failure for seed in MUTANT)
-
-
-MUTANT = range(200, 212)  # seeds, one of which grows an output and kills the build in the middle
+@pytest.mark.parametrize(
+    ("mutant", "seed"), [("a record before its files", 504), ("the manifest is not removed first", 505)]
+)
+def test_a_story_finds_a_fault_of_the_program(mutant: str, seed: int) -> None:
+    with PlayerServer() as player:
+        assert player.play(seed, mutant).failure
