@@ -14,6 +14,9 @@ demo: $(READY)  ## the main job on the embedded sample, then its verification
 	$(BIN)/python -m pipeline.verify out/sample
 	@echo "Look at it: $(BIN)/python -m pipeline.report out/sample"
 
+# The tests start hundreds of processes, so the project's bytecode is cached, also in containers that turn this off.
+test test-full test-faults test-gpu: export PYTHONDONTWRITEBYTECODE =
+
 test: $(READY)  ## all tests in their short form, in JOBS processes (default: 2)
 	$(BIN)/python -m pytest -q -n $(or $(JOBS),2) --dist loadgroup --no-loadscope-reorder
 

@@ -18,6 +18,7 @@ from PIL import Image
 from pipeline.build import main
 from pipeline.sources.cifar import manifest
 from pipeline.sources.cifar.manifest import CifarManifest
+from tests.memory import folder_in_memory
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when datasets is imported
 
@@ -35,7 +36,16 @@ settings.register_profile("full", parent=settings.get_profile("ci"), max_example
 settings.load_profile("ci")
 
 # The groups that take longest, which start first. The other tests are grouped by file.
-LONG_GROUPS = ("ray", "tests/faults/test_every_operation.py", "tests/faults/test_power.py")
+LONG_GROUPS = ("ray", "cluster", "tests/faults/test_every_operation.py", "tests/faults/test_power.py")
+
+
+_TEMPORARY = 2**32  # bytes; what the tests leave in ``tmp_path`` takes about a quarter of it
+
+
+def pytest_configure() -> None:
+    """Puts ``tmp_path`` in memory if there is room."""
+    if folder := folder_in_memory(_TEMPORARY):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
 
 
 def examples(count: int) -> settings:
@@ -48,17 +58,23 @@ def examples(count: int) -> settings:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the laws as ``full`` in that profile, assigns each test to a group, and orders the groups.
 
-    A group runs in one process of pytest-xdist. All tests that start a local Ray share a group, since a Ray takes all
-    cores. The tests of clusters end that group: a process whose Ray has met a cluster cannot start a local Ray any more
-    (Ray keeps the token of its first connection).
+    A group runs in one process of pytest-xdist. Tests that start a local Ray share a group, and so do those of clusters:
+    two Rays at a time are enough for the cores and the memory of a small machine. They are two groups, because a process
+    whose Ray has met a cluster cannot start a local Ray any more (Ray keeps the token of its first connection). Without
+    pytest-xdist the tests of clusters come last.
     """
     for item in items:
         if settings.get_current_profile_name() == "full" and is_hypothesis_test(getattr(item, "obj", None)):
             item.add_marker("full")
         if not item.get_closest_marker("xdist_group"):
-            on_ray = item.get_closest_marker("ray") or _of_clusters(item)
-            item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.nodeid.partition("::")[0]))
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
     items.sort(key=lambda item: (_place(item) if "PYTEST_XDIST_WORKER" in os.environ else 0, _of_clusters(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    if _of_clusters(item):
+        return "cluster"
+    return "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
 
 
 def _of_clusters(item: pytest.Item) -> bool:

@@ -1,4 +1,4 @@
-"""One output of real CIFAR-10 images for every client, and what a reader that shares no code with any finds in it."""
+"""An output of real CIFAR-10 images for all clients, and an independent reader of its samples."""
 
 import hashlib
 import io
@@ -26,7 +26,7 @@ REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "cifar10"
 
 
 class Sample(NamedTuple):
-    """What a client gave: the sample's key, label and pixels."""
+    """The key, the label and the pixels of a sample, as a client returns them."""
 
     key: str
     label: int
@@ -34,7 +34,7 @@ class Sample(NamedTuple):
 
 
 def sample(key: str, label: Any, image: Any, dtype: type = np.uint8) -> Sample:
-    """Of a Pillow image, or an (h, w, 3) array."""
+    """Returns a sample from a Pillow image or an array of shape (h, w, 3)."""
     if isinstance(image, Image.Image):
         assert image.mode == "RGB"
     array = np.asarray(image)
@@ -57,10 +57,10 @@ class Output(NamedTuple):
         return sorted(map(str, self.folder(variant).glob(f"*-{split}-*.tar")))
 
     def samples(self, variant: str, split: str) -> list[Sample]:
-        """Every sample, by ``tarfile`` and Pillow, with the label that the *source* gives it."""
-        found = [one for tar in self.tars(variant, split) for one in read_tar(Path(tar))]
-        assert [one.key for one in found] == [f"{split}-{i:08d}" for i in range(COUNTS[split])]
-        return [one._replace(label=label) for one, label in zip(found, self.labels[split], strict=True)]
+        """Returns all samples, read with ``tarfile`` and Pillow, with their labels in the *source*."""
+        samples = [sample for tar in self.tars(variant, split) for sample in read_tar(Path(tar))]
+        assert [sample.key for sample in samples] == [f"{split}-{i:08d}" for i in range(COUNTS[split])]
+        return [sample._replace(label=label) for sample, label in zip(samples, self.labels[split], strict=True)]
 
 
 def read_tar(path: Path) -> list[Sample]:
@@ -75,16 +75,16 @@ def read_tar(path: Path) -> list[Sample]:
     ]
 
 
-def same_once(given: Iterable[Sample], expected: list[Sample]) -> None:
-    """Every sample exactly once, in any order, with its label and pixels."""
-    got = sorted(given)
-    assert [one.key for one in got] == [one.key for one in expected]
-    assert [one.label for one in got] == [one.label for one in expected]
-    assert [one.pixels for one in got] == [one.pixels for one in expected]
+def same_once(samples: Iterable[Sample], expected: list[Sample]) -> None:
+    """Checks that the samples are the expected ones, each exactly once, in any order."""
+    actual = sorted(samples)
+    assert [sample.key for sample in actual] == [sample.key for sample in expected]
+    assert [sample.label for sample in actual] == [sample.label for sample in expected]
+    assert [sample.pixels for sample in actual] == [sample.pixels for sample in expected]
 
 
 def _source(backwards: bool) -> dict[str, np.ndarray]:
-    """Records (label, 3072 pixels) by batch: real ones, or smooth stand-ins where the real data is not at hand."""
+    """Returns records (label, 3072 pixels) by batch: real ones, or smooth random ones if the real data is missing."""
     rng = np.random.default_rng(0)
     records = {}
     for batch, count in IMAGES.items():
@@ -94,15 +94,15 @@ def _source(backwards: bool) -> dict[str, np.ndarray]:
         else:
             pixels = [smooth(rng, 32, 32).transpose(2, 0, 1).ravel() for _ in range(count)]
             records[batch] = np.column_stack([rng.integers(0, 10, count, dtype=np.uint8), np.stack(pixels)])
-    return {batch: of[::-1] for batch, of in records.items()} if backwards else records
+    return {batch: rows[::-1] for batch, rows in records.items()} if backwards else records
 
 
 def build_cifar(root: Path, source: Path, *options: str, backwards: bool = False) -> Output:
-    """Build ``root`` from some images of each batch, written to ``source``; they count as the official ones.
+    """Writes a few images of each batch to ``source``, as the official ones, and builds ``root`` from them.
 
     Args:
-        backwards: every batch in reverse: other pixels and labels under the same names, in files of the same total
-            size, so that nothing but content tells the two builds apart.
+        backwards: reverses every batch. The result has other pixels and labels under the same names, in files of the same
+            total size, so that the two builds differ in their content only.
     """
     records = _source(backwards)
     official = manifest.load("cifar10")
@@ -110,25 +110,24 @@ def build_cifar(root: Path, source: Path, *options: str, backwards: bool = False
     folder = source / binary.folder
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for known in binary.files:
-        content = records[known.batch].tobytes()
-        (folder / known.file).write_bytes(content)
+    for file in binary.files:
+        content = records[file.batch].tobytes()
+        (folder / file.file).write_bytes(content)
         digest = hashlib.md5(content).hexdigest()
-        files.append(replace(known, images=IMAGES[known.batch], bytes=len(content), md5=digest))
-    layouts = tuple(replace(one, files=tuple(files)) if one is binary else one for one in official.layouts)
+        files.append(replace(file, images=IMAGES[file.batch], bytes=len(content), md5=digest))
+    layouts = tuple(replace(layout, files=tuple(files)) if layout is binary else layout for layout in official.layouts)
     small = replace(official, layouts=layouts)
     ranks, size = ",".join(map(str, RANKS)), str(SHARDS["train"][0])
-    given = ["--dataset", "cifar10", "--data-dir", str(source), "--out", str(root), "--samples-per-shard", size]
-    given += ["--ranks", ranks, "--components", "low,high,full", "--workers", "0", "--quiet", *options]
+    arguments = ["--dataset", "cifar10", "--data-dir", str(source), "--out", str(root), "--samples-per-shard", size]
+    arguments += ["--ranks", ranks, "--components", "low,high,full", "--workers", "0", "--quiet", *options]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest, "load", lambda dataset: small)
-        assert main(given) == 0
+        assert main(arguments) == 0
     by_split = {
-        split: np.concatenate([records[known.batch] for known in binary.files if known.split == split])
-        for split in COUNTS
+        split: np.concatenate([records[file.batch] for file in binary.files if file.split == split]) for split in COUNTS
     }
-    labels = {split: of[:, 0].tolist() for split, of in by_split.items()}
-    pixels = {split: of[:, 1:].reshape(-1, 3, 32, 32) for split, of in by_split.items()}
+    labels = {split: rows[:, 0].tolist() for split, rows in by_split.items()}
+    pixels = {split: rows[:, 1:].reshape(-1, 3, 32, 32) for split, rows in by_split.items()}
     return Output(root, labels, pixels)
 
 
@@ -141,7 +140,7 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> Output:
 
 @pytest.fixture
 def rebuilt(tmp_path: Path) -> Callable[[bool], Output]:
-    """Builds one and the same output again, forwards or backwards."""
+    """Returns a function that builds the same output again, forwards or backwards."""
 
     def build(backwards: bool) -> Output:
         options = ("--overwrite", "--ranks", "5", "--components", "low,full")

@@ -1,7 +1,7 @@
-"""DALI's index is byte for byte what DALI's own wds2idx makes, and DALI's CPU reader reads by it.
+"""Promise: the index for DALI has the bytes of DALI's own wds2idx, and DALI's CPU reader reads with it.
 
-wds2idx makes it from two listings by GNU tar, and so does the expectation here; where DALI is installed (some 740 MB),
-its own tool and reader run too.
+wds2idx makes an index from two listings of GNU tar, and so do these tests. If DALI is installed (740 MB), its own tool and
+its reader run, too.
 """
 
 import io
@@ -20,7 +20,7 @@ EVERY = [(variant, split) for variant in VARIANTS for split in COUNTS]
 
 
 def index_by_gnu_tar(tar: str) -> str:
-    """wds2idx's format 1.2: a member's data begin one block after its header."""
+    """Returns an index in wds2idx's format 1.2: the data of a member begin one block after its header."""
     blocks = _lines("tar", "--list", "--block-num", "--file", tar)
     sizes = _lines("tar", "--verbose", "--list", "--numeric-owner", "--file", tar)
     samples: dict[str, list[str]] = {}
@@ -35,7 +35,7 @@ def _lines(*command: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-@pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not here")
+@pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not installed")
 @pytest.mark.parametrize(("variant", "split"), EVERY)
 def test_the_index_is_what_gnu_tar_lists(variant: str, split: str, cifar: Output) -> None:
     for tar in cifar.tars(variant, split):
@@ -44,7 +44,7 @@ def test_the_index_is_what_gnu_tar_lists(variant: str, split: str, cifar: Output
 
 @pytest.mark.parametrize(("variant", "split"), EVERY)
 def test_the_index_is_what_wds2idx_makes(variant: str, split: str, cifar: Output, tmp_path: Path) -> None:
-    wds2idx = pytest.importorskip("wds2idx", reason="DALI is not here")
+    wds2idx = pytest.importorskip("wds2idx", reason="DALI is not installed")
     for tar in cifar.tars(variant, split):
         with wds2idx.IndexCreator(tar, str(tmp_path / "idx"), verbose=False) as creator:
             creator.create_index()
@@ -53,7 +53,7 @@ def test_the_index_is_what_wds2idx_makes(variant: str, split: str, cifar: Output
 
 @pytest.mark.parametrize(("variant", "split"), EVERY)
 def test_the_index_leads_to_every_image_and_label(variant: str, split: str, cifar: Output) -> None:
-    found = []
+    samples = []
     for path in cifar.tars(variant, split):
         tar = Path(path).read_bytes()
         head, *lines = Path(path).with_suffix(".idx").read_text().splitlines()
@@ -62,13 +62,13 @@ def test_the_index_leads_to_every_image_and_label(variant: str, split: str, cifa
             png, start, size, image, cls, place, digits, label = line.split()
             assert (png, cls, image[:-4]) == ("png", "cls", label[:-4])
             pixels = Image.open(io.BytesIO(tar[int(start) : int(start) + int(size)]))
-            found.append(sample(image[:-4], int(tar[int(place) : int(place) + int(digits)]), pixels))
-    assert found == cifar.samples(variant, split)
+            samples.append(sample(image[:-4], int(tar[int(place) : int(place) + int(digits)]), pixels))
+    assert samples == cifar.samples(variant, split)
 
 
 def read(tars: list[str], batch: int, parts: int = 1, part: int = 0) -> list[Sample]:
-    """One epoch of DALI's reader, decoded by DALI on the CPU; samples without their keys."""
-    dali: Any = pytest.importorskip("nvidia.dali", reason="DALI is not here")
+    """Returns the samples of one epoch of DALI's reader, decoded by DALI on the CPU, without keys."""
+    dali: Any = pytest.importorskip("nvidia.dali", reason="DALI is not installed")
     fn = dali.fn
 
     @dali.pipeline_def(batch_size=batch, num_threads=2, device_id=None)
@@ -88,22 +88,22 @@ def read(tars: list[str], batch: int, parts: int = 1, part: int = 0) -> list[Sam
     running = pipeline()
     running.build()
     total = running.epoch_size("r")  # of all parts
-    found: list[Sample] = []
+    samples: list[Sample] = []
     count = total * (part + 1) // parts - total * part // parts
-    while len(found) < count:
+    while len(samples) < count:
         images, labels = running.run()
         for image, label in zip(images, labels, strict=True):
-            found.append(sample("", bytes(np.array(label)).decode(), np.array(image)))
-    return found[:count]
+            samples.append(sample("", bytes(np.array(label)).decode(), np.array(image)))
+    return samples[:count]
 
 
 @pytest.mark.parametrize(("variant", "split"), EVERY)
 def test_dali_itself_reads_every_sample(variant: str, split: str, cifar: Output) -> None:
-    expected = [one._replace(key="") for one in cifar.samples(variant, split)]
+    expected = [sample._replace(key="") for sample in cifar.samples(variant, split)]
     assert read(cifar.tars(variant, split), 16) == expected
 
 
-def test_dalis_parts_for_two_nodes_are_the_whole(cifar: Output) -> None:
+def test_the_parts_of_two_nodes_add_up_to_the_whole(cifar: Output) -> None:
     parts = [read(cifar.tars("rank5", "test"), 5, parts=2, part=i) for i in (0, 1)]
     assert [len(part) for part in parts] == [45, 45]
-    assert sorted(parts[0] + parts[1]) == sorted(one._replace(key="") for one in cifar.samples("rank5", "test"))
+    assert sorted(parts[0] + parts[1]) == sorted(sample._replace(key="") for sample in cifar.samples("rank5", "test"))

@@ -1,4 +1,4 @@
-"""Every example of docs/clients.md, and of the cards of an output, runs and gives every sample once."""
+"""Promise: every example of docs/clients.md and of the cards of an output runs, and returns every sample once."""
 
 import importlib
 import importlib.util
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:String specifications")
 
 
 class TorchvisionStub(MetaPathFinder, Loader):
-    """``import timm.data`` needs torchvision, which has no CPU build; nothing of it is called on the way to an output."""
+    """Stands for torchvision, which has no CPU build. ``import timm.data`` needs it; reading an output does not."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         return ModuleSpec(name, self, is_package=True) if name.partition(".")[0] == "torchvision" else None
@@ -38,7 +38,7 @@ class TorchvisionStub(MetaPathFinder, Loader):
 
 @pytest.fixture(scope="module")
 def timm() -> Iterator[None]:
-    """timm can be imported, for this module."""
+    """Lets the tests of this module import timm."""
     try:
         importlib.import_module("torchvision")
     except (ImportError, RuntimeError):  # built for another torch: "operator torchvision::nms does not exist"
@@ -57,7 +57,7 @@ def timm() -> Iterator[None]:
 
 @pytest.fixture
 def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs an example in a folder; gives its variables. Skips where its client is not here."""
+    """Returns a function that runs an example in a folder and returns its variables. Skips if its client is missing."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
@@ -67,7 +67,7 @@ def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pat
         if client == "timm":
             request.getfixturevalue("timm")
         elif importlib.util.find_spec(client.partition(".")[0]) is None:
-            pytest.skip(f"{client} is not here")
+            pytest.skip(f"{client} is not installed")
         monkeypatch.chdir(folder)
         variables: dict[str, Any] = {}
         exec(compile(example, client, "exec"), variables)
@@ -104,7 +104,7 @@ def test_there_is_one_example_for_each_client() -> None:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_the_documents_example_gives_every_sample(client: str, cifar: Output, run: Run) -> None:
+def test_the_example_of_the_document_returns_every_sample(client: str, cifar: Output, run: Run) -> None:
     [example] = [block for block in blocks(DOCUMENT) if client_of(block) == client]
     last = len(SHARDS["train"]) - 1
     variables = run(example.replace("{000000..000039}", f"{{000000..{last:06d}}}"), cifar.root.parent.parent)
@@ -115,7 +115,7 @@ def test_the_documents_example_gives_every_sample(client: str, cifar: Output, ru
         assert count(client, variables["stream"]) == COUNTS["train"]
 
 
-def test_the_documents_tar_command_runs(cifar: Output, tmp_path: Path) -> None:
+def test_the_tar_command_of_the_document_runs(cifar: Output, tmp_path: Path) -> None:
     [command] = blocks(DOCUMENT, "bash")
     (tmp_path / "out").symlink_to(cifar.root.parent)
     (tmp_path / "pictures").mkdir()
@@ -125,7 +125,7 @@ def test_the_documents_tar_command_runs(cifar: Output, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("client", ["webdataset", "datasets", "timm", "wids"])
 @pytest.mark.parametrize("place", ["", "cifar10-highrank5", "cifar10-full"])
-def test_the_cards_own_example_works_in_the_cards_folder(client: str, place: str, cifar: Output, run: Run) -> None:
+def test_the_example_of_a_card_works_in_its_folder(client: str, place: str, cifar: Output, run: Run) -> None:
     card = (cifar.root / place / "README.md").read_text()
     [example] = [block for block in blocks(card) if client_of(block) == client]
     assert count(client, run(example, cifar.root / place)["data"]) == COUNTS["train"]

@@ -1,4 +1,4 @@
-"""Hugging Face ``datasets`` loads each variant as a config, from the root and from its folder, and never an older build."""
+"""Promise: Hugging Face ``datasets`` loads each variant as a config, from the root or its folder, and no older build."""
 
 import os
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def test_each_variants_folder_loads_on_its_own(variant: str, cifar: Output, tmp_
 
 
 @pytest.mark.parametrize("variant", ["rank5", "highrank5", "full"])
-def test_they_stream(variant: str, cifar: Output, tmp_path: Path) -> None:
+def test_variants_stream(variant: str, cifar: Output, tmp_path: Path) -> None:
     same(load(cifar.root, f"cifar10-{variant}", tmp_path, streaming=True), cifar, variant)
     same(load(cifar.folder(variant), None, tmp_path, streaming=True), cifar, variant)
 
@@ -58,8 +58,8 @@ def test_the_first_variant_is_the_default_and_never_a_mixture(cifar: Output, tmp
 def test_a_rebuild_in_place_gives_the_new_pixels(
     at_root: bool, streaming: bool, rebuilt: Callable[[bool], Output], tmp_path: Path
 ) -> None:
-    """Even where the files' times and sizes are those of the older build: only the card's digest tells them apart."""
-    seen = []
+    """Also if the times and sizes of the files are those of the older build: only the digest in the card differs."""
+    builds = []
     for backwards in (False, True):
         out = rebuilt(backwards)
         for file in out.root.rglob("*"):
@@ -67,21 +67,19 @@ def test_a_rebuild_in_place_gives_the_new_pixels(
         folder, name = (out.root, "cifar10-rank5") if at_root else (out.folder("rank5"), None)
         loaded = load(folder, name, tmp_path / "cache", streaming)
         same(loaded, out, "rank5")
-        seen.append((out.samples("rank5", "train"), sum(path.stat().st_size for path in out.root.glob("*/*.tar"))))
-    assert seen[0][0] != seen[1][0]
-    assert seen[0][1] == seen[1][1]
+        builds.append((out.samples("rank5", "train"), sum(path.stat().st_size for path in out.root.glob("*/*.tar"))))
+    assert builds[0][0] != builds[1][0]
+    assert builds[0][1] == builds[1][1]
 
 
-def test_it_reads_a_growing_output_at_every_stage(build: Build, tmp_path: Path) -> None:
+def test_an_output_that_grows_is_read_at_every_stage(build: Build, tmp_path: Path) -> None:
     job = ("--dataset", "sample", "--ranks", "3", "--components", "low", "--splits", "test", "--out", tmp_path / "out")
     for limit in (5, 12):
         assert build(*job, "--limit", limit).status == 0
         assert len(load(tmp_path / "out", "sample-rank3", tmp_path / "cache")["test"]) == limit
 
 
-def test_a_source_one_of_whose_splits_is_empty_loads(
-    build: Build, pictures: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_an_output_with_an_empty_split_loads(build: Build, pictures: Callable[..., Path], tmp_path: Path) -> None:
     pictures("pictures/train", each=2, size=(8, 8))
     (tmp_path / "pictures" / "test" / "a").mkdir(parents=True)
     job = ("--dataset", "folder", "--data-dir", tmp_path / "pictures", "--ranks", "3", "--out", tmp_path / "out")
@@ -119,19 +117,8 @@ def test_class_names_that_no_reader_expects_survive(
     for name in names:
         (folder / name).mkdir()
         (folder / name / "0.png").write_bytes((folder / "a" / "00.png").read_bytes())
-    job = (
-        "--dataset",
-        "folder",
-        "--data-dir",
-        folder,
-        "--ranks",
-        "3",
-        "--components",
-        "low",
-        "--out",
-        tmp_path / "out",
-    )
-    assert build(*job).status == 0
+    job = ("--dataset", "folder", "--data-dir", folder, "--ranks", "3", "--components", "low")
+    assert build(*job, "--out", tmp_path / "out").status == 0
     expected = sorted([*names, "a", "b"], key=str.encode)
     loaded = load(tmp_path / "out", "folder-rank3", tmp_path / "cache")["train"]
     assert loaded.features["cls"].names == expected

@@ -1,4 +1,4 @@
-"""The small files from the manifest alone: the card's words, class names of every kind, float variants, mixed sizes."""
+"""The files for clients that are made from the manifest: the card, class names of all kinds, float variants, mixed sizes."""
 
 import copy
 import io
@@ -53,7 +53,7 @@ def manifest(cifar: Output) -> dict[str, Any]:
 
 
 def head(card: bytes) -> dict[str, Any]:
-    """The card's YAML, as Hugging Face's hub library finds it."""
+    """Returns the YAML of a card, as Hugging Face's hub library parses it."""
     from huggingface_hub import DatasetCard
 
     loaded: dict[str, Any] = yaml.safe_load(yaml.safe_dump(DatasetCard(card.decode()).data.to_dict()))
@@ -62,12 +62,12 @@ def head(card: bytes) -> dict[str, Any]:
 
 def test_the_files_are_made_from_the_manifest_alone(manifest: dict[str, Any], cifar: Output) -> None:
     before = copy.deepcopy(manifest)
-    made = files(manifest)
+    clients = files(manifest)
     assert manifest == before
-    assert {name: (cifar.root / name).read_bytes() for name in made} == made
+    assert {name: (cifar.root / name).read_bytes() for name in clients} == clients
     small = {path for path in cifar.root.glob("*/*") if path.parent.name.startswith("cifar10-")}
     small -= {path for path in small if path.suffix in (".tar", ".idx")}
-    assert small <= {cifar.root / name for name in made}
+    assert small <= {cifar.root / name for name in clients}
 
 
 @pytest.mark.parametrize("clean", [unique, lines])
@@ -81,7 +81,7 @@ def test_class_names_become_distinct_and_printable(clean: Any) -> None:
         assert "\n".join(names).splitlines() == names
 
 
-def test_a_class_that_has_another_ones_number_does_not_break_it() -> None:
+def test_class_names_that_already_end_in_a_number_stay_distinct() -> None:
     names = unique(["crane (1)", "crane", "crane"])
     assert len(set(names)) == 3
 
@@ -101,7 +101,7 @@ def test_hugging_face_loads_an_output_of_oddly_named_classes(
 
 
 def test_two_builds_have_different_cards(manifest: dict[str, Any]) -> None:
-    """The digest is what tells the cache of ``datasets``."""
+    """The digest in the card tells the cache of ``datasets`` that the output is another."""
     before = head(files(manifest)["README.md"])["dataset_info"]
     shard = manifest["variants"]["rank5"]["splits"]["train"]["shards"][3]
     shard["sha256"] = shard["sha256"][::-1]
@@ -110,16 +110,16 @@ def test_two_builds_have_different_cards(manifest: dict[str, Any]) -> None:
     assert changed == ["cifar10-rank5"]
 
 
-def test_the_card_tells_the_offset_the_clipping_and_the_moments(manifest: dict[str, Any], cifar: Output) -> None:
+def test_the_card_states_the_offset_the_clipping_and_the_moments(manifest: dict[str, Any], cifar: Output) -> None:
     card = (cifar.root / "README.md").read_text()
     assert "stored with an offset of 128" in card
     for variant in VARIANTS:
         for split, described in manifest["variants"][variant]["splits"].items():
-            stored = [np.frombuffer(one.pixels, np.uint8).reshape(-1, 3) for one in cifar.samples(variant, split)]
+            stored = [np.frombuffer(sample.pixels, np.uint8).reshape(-1, 3) for sample in cifar.samples(variant, split)]
             pixels = np.concatenate(stored) / 255
             np.testing.assert_allclose(described["mean"], pixels.mean(0), rtol=1e-12)
             np.testing.assert_allclose(described["std"], pixels.std(0), rtol=1e-9)
-            mean, std = (", ".join(f"{value:.4f}" for value in described[of]) for of in ("mean", "std"))
+            mean, std = (", ".join(f"{value:.4f}" for value in described[name]) for name in ("mean", "std"))
             clipped = f"{100 * described['clipped'] / described['subpixels']:.2f} %"
             assert f"| {variant} | {split} | {described['samples']} | {clipped} | {mean} | {std} |" in card
     assert "offset" not in (cifar.folder("rank5") / "README.md").read_text()
@@ -138,7 +138,7 @@ def test_open_clip_finds_sizes_and_class_names_in_each_variants_folder(cifar: Ou
 
 
 def with_exact(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a build with ``--exact``."""
+    """Returns the manifest of a build with ``--exact``."""
     for name in ("rank5", "highrank5"):
         text = json.dumps(manifest["variants"][name]).replace(f"cifar10-{name}", f"cifar10-{name}-exact")
         variant = json.loads(text) | {"form": "npy"}
@@ -148,18 +148,19 @@ def with_exact(manifest: dict[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-def copied(cifar: Output, made: dict[str, bytes], root: Path) -> Path:
-    """The output with other small files."""
+def copied(cifar: Output, clients: dict[str, bytes], root: Path) -> Path:
+    """Copies the output with other files for clients, and returns the copy."""
     shutil.copytree(cifar.root, root)
-    for name, content in made.items():
+    for name, content in clients.items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(content)
     return root
 
 
-def test_the_card_says_loudly_that_float_images_have_no_offset(manifest: dict[str, Any]) -> None:
-    made = {name: content.decode() for name, content in files(with_exact(manifest)).items()}
-    root, high, png = (made[f"{of}README.md"] for of in ("", "cifar10-highrank5-exact/", "cifar10-highrank5/"))
+def test_the_card_warns_that_float_images_have_no_offset(manifest: dict[str, Any]) -> None:
+    cards = {name: content.decode() for name, content in files(with_exact(manifest)).items()}
+    folders = ("", "cifar10-highrank5-exact/", "cifar10-highrank5/")
+    root, high, png = (cards[f"{folder}README.md"] for folder in folders)
     assert "WITHOUT the offset" in root
     assert "stored with an offset of 128" in root
     assert "WITHOUT the offset" in high
@@ -211,7 +212,7 @@ def write_npy(path: Path, images: list[np.ndarray]) -> None:
                 tar.addfile(member, io.BytesIO(content))
 
 
-def test_images_of_their_own_sizes_are_told_so(manifest: dict[str, Any]) -> None:
+def test_the_card_says_that_images_have_different_sizes(manifest: dict[str, Any]) -> None:
     manifest["image"] |= {"height": None, "width": None}
     card = files(manifest)["README.md"].decode()
     assert "each image at its own size" in card

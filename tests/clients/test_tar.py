@@ -1,4 +1,7 @@
-"""The shards are plain tars of plain PNG: GNU tar, ``tarfile`` and Pillow alone find what the source and the SVD say."""
+"""Promise: shards are plain tars of plain PNG.
+
+GNU tar, ``tarfile`` and Pillow read them, and find the labels of the source and the pixels that NumPy computes.
+"""
 
 import shutil
 import subprocess
@@ -10,11 +13,11 @@ import pytest
 
 from tests.clients.conftest import COUNTS, SHARDS, VARIANTS, Output
 
-tar = pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not here")
+tar = pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not installed")
 
 
 def expected(cifar: Output, variant: str, split: str) -> np.ndarray:
-    """What a variant holds, by ``numpy.linalg.svd`` of the source: uint8 (n, 32, 32, 3)."""
+    """Returns the pixels of a variant by ``numpy.linalg.svd`` of the source, uint8 (n, 32, 32, 3)."""
     pixels = cifar.pixels[split]
     if variant == "full":
         return pixels.transpose(0, 2, 3, 1)
@@ -28,17 +31,17 @@ def expected(cifar: Output, variant: str, split: str) -> np.ndarray:
 
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_tarfile_and_pillow_find_every_image_in_order_with_the_sources_label(
+def test_tarfile_and_pillow_read_every_image_in_order_with_its_label_in_the_source(
     variant: str, split: str, cifar: Output
 ) -> None:
-    found = cifar.samples(variant, split)  # keys and order are checked there
-    pixels = np.stack([np.frombuffer(one.pixels, np.uint8).reshape(32, 32, 3) for one in found])
+    samples = cifar.samples(variant, split)  # keys and order are checked there
+    pixels = np.stack([np.frombuffer(sample.pixels, np.uint8).reshape(32, 32, 3) for sample in samples])
     np.testing.assert_array_equal(pixels, expected(cifar, variant, split))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_label_member_is_the_sources_label(variant: str, split: str, cifar: Output) -> None:
+def test_every_label_member_is_the_label_of_the_source(variant: str, split: str, cifar: Output) -> None:
     texts = []
     for path in cifar.tars(variant, split):
         with tarfile.open(path) as shard:

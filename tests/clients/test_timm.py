@@ -1,4 +1,4 @@
-"""timm's ``wds/`` reader finds every variant, from its folder and from the root.
+"""Promise: timm's ``wds/`` reader reads every variant, from its folder and from the root.
 
 ``import timm.data`` needs torchvision, which has no CPU build on PyPI. The reader itself does not: its module is imported
 with timm's packages in place but without what their ``__init__`` files import; nothing is stubbed.
@@ -27,15 +27,15 @@ def reader() -> Callable[..., Any]:
     """timm's class ReaderWds."""
     spec = importlib.machinery.PathFinder.find_spec("timm")
     if spec is None:
-        pytest.skip("timm is not here")
+        pytest.skip("timm is not installed")
     [root] = spec.submodule_search_locations or [""]
     bare = {}
     for name in ("timm", "timm.data", "timm.data.readers"):
         bare[name] = types.ModuleType(name)
         bare[name].__path__ = [str(Path(root, *name.split(".")[1:]))]
     with patch.dict(sys.modules, bare):
-        found: Callable[..., Any] = importlib.import_module("timm.data.readers.reader_wds").ReaderWds
-    return found
+        reader_class: Callable[..., Any] = importlib.import_module("timm.data.readers.reader_wds").ReaderWds
+    return reader_class
 
 
 class Iterated(IterableDataset):  # type: ignore[type-arg]
@@ -50,21 +50,21 @@ class Iterated(IterableDataset):  # type: ignore[type-arg]
 
 def read(reader: Any, workers: int = 0) -> list[tuple[int, bytes]]:
     reader.set_loader_cfg(num_workers=workers)
-    loader = DataLoader(Iterated(reader), batch_size=None, num_workers=workers, collate_fn=lambda one: one)
+    loader = DataLoader(Iterated(reader), batch_size=None, num_workers=workers, collate_fn=lambda pair: pair)
     return unnamed(sample("", label, image) for image, label in loader)
 
 
 def unnamed(samples: Iterable[Any]) -> list[tuple[int, bytes]]:
-    """timm gives no keys."""
-    return [(one.label, one.pixels) for one in samples]
+    """Returns labels and pixels: timm returns no keys."""
+    return [(sample.label, sample.pixels) for sample in samples]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_it_reads_a_variants_folder(variant: str, split: str, reader: Callable[..., Any], cifar: Output) -> None:
-    of = reader(str(cifar.folder(variant)), split=split)
-    assert len(of) == COUNTS[split]
-    assert read(of) == unnamed(cifar.samples(variant, split))
+    images = reader(str(cifar.folder(variant)), split=split)
+    assert len(images) == COUNTS[split]
+    assert read(images) == unnamed(cifar.samples(variant, split))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -72,12 +72,12 @@ def test_it_reads_a_variants_folder(variant: str, split: str, reader: Callable[.
 def test_it_reads_every_variant_from_the_root(
     variant: str, split: str, reader: Callable[..., Any], cifar: Output
 ) -> None:
-    of = reader(str(cifar.root), split=f"cifar10-{variant}-{split}")
-    assert len(of) == COUNTS[split]
-    assert read(of) == unnamed(cifar.samples(variant, split))
+    images = reader(str(cifar.root), split=f"cifar10-{variant}-{split}")
+    assert len(images) == COUNTS[split]
+    assert read(images) == unnamed(cifar.samples(variant, split))
 
 
-def test_validation_is_test_where_there_is_no_other(reader: Callable[..., Any], cifar: Output) -> None:
+def test_validation_is_test_if_no_other_split_has_this_role(reader: Callable[..., Any], cifar: Output) -> None:
     expected = unnamed(cifar.samples("highrank3", "test"))
     assert read(reader(str(cifar.folder("highrank3")), split="validation")) == expected
     assert read(reader(str(cifar.root), split="cifar10-highrank3-validation")) == expected
@@ -86,22 +86,22 @@ def test_validation_is_test_where_there_is_no_other(reader: Callable[..., Any], 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_loader_workers_share_the_samples(workers: int, reader: Callable[..., Any], cifar: Output) -> None:
     for split in COUNTS:
-        of = reader(str(cifar.root), split=f"cifar10-rank20-{split}")
-        assert sorted(read(of, workers)) == sorted(unnamed(cifar.samples("rank20", split)))
+        images = reader(str(cifar.root), split=f"cifar10-rank20-{split}")
+        assert sorted(read(images, workers)) == sorted(unnamed(cifar.samples("rank20", split)))
 
 
 def test_one_epoch_of_training_is_every_sample_once_shuffled(reader: Callable[..., Any], cifar: Output) -> None:
     """With one worker and batches that divide the split; otherwise timm fills the last batch from the next epoch."""
-    of = reader(str(cifar.folder("rank5")), split="train", is_training=True, batch_size=5)
-    got, expected = read(of), unnamed(cifar.samples("rank5", "train"))
-    assert got != expected
-    assert sorted(got) == sorted(expected)
+    images = reader(str(cifar.folder("rank5")), split="train", is_training=True, batch_size=5)
+    shuffled, expected = read(images), unnamed(cifar.samples("rank5", "train"))
+    assert shuffled != expected
+    assert sorted(shuffled) == sorted(expected)
 
 
-def test_a_split_given_as_files_reads_too(reader: Callable[..., Any], cifar: Output) -> None:
-    of = reader(str(cifar.folder("full")), split="cifar10-full-train-{000000..000008}.tar|165")
-    assert len(of) == 165
-    assert read(of) == unnamed(cifar.samples("full", "train"))
+def test_a_split_can_be_named_by_its_files(reader: Callable[..., Any], cifar: Output) -> None:
+    images = reader(str(cifar.folder("full")), split="cifar10-full-train-{000000..000008}.tar|165")
+    assert len(images) == 165
+    assert read(images) == unnamed(cifar.samples("full", "train"))
 
 
 def splits(path: Path) -> dict[str, Any]:
@@ -110,58 +110,58 @@ def splits(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_all_four_fields_are_there(variant: str, cifar: Output) -> None:
+def test_the_info_file_has_all_four_fields(variant: str, cifar: Output) -> None:
     folder = cifar.folder(variant)
-    found = splits(folder / "_info.json")
-    assert list(found) == ["train", "test", "validation"]
-    for name, split in found.items():
+    described = splits(folder / "_info.json")
+    assert list(described) == ["train", "test", "validation"]
+    for name, split in described.items():
         assert split.keys() == {"name", "num_samples", "filenames", "shard_lengths"}
         assert split["name"] == name
         assert split["shard_lengths"] == SHARDS["train" if name == "train" else "test"]
         assert split["num_samples"] == sum(split["shard_lengths"])
         assert len(split["filenames"]) == len(split["shard_lengths"])
         assert all((folder / file).is_file() for file in split["filenames"])
-    assert found["validation"] == found["test"] | {"name": "validation"}
+    assert described["validation"] == described["test"] | {"name": "validation"}
 
 
 def test_the_root_names_every_variant_and_split(cifar: Output) -> None:
-    found = splits(cifar.root / "_info.json")
-    assert sorted(found) == sorted(
+    described = splits(cifar.root / "_info.json")
+    assert sorted(described) == sorted(
         f"cifar10-{variant}-{split}" for variant in VARIANTS for split in ("train", "test", "validation")
     )
-    for name, split in found.items():
+    for name, split in described.items():
         assert split["name"] == name
         assert all((cifar.root / file).is_file() for file in split["filenames"])
 
 
-def test_validation_is_val_where_there_is_one(build: Build, pictures: Callable[..., Path], tmp_path: Path) -> None:
+def test_validation_is_val_if_the_source_has_it(build: Build, pictures: Callable[..., Path], tmp_path: Path) -> None:
     for split, each in {"train": 3, "val": 1, "test": 2}.items():
         pictures(f"pictures/{split}", each=each, size=(8, 8))
     job = ("--dataset", "folder", "--data-dir", tmp_path / "pictures", "--ranks", "3", "--out", tmp_path / "out")
     assert build(*job).status == 0
-    found = splits(tmp_path / "out" / "folder-rank3" / "_info.json")
-    counts = {name: split["num_samples"] for name, split in found.items()}
+    described = splits(tmp_path / "out" / "folder-rank3" / "_info.json")
+    counts = {name: split["num_samples"] for name, split in described.items()}
     assert counts == {"train": 6, "val": 2, "test": 4, "validation": 2}
 
 
 def test_a_name_with_tar_in_it_with_rejects_and_one_class_reads_from_the_root(
     build: Build, pictures: Callable[..., Path], reader: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """timm takes "guitars-rank3-train" for a file, because of "tar", and gives nothing."""
+    """timm treats "guitars-rank3-train" as a file, because of "tar", and returns nothing."""
     folder = pictures(classes="a", each=4, size=(32, 32))
     (folder / "a" / "00.png").write_bytes(b"no image")
     job = ("--dataset", "folder", "--data-dir", folder, "--name", "guitars", "--ranks", "3", "--out", tmp_path / "out")
     assert build(*job, "--samples-per-shard", "1").status == 3
     for root, split in ((tmp_path / "out", "rank3-train"), (tmp_path / "out" / "guitars-rank3", "train")):
-        of = reader(str(root), split=split)
-        assert len(of) == 3
-        assert [label for label, _ in read(of)] == [0, 0, 0]
+        images = reader(str(root), split=split)
+        assert len(images) == 3
+        assert [label for label, _ in read(images)] == [0, 0, 0]
 
 
 def test_float_variants_are_not_offered(cifar: Output) -> None:
     manifest = json.loads((cifar.root / "manifest.json").read_text())
     manifest["variants"]["rank5"]["form"] = "npy"
-    made = files(manifest)
-    assert "cifar10-rank5/_info.json" not in made
-    assert not any("cifar10-rank5" in name for name in json.loads(made["_info.json"])["splits"])
-    assert "cifar10-rank10-train" in json.loads(made["_info.json"])["splits"]
+    clients = files(manifest)
+    assert "cifar10-rank5/_info.json" not in clients
+    assert not any("cifar10-rank5" in name for name in json.loads(clients["_info.json"])["splits"])
+    assert "cifar10-rank10-train" in json.loads(clients["_info.json"])["splits"]

@@ -1,4 +1,4 @@
-"""torchdata's StatefulDataLoader continues after a stop exactly where it was, in a stream and by number."""
+"""Promise: torchdata's StatefulDataLoader continues exactly where it was stopped, in a stream and by number."""
 
 from typing import Any
 
@@ -37,11 +37,11 @@ def test_it_resumes_exactly(make: Any, workers: int, cifar: Output) -> None:
     assert sorted(whole) == cifar.samples("rank5", "train")
     first = loader()
     rows = iter(first)
-    begun = samples(next(rows) for _ in range(50))
+    before = samples(next(rows) for _ in range(50))
     state = first.state_dict()
     del rows, first
-    again = loader()
-    again.load_state_dict(state)
-    rest = samples(again)
-    assert begun == whole[:50]
+    resumed = loader()
+    resumed.load_state_dict(state)
+    rest = samples(resumed)
+    assert before == whole[:50]
     assert rest == whole[50:]

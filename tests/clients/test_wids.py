@@ -1,4 +1,4 @@
-"""wids (webdataset's random access) reads an output by its index, and with ``localname`` never an older copy."""
+"""Promise: wids (webdataset's random access) reads an output by its index, and with ``localname`` never an older copy."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,8 @@ def index(folder: Path, split: str) -> Any:
     return wids.ShardListDataset(str(folder / f"wids-{split}.json"), localname=lambda url: url)
 
 
-def one(row: Any) -> Sample:
+def to_sample(row: Any) -> Sample:
+    """Returns a row of wids as a sample."""
     return sample(row["__key__"], row[".cls"], row[".png"])
 
 
@@ -27,40 +28,40 @@ def one(row: Any) -> Sample:
 def test_it_reads_every_sample_by_number(variant: str, split: str, cifar: Output) -> None:
     data = index(cifar.folder(variant), split)
     assert len(data) == COUNTS[split]
-    assert [one(data[i]) for i in range(len(data))] == cifar.samples(variant, split)
+    assert [to_sample(data[i]) for i in range(len(data))] == cifar.samples(variant, split)
 
 
 def test_it_finds_its_shards_from_the_folder_itself(cifar: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(cifar.folder("full"))
     data = wids.ShardListDataset("wids-test.json", localname=lambda url: url)
-    assert [one(data[i]) for i in range(len(data))] == cifar.samples("full", "test")
+    assert [to_sample(data[i]) for i in range(len(data))] == cifar.samples("full", "test")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_shuffling_loader_gives_every_sample_once(workers: int, cifar: Output) -> None:
     data = index(cifar.folder("highrank10"), "train")
-    loader = DataLoader(data, batch_size=None, shuffle=True, num_workers=workers, collate_fn=one)
-    got = list(loader)
-    assert got != cifar.samples("highrank10", "train")
-    same_once(got, cifar.samples("highrank10", "train"))
+    loader = DataLoader(data, batch_size=None, shuffle=True, num_workers=workers, collate_fn=to_sample)
+    shuffled = list(loader)
+    assert shuffled != cifar.samples("highrank10", "train")
+    same_once(shuffled, cifar.samples("highrank10", "train"))
 
 
 def test_a_rebuild_in_place_gives_the_new_pixels(rebuilt: Callable[[bool], Output]) -> None:
     for backwards in (False, True):
         out = rebuilt(backwards)
         data = index(out.folder("rank5"), "train")
-        assert [one(data[i]) for i in range(len(data))] == out.samples("rank5", "train")
+        assert [to_sample(data[i]) for i in range(len(data))] == out.samples("rank5", "train")
 
 
 def test_without_localname_it_would_read_the_older_build(rebuilt: Callable[[bool], Output], tmp_path: Path) -> None:
-    """Why docs/clients.md says to pass ``localname``; when this fails, wids has been mended and the advice can go."""
+    """The reason why docs/clients.md says to pass ``localname``. If this test fails, wids was fixed: remove the advice."""
     labels = []
     for backwards in (False, True):
         out = rebuilt(backwards)
         data = wids.ShardListDataset(
             str(out.folder("full") / "wids-train.json"), cache_dir=str(tmp_path / "c"), keep=True
         )
-        labels.append([one(data[i]) for i in range(20)] == out.samples("full", "train")[:20])
+        labels.append([to_sample(data[i]) for i in range(20)] == out.samples("full", "train")[:20])
     assert labels == [True, False]
 
 

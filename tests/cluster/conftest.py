@@ -20,8 +20,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def _outside_of_any_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    _forget_ray(monkeypatch)
+
+
+def _forget_ray(patch: pytest.MonkeyPatch) -> None:
+    """Removes Ray's variables from the environment."""
     for name in [name for name in os.environ if name.startswith("RAY_")]:
-        monkeypatch.delenv(name)
+        patch.delenv(name)
 
 
 @pytest.fixture(scope="session")
@@ -119,3 +124,25 @@ def nodes(short_tmp: Path) -> Iterator[Callable[..., Nodes]]:
     yield start
     for cluster in started:
         cluster.end()
+
+
+@pytest.fixture(scope="package")
+def one_node(short_tmp: Path) -> Iterator[Nodes]:
+    """A cluster of one node for all tests that only join it and leave it."""
+    cluster = _one_node(short_tmp, memory=2**30)
+    yield cluster
+    cluster.end()
+
+
+@pytest.fixture(scope="package")
+def small_node(short_tmp: Path) -> Iterator[Nodes]:
+    """A cluster of one node that has not enough memory for a shard."""
+    cluster = _one_node(short_tmp, memory=300 * 2**20)
+    yield cluster
+    cluster.end()
+
+
+def _one_node(folder: Path, memory: int) -> Nodes:
+    with pytest.MonkeyPatch.context() as patch:
+        _forget_ray(patch)
+        return Nodes(folder, 1, 1, memory, "")

@@ -9,21 +9,13 @@ import pytest
 
 from pipeline.verify import main
 from tests.cluster.conftest import Nodes, children
-from tests.faults.builds import Build, assert_undisturbed, committed, one_line, run
+from tests.faults.builds import Build, assert_undisturbed, committed, ends_well_in_a_fork, one_line, run
 
 pytestmark = pytest.mark.ray
 
 JOB = ("--dataset", "sample", "--ranks", "3", "--samples-per-shard", "20")
-LONG = (
-    "--dataset",
-    "sample",
-    "--ranks",
-    "3,5,10,20",
-    "--components",
-    "low,high,full",
-    "--exact",
-    *("--samples-per-shard", "5"),
-)
+EXACT = ("--ranks", "3,5,10,20", "--components", "low,high,full", "--exact")
+LONG = ("--dataset", "sample", *EXACT, "--samples-per-shard", "5")
 
 Start = Callable[..., Nodes]
 
@@ -92,10 +84,8 @@ def test_a_lost_head_is_one_line(moment: str, reason: str, nodes: Start, tmp_pat
         cluster.behead()
         ended = build.end()
     line = one_line(ended)
-    shown = (
-        line.replace("it does not answer", "Connection refused") if not moment else line
-    )  # the head may also go just at that moment
-    assert shown == (
+    # The head may also go just at that moment.
+    assert (line if moment else line.replace("it does not answer", "Connection refused")) == (
         f"--address {cluster.address}: the cluster's head is gone ({reason}); the same command continues from "
         "what is committed"
     )
@@ -104,11 +94,10 @@ def test_a_lost_head_is_one_line(moment: str, reason: str, nodes: Start, tmp_pat
     assert 3 <= committed(out) < 400
 
 
-def test_a_cluster_whose_nodes_are_too_small_is_refused(nodes: Start, tmp_path: Path) -> None:
-    cluster = nodes(1, memory=300 * 2**20)
-    ended = run(*JOB, "--address", cluster.address, out=tmp_path / "out")
+def test_a_cluster_whose_nodes_are_too_small_is_refused(small_node: Nodes, tmp_path: Path) -> None:
+    ended = run(*JOB, "--address", small_node.address, out=tmp_path / "out")
     assert one_line(ended) == (
-        f"--address {cluster.address}: none of its 1 nodes can run a shard, which needs 1 CPU and 800 MB; "
+        f"--address {small_node.address}: none of its 1 nodes can run a shard, which needs 1 CPU and 800 MB; "
         "the largest have 1 CPUs, and 300 MB"
     )
 
@@ -126,34 +115,33 @@ def test_a_cluster_whose_nodes_are_too_small_is_refused(nodes: Start, tmp_path: 
         ),
     ],
 )
-def test_a_node_that_differs_is_named_before_work_starts(nodes: Start, tmp_path: Path, patch: str, text: str) -> None:
-    cluster, out = nodes(1), tmp_path / "out"
-    ended = run(
-        *JOB, "--address", cluster.address, out=out, prelude=f"from pipeline.execution.ray import node_check\n{patch}"
-    )
+def test_a_node_that_differs_is_named_before_work_starts(
+    one_node: Nodes, tmp_path: Path, patch: str, text: str
+) -> None:
+    out, prelude = tmp_path / "out", f"from pipeline.execution.ray import node_check\n{patch}"
+    ended = run(*JOB, "--address", one_node.address, out=out, prelude=prelude)
     line = one_line(ended)
     assert line.startswith("node ")
     assert text in line
     assert committed(out) == 0
 
 
-def test_a_node_without_the_output_folder_is_named(nodes: Start, tmp_path: Path) -> None:
+def test_a_node_without_the_output_folder_is_named(one_node: Nodes, tmp_path: Path) -> None:
     prelude = (
         "from dataclasses import replace\nfrom pathlib import Path\nfrom pipeline.execution.ray import cluster\n"
-        "asked = cluster.Expected\n"
-        "cluster.Expected = lambda *given: replace(asked(*given), lock=Path('/nowhere/.build/lock'))"
+        "expected = cluster.Expected\n"
+        "cluster.Expected = lambda *fields: replace(expected(*fields), lock=Path('/nowhere/.build/lock'))"
     )
-    ended = run(*JOB, "--address", nodes(1).address, out=tmp_path / "out", prelude=prelude)
+    ended = run(*JOB, "--address", one_node.address, out=tmp_path / "out", prelude=prelude)
     assert one_line(ended).endswith(
         "does not see the output in /nowhere; --out must be a folder that every node shares"
     )
 
 
-def test_a_refused_cluster_leaves_a_finished_output_finished(nodes: Start, tmp_path: Path) -> None:
+def test_a_refused_cluster_leaves_a_finished_output_finished(small_node: Nodes, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert run(*JOB, "--limit", 40, "--workers", 0, out=out).status == 0
-    cluster = nodes(1, memory=300 * 2**20)
-    assert run(*JOB, "--address", cluster.address, out=out).status == 1
+    ends_well_in_a_fork(*JOB, "--limit", "40", out=out)
+    assert run(*JOB, "--address", small_node.address, out=out).status == 1
     assert (out / "manifest.json").exists()
 
 

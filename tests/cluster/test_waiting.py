@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,10 +46,10 @@ def all_cpus_taken(address: str) -> Iterator[None]:
         process.communicate()
 
 
-def test_a_build_without_workers_says_what_it_waits_for(nodes: Callable[..., Nodes], tmp_path: Path) -> None:
-    cluster, out, log = nodes(1), tmp_path / "out", tmp_path / "log"
-    job = (*JOB, "--address", cluster.address, "--stall", 1, "--log-json", log)
-    with all_cpus_taken(cluster.address):
+def test_a_build_without_workers_says_what_it_waits_for(one_node: Nodes, tmp_path: Path) -> None:
+    out, log = tmp_path / "out", tmp_path / "log"
+    job = (*JOB, "--address", one_node.address, "--stall", 1, "--log-json", log)
+    with all_cpus_taken(one_node.address):
         build = Build(*job, out=out)
         build.wait_for(lambda: log.exists() and log.read_text().count('"waiting"') >= 2, pause=0.05)
     with build:

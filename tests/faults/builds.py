@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from tests.faults.failing_disk import FailingDisk
 from tests.faults.processes import Process, parent, session
+from tests.memory import folder_in_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0  # seconds; a wait that lasts longer is a failure
@@ -28,9 +29,7 @@ JOB = ("--dataset", "sample", "--ranks", "3", "--samples-per-shard", "20")
 SHARDS = 108
 SMALL = ("--dataset", "sample", "--ranks", "3", "--samples-per-shard", "20", "--limit", "40")
 
-_SHM = Path("/dev/shm")
-_ROOM = 2**29  # bytes
-MEMORY = _SHM if os.access(_SHM, os.W_OK) and shutil.disk_usage(_SHM).free > _ROOM else None
+MEMORY = folder_in_memory(2**29)
 
 Files = dict[str, str]
 
@@ -161,12 +160,16 @@ class Build:
     def _state(self, pid: int) -> str:
         return next((process.state for process in self.processes() if process.pid == pid), "")
 
+    def errors(self) -> str:
+        """Returns what the build has written to stderr until now."""
+        return (self._folder / "err").read_text()
+
     def end(self, within: float = PATIENCE) -> Ended:
         """Waits for the end of the driver."""
         start = time.monotonic()
         status = self._process.wait(within)
         took = time.monotonic() - start
-        return Ended(status, (self._folder / "out").read_text(), (self._folder / "err").read_text(), took)
+        return Ended(status, (self._folder / "out").read_text(), self.errors(), took)
 
     def _kill_all(self) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -232,6 +235,11 @@ def undisturbed(*arguments: str) -> Files:
 def ends_well_in_a_fork(*arguments: str, out: Path) -> None:
     """Runs a build in a fork of a process that has loaded all modules, which saves two seconds of processor time."""
     assert _server().build(*arguments, out=out)[:2] == (0, "")
+
+
+def status_in_a_fork(*arguments: str, out: Path) -> int:
+    """Runs a build in the same way, and returns its exit status."""
+    return _server().build(*arguments, out=out).status
 
 
 @functools.cache

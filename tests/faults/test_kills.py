@@ -17,7 +17,7 @@ pytestmark = pytest.mark.fault
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("rounds", [2, pytest.param(7, marks=pytest.mark.full)])
+@pytest.mark.parametrize("rounds", [1, pytest.param(7, marks=pytest.mark.full)])
 def test_kills_leave_no_trace(rounds: int, out: Path) -> None:
     """Kills a Ray worker, its driver, and a build without workers, in turn, on one output, between first and last commit.
 

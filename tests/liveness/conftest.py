@@ -55,10 +55,10 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def trapped(pictures: Callable[..., Path], release: Path) -> Callable[..., Path]:
-    """Writes a folder of 16 small images, those in ``deeds`` with an effect. Returns the folder."""
+    """Writes a folder of two classes with ``each`` small images, those in ``deeds`` with an effect. Returns the folder."""
 
-    def make(**deeds: str) -> Path:
-        folder = pictures(each=8)
+    def make(each: int = 8, **deeds: str) -> Path:
+        folder = pictures(each=each)
         for name, deed in deeds.items():
             path = folder / name[0] / f"{name[1:]}.png"
             path.write_bytes(path.read_bytes() + deed.encode())

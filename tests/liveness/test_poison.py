@@ -14,15 +14,15 @@ from pipeline.planning.shard_task import Progress, ShardTask, shard_tasks
 from pipeline.repair import main as repair
 from pipeline.storage.local_store import LocalStore
 from tests.conftest import contents
-from tests.faults.builds import Ended, run
+from tests.faults.builds import Ended, run, status_in_a_fork
 
 pytestmark = pytest.mark.fault
 
-SHARDS = ("--order", "source", "--samples-per-shard", 8)
 
-
-def job(folder: Path) -> tuple[object, ...]:
-    return ("--dataset", "folder", "--data-dir", folder, "--ranks", "2,5", *SHARDS)
+def job(folder: Path) -> tuple[str, ...]:
+    """Returns the options of a build with a shard for each class, which has four images."""
+    shards = ("--order", "source", "--samples-per-shard", "4")
+    return ("--dataset", "folder", "--data-dir", str(folder), "--ranks", "2,5", *shards)
 
 
 def rejects(out: Path) -> dict[str, str]:
@@ -39,14 +39,13 @@ def without_reasons(out: Path) -> dict[str, bytes]:
     return files | {"manifest.json": json.dumps(manifest).encode()}
 
 
-def assert_as_if_undecodable(folder: Path, out: Path, names: list[str]) -> None:
-    """Checks that the bytes are those of a build in which the same images cannot be decoded."""
-    for name in names:
+def assert_as_if_undecodable(folder: Path, out: Path) -> None:
+    """Checks that the bytes are those of a build in which the rejected images cannot be decoded."""
+    for name in rejects(out):
         path = folder / name
         path.write_bytes(bytes(path.stat().st_size))
     other = out.parent / "undecodable"
-    ended = run(*job(folder), "--workers", 0, out=other)
-    assert ended.status == 3, ended
+    assert status_in_a_fork(*job(folder), out=other) == 3
     assert without_reasons(other) == without_reasons(out)
 
 
@@ -62,40 +61,40 @@ def assert_reported(ended: Ended, count: int) -> None:
 def test_images_that_kill_their_workers_are_rejected_and_the_rest_is_built(
     trapped: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Two deadly images in one shard, one by a signal and one by an exit; the other shard has none."""
-    folder, out = trapped(a02="SEGFAULT", a05="EXIT"), tmp_path / "out"
+    """Two deadly images in one shard, one by a signal and one by an exit. In the other shard memory does not suffice."""
+    folder, out = trapped(each=4, a00="SEGFAULT", a03="EXIT", b02="MEMORY"), tmp_path / "out"
     ended = run(*job(folder), "--workers", 2, out=out)
-    assert_reported(ended, 2)
+    assert_reported(ended, 3)
+    assert "out of memory" in ended.err
     assert rejects(out) == {
-        "a/02.png": "kills its worker (SIGSEGV)",
-        "a/05.png": "kills its worker (exit status 7)",
+        "a/00.png": "kills its worker (SIGSEGV)",
+        "a/03.png": "kills its worker (exit status 7)",
+        "b/02.png": "kills its worker (out of memory)",
     }
     runs = [json.loads(line) for line in (out / ".build" / "runs.jsonl").read_text().splitlines()]
     assert runs[-1]["event"] == "finished"
-    assert runs[-1]["retried"] == {"train-000000": 2}
-    assert runs[-1]["retries"] == 2
+    assert runs[-1]["retried"] == {"train-000000": 2, "train-000001": 2}
+    assert runs[-1]["retries"] == 4
     before, tar = contents(out), out / "folder-rank2" / "folder-rank2-train-000000.tar"
     (out / "rejects.jsonl").unlink()
     tar.write_bytes(bytes(tar.stat().st_size))
     assert repair([str(out), "--source", str(folder)]) == 0
     assert contents(out) == before
-    assert_as_if_undecodable(folder, out, ["a/02.png", "a/05.png"])
-    assert run(*job(folder), "--workers", 0, out=out).status == 3  # tried again, and undecodable now
+    assert_as_if_undecodable(folder, out)
+    assert status_in_a_fork(*job(folder), out=out) == 3  # tried again, and undecodable now
     assert len(set(rejects(out).values())) == 1
 
 
-@pytest.mark.ray
-@pytest.mark.parametrize("workers", [0, 2])
 def test_images_for_which_memory_does_not_suffice_are_rejected_and_the_rest_is_built(
-    trapped: Callable[..., Path], tmp_path: Path, workers: int
+    trapped: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """No process dies, with or without workers: Python raises MemoryError."""
-    folder, out = trapped(a03="MEMORY", b06="MEMORY"), tmp_path / "out"
-    ended = run(*job(folder), "--workers", workers, out=out)
+    """Without workers no process dies: Python raises MemoryError."""
+    folder, out = trapped(each=4, a03="MEMORY", b02="MEMORY"), tmp_path / "out"
+    ended = run(*job(folder), "--workers", 0, out=out)
     assert_reported(ended, 2)
     assert "out of memory" in ended.err
-    assert rejects(out) == dict.fromkeys(["a/03.png", "b/06.png"], "kills its worker (out of memory)")
-    assert_as_if_undecodable(folder, out, ["a/03.png", "b/06.png"])
+    assert rejects(out) == dict.fromkeys(["a/03.png", "b/02.png"], "kills its worker (out of memory)")
+    assert_as_if_undecodable(folder, out)
 
 
 @pytest.fixture
@@ -158,6 +157,6 @@ def test_too_many_killers_are_not_the_images_fault(
 
 def test_without_workers_the_death_is_the_users_to_see(trapped: Callable[..., Path], tmp_path: Path) -> None:
     """There is no child process that could die; what is committed stays."""
-    ended = run(*job(trapped(b03="SEGFAULT")), "--workers", 0, out=tmp_path / "out")
+    ended = run(*job(trapped(each=4, b03="SEGFAULT")), "--workers", 0, out=tmp_path / "out")
     assert ended.status == -11
     assert (tmp_path / "out" / ".build" / "records" / "train-000000.json").exists()
