@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace) -> int:
     from pipeline.execution.rebuild import tidy
+    from pipeline.planning.output_spec import check_format
     from pipeline.storage.local_store import LocalStore
     from pipeline.verification import report
     from pipeline.verification.faults import Faults
@@ -49,6 +50,7 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.verification.manifest.claims import NAME
 
     LocalStore(options.out).check_inside()
+    check_format(document.read_raw(options.out)["format"])
     manifest_faults = Faults()
     claims = document.load(options.out, manifest_faults)
     faults = (

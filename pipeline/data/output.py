@@ -18,7 +18,7 @@ from pipeline.numerics.variants import SIGNED
 
 NAME = "manifest.json"
 BUILD = ".build"
-FORMAT = 1
+FORMATS = (1, 2)
 FORMS = ("png", "npy")
 _SIZES = ("rank", "above", "radius")
 # Aliases of the split that is not trained on: each of them means the first that exists.
@@ -192,8 +192,9 @@ def open_output(root: str | os.PathLike[str]) -> Output:
 
 
 def _opened(folder: Path, raw: dict[str, Any]) -> Output:
-    if raw.get("format") != FORMAT:
-        raise PipelineError(f"{folder / NAME} has format {_printable(raw.get('format'))}; this program reads {FORMAT}")
+    if raw.get("format") not in FORMATS:
+        formats = " and ".join(map(str, FORMATS))
+        raise PipelineError(f"{folder / NAME} has format {_printable(raw.get('format'))}; this program reads {formats}")
     image, classes = _get(raw, "image", dict), _get(raw, "classes", list)
     if not all(isinstance(name, str) for name in classes):
         raise _Damaged("the name of a class is not text")

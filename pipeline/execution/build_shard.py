@@ -197,4 +197,4 @@ def _write(name: str, data: bytes, path: Path) -> PublishedFile:
 @functools.cache
 def versions() -> dict[str, str]:
     """Returns the versions of the libraries that the bytes of an output depend on."""
-    return {package: version(package) for package in ("numpy", "pillow", "zlib-ng", "deflate")}
+    return {package: version(package) for package in ("numpy", "pillow", "numba")}

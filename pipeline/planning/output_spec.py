@@ -14,8 +14,10 @@ from pipeline.sources.index import SourceIndex
 from pipeline.sources.shapes import Shapes
 from pipeline.sources.splits import in_source
 
-# Version of the names and the structure of the files (docs/format.md).
-FORMAT = 1
+# Version of the names, the structure and the bytes of the files (docs/format.md), and the versions of this program that
+# wrote earlier ones.
+FORMAT = 2
+WRITTEN_BY = {1: "0.1"}
 # Version of the numerical contract (docs/numerics.md). It changes if a pixel would change.
 NUMERICS = 1
 
@@ -178,6 +180,7 @@ def grow(existing: bytes, requested: Content, index: SourceIndex) -> Content:
         raise PipelineError(
             "the output's description .build/job.json is damaged; --overwrite builds it again"
         ) from None
+    check_format(fixed.get("format"))
     for key, value in requested.fixed().items():
         if fixed.get(key) != value:
             reason = _source_reason(index) if key == "source fingerprint" else ""
@@ -201,6 +204,16 @@ def grow(existing: bytes, requested: Content, index: SourceIndex) -> Content:
         limit=requested.limit,
         factors=_grown_factors(factors, requested.factors),
     )
+
+
+def check_format(number: Any) -> None:
+    """Refuses to change an output of an earlier format, with the version of this program that can. Raises PipelineError."""
+    version = WRITTEN_BY.get(number) if type(number) is int else None
+    if version:
+        raise PipelineError(
+            f"the output has format {number}, which this version of rank-shards reads and verifies but does not change: "
+            f"continue or repair it with rank-shards {version}, or build it again with --overwrite or another --out"
+        )
 
 
 def _source_reason(index: SourceIndex) -> str:

@@ -1,11 +1,11 @@
-"""Promises to outputs of format 1.
+"""Promises to outputs of format 1: they are read, verified, exported and reported, and builds leave them as they are.
 
 ``format1.tar.xz`` holds ten small random images (``pictures``), a file that is not an image, and the output (``shapes``)
 that version 0.1.0 built from them: low-rank, high-rank-only, band, low-pass and high-pass images, exact variants, factors.
 """
 
 import hashlib
-import json
+import io
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.build import main as build
 from pipeline.data import RankDataset, RankView, open_output, pair
@@ -68,12 +69,27 @@ def digests(out: Path) -> dict[str, str]:
     return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_today_s_build_makes_the_same_files(unpacked: Path, pictures: Path, tmp_path: Path) -> None:
+def samples(tar: Path) -> dict[str, object]:
+    """Returns the members of a shard by name, PNG files as their pixels."""
+    with tarfile.open(tar) as archive:
+        contents = {name: archive.extractfile(name).read() for name in archive.getnames()}  # type: ignore[union-attr]
+    return {
+        name: Image.open(io.BytesIO(data)).tobytes() if name.endswith(".png") else data
+        for name, data in contents.items()
+    }
+
+
+def test_today_s_build_makes_the_same_pixels_and_lists(unpacked: Path, pictures: Path, tmp_path: Path) -> None:
     assert run(build, *JOB, "--data-dir", pictures, "--out", tmp_path / "today") == REJECTS
     today, before = digests(tmp_path / "today"), digests(unpacked / "shapes")
-    # The manifest records versions of libraries; everything else is bytes of the contract.
-    assert today.pop("manifest.json") and before.pop("manifest.json")
-    assert today == before
+    assert today.keys() == before.keys()
+    for tar in (name for name in before if name.endswith(".tar")):
+        assert samples(tmp_path / "today" / tar) == samples(unpacked / "shapes" / tar)
+    # Sizes and hashes of PNG files are in these, too.
+    others = ("manifest.json", "README.md", "_info.json", ".tar", ".idx", "sizes.json")
+    same = [name for name in before if not name.endswith(others) and "/wids-" not in name]
+    assert len(same) > 20
+    assert [today[name] for name in same] == [before[name] for name in same]
 
 
 def test_it_is_read(unpacked: Path) -> None:
@@ -112,20 +128,37 @@ def test_it_is_reported(unpacked: Path, tmp_path: Path) -> None:
     assert "square/broken.png" in (tmp_path / "report.html").read_text()
 
 
-def test_it_is_repaired(out: Path, pictures: Path) -> None:
-    before = digests(out)
+def test_it_is_not_repaired(out: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (out / "shapes-highrank2" / "shapes-highrank2-test-000000.tar").write_bytes(b"damaged")
+    before = digests(out)
     run(verify, out, "--workers", "1", "--json", out.parent / "verify.json")
-    assert run(repair, out, "--source", pictures, "--report", out.parent / "verify.json") == 0
+    for report_of_verify in ([], ["--report", out.parent / "verify.json"]):
+        capsys.readouterr()
+        assert run(repair, out, "--source", pictures, *report_of_verify) == 1
+        names_the_version(capsys.readouterr().err)
     assert digests(out) == before
 
 
-def test_it_grows(out: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("options", [[], ["--ranks", "2,3,5"]])
+def test_it_is_neither_resumed_nor_extended(
+    finished: bool, options: list[str], out: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not finished:
+        (out / "manifest.json").unlink()
+        next((out / ".build" / "records").glob("*train-000001*")).unlink()
     before = digests(out)
-    assert run(build, *JOB, "--data-dir", pictures, "--out", out, "--ranks", "2,3,5") == REJECTS, capsys.readouterr()
-    after = digests(out)
-    assert {name for name in before if name.endswith(".tar")} <= {
-        name for name in after if after[name] == before.get(name)
-    }
-    assert "rank3" in json.loads((out / "manifest.json").read_text())["job"]["variants"]
-    assert run(verify, out, "--workers", "1") == 0
+    assert run(build, *JOB, "--data-dir", pictures, "--out", out, *options) == 1
+    names_the_version(capsys.readouterr().err)
+    assert digests(out) == before
+
+
+def test_it_is_replaced_if_asked(out: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(build, *JOB, "--data-dir", pictures, "--out", out, "--overwrite") == REJECTS
+    assert run(verify, out, "--workers", "1") == 0, capsys.readouterr()
+
+
+def names_the_version(message: str) -> None:
+    assert message.count("\n") == 1
+    assert "format 1" in message
+    assert "rank-shards 0.1" in message

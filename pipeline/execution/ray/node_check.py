@@ -22,7 +22,7 @@ from pipeline.storage import files
 from pipeline.storage.file_claims import MAX_CLAIM
 
 # The libraries that the bytes of an output depend on, and those that this package needs.
-LIBRARIES = ("numpy", "pillow", "zlib-ng", "deflate", "zarr", "numcodecs")
+LIBRARIES = ("numpy", "pillow", "numba", "deflate", "zarr", "numcodecs")
 _LOCK_TIMEOUT = 5.0  # seconds: a network file system shows a new file late
 
 

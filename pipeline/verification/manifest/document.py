@@ -22,8 +22,8 @@ from pipeline.verification.manifest.claims import (
 )
 from pipeline.verification.manifest.parse import Damaged, get, parse
 
-# The format and the numerical contract that this program can verify.
-FORMAT = 1
+# The formats and the numerical contract that this program can verify.
+FORMATS = (1, 2)
 NUMERICS = {
     "contract": 1,
     "low": "clip(rint(255 A_k), 0, 255)",
@@ -128,8 +128,11 @@ def read_raw(root: Path) -> dict[str, Any]:
         raise PipelineError(f"{path} is damaged, it is no JSON: {printable(error)}") from None
     if not isinstance(raw, dict):
         raise PipelineError(f"{path} is damaged: it describes nothing")
-    if raw.get("format") != FORMAT or raw["format"] is True:
-        raise PipelineError(f"{path} has format {printable(raw.get('format'))}; this program verifies format {FORMAT}")
+    if type(raw.get("format")) is not int or raw["format"] not in FORMATS:
+        formats = " and ".join(map(str, FORMATS))
+        raise PipelineError(
+            f"{path} has format {printable(raw.get('format'))}; this program verifies formats {formats}"
+        )
     return raw
 
 

@@ -8,7 +8,8 @@ from pipeline.verification.faults import Faults, printable
 from pipeline.verification.manifest.claims import FACTORS, NAME, Manifest, Variant
 
 ORDERS = {"source", "shuffled"}
-LIBRARIES = {"numpy", "pillow", "zlib-ng", "deflate"}
+# The libraries that the pixels and, in format 1, the bytes of PNG files depend on.
+LIBRARIES = {1: {"numpy", "pillow", "zlib-ng", "deflate"}, 2: {"numpy", "pillow", "numba"}}
 VERSION = "[0-9][0-9A-Za-z.+!_-]{0,39}"
 # The kinds of images that a build converts: its own words, or Pillow's name of the mode.
 CONVERTED = {"grey", "alpha", "palette", "animated", "16-bit", "CMYK", "YCbCr", "LAB", "HSV", "La", "RGBa"}
@@ -44,7 +45,7 @@ def compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
             _same_keys(where, keys, place, faults)
     _job(raw["job"], manifest, faults)
     _source(raw, faults)
-    _versions(raw.get("versions"), faults)
+    _versions(raw.get("versions"), LIBRARIES[raw["format"]], faults)
     crop = manifest.geometry.crop
     if crop and manifest.shape != (crop, crop):
         faults.add(NAME, f"image.geometry.crop is {crop}, which is not the size of the images")
@@ -91,11 +92,11 @@ def _source(raw: dict[str, Any], faults: Faults) -> None:
         faults.add(NAME, "classes holds other things than names")
 
 
-def _versions(versions: Any, faults: Faults) -> None:
+def _versions(versions: Any, expected: set[str], faults: Faults) -> None:
     """Requires sets of the libraries that make images, each with a version."""
     sets = [libraries for libraries in versions if isinstance(libraries, dict)] if isinstance(versions, list) else []
     right = [
-        libraries.keys() == LIBRARIES and all(re.fullmatch(VERSION, str(version)) for version in libraries.values())
+        libraries.keys() == expected and all(re.fullmatch(VERSION, str(version)) for version in libraries.values())
         for libraries in sets
     ]
     if not sets or len(sets) != len(versions) or not all(right):

@@ -100,7 +100,7 @@ def replaced(value: Any, *path: Any) -> Callable[[dict[str, Any]], None]:
 
 SHARD = ("variants", "rank5", "splits", "train", "shards", 0)
 WRONG = [
-    replaced(2, "format"),
+    replaced(3, "format"),
     replaced(None, "variants"),
     replaced([], "splits"),
     replaced({"0": "cat"}, "classes"),

@@ -6,15 +6,19 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable
 
+import deflate
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.formats import png
+from pipeline.formats.deflate import huffman
+from tests.unit.formats import plain_png
 
 FILTERS = (png.NONE, png.AVERAGE)
 SIZES = ((1, 1), (1, 2), (2, 1), (1, 33), (33, 1), (3, 5), (31, 33), (32, 32), (7, 224), (100, 3))  # height, width
@@ -86,12 +90,114 @@ def test_pillow_and_the_specification_give_back_the_pixels(kind: str, size: tupl
         np.testing.assert_array_equal(unfilter(lines, *size), image)
 
 
-@settings(deadline=None)
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32), st.sampled_from(FILTERS))
-def test_any_pixels_come_back(height: int, width: int, seed: int, filter_type: int) -> None:
-    pixels = np.random.default_rng(seed).choice([0, 1, 127, 128, 254, 255], (1, 3, height, width)).astype(np.uint8)
-    (file,) = png.encode(pixels, filter_type)
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(file))).transpose(2, 0, 1), pixels[0])
+def plain(image: np.ndarray, filter_type: int) -> bytes:
+    """Returns the file of a uint8 (3, h, w) image, by the encoder written from docs/format.md."""
+    return plain_png.encode([[tuple(pixel) for pixel in row] for row in image.transpose(1, 2, 0).tolist()], filter_type)
+
+
+@pytest.mark.parametrize("filter_type", FILTERS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", SIZES)
+def test_the_bytes_are_those_of_the_documented_format(kind: str, size: tuple[int, int], filter_type: int) -> None:
+    pixels = images(kind, size)
+    assert png.encode(pixels, filter_type) == [plain(image, filter_type) for image in pixels]
+
+
+# With rows of 1,024 and 1,501 bytes: one block, just not yet two, just two, two, three, and a shorter last one.
+BLOCKS = [(32, 341), (47, 341), (48, 341), (64, 341), (85, 341), (97, 500)]
+
+
+@pytest.mark.parametrize("size", BLOCKS)
+def test_large_images_are_divided_into_blocks_as_documented(size: tuple[int, int]) -> None:
+    ramp = np.add.outer(np.arange(3), np.add.outer(np.arange(size[0]), np.arange(size[1]) // 5)) % 256
+    noise = np.random.default_rng(3).binomial(12, 0.5, ramp.shape)
+    pixels = ((ramp + noise) % 256).astype(np.uint8)[None]
+    for filter_type in FILTERS:
+        assert png.encode(pixels, filter_type) == [plain(pixels[0], filter_type)]
+
+
+def fibonacci(most: int) -> list[int]:
+    numbers = [1, 1]
+    while numbers[-1] + numbers[-2] <= most:
+        numbers.append(numbers[-1] + numbers[-2])
+    return numbers
+
+
+def test_codes_that_would_be_too_long_are_shortened_as_documented() -> None:
+    values = np.repeat(np.arange(2, 23), fibonacci(20_000)[:21])  # their best codes have up to 21 bits
+    pixels = np.zeros(3 * 96 * 110, np.uint8)
+    pixels[: len(values)] = np.random.default_rng(0).permutation(values)
+    (file,) = png.encode(pixels.reshape(1, 3, 96, 110), png.NONE)
+    assert file == plain(pixels.reshape(3, 96, 110), png.NONE)
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(file))).transpose(2, 0, 1), pixels.reshape(3, 96, 110)
+    )
+
+
+@given(
+    st.one_of(
+        st.lists(st.integers(0, 50_000), min_size=2, max_size=257),
+        st.lists(st.sampled_from([0, 1, 1, 2, 2, 4, 8]), min_size=2, max_size=257),
+        st.permutations(fibonacci(100_000)),
+        st.permutations([2**n for n in range(17)]),
+    ),
+    st.sampled_from([7, 9, 14]),
+)
+def test_code_lengths_are_those_of_a_plain_huffman_tree(counts: list[int], limit: int) -> None:
+    counts = list(counts[: 2**limit])
+    counts[0], counts[-1] = max(1, counts[0]), max(1, counts[-1])
+    lengths = np.full(len(counts), -1)
+    huffman.code_lengths(np.array(counts), np.int64(limit), lengths, huffman.scratch())
+    expected = plain_png.code(Counter(dict(enumerate(counts))), limit)
+    assert {symbol: length for symbol, length in enumerate(lengths.tolist()) if length} == expected
+    assert sum(2.0**-length for length in expected.values()) == 1
+    assert max(expected.values()) <= limit
+
+
+sizes = st.one_of(st.tuples(st.integers(1, 9), st.integers(1, 9)), st.tuples(st.integers(1, 70), st.integers(1, 70)))
+palettes = st.one_of(
+    st.lists(st.integers(0, 255), min_size=1, max_size=3),
+    st.just([0, 1, 127, 128, 254, 255]),
+    st.just(list(range(256))),
+)
+
+
+@given(sizes, st.integers(0, 2**32), palettes, st.sampled_from(FILTERS))
+def test_any_pixels_come_back(size: tuple[int, int], seed: int, palette: list[int], filter_type: int) -> None:
+    pixels = np.random.default_rng(seed).choice(palette, (2, 3, *size)).astype(np.uint8)
+    for file, image in zip(png.encode(pixels, filter_type), pixels, strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(file))).transpose(2, 0, 1), image)
+        lines = zlib.decompress(chunks(file)[1][1])
+        assert lines == bytes(deflate.zlib_decompress(chunks(file)[1][1], len(lines)))
+        if pixels.size < 300:
+            assert file == plain(image, filter_type)
+
+
+def _cv2(file: bytes) -> np.ndarray:
+    cv2 = pytest.importorskip("cv2")
+    return np.asarray(cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1])
+
+
+def _imagecodecs(file: bytes) -> np.ndarray:
+    return np.asarray(pytest.importorskip("imagecodecs").png_decode(file))
+
+
+def _torchvision(file: bytes) -> np.ndarray:
+    io = pytest.importorskip("torchvision.io")
+    import torch
+
+    return np.asarray(io.decode_png(torch.frombuffer(bytearray(file), dtype=torch.uint8)).permute(1, 2, 0))
+
+
+@pytest.mark.parametrize("decode", [_cv2, _imagecodecs, _torchvision])
+@pytest.mark.parametrize("size", [*SIZES, (224, 224)])
+def test_other_decoders_give_back_the_pixels(decode: Callable[[bytes], np.ndarray], size: tuple[int, int]) -> None:
+    for kind in KINDS:
+        pixels = images(kind, size, 1)
+        for filter_type in FILTERS:
+            np.testing.assert_array_equal(
+                decode(png.encode(pixels, filter_type)[0]).transpose(2, 0, 1), pixels[0], err_msg=kind
+            )
 
 
 @pytest.mark.parametrize("filter_type", FILTERS)
