@@ -64,7 +64,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 def _divided(files: np.ndarray, stops: np.ndarray) -> list[bytes]:
     """Returns the files, which follow each other in an array, as bytes."""
     starts = [0, *stops.tolist()]
-    view = memoryview(files)
+    view = files.data
     return [bytes(view[start:stop]) for start, stop in itertools.pairwise(starts)]
 
 
@@ -80,7 +80,7 @@ def _add_checksums(files: np.ndarray, stops: np.ndarray, kind: int, tail: int) -
         kind: place of the chunk's type in a file; the CRC is over type and data.
         tail: bytes of the chunks after it.
     """
-    view, start = memoryview(files), 0
+    view, start = files.data, 0
     for stop in stops.tolist():
         crc = stop - tail - 4
         view[crc : crc + 4] = libdeflate.crc32(view[start + kind : crc]).to_bytes(4, "big")
