@@ -17,8 +17,8 @@ demo: $(READY)  ## the main job on the embedded sample, then its verification
 # The tests start hundreds of processes, so the project's bytecode is cached, also in containers that turn this off.
 test test-full test-faults test-gpu: export PYTHONDONTWRITEBYTECODE =
 
-test: $(READY)  ## all tests in their short form, in JOBS processes (default: 2)
-	$(BIN)/python -m pytest -q -n $(or $(JOBS),2) --dist loadgroup --no-loadscope-reorder
+test: $(READY)  ## all tests in their short form, in JOBS processes (default: 3, as tests often wait)
+	$(BIN)/python -m pytest -q -n $(or $(JOBS),3) --dist loadgroup --no-loadscope-reorder
 
 test-full: $(READY)  ## the long forms: every lossless image of ../shared, every kill, laws with ten times as many examples
 	$(BIN)/python -m pytest -q -s -m full --hypothesis-profile full

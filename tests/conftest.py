@@ -36,9 +36,14 @@ settings.register_profile("full", parent=settings.get_profile("ci"), max_example
 settings.load_profile("ci")
 
 # The groups that take longest, which start first. The other tests are grouped by file.
-LONG_GROUPS = ("ray", "cluster", "tests/faults/test_every_operation.py", "tests/faults/test_power.py")
-
-
+LONG_GROUPS = (
+    "ray",
+    "cluster",
+    "tests/faults/test_every_operation.py",
+    "tests/faults/test_power.py",
+    "tests/unit/study/training/test_transfer.py",
+    "documents",
+)
 _TEMPORARY = 2**32  # bytes; what the tests leave in ``tmp_path`` takes about a quarter of it
 
 

@@ -11,18 +11,22 @@ from pathlib import Path
 from tests.docs.conftest import ROOT
 
 MODULES = {"build", "verify", "report", "show", "export"}
-_done: set[tuple[str, ...]] = set()  # in the one workplace of a session
+_outputs: dict[tuple[str, ...], str] = {}  # of the commands that have run in the workplace of this session
 
 
-def run_command(line: str) -> None:
-    """Runs one line of a document, unless another document has run it. Fails where it does."""
+def run_command(line: str) -> str:
+    """Runs a line of a document, unless another document has run it. Fails if the command fails.
+
+    Returns:
+        what a Python script writes to stdout; nothing for other commands.
+    """
     words = tuple(shlex.split(line))
-    if words not in _done:
-        _run(words)
-        _done.add(words)
+    if words not in _outputs:
+        _outputs[words] = _run(words)
+    return _outputs[words]
 
 
-def _run(words: tuple[str, ...]) -> None:
+def _run(words: tuple[str, ...]) -> str:
     if words[0] == "make":
         _make(words[1])
     elif words[:2] == ("python", "-m"):
@@ -31,10 +35,12 @@ def _run(words: tuple[str, ...]) -> None:
         name = f"pipeline.{module}.__main__" if module == "report" else f"pipeline.{module}"
         assert importlib.import_module(name).main(_few(module, arguments)) == 0, words
     elif words[0] == "python":
-        few = ["--epochs", "1"] if words[1] == "examples/train_small.py" else []
-        subprocess.run([sys.executable, *words[1:], *few], check=True, capture_output=True)
+        few = ["--epochs", "2"] if words[1] == "examples/train_small.py" else []
+        done = subprocess.run([sys.executable, *words[1:], *few], check=True, capture_output=True, text=True)
+        return done.stdout
     else:
         assert words == (".", ".venv/bin/activate"), words
+    return ""
 
 
 def _few(module: str, arguments: list[str]) -> list[str]:

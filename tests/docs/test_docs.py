@@ -3,8 +3,6 @@
 import importlib
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -83,10 +81,8 @@ def test_the_readme_gets_to_a_trained_network_in_six_commands(workplace: Path) -
     assert before[0] == "make demo"
     for command in before:
         run_command(command)
-    train = shlex.split(last)
-    assert train[1:] == ["examples/train_small.py", "out/sample", "--variant", "rank5"]
-    done = subprocess.run([sys.executable, *train[1:], "--epochs", "2"], capture_output=True, text=True, check=True)
-    scores = {row[0]: float(row[1]) for row in re.findall(r"tested on (\S+): ([\d.]+)% right", done.stdout)}
+    assert shlex.split(last)[1:] == ["examples/train_small.py", "out/sample", "--variant", "rank5"]
+    scores = {row[0]: float(row[1]) for row in re.findall(r"tested on (\S+): ([\d.]+)% right", run_command(last))}
     assert scores["rank5"] > 40  # of eight classes
 
 

@@ -130,9 +130,9 @@ class Server:
         return json.loads(self._process.stdout.readline())
 
 
-def serve(answer: Callable[..., object]) -> None:
-    """Answers requests until the client ends."""
-    warm_up()
+def serve(answer: Callable[..., object], load: Callable[[], None] | None = None) -> None:
+    """Loads what the answers need (default: ``warm_up``), and answers requests until the client ends."""
+    (load or warm_up)()
     for line in sys.stdin:
         print(json.dumps(answer(**json.loads(line))), flush=True)
 

@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,46 +10,24 @@ import pytest
 from pipeline import build
 from pipeline.data import RankDataset, RankView
 from pipeline.errors import PipelineError
+from tests.hostile.limited import Done, Limited
 
-ROOT = Path(__file__).resolve().parents[2]
+Run = Callable[..., Done]
 GIGABYTES = 4 << 30
-MEMORY = 1 << 30  # bytes more than the imports use
-PATIENCE = 60  # seconds for a command that must not hang
 TAR, LIST = "sample-full/sample-full-train-000000.tar", "samples/train.jsonl"
 ARRAYS = ("spectra.zarr/train", "factors.zarr/train/u")
 METADATA = tuple(f"{array}/zarr.json" for array in ARRAYS)
 CHUNKS = ("spectra.zarr/train/c.0.0.0", "factors.zarr/train/u/c.0.0.0.0")
 # One file of each array, so that each is reported on its own.
 DAMAGED = (*METADATA, CHUNKS[0].replace("train", "test"), "factors.zarr/test/s/c.0.0.0", "README.md", TAR)
-COMMAND = """
-import resource, sys
-from pathlib import Path
-import numba, numpy, zarr, PIL.Image, matplotlib.figure
-from pipeline.report.__main__ import main as report
-from pipeline.verification.shards import verify_shard
-import pipeline.verify, pipeline.repair, pipeline.execution.rebuild
-command = {"verify": pipeline.verify.main, "repair": pipeline.repair.main, "report": report}[sys.argv[1]]
-used = int(open('/proc/self/statm').read().split()[0]) << 12
-resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]),) * 2)
-sys.exit(command(sys.argv[3:]))
-"""
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("files") / "out"
-    options = [
-        "--ranks",
-        "3",
-        "--components",
-        "low,high,full",
-        "--factors",
-        "--samples-per-shard",
-        "8",
-        "--limit",
-        "12",
-    ]
-    assert build.main([*options, "--out", str(out), "--workers", "0", "--quiet"]) == 0
+    variants = ["--ranks", "3", "--components", "low,high,full", "--factors"]
+    images = ["--samples-per-shard", "8", "--limit", "12"]
+    assert build.main([*variants, *images, "--out", str(out), "--workers", "0", "--quiet"]) == 0
     shutil.rmtree(out / ".build")
     return out
 
@@ -61,11 +37,17 @@ def out(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "out"))
 
 
-def run(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command_line = [sys.executable, "-c", COMMAND, command, str(MEMORY), *map(str, arguments)]
-    done = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
-    assert "Traceback" not in done.stderr
-    return done
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Runs a command with bounded memory and time."""
+    with Limited() as server:
+
+        def ended(command: str, *arguments: object) -> Done:
+            done = server.run(command, *arguments)
+            assert "Traceback" not in done.stderr
+            return done
+
+        yield ended
 
 
 def pipe(path: Path) -> None:
@@ -82,15 +64,17 @@ def link(path: Path) -> None:
     path.symlink_to("elsewhere")
 
 
-def said_of(size: int) -> str:
+def size_message(size: int) -> str:
     return f"{GIGABYTES:,} bytes, the manifest says {size:,}"
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"), [(pipe, "cannot be read: not a regular file"), (swell, ""), (link, "is a link")]
+    ("damage", "message"), [(pipe, "cannot be read: not a regular file"), (swell, ""), (link, "is a link")]
 )
-def test_verify_names_each_file_once_and_no_other(out: Path, damage: Callable[[Path], None], said: str) -> None:
-    right = {name: said or said_of((out / name).stat().st_size) for name in DAMAGED}
+def test_verify_names_each_file_once_and_no_other(
+    run: Run, out: Path, damage: Callable[[Path], None], message: str
+) -> None:
+    right = {name: message or size_message((out / name).stat().st_size) for name in DAMAGED}
     for name in DAMAGED:
         damage(out / name)
     expected = {f"{name}: {text}" for name, text in right.items()}
@@ -105,13 +89,13 @@ def test_verify_names_each_file_once_and_no_other(out: Path, damage: Callable[[P
 
 @pytest.mark.parametrize("name", [LIST, "rejects.jsonl"])
 @pytest.mark.parametrize("damage", [pipe, swell])
-def test_verify_names_a_list(out: Path, name: str, damage: Callable[[Path], None]) -> None:
+def test_verify_names_a_list(run: Run, out: Path, name: str, damage: Callable[[Path], None]) -> None:
     damage(out / name)
     lines = run("verify", out, "--workers", 1).stderr.splitlines()
     assert lines and all(line.startswith(f"{name}: ") for line in lines)
 
 
-def test_a_file_of_the_wrong_size_is_not_read_to_its_end(out: Path) -> None:
+def test_a_file_of_the_wrong_size_is_not_read_to_its_end(run: Run, out: Path) -> None:
     """Reading and hashing it would take minutes."""
     for name in (TAR, "README.md", LIST, *CHUNKS):
         os.truncate(out / name, 1 << 38)
@@ -120,7 +104,7 @@ def test_a_file_of_the_wrong_size_is_not_read_to_its_end(out: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [pipe, swell, link])
-def test_repair_makes_them_anew(built: Path, out: Path, damage: Callable[[Path], None]) -> None:
+def test_repair_rebuilds_them(run: Run, built: Path, out: Path, damage: Callable[[Path], None]) -> None:
     """Pipes and links are replaced only after the user has deleted them."""
     for name in DAMAGED:
         damage(out / name)
@@ -135,7 +119,7 @@ def test_repair_makes_them_anew(built: Path, out: Path, damage: Callable[[Path],
     assert all((out / name).read_bytes() == (built / name).read_bytes() for name in DAMAGED)
 
 
-def test_a_folder_that_is_a_link_is_named_and_nothing_is_written_beyond_it(out: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_a_link_is_named_and_nothing_is_written_beyond_it(run: Run, out: Path, tmp_path: Path) -> None:
     (out / "sample-full").rename(tmp_path / "elsewhere")
     (out / "sample-full").symlink_to(tmp_path / "elsewhere")
     done = run("verify", out, "--workers", 1)
@@ -148,7 +132,7 @@ def test_a_folder_that_is_a_link_is_named_and_nothing_is_written_beyond_it(out: 
     assert run("verify", out, "--workers", 1).returncode == 0  # a link may lead to the output's own folder
 
 
-def test_a_manifest_that_is_a_link_is_refused(out: Path) -> None:
+def test_a_manifest_that_is_a_link_is_refused(run: Run, out: Path) -> None:
     link(out / "manifest.json")
     assert "is a link: an output holds its own files" in run("verify", out).stderr
 
@@ -156,7 +140,9 @@ def test_a_manifest_that_is_a_link_is_refused(out: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "damage"), [(METADATA[0], swell), (CHUNKS[0], pipe), ("rejects.jsonl", pipe), ("rejects.jsonl", swell)]
 )
-def test_a_report_ends_in_one_line(out: Path, tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
+def test_a_report_ends_in_one_line(
+    run: Run, out: Path, tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
     damage(out / name)
     done = run("report", out, "--out", tmp_path / "report.html")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

@@ -11,17 +11,35 @@ from tests.trust.conftest import Run
 SMALL = ("--dataset", "sample", "--ranks", 3, "--limit", 20, "--out", "out")
 
 
-def test_commands_ask_for_no_address_beyond_this_machine(run: Run) -> None:
-    for command in (
-        ("pipeline.build", "--help"),
-        ("pipeline.build", *SMALL, "--dry-run"),
-        ("pipeline.build", *SMALL, "--workers", 0),
-        ("pipeline.verify", "out"),
-        ("pipeline.report", "out"),
-        ("pipeline.export", "out", "--variant", "rank3", "--to", "arrays"),
-    ):
-        ran = run(*command)
-        assert (ran.status, ran.addresses) == (0, []), ran
+COMMANDS = (
+    ("pipeline.build", "--help"),
+    ("pipeline.build", *SMALL, "--dry-run"),
+    ("pipeline.build", *SMALL, "--workers", 0),
+    ("pipeline.verify", "out"),
+    ("pipeline.report", "out"),
+    ("pipeline.export", "out", "--variant", "rank3", "--to", "arrays"),
+)
+# Runs them in one process, each as ``python -m`` does.
+SCRIPT = """
+import runpy, sys
+
+def run(*command):
+    sys.argv = [*command]
+    try:
+        runpy.run_module(command[0], run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, (command, end.code)
+
+if __name__ == "__main__":  # processes of verify import this module again
+    for command in {commands!r}:
+        run(*command)
+"""
+
+
+def test_commands_ask_for_no_address_beyond_this_machine(run: Run, folder: Path) -> None:
+    (folder / "commands.py").write_text(SCRIPT.format(commands=[[*map(str, command)] for command in COMMANDS]))
+    ran = run("commands")
+    assert (ran.status, ran.addresses) == (0, []), ran
 
 
 def test_the_log_of_addresses_works(run: Run, folder: Path) -> None:

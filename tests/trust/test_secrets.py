@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.build import main as build
+from pipeline.report.__main__ import main as report
 from tests.trust.conftest import NAME, SECRET, Run
 
 WORKERS = [0, pytest.param(1, marks=[pytest.mark.ray, pytest.mark.full])]
@@ -78,16 +80,16 @@ def test_a_fault_of_the_program_keeps_secrets_to_itself(run: Run, folder: Path, 
 
 
 @pytest.mark.parametrize("umask", [0o027, 0o000])
-def test_modes_are_those_that_the_user_wants(umask: int, run: Run, folder: Path) -> None:
+def test_modes_are_those_that_the_user_wants(umask: int, tmp_path: Path) -> None:
     """A group's folder stays the group's, and the umask holds for every file and folder."""
     before = os.umask(umask)
     try:
-        (folder / "shared").mkdir()
-        (folder / "shared").chmod(0o2770)
-        out = folder / "shared" / "out"
-        ran = run("pipeline.build", "--ranks", 3, "--limit", 20, "--factors", "--out", out, "--workers", 0)
-        assert ran.status == 0, ran
-        assert run("pipeline.report", out).status == 0
+        (tmp_path / "shared").mkdir()
+        (tmp_path / "shared").chmod(0o2770)
+        out = tmp_path / "shared" / "out"
+        job = ("--ranks", "3", "--limit", "20", "--factors", "--workers", "0", "--quiet")
+        assert build([*job, "--out", str(out)]) == 0
+        assert report([str(out)]) == 0
     finally:
         os.umask(before)
     modes = {path.relative_to(out).as_posix(): path.stat().st_mode for path in [out, *out.rglob("*")]}

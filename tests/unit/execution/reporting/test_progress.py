@@ -245,7 +245,7 @@ def test_no_target_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_the_events_are_documented() -> None:
-    document = (Path(__file__).resolve().parents[3] / "docs" / "progress.md").read_text()
+    document = (Path(__file__).resolve().parents[4] / "docs" / "progress.md").read_text()
     for event, fields in EVENTS.items():
         assert f"| `{event}` |" in document
         for field in fields:
