@@ -43,7 +43,7 @@ def run() -> Iterator[Run]:
     with Limited() as server:
 
         def ended(command: str, *arguments: object) -> Done:
-            done = server.run(command, *arguments)
+            done: Done = server.run(command, *arguments)
             assert "Traceback" not in done.stderr
             return done
 
