@@ -21,6 +21,7 @@ from pipeline.planning.record import Record, VariantRecord
 
 NAME = "manifest.json"
 REJECTS = "rejects.jsonl"
+_LINES = 1 << 14  # of samples, written at once
 
 
 def describe(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, Any]:
@@ -114,10 +115,14 @@ def rejects(plan: Plan, records: Mapping[Shard, Record]) -> bytes:
 
 def samples(plan: Plan, split: str) -> bytes:
     """Returns ``samples/<split>.jsonl``: key, label and original name of every output position, rejects included."""
-    index, lines = plan.index.splits[split], io.BytesIO()
-    for i in plan.positions[split].tolist():
-        name = json.dumps(index.names[i])
-        lines.write(f'{{"key": "{sample_key(split, i)}", "label": {index.labels[i]}, "name": {name}}}\n'.encode())
+    index, positions = plan.index.splits[split], plan.positions[split]
+    simple, lines = index.names.simple(), io.BytesIO()
+    for start in range(0, len(positions), _LINES):
+        rows = positions[start : start + _LINES]
+        names = index.names.take(rows)
+        texts = (f'"{name}"' for name in names) if simple else (json.dumps(name) for name in names)
+        for i, label, text in zip(rows.tolist(), index.labels[rows].tolist(), texts, strict=True):
+            lines.write(f'{{"key": "{sample_key(split, i)}", "label": {label}, "name": {text}}}\n'.encode())
     return lines.getvalue()
 
 

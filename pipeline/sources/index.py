@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol, overload
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple, Protocol, overload
 
 import numpy as np
 
 from pipeline.numerics.geometry import Geometry
+from pipeline.sources.names import Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +36,32 @@ class SplitIndex:
     """One split in the source's order. Columns, because a million objects would need much memory.
 
     Attributes:
-        names: original names, unique in the split.
+        names: original names, unique in the split. Any iterable of texts becomes ``Names``.
         labels: int32 (n,), indices into ``SourceIndex.classes``.
-        files: the distinct files, relative to the source's root.
+        files: the distinct files, relative to the source's root; as ``names``.
         file_ids: int32 (n,), indices into ``files``.
         offsets, sizes: int64 (n,), bytes.
     """
 
-    names: list[str]
+    names: Names
     labels: np.ndarray
-    files: list[str]
+    files: Names
     file_ids: np.ndarray
     offsets: np.ndarray
     sizes: np.ndarray
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        labels: np.ndarray,
+        files: Iterable[str],
+        file_ids: np.ndarray,
+        offsets: np.ndarray,
+        sizes: np.ndarray,
+    ) -> None:
+        columns = (Names.of(names), labels, Names.of(files), file_ids, offsets, sizes)
+        for own, column in zip(fields(self), columns, strict=True):
+            object.__setattr__(self, own.name, column)  # frozen
 
     def __len__(self) -> int:
         return len(self.names)
@@ -58,31 +71,23 @@ class SplitIndex:
             index,
             self.names[index],
             int(self.labels[index]),
-            self.files[self.file_ids[index]],
+            self.files[int(self.file_ids[index])],
             int(self.offsets[index]),
             int(self.sizes[index]),
         )
 
 
 class Entries(Sequence[Entry]):
-    """Entries of a split in any order, stored as columns. Pickling it does not pickle the rest of the split.
+    """Entries of a split in any order. Pickling it pickles their columns, and not the rest of the split.
 
     Args:
         split: the split that the entries are from.
         indices: int64 (n,), the entries' positions in the source's order.
+        rows: int64 (n,), their positions in the columns of ``split``, if it does not hold all entries. Default: ``indices``.
     """
 
-    def __init__(self, split: SplitIndex, indices: np.ndarray) -> None:
-        used, file_ids = np.unique(split.file_ids[indices], return_inverse=True)
-        self.indices = indices
-        self.columns = SplitIndex(
-            names=[split.names[i] for i in indices.tolist()],
-            labels=split.labels[indices],
-            files=[split.files[i] for i in used.tolist()],
-            file_ids=file_ids.astype(np.int32),
-            offsets=split.offsets[indices],
-            sizes=split.sizes[indices],
-        )
+    def __init__(self, split: SplitIndex, indices: np.ndarray, rows: np.ndarray | None = None) -> None:
+        self._split, self.indices, self._rows = split, indices, indices if rows is None else rows
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -94,12 +99,26 @@ class Entries(Sequence[Entry]):
     def __getitem__(self, place: int | slice) -> Entry | list[Entry]:
         if isinstance(place, slice):
             return [self[i] for i in range(*place.indices(len(self)))]
-        return replace(self.columns.entry(range(len(self))[place]), index=int(self.indices[place]))
+        place = range(len(self))[place]
+        return replace(self._split.entry(int(self._rows[place])), index=int(self.indices[place]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        split, rows = self._split, self._rows
+        used, file_ids = np.unique(split.file_ids[rows], return_inverse=True)
+        columns = SplitIndex(
+            names=split.names.take(rows),
+            labels=split.labels[rows],
+            files=split.files.take(used),
+            file_ids=file_ids.astype(np.int32),
+            offsets=split.offsets[rows],
+            sizes=split.sizes[rows],
+        )
+        return Entries, (columns, self.indices.copy(), np.arange(len(self)))
 
     def digest(self) -> str:
         """Returns the SHA-256 of positions, names, labels and sizes."""
-        digest = hashlib.sha256(b"\0".join(map(os.fsencode, self.columns.names)))
-        for column in (self.indices, self.columns.labels, self.columns.sizes):
+        digest = hashlib.sha256(self._split.names.take(self._rows).joined)
+        for column in (self.indices, self._split.labels[self._rows], self._split.sizes[self._rows]):
             digest.update(column.astype("<i8").tobytes())
         return digest.hexdigest()
 
@@ -143,7 +162,7 @@ class SourceIndex:
         digest.update(json.dumps(head, sort_keys=True).encode())
         for split, index in sorted(self.splits.items()):
             digest.update(json.dumps([split, len(index)]).encode())
-            digest.update(b"\0".join(os.fsencode(name) for name in index.names))
+            digest.update(index.names.joined)
             digest.update(index.labels.astype("<i4").tobytes())
             assumed = index.sizes.astype("<i8")
             for (of, number), size in (sizes or {}).items():

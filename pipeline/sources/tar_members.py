@@ -1,9 +1,13 @@
 """Lists tar archives in place by reading only the headers of their members, and reads members by their offset."""
 
 import os
+import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple
+
+import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.sources.ranges import read_range
@@ -15,6 +19,7 @@ _LARGEST_EXTENSION = 1 << 20  # bytes of a long name or a pax header
 _OCTAL_END = 8**11  # bytes, the first size that eleven octal digits do not hold
 _LARGEST_PADDING = 22 * BLOCK  # after the last member: an end mark of two blocks, and the rest of a record of twenty
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
+_NO_WAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux only; without it every header is read as if it were not cached
 _REFUSED = {
     "1": "a hard link",
     "2": "a symbolic link",
@@ -61,7 +66,46 @@ def parse(block: bytes) -> Header | None:
     return Header(name, size, block[156:157])
 
 
-def scan(descriptor: int, archive: str, start: int = 0, size: int | None = None) -> Iterator[Member]:
+Read = Callable[[int, int, int], bytes]  # descriptor, size, offset
+
+
+class Headers:
+    """Reads headers for several threads that scan parts of one archive.
+
+    On a cold disk or a network file system each header is a wait, so threads wait side by side. A header in the page cache
+    takes a microsecond, but much longer where threads hand Python's global lock to each other for it. So a thread keeps its
+    turn until a header is not in the page cache.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def turn(self) -> AbstractContextManager[object]:
+        """Returns the turn, which a thread has while it scans."""
+        return self._lock
+
+    def read(self, descriptor: int, size: int, offset: int) -> bytes:
+        """Returns bytes of a file as ``os.pread`` does. The caller has the turn."""
+        buffer = bytearray(size)
+        try:
+            if os.preadv(descriptor, [buffer], offset, _NO_WAIT) == size:
+                return bytes(buffer)
+        except (OSError, AttributeError):  # not in the page cache, or a system that cannot say
+            pass
+        self._lock.release()
+        try:
+            return os.pread(descriptor, size, offset)
+        finally:
+            self._lock.acquire()
+
+
+def scan(
+    descriptor: int,
+    archive: str,
+    start: int = 0,
+    size: int | None = None,
+    read: Read | None = None,
+) -> Iterator[Member]:
     """Yields the regular files of an archive in its order. Long names (GNU) and pax headers are supported.
 
     It reads the 512 bytes of each header and no content, about 3 µs per member from the page cache. ``tarfile`` takes 33 µs.
@@ -70,16 +114,18 @@ def scan(descriptor: int, archive: str, start: int = 0, size: int | None = None)
         descriptor: of an open file. Its position is neither used nor changed.
         archive: its name in errors.
         start, size: the range of the archive in the file, in bytes. Default: the whole file.
+        read: reads (descriptor, size, offset). Default: ``os.pread``.
 
     Raises:
         PipelineError: it is cut off, is no tar, or holds links, sparse files or anything else besides plain files.
         OSError: the file cannot be read.
     """
+    read = read or os.pread
     end = start + (os.fstat(descriptor).st_size - start if size is None else size)
     position = start
     extended: dict[str, str] = {}
     while True:
-        block = os.pread(descriptor, BLOCK, position) if position + BLOCK <= end else b""
+        block = read(descriptor, BLOCK, position) if position + BLOCK <= end else b""
         if len(block) < BLOCK:
             raise PipelineError(
                 f"{archive} is half-downloaded or cut off: it has no end mark after {end - start:,} bytes; get it again"
@@ -118,6 +164,73 @@ def scan(descriptor: int, archive: str, start: int = 0, size: int | None = None)
             raise PipelineError(f"{archive}{_fault(path, kind, offset + length - start, end - start)}")
         yield Member(path, offset, length)
         position = offset + -(-length // BLOCK) * BLOCK
+
+
+class PlainMembers(NamedTuple):
+    """The members of an archive that are all ordinary files with short names.
+
+    Attributes:
+        names: S100 (n,).
+        offsets, sizes: int64 (n,), bytes.
+    """
+
+    names: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+
+
+def plain_members(descriptor: int, archive: str, start: int, size: int, read: Read) -> PlainMembers | None:
+    """Lists an archive as ``scan`` does, three times as fast. Returns None where only ``scan`` can say what it holds.
+
+    The loop follows the sizes; then NumPy checks all headers at once.
+
+    Args: as for ``scan``.
+    """
+    position, end, blocks, offsets = start, start + size, bytearray(), []
+    try:
+        while True:
+            block = read(descriptor, BLOCK, position)
+            if len(block) < BLOCK:
+                return None
+            if not block[0]:
+                break
+            position += BLOCK
+            offsets.append(position)
+            blocks += block
+            position += -(-int(block[124:135], 8) // BLOCK) * BLOCK
+            if not offsets[-1] <= position <= end - BLOCK:
+                return None
+    except ValueError:  # not eleven digits
+        return None
+    if not offsets:
+        return None
+    headers = np.frombuffer(blocks, np.uint8).reshape(-1, BLOCK)
+    digits = headers[:, 124:135] - np.uint8(ord("0"))
+    sums = headers.sum(axis=1, dtype=np.int64) - headers[:, 148:156].sum(axis=1, dtype=np.int64) + 8 * ord(" ")
+    checksums = headers[:, 148:154] - np.uint8(ord("0"))
+    names = headers[:, :100].copy().view("S100")[:, 0]
+    lengths = np.char.str_len(names)
+    plain = (
+        not any(block)
+        and (digits < 8).all()
+        and np.isin(headers[:, 135], (0, ord(" "))).all()
+        and (checksums < 8).all()
+        and np.isin(headers[:, 154:156], (0, ord(" "))).all()
+        and (_octal(checksums) == sums).all()
+        and (headers[:, 156] == ord("0")).all()
+        and (headers[:, 345] == 0).all()  # no prefix of the name
+        and ((headers[:, :100] != 0).sum(axis=1) == lengths).all()  # zeros only after the name
+    )
+    if not plain:
+        return None
+    _check_end(descriptor, archive, position, start, end)
+    return PlainMembers(names, np.array(offsets, np.int64), _octal(digits))
+
+
+def _octal(digits: np.ndarray) -> np.ndarray:
+    """Returns int64 (n,): the numbers of uint8 (n, digits)."""
+    values: np.ndarray = digits @ (8 ** np.arange(digits.shape[1] - 1, -1, -1, dtype=np.int64))
+    return values
 
 
 def read_member(path: str, offset: int, size: int, name: bytes, most: int | None = None) -> bytes:

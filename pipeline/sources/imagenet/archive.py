@@ -12,12 +12,14 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.sources.imagenet.manifest import DATASET, Archive
-from pipeline.sources.saved_index import Columns, pack, saved, unpack
-from pipeline.sources.tar_members import Member, scan
+from pipeline.sources.names import Names
+from pipeline.sources.saved_index import Columns, saved
+from pipeline.sources.tar_members import Headers, Member, PlainMembers, plain_members, scan
 from pipeline.storage.files import regular_descriptor
 from pipeline.storage.system_files import is_system_file
 
 VAL_IMAGE = re.compile(r"ILSVRC2012_val_\d{8}\.JPEG")
+_TRAIN_IMAGES = re.compile(rb"(?:n[0-9]{8}_[0-9]+\.JPEG\0)+")  # the usual names, which need no closer look
 _SYNSET_TAR = re.compile(r"n\d{8}\.tar")
 _SCANS = 8  # at once, in one file: headers are 100 KB apart, and on a network or a cold disk each is a wait
 
@@ -30,7 +32,7 @@ class Images(NamedTuple):
         offsets, sizes: int64 (n,), bytes.
     """
 
-    names: list[str]
+    names: Names
     offsets: np.ndarray
     sizes: np.ndarray
 
@@ -50,7 +52,7 @@ def list_val(path: Path, official: Archive) -> Images:
 
 
 def _images(columns: Columns) -> Images:
-    return Images(unpack(columns["names"]), columns["offsets"], columns["sizes"])
+    return Images(Names(columns.pop("names").tobytes()), columns["offsets"], columns["sizes"])
 
 
 def _scan_train(path: Path, official: Archive, synsets: Collection[str]) -> Columns:
@@ -63,45 +65,52 @@ def _scan_train(path: Path, official: Archive, synsets: Collection[str]) -> Colu
             raise PipelineError(f"{path} is empty: get it again")
         _check_unique(str(path), [tar.name for tar in tars])
         tars.sort()
+        headers = Headers()
         with ThreadPoolExecutor(_SCANS) as pool:
-            parts = list(pool.map(lambda tar: _scan_synset(descriptor, path, tar), tars))
+            parts = list(pool.map(lambda tar: _scan_synset(descriptor, path, tar, headers), tars))
     finally:
         os.close(descriptor)
+    return _columns(parts)
+
+
+def _columns(parts: list[Images]) -> Columns:
     return {
-        "names": pack([name for part in parts for name in part.names]),
+        "names": np.frombuffer(b"\0".join(part.names.joined for part in parts if len(part.names)), np.uint8),
         "offsets": np.concatenate([part.offsets for part in parts]),
         "sizes": np.concatenate([part.sizes for part in parts]),
     }
 
 
-def _scan_synset(descriptor: int, path: Path, tar: Member) -> Images:
+def _scan_synset(descriptor: int, path: Path, tar: Member, headers: Headers) -> Images:
+    """Lists the tar of a synset in the training archive."""
     synset = tar.name.removesuffix(".tar")
-    inside = f"{tar.name} in {path}"
-    images = [
-        member._replace(name=f"{synset}/{member.name.removeprefix(f'{synset}/')}")
-        for member in _visible(scan(descriptor, inside, tar.offset, tar.size))
-    ]
-    return _sorted(inside, images)
+    folder, inside = f"{synset}/", f"{tar.name} in {path}"
+    with headers.turn():
+        plain = plain_members(descriptor, inside, tar.offset, tar.size, headers.read)
+        if plain and _TRAIN_IMAGES.fullmatch(b"\0".join(plain.names.tolist()) + b"\0"):
+            return _sorted_plain(inside, folder.encode(), plain)
+        members = _visible(scan(descriptor, inside, tar.offset, tar.size, headers.read))
+        images = [(f"{folder}{name.removeprefix(folder)}", offset, size) for name, offset, size in members]
+        return _sorted(inside, images)
 
 
 def _scan_val(path: Path, official: Archive) -> Columns:
     descriptor = _open(path)
     try:
         members = [
-            member._replace(name=member.name.removeprefix("val/"))
-            for member in _visible(scan(descriptor, _name(path, descriptor, official)))
+            (name.removeprefix("val/"), offset, size)
+            for name, offset, size in _visible(scan(descriptor, _name(path, descriptor, official)))
         ]
     finally:
         os.close(descriptor)
     if not members:
         raise PipelineError(f"{path} is empty: get it again")
-    for member in members:
-        if not VAL_IMAGE.fullmatch(member.name):
+    for name, _, _ in members:
+        if not VAL_IMAGE.fullmatch(name):
             training = "training images: is it the training archive under another name?"
-            other = f"{member.name!r}, which is no validation image of ILSVRC 2012"
-            raise PipelineError(f"{path} holds {training if _SYNSET_TAR.fullmatch(member.name) else other}")
-    images = _sorted(str(path), members)
-    return {"names": pack(images.names), "offsets": images.offsets, "sizes": images.sizes}
+            other = f"{name!r}, which is no validation image of ILSVRC 2012"
+            raise PipelineError(f"{path} holds {training if _SYNSET_TAR.fullmatch(name) else other}")
+    return _columns([_sorted(str(path), members)])
 
 
 def _visible(members: Iterable[Member]) -> list[Member]:
@@ -113,15 +122,20 @@ def _is_left_out(name: str) -> bool:
     return name[:1] == "." or is_system_file(name)
 
 
-def _sorted(archive: str, members: list[Member]) -> Images:
-    members.sort(key=lambda member: os.fsencode(member.name))
-    names = [member.name for member in members]
+def _sorted(archive: str, members: list[tuple[str, int, int]]) -> Images:
+    """Returns members (name, offset, size) in the bytewise order of their names. Raises PipelineError if one is twice."""
+    members.sort(key=lambda member: os.fsencode(member[0]))
+    names = [member[0] for member in members]
     _check_unique(archive, names)
-    return Images(
-        names,
-        np.array([member.offset for member in members], np.int64),
-        np.array([member.size for member in members], np.int64),
-    )
+    ranges = np.array([member[1:] for member in members], np.int64).reshape(-1, 2)
+    return Images(Names.of(names), np.ascontiguousarray(ranges[:, 0]), np.ascontiguousarray(ranges[:, 1]))
+
+
+def _sorted_plain(archive: str, folder: bytes, plain: PlainMembers) -> Images:
+    order = np.argsort(plain.names, kind="stable")
+    names = plain.names[order].tolist()
+    _check_unique(archive, names)
+    return Images(Names(b"\0".join([folder + name for name in names])), plain.offsets[order], plain.sizes[order])
 
 
 def _check_train(path: Path, tar: Member, synsets: Collection[str]) -> None:

@@ -1,6 +1,7 @@
 """The source ImageNet (ILSVRC 2012): official archives or folders, with the same names and order in every form."""
 
 import os
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,11 +57,7 @@ class Imagenet:
         """
         manifest = official.load()
         splits = {split: self._list(manifest, split, place) for split, place in self.places}
-        present = {name.partition("/")[0] for index in splits.values() for name in index.names}
-        classes = [synset for synset in manifest.synsets if synset in present]
-        labels = {synset: label for label, synset in enumerate(classes)}
-        for index in splits.values():
-            index.labels[:] = [labels[name.partition("/")[0]] for name in index.names]
+        classes = _label(splits.values(), list(manifest.synsets))
         return SourceIndex(
             classes=classes,
             splits=splits,
@@ -93,18 +90,31 @@ class Imagenet:
         path = self.root / place.file
         archive = place.bytes is not None
         if archive and split == "train":
-            names, offsets, sizes = list_train(path, manifest.archives[split], manifest.synsets)
-            return _archived(names, place.file, offsets, sizes)
+            images = list_train(path, manifest.archives[split], manifest.synsets)
+            return _archived(images.names, place.file, images.offsets, images.sizes)
         if archive:
-            names, offsets, sizes = list_val(path, manifest.archives[split])
-            names, order = _labelled(manifest, names, path, place)
-            return _archived(names, place.file, offsets[order], sizes[order])
+            images = list_val(path, manifest.archives[split])
+            names, order = _labelled(manifest, list(images.names), path, place)
+            return _archived(names, place.file, images.offsets[order], images.sizes[order])
         if split == "val" and is_flat(path):
             files = list_flat(path)
             names, order = _labelled(manifest, files.names, path, place)
             return _loose(names, [f"{place.file}/{files.names[i]}" for i in order], [files.sizes[i] for i in order])
         files = list_tree(path, manifest.synsets)
         return _loose(files.names, [f"{place.file}/{name}" for name in files.names], files.sizes)
+
+
+def _label(splits: Collection[SplitIndex], synsets: list[str]) -> list[str]:
+    """Sets the labels of splits whose names begin with a synset. Returns the classes: the synsets that are in use."""
+    official = {synset.encode(): position for position, synset in enumerate(synsets)}
+    positions = [
+        np.fromiter((official[name.partition(b"/")[0]] for name in index.names.encoded()), np.int32, len(index))
+        for index in splits
+    ]
+    used = np.unique(np.concatenate([np.unique(each) for each in positions]))
+    for index, each in zip(splits, positions, strict=True):
+        index.labels[:] = np.searchsorted(used, each)
+    return [synsets[position] for position in used.tolist()]
 
 
 def _labelled(manifest: ImagenetManifest, files: list[str], path: Path, place: Place) -> tuple[list[str], np.ndarray]:
@@ -125,8 +135,8 @@ def _labelled(manifest: ImagenetManifest, files: list[str], path: Path, place: P
     return [names[i] for i in order], order
 
 
-def _archived(names: list[str], file: str, offsets: np.ndarray, sizes: np.ndarray) -> SplitIndex:
-    zeros = np.zeros(len(names), np.int32)
+def _archived(names: Iterable[str], file: str, offsets: np.ndarray, sizes: np.ndarray) -> SplitIndex:
+    zeros = np.zeros(len(sizes), np.int32)
     return SplitIndex(names, zeros, [file], zeros.copy(), offsets, sizes)
 
 

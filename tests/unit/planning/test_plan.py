@@ -1,8 +1,10 @@
 """Promises of the plan: a fixed order, shuffled for class-sorted sources, and shard identities from content alone."""
 
 import dataclasses
+import hashlib
 import json
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,14 @@ from pipeline.errors import UsageError
 from pipeline.formats.tar import sample_key
 from pipeline.numerics.geometry import NATIVE
 from pipeline.numerics.variants import Variant
+from pipeline.planning import manifest
+from pipeline.planning import plan as plan_module
 from pipeline.planning.job import Job
 from pipeline.planning.output_spec import Content, resolve
 from pipeline.planning.plan import Plan, Shard, make_plan, tar_name
 from pipeline.sources import open_source
 from pipeline.sources.index import SourceIndex, SplitIndex
+from pipeline.sources.names import Names
 from pipeline.sources.shapes import Shapes
 from tests.conftest import SmallCifar
 
@@ -177,7 +182,7 @@ def test_identity_depends_on_the_source() -> None:
     index = index_of(100)
     base = identities(plan_of(index))
     names = [f"x{name}" for name in index.splits["train"].names]
-    renamed = dataclasses.replace(index.splits["train"], names=names)
+    renamed = dataclasses.replace(index.splits["train"], names=Names.of(names))
     for other in (
         dataclasses.replace(index, splits=index.splits | {"train": renamed}),
         dataclasses.replace(index, shape=(31, 32)),
@@ -212,3 +217,45 @@ def test_the_description_of_an_output_names_no_path() -> None:
     assert isinstance(content, Content)
     assert "secret" not in content.to_json().decode()
     assert json.loads(content.to_json())["grows"]["variants"] == ["rank3", "highrank3"]
+
+
+def test_the_shuffled_order_is_that_of_the_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names.of([f"class/{i}.png" for i in range(500)])
+    expected = sorted(range(500), key=lambda i: hashlib.sha256(f"7/class/{i}.png".encode()).digest())
+    assert plan_module.shuffled(names, 7).tolist() == expected
+    real = plan_module._heads
+    monkeypatch.setattr(plan_module, "_heads", lambda digests, count: real(digests, count) >> np.uint64(60))
+    assert plan_module.shuffled(names, 7).tolist() == expected  # whole hashes decide between equal heads
+
+
+def test_an_identity_is_the_hash_of_what_the_bytes_depend_on() -> None:
+    plan = plan_of(index_of(50), samples_per_shard=20)
+    fixed = {key: value for key, value in plan.content.fixed().items() if key != "source fingerprint"}
+    for shard in plan.shards:
+        places = plan.positions["train"][shard.start : shard.stop]
+        index = plan.index.splits["train"]
+        own = hashlib.sha256("\0".join(index.names[int(i)] for i in places).encode())
+        for column in (places, index.labels[places], index.sizes[places]):
+            own.update(column.astype("<i8").tobytes())
+        parts = [fixed, shard.split, shard.start, shard.stop, plan.index.classes, {}, own.hexdigest()]
+        expected = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        assert plan.identity(shard) == plan.identity(shard) == expected
+
+
+def test_a_pickled_task_holds_its_own_entries_only() -> None:
+    plan = plan_of(index_of(5000), samples_per_shard=10)
+    entries = plan.entries(plan.shards[3])
+    pickled = pickle.dumps(entries)
+    assert len(pickled) < 3000
+    again = pickle.loads(pickled)
+    assert list(again) == list(entries) and again.digest() == entries.digest()
+    assert list(pickle.loads(pickle.dumps(again))) == list(entries)
+
+
+@pytest.mark.parametrize("names", [["a.png", "b.png"], ['a".png', "b.png"], ["\u00e9.png", "\udcff.png"]])
+def test_lists_of_samples_are_lines_of_json(names: list[str]) -> None:
+    index = index_of(2)
+    index.splits["train"] = dataclasses.replace(index.splits["train"], names=Names.of(names))
+    lines = manifest.samples(plan_of(index, order="source"), "train").splitlines()
+    expected = [{"key": f"train-{i:08d}", "label": i, "name": name} for i, name in enumerate(names)]
+    assert lines == [json.dumps(line).encode() for line in expected]

@@ -320,7 +320,7 @@ def test_a_saved_index_is_whole_or_not_there(archives, cache, monkeypatch):
 
 
 def test_an_archive_that_grows_while_it_is_read_is_refused(archives, monkeypatch):
-    real = imagenet_archive.scan
+    real = imagenet_archive.plain_members
 
     def grow(descriptor, archive, *rest):
         if archive.endswith(TRAIN):
@@ -328,7 +328,7 @@ def test_an_archive_that_grows_while_it_is_read_is_refused(archives, monkeypatch
                 file.write(bytes(512))
         return real(descriptor, archive, *rest)
 
-    monkeypatch.setattr(imagenet_archive, "scan", grow)
+    monkeypatch.setattr(imagenet_archive, "plain_members", grow)
     line = refused(archives)
     assert "changes while it is read" in line
 
@@ -579,13 +579,18 @@ def test_forty_thousand_images_are_listed_in_a_moment(tmp_path):
 
 def test_content_is_never_read_while_indexing(archives, monkeypatch):
     sizes = []
-    real = os.pread
+    real, cached = os.pread, os.preadv
 
     def pread(descriptor, size, offset):
         sizes.append(size)
         return real(descriptor, size, offset)
 
+    def preadv(descriptor, buffers, offset, flags):
+        sizes.append(len(buffers[0]))
+        return cached(descriptor, buffers, offset, flags)
+
     monkeypatch.setattr(os, "pread", pread)
+    monkeypatch.setattr(os, "preadv", preadv)
     open_imagenet(archives)
     imagenet.list_train(archives / TRAIN, manifest.load().archives["train"], manifest.load().synsets)
     ends = 3  # of the outer tar and two inner ones: their padding is read
