@@ -1,7 +1,7 @@
-"""Finds deadly images: those that kill the process that decodes or cuts them. It tries parts of a shard in child processes.
+"""Finds deadly images: those that kill the process that decodes or cuts them. It tries parts of a shard in other processes.
 
-``python -m pipeline.execution.deadly_images`` is such a child. It reads a pickled task, then the bounds of a part per line,
-and answers with a line for each part that it survives.
+``python -m pipeline.execution.deadly_images`` is a server of such processes. It reads a pickled task, then the bounds of a
+part per line. It tries each part in a fork of itself, which takes milliseconds, and answers with the fork's exit status.
 """
 
 import contextlib
@@ -13,7 +13,8 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
+from typing import NoReturn
 
 from pipeline.errors import PipelineError
 from pipeline.execution.child_process import python_path
@@ -26,8 +27,8 @@ _NO_MEMORY = 70  # exit status of a child that ran out of memory
 def find(task: ShardTask, progress: Progress) -> dict[int, str]:
     """Returns the deadly entries of a shard: their index and the reason. Writes nothing.
 
-    The search is a bisection with about 2 log2(n) trials per deadly entry. An entry is deadly if a child that survives an
-    empty part dies of this entry twice.
+    The search is a bisection with about 2 log2(n) trials per deadly entry. An entry is deadly if a process survives an
+    empty part, and two die of this entry.
 
     Args:
         progress: is updated with the part that is tried.
@@ -58,10 +59,10 @@ def find(task: ShardTask, progress: Progress) -> dict[int, str]:
 
 
 class _Child:
-    """A child process that tries parts of a shard, and is replaced after each death. Use as a context manager.
+    """A child process, the server that tries parts of a shard. It is replaced if it dies. Use as a context manager.
 
     Attributes:
-        died: why the last child died, as in ``SIGSEGV``.
+        died: why the last fork died, as in ``SIGSEGV``.
     """
 
     def __init__(self, task: ShardTask) -> None:
@@ -75,7 +76,7 @@ class _Child:
         self._end()
 
     def survives(self, start: int, stop: int) -> bool:
-        """Returns whether a child survives the entries from ``start`` to ``stop`` (not included)."""
+        """Returns whether a process survives the entries from ``start`` to ``stop`` (not included)."""
         fresh = self._process is None
         process = self._process = self._process or _started()
         try:
@@ -84,23 +85,30 @@ class _Child:
                 process.stdin.write(self._task)
             process.stdin.write(f"{start} {stop}\n".encode())
             process.stdin.flush()
-            if process.stdout.readline():
-                return True
+            answer = process.stdout.readline()
         except BrokenPipeError:
-            pass
-        status = process.wait()
-        self.died = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        if status == _NO_MEMORY:
-            self.died = "out of memory"
-        self._end()
-        return False
+            answer = b""
+        if answer:
+            status = int(answer)
+        else:  # the server itself died, for example because the kernel chose it when memory was short
+            status = process.wait()
+            self._end()
+        if status:
+            self.died = "out of memory" if status == _NO_MEMORY else _name(status)
+        return bool(answer) and status == 0
 
     def _end(self) -> None:
         if self._process:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # with the fork that it waits for
             with contextlib.suppress(BrokenPipeError):
                 self._process.communicate()
             self._process = None
+
+
+def _name(status: int) -> str:
+    """Returns an exit status in words, as in ``SIGSEGV`` or ``exit status 7``."""
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
 
 def _started() -> "subprocess.Popen[bytes]":
@@ -115,10 +123,10 @@ def _started() -> "subprocess.Popen[bytes]":
 
 
 def main() -> None:
-    """Tries parts until the input ends or a part is deadly."""
+    """Tries parts, each in a fork, until the input ends. Writes the exit status of each fork."""
     import resource
 
-    from pipeline.execution.stages import encode_batches
+    from pipeline.execution import stages
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
@@ -128,15 +136,23 @@ def main() -> None:
     task: ShardTask = pickle.load(sys.stdin.buffer)
     for line in sys.stdin.buffer:
         start, stop = map(int, line.split())
-        part = replace(task, entries=task.entries[start:stop])
-        try:
-            for _ in encode_batches(part, tuple(task.tars), Progress()):
-                pass
-        except MemoryError:
-            os._exit(_NO_MEMORY)
-        except Exception:  # the build itself reports other errors
+        pid = os.fork()
+        if pid == 0:
+            _try(replace(task, entries=task.entries[start:stop]), stages)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.write(answers, f"{status}\n".encode())
+
+
+def _try(part: ShardTask, stages: ModuleType) -> NoReturn:
+    """Encodes a part of a shard, and ends this process."""
+    try:
+        for _ in stages.encode_batches(part, tuple(part.tars), Progress()):
             pass
-        os.write(answers, b"lives\n")
+    except MemoryError:
+        os._exit(_NO_MEMORY)
+    except Exception:  # the build itself reports other errors
+        pass
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def cut(content: bytes, chance: random.Random) -> bytes:
     return content[: chance.randrange(len(content))]
 
 
-@pytest.mark.parametrize("times", [6, pytest.param(150, marks=pytest.mark.full)])
+@pytest.mark.parametrize("times", [3, pytest.param(150, marks=pytest.mark.full)])
 @pytest.mark.parametrize("damage", [flip, cut])
 def test_every_file_of_a_build_is_damaged(
     damage, times: int, finished: tuple[Path, Files], disks: list[FailingDisk], place: Path

@@ -39,10 +39,12 @@ def stalls(log: Path) -> list[dict[str, Any]]:
 def assert_continued(ended: Ended, log: Path, *words: str) -> None:
     """Checks that the stall and its end were reported on stderr and in the log."""
     assert (ended.status, ended.out) == (0, ""), ended
-    assert all(line.startswith(("no progress: shard ", "continues: shard ")) for line in ended.err.splitlines()), ended
+    # On a busy machine the steps before and after the shards may also last longer than a second.
+    lines = [line for line in ended.err.splitlines() if not line.startswith("still ")]
+    assert all(line.startswith(("no progress: shard ", "continues: shard ")) for line in lines), ended
     for word in words:
         assert word in ended.err
-    assert ended.err.splitlines()[-1].startswith("continues: shard ")
+    assert lines[-1].startswith("continues: shard ")
     assert "moving" in [event["event"] for event in events(log)]
 
 
