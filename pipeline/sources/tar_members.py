@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.sources.ranges import read_range
+from pipeline.storage.pointers import pointer
 
 BLOCK = 512
 _REGULAR = b"0\x007"
@@ -125,6 +126,8 @@ def scan(
     read = read or os.pread
     end = start + (os.fstat(descriptor).st_size - start if size is None else size)
     position = start
+    if fault := pointer(os.pread(descriptor, min(BLOCK, end - start), start)):
+        raise PipelineError(f"{archive} is {fault}")
     extended: dict[str, str] = {}
     last: Member | None = None
     while True:
