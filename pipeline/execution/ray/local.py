@@ -20,6 +20,7 @@ from pipeline.execution.gpus.pool import build_on_gpus
 from pipeline.execution.listener import Listener
 from pipeline.execution.ray.address import quiet_ray, restored_environment
 from pipeline.execution.ray.heartbeat import RayHeartbeats
+from pipeline.execution.ray.temporary import ray_folder
 from pipeline.execution.ray.workers import RayWorkers
 from pipeline.numerics import runtime
 from pipeline.numerics.cut import load_compiled_loops
@@ -43,13 +44,14 @@ class LocalRay:
     def start(self, first: ShardTask, listener: Listener) -> Iterator[RayWorkers]:
         """Starts Ray and waits until all workers are ready. Raises PipelineError if Ray cannot start."""
         gpus = self._device.gpus_here()
-        with _environment(), quiet_ray() as ray:
+        with ray_folder() as folder, _environment(), quiet_ray() as ray:
             with _signals_later(), _start_errors(), _private_ray(), ThreadPoolExecutor(1) as meanwhile:
                 loops = meanwhile.submit(
                     load_compiled_loops
                 )  # before the workers, so that a fault of the cache is seen here
                 ray.init(
                     address="local",
+                    _temp_dir=str(folder),
                     num_cpus=self._workers,
                     num_gpus=gpus,
                     include_dashboard=False,
