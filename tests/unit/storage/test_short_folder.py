@@ -40,9 +40,7 @@ def test_another_folder_replaces_a_long_one(monkeypatch: pytest.MonkeyPatch, lon
         short_folder(SOCKET)
 
 
-def test_verify_works_in_a_long_folder(
-    build: Build, pictures: Callable[..., Path], long: Path, tmp_path: Path
-) -> None:
+def test_verify_works_in_a_long_folder(build: Build, pictures: Callable[..., Path], long: Path, tmp_path: Path) -> None:
     build("--dataset", "folder", "--data-dir", pictures(), "--ranks", "3", "--out", tmp_path / "out")
     command = [sys.executable, "-m", "pipeline.verify", str(tmp_path / "out"), "--workers", "2"]
     done = subprocess.run(command, env=os.environ | {"TMPDIR": str(long)}, capture_output=True, text=True, check=False)
