@@ -126,19 +126,23 @@ def scan(
     read = read or os.pread
     end = start + (os.fstat(descriptor).st_size - start if size is None else size)
     position = start
-    if fault := pointer(os.pread(descriptor, min(BLOCK, end - start), start)):
-        raise PipelineError(f"{archive} is {fault}")
     extended: dict[str, str] = {}
     last: Member | None = None
     while True:
         block = read(descriptor, BLOCK, position) if position + BLOCK <= end else b""
+        header = parse(block)
+        if (
+            header is None
+            and position == start
+            and (fault := pointer(os.pread(descriptor, min(BLOCK, end - start), start)))
+        ):
+            raise PipelineError(f"{archive} is {fault}")
         if len(block) < BLOCK:
             raise PipelineError(
                 f"{archive} is half-downloaded or cut off: it has no end mark after {end - start:,} bytes; get it again"
             )
         if not block[0] and not any(block):
             return _check_end(descriptor, archive, position, start, end, last)
-        header = parse(block)
         if header is None and position == start and block.startswith(_COMPRESSED):
             raise PipelineError(
                 f"{archive} is compressed, whatever its name says: unpack it to a plain .tar, to be read in place"
@@ -230,8 +234,9 @@ def plain_members(descriptor: int, archive: str, start: int, size: int, read: Re
     )
     if not plain:
         return None
-    _check_end(descriptor, archive, position, start, end)
-    return PlainMembers(names, np.array(offsets, np.int64), _octal(digits))
+    sizes = _octal(digits)
+    _check_end(descriptor, archive, position, start, end, Member("", offsets[-1], int(sizes[-1])))
+    return PlainMembers(names, np.array(offsets, np.int64), sizes)
 
 
 def _octal(digits: np.ndarray) -> np.ndarray:
