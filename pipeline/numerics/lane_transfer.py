@@ -71,3 +71,30 @@ def gather_int16(typing_context: Any, source: Any, at: Any, step: Any, target: A
 
     known = (source.dtype, target.dtype) == (types.int16, types.int16)
     return (types.void(source, at, step, target, to, plane), lower) if known else None
+
+
+@intrinsic
+def transpose_block(typing_context: Any, source: Any, start: Any, target: Any, to: Any) -> Any:
+    """Transposes an 8 x 8 block of float64: target[to + 8 i + k] = source[start + 8 k + i].
+
+    Args:
+        source: float64.
+        start: of the block in ``source``.
+        target: float64.
+        to: where the transposed block begins in ``target``.
+    """
+
+    def lower(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        start, to = index(context, builder, sig, arguments, 1), index(context, builder, sig, arguments, 3)
+        rows = []
+        for k in range(LANES):
+            at = builder.add(start, I64(LANES * k))
+            rows.append(builder.load(pointer(context, builder, sig.args[0], arguments[0], at, VECTOR)))
+            rows[-1].align = 8
+        for i, row in enumerate(transpose(builder, rows)):
+            at = builder.add(to, I64(LANES * i))
+            builder.store(row, pointer(context, builder, sig.args[2], arguments[2], at, VECTOR), align=8)
+        return context.get_dummy_value()
+
+    known = source.dtype == target.dtype == types.float64
+    return (types.void(source, start, target, to), lower) if known else None

@@ -103,16 +103,28 @@ def pointer(context: Any, builder: Any, array_type: Any, array: Any, start: Any,
     return builder.bitcast(builder.gep(data, [start]), kind.as_pointer())
 
 
+def _everywhere(builder: Any, number: Any) -> Any:
+    """Returns a vector with the same number in every lane."""
+    first = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), number, I32(0))
+    zeros = ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
+    return builder.shuffle_vector(first, ir.Constant(VECTOR, ir.Undefined), zeros)
+
+
 @intrinsic
 def splat(typing_context: Any, number: Any) -> Any:
     """Returns a vector with the same number in every lane."""
+    return vector(types.float64), lambda context, builder, sig, arguments: _everywhere(builder, arguments[0])
+
+
+@intrinsic
+def spread(typing_context: Any, array: Any, at: Any) -> Any:
+    """Returns a vector with the float64 element ``at`` of an array in every lane."""
 
     def lower(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        first = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), arguments[0], I32(0))
-        everywhere = ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
-        return builder.shuffle_vector(first, ir.Constant(VECTOR, ir.Undefined), everywhere)
+        element = index(context, builder, sig, arguments, 1)
+        return _everywhere(builder, builder.load(pointer(context, builder, sig.args[0], arguments[0], element, F64)))
 
-    return vector(types.float64), lower
+    return (vector(array, at), lower) if array.dtype == types.float64 else None
 
 
 @intrinsic

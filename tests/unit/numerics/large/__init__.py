@@ -1,0 +1,1 @@
+"""Decomposition and cuts of large planes."""

@@ -1,0 +1,136 @@
+"""Large planes: every byte is that of float64 LAPACK, and each plane's bits depend on this plane alone."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.numerics.large.solve import truncate_planes
+from tests.unit.numerics.large.planes import Verdict, adversarial, judge, photographs
+
+RANKS = (10, 30, 50, 100)
+SIDES = (65, 72, 96, 100, 128, 160, 224, 256, 384, 512)
+SHAPES = ((65, 66), (66, 65), (72, 100), (100, 72), (70, 400), (401, 67), (129, 300), (224, 225), (500, 375))
+
+
+def judge_adversarial(height: int, width: int) -> Verdict:
+    side = min(height, width)
+    ranks = tuple(sorted({1, 2, 3, side // 4, side // 2, side - 1}))
+    total = Verdict()
+    for plane in adversarial(height, width).values():
+        pixels = plane.astype(np.uint8)[None]
+        total += judge(pixels, ranks, truncate_planes(pixels, ranks))
+    print(f"\n{height} x {width}: {total}")
+    return total
+
+
+def test_every_byte_of_photographs_is_that_of_lapack(shared: Path) -> None:
+    pixels = photographs(shared, 8)
+    verdict = judge(pixels, RANKS, truncate_planes(pixels, RANKS))
+    assert verdict.pixels == 4 * pixels.size
+    assert verdict.wrong == verdict.unsound == verdict.doubtful == verdict.degenerate == 0
+    assert verdict.ties < verdict.pixels / 1e5
+
+
+@pytest.mark.full
+def test_every_byte_of_all_photographs_is_that_of_lapack(shared: Path) -> None:
+    pixels = photographs(shared, 500)
+    verdict = Verdict()
+    for start in range(0, len(pixels), 60):
+        part = pixels[start : start + 60]
+        verdict += judge(part, RANKS, truncate_planes(part, RANKS))
+    print(f"\n{len(pixels)} planes: {verdict}")
+    assert verdict.wrong == 0
+    assert verdict.unsound + verdict.doubtful < len(pixels) / 20
+
+
+@pytest.mark.parametrize(("height", "width"), [(65, 65), (96, 72), (72, 101)])
+def test_every_byte_of_adversarial_planes_is_that_of_lapack(height: int, width: int) -> None:
+    verdict = judge_adversarial(height, width)
+    assert verdict.pixels > 80 * height * width  # of 174 cuts; the others are recomputed by LAPACK
+    assert verdict.wrong == 0
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("height", "width"), [*((side, side) for side in SIDES), *SHAPES])
+def test_every_byte_of_adversarial_planes_of_all_sizes_is_that_of_lapack(height: int, width: int) -> None:
+    verdict = judge_adversarial(height, width)
+    assert verdict.pixels > 80 * height * width
+    assert verdict.wrong == 0
+
+
+@pytest.mark.parametrize(("height", "width"), [(70, 70), (96, 131), (131, 97)])
+def test_the_bits_of_a_plane_depend_on_this_plane_alone(height: int, width: int) -> None:
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 256, (11, height, width), dtype=np.uint8)
+    pixels[3], pixels[4, :10] = 7, 0
+    together = truncate_planes(pixels, (5, 20, 33), 40, True)
+    assert together.planes is not None and together.vectors is not None
+    backwards = truncate_planes(pixels[::-1].copy(), (20,), 3)
+    assert backwards.planes is None and backwards.vectors is not None
+    np.testing.assert_array_equal(backwards.eigenvalues[::-1], together.eigenvalues)
+    np.testing.assert_array_equal(backwards.rounded[0, ::-1], together.rounded[1])
+    np.testing.assert_array_equal(backwards.margins[0, ::-1], together.margins[1])
+    np.testing.assert_array_equal(backwards.near[0, ::-1], together.near[1])
+    np.testing.assert_array_equal(backwards.residual[::-1], together.residual[:, :20])
+    np.testing.assert_array_equal(backwards.skew[::-1], together.skew[:, :20])
+    np.testing.assert_array_equal(backwards.vectors[::-1], together.vectors[:, :, :3])
+    for plane in (0, 3, 10):
+        alone = truncate_planes(pixels[plane : plane + 1], (20, 33), 0, True)
+        assert alone.planes is not None and alone.vectors is None
+        np.testing.assert_array_equal(alone.planes[:, 0], together.planes[1:, plane])
+        np.testing.assert_array_equal(alone.rounded[:, 0], together.rounded[1:, plane])
+
+
+@pytest.mark.parametrize(("height", "width"), [(70, 70), (75, 131), (131, 77)])
+def test_planes_before_rounding_and_vectors(height: int, width: int) -> None:
+    pixels = np.random.default_rng(6).integers(0, 256, (2, height, width), dtype=np.uint8)
+    solved = truncate_planes(pixels, (1, 30), 50, True)
+    assert solved.planes is not None and solved.vectors is not None
+    left, sigma, right = np.linalg.svd(pixels.astype(np.float64), full_matrices=False)
+    for i, rank in enumerate((1, 30)):
+        cut = (left[:, :, :rank] * sigma[:, None, :rank]) @ right[:, :rank]
+        np.testing.assert_allclose(solved.planes[i], cut, atol=1e-7)
+        np.testing.assert_array_equal(solved.rounded[i], np.rint(solved.planes[i]))
+    expected = right.swapaxes(1, 2) if width <= height else left
+    products = np.abs(np.einsum("pij,pij->pj", solved.vectors, expected[:, :, :50]))
+    np.testing.assert_allclose(products, 1, atol=1e-9)
+
+
+def test_without_ranks_only_the_spectrum_and_vectors_are_computed() -> None:
+    pixels = np.random.default_rng(7).integers(0, 256, (2, 66, 70), dtype=np.uint8)
+    spectrum = truncate_planes(pixels, ())
+    assert spectrum.rounded.shape == (0, 2, 66, 70) and spectrum.residual.shape == (2, 0)
+    solved = truncate_planes(pixels, (), 66)
+    assert solved.vectors is not None and solved.vectors.shape == (2, 66, 66)
+    np.testing.assert_array_equal(solved.eigenvalues, spectrum.eigenvalues)
+
+
+DIGEST = """
+import hashlib
+import numpy as np
+from pipeline.numerics.large.solve import truncate_planes
+pixels = np.random.default_rng(8).integers(0, 256, (3, 75, 90), dtype=np.uint8)
+for planes in (pixels, pixels.transpose(0, 2, 1).copy()):
+    solved = truncate_planes(planes, (3, 20, 60), 30, True)
+    print(hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in solved)).hexdigest())
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("processor", ["nehalem", "haswell"])
+def test_the_bits_are_the_same_on_processors_without_avx512_and_without_fma(processor: str, tmp_path: Path) -> None:
+    """Nehalem has two lanes and computes fma in software, Haswell has four lanes."""
+    pixels = np.random.default_rng(8).integers(0, 256, (3, 75, 90), dtype=np.uint8)
+    expected = []
+    for planes in (pixels, pixels.transpose(0, 2, 1).copy()):
+        solved = truncate_planes(planes, (3, 20, 60), 30, True)
+        parts = b"".join(np.ascontiguousarray(part).tobytes() for part in solved)
+        expected.append(hashlib.sha256(parts).hexdigest())
+    environment = os.environ | {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == expected
