@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import inputs
-from pipeline.numerics import svd
-from pipeline.numerics.cut import cut
+from pipeline.numerics.batch import Recipe, compute
 from pipeline.numerics.geometry import Geometry
 from pipeline.numerics.variants import Variant
 from pipeline.sources.images import decode_image
@@ -48,4 +47,4 @@ def _plain(image: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _ours(image: np.ndarray, rank: int) -> object:
-    return cut(image[None], svd.decompose(image, rank), (Variant("low", rank),))
+    return compute(image[None], Recipe((Variant("low", rank),), min(image.shape[1:])))

@@ -20,6 +20,7 @@ from pipeline.execution.gpus.slots import Slot, bytes_of, views
 from pipeline.numerics import eigen, svd
 from pipeline.numerics.batch import Computed, Recipe, compute
 from pipeline.numerics.cuda import eigh, guards
+from pipeline.numerics.solved import TIE
 from pipeline.numerics.variants import Variant, variants
 
 _SLOW = 48  # planes for functions that process them one by one
@@ -150,7 +151,7 @@ def wrong_bytes(host: np.ndarray, recipe: Recipe, stage: Callable[[], Computed])
     wrong = ties = 0
     for rank in sorted({variant.rank for variant in recipe.variants}):
         cut = (left[:, :, :rank] * values[:, None, :rank]) @ right[:, :rank]
-        near = 0.5 - np.abs(cut - np.rint(cut)) < svd.TIE
+        near = 0.5 - np.abs(cut - np.rint(cut)) < TIE
         unique = (values[:, rank - 1] - values[:, rank] > svd.GAP * values[:, 0])[:, None, None]
         stored = computed.cuts[Variant("low", rank)].pixels.get().reshape(-1, *planes.shape[1:])[: len(planes)]
         differ = (stored != np.clip(np.rint(cut), 0, 255)) & unique

@@ -177,11 +177,10 @@ class _Svd:
     """Cuts by the pipeline's SVD, in float64."""
 
     def low(self, position: int, pixels: np.ndarray, rank: int) -> np.ndarray:
-        from pipeline.numerics import svd
+        from pipeline.numerics import cpu
 
-        decomposed = svd.decompose(pixels, rank)
         full_rank = rank >= min(pixels.shape[1:])
-        planes: np.ndarray = (svd.untouched(decomposed) if full_rank else svd.truncate(decomposed, rank)).planes
+        planes: np.ndarray = pixels if full_rank else cpu.solve(pixels, (rank,), exact=True).truncated(rank).planes
         return planes / 255
 
 

@@ -8,8 +8,7 @@ from pipeline.execution.device import CPU, Device
 from pipeline.execution.executor import Result
 from pipeline.execution.gpus import choose
 from pipeline.execution.listener import Listener
-from pipeline.numerics.batch import Place
-from pipeline.numerics.cut import load_compiled_loops
+from pipeline.numerics.batch import Place, load_compiled_loops
 from pipeline.planning.shard_task import Progress, ShardTask
 
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from pipeline.numerics import eigen, svd
+from pipeline.numerics import cpu, eigen, svd
 from pipeline.numerics.cut import Cut, cut
-from pipeline.numerics.variants import Variant
+from pipeline.numerics.variants import Variant, variants
 
 T = TypeVar("T")
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -58,27 +58,33 @@ class Overlap(Protocol):
     def __call__(self, stage: Iterable[T], /) -> Iterable[T]: ...
 
 
-def compute(pixels: Array, recipe: Recipe, xp: ModuleType = np, solver: eigen.Eigensolver = eigen.leading) -> Computed:
+def compute(pixels: Array, recipe: Recipe, xp: ModuleType = np, solver: eigen.Eigensolver | None = None) -> Computed:
     """Computes the cuts and rows of images.
 
     Args:
         pixels: uint8 (n, c, h, w), all channels of the images or one of them.
         recipe: what to compute.
         xp: the array namespace of ``pixels``.
-        solver: computes the eigenpairs of Gram matrices, in ``xp``.
+        solver: computes the eigenpairs of Gram matrices, in ``xp``; None for the kernels of a CPU core.
     """
     count, channels, height, width = pixels.shape
-    most = max([*(variant.rank for variant in recipe.variants), recipe.factors])
-    decomposed = svd.decompose(pixels.reshape(-1, height, width), most, xp, solver)
+    planes = pixels.reshape(-1, height, width)
+    requested = {rank for variant in recipe.variants for rank in (variant.rank, variant.above)}
+    ranks = tuple(sorted(rank for rank in requested if 0 < rank < min(height, width)))
+    most = min(recipe.factors, height, width)
+    if solver:
+        solution = svd.solve(planes, ranks, most, xp, solver)
+    else:
+        solution = cpu.solve(planes, ranks, most, any(variant.exact for variant in recipe.variants))
     spectra = xp.full((count, channels, recipe.side), xp.nan, xp.float32)
-    spectra[:, :, : min(height, width)] = (decomposed.values / 255).reshape(count, channels, -1)
+    spectra[:, :, : min(height, width)] = (solution.values / 255).reshape(count, channels, -1)
     rows = {"spectra": spectra}
-    if recipe.factors:
-        triplets = svd.factors(decomposed, recipe.factors, xp)
+    if solution.factors:
         rows |= {
-            name: part.reshape(count, channels, *part.shape[1:]) for name, part in zip("usv", triplets, strict=True)
+            name: part.reshape(count, channels, *part.shape[1:])
+            for name, part in zip("usv", solution.factors, strict=True)
         }
-    return Computed(cut(pixels, decomposed, recipe.variants, xp), rows, decomposed.repaired)
+    return Computed(cut(pixels, solution.truncated, recipe.variants, xp), rows, solution.repaired)
 
 
 def deferred(pixels: np.ndarray, recipe: Recipe, /) -> Callable[[], Computed]:
@@ -106,3 +112,10 @@ class Place(NamedTuple):
 
 
 HERE = Place()  # a core of the CPU, in this process
+
+
+def load_compiled_loops() -> None:
+    """Loads the compiled loops before any work is timed, by cutting a small and a large image."""
+    requested = variants((1,), ("low", "high"), bands=((1, 2),))
+    for side in (3, eigen.LARGE):
+        compute(np.zeros((1, 1, side, side), np.uint8), Recipe(requested, side))

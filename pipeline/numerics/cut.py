@@ -1,14 +1,15 @@
 """Cuts images: from decomposed planes to stored pixels, with their statistics."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.numerics import eigen, fourier, rounding, svd
+from pipeline.numerics import fourier, rounding, svd
 from pipeline.numerics.svd import Array
-from pipeline.numerics.variants import OFFSET, Variant, variants
+from pipeline.numerics.variants import OFFSET, Variant
 
 # Sums over float32 images are whole multiples of this, so that they add up to the same total in any order.
 FINE = 2.0**-16
@@ -55,9 +56,9 @@ class Cut(NamedTuple):
 
 
 def cut(
-    pixels: Array, decomposed: svd.Decomposition | None, requested: tuple[Variant, ...], xp: ModuleType = np
+    pixels: Array, truncated: Callable[[int], svd.Truncation], requested: tuple[Variant, ...], xp: ModuleType = np
 ) -> dict[Variant, Cut]:
-    """Computes several variants of a batch from its decomposition.
+    """Computes several variants of a batch from its truncations.
 
     Let R = rint(255 A_k), or rint(255 F_r) of the frequencies up to r. The pixels of ``low`` and ``lowpass`` are
     clip(R, 0, 255), those of ``high`` and ``highpass`` clip(X - R + 128, 0, 255). A ``band`` of ranks a to b is
@@ -66,24 +67,22 @@ def cut(
 
     Args:
         pixels: uint8 (n, c, h, w), all channels of the images or one of them.
-        decomposed: the decomposition of ``pixels`` as (n c, h, w) planes; None where only ``full`` is computed.
+        truncated: returns the truncations of ``pixels`` as (n c, h, w) planes at a rank (``svd.Solution``).
         requested: the variants; the result has their order.
         xp: the array namespace of ``pixels``.
     """
+    planes = pixels.reshape(-1, *pixels.shape[2:])
     cuts: dict[Variant, Cut] = {}
     lower_ends: dict[int, svd.Truncation] = {}  # of bands, by rank
     lower_ranks = {variant.above for variant in requested if variant.above}
     for rank in sorted(lower_ranks | {variant.rank for variant in requested if variant.rank}):
-        assert decomposed is not None
-        whole = rank >= min(pixels.shape[2:])
-        truncated = svd.untouched(decomposed, xp) if whole else svd.truncate(decomposed, rank, xp)
+        part = svd.untouched(planes, xp) if rank >= min(planes.shape[1:]) else truncated(rank)
         for variant in (v for v in requested if v.rank == rank):
-            cuts[variant] = _stored(variant, pixels, truncated, lower_ends.get(variant.above), xp)
+            cuts[variant] = _stored(variant, pixels, part, lower_ends.get(variant.above), xp)
         if rank in lower_ranks:
-            lower_ends[rank] = truncated
+            lower_ends[rank] = part
     for radius in sorted({variant.radius for variant in requested if variant.radius}):
-        assert decomposed is not None
-        smooth = fourier.lowpass(decomposed.planes, radius, xp)
+        smooth = fourier.lowpass(planes.astype(xp.float64), radius, xp)
         for variant in (v for v in requested if v.radius == radius):
             cuts[variant] = _stored(variant, pixels, smooth, None, xp)
     if Variant("full") in requested:
@@ -163,11 +162,3 @@ def _moments(stored: Array, clipped: Array, xp: ModuleType) -> tuple[tuple[int, 
     sums = xp.stack(rounding.moments(stored.reshape(-1, height, width), xp)).reshape(2, count, channels).sum(axis=1)
     numbers = svd.to_host(xp.concatenate([sums.reshape(-1), xp.asarray(clipped).reshape(1)])).tolist()
     return tuple(numbers[:channels]), tuple(numbers[channels:-1]), numbers[-1]
-
-
-def load_compiled_loops() -> None:
-    """Loads the compiled loops before any work is timed, by cutting a small and a large image."""
-    requested = variants((1,), ("low", "high"), bands=((1, 2),))
-    for side in (2, eigen.LARGE):
-        pixels = np.arange(side * side, dtype=np.uint8).reshape(1, 1, side, side)
-        cut(pixels, svd.decompose(pixels[0], 2), requested)

@@ -12,7 +12,8 @@ from types import ModuleType
 import numpy as np
 
 from pipeline.numerics import rounding
-from pipeline.numerics.svd import EXACT_TIE, TIE, Array, Truncation, to_host
+from pipeline.numerics.solved import EXACT_TIE, TIE
+from pipeline.numerics.svd import Array, Truncation, to_host
 
 
 def lowpass(planes: Array, radius: int, xp: ModuleType = np) -> Truncation:

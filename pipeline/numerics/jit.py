@@ -1,13 +1,13 @@
 """Compiles loops over arrays with numba, and keeps the machine code on disk where that is possible."""
 
 import contextlib
+import functools
 import hashlib
 import io
 import multiprocessing
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numba
 from numba.core import caching
@@ -30,12 +30,36 @@ def compiled(function: Any, **options: Any) -> Any:
         function: a function of arrays and numbers.
         options: passed to ``numba.njit``.
     """
-    dispatcher = numba.njit(**options)(function)
+    dispatcher = step(function, **options)
     try:
         dispatcher._cache = _OptionalCache(function)
     except (RuntimeError, OSError):  # numba finds no folder that it may write to
         dispatcher._cache = _NoFolder()
     return dispatcher
+
+
+def step(function: Any, **options: Any) -> Any:
+    """Returns a function that compiled functions call.
+
+    Its machine code becomes part of theirs, so it needs no file of its own, which would take time to write.
+
+    Args:
+        function, options: see ``compiled``.
+    """
+    return numba.njit(**options)(function)
+
+
+@functools.cache
+def _sources(folder: Path) -> str:
+    """Returns a digest of all modules of this package folder (``numerics``) and of ``folder``.
+
+    A compiled function contains what it calls, mostly from these folders. Numba itself only notices when the function's own
+    module changes, and would run old machine code.
+    """
+    digest = hashlib.sha256()
+    for path in sorted({*Path(__file__).parent.rglob("*.py"), *folder.glob("*.py")}):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 class _SealedFiles(_caching.IndexDataCacheFile):  # type: ignore[misc]
@@ -68,26 +92,16 @@ def _check(path: str) -> None:
         raise ValueError(f"{path} is damaged")
 
 
-class _Place(_caching.CompileResultCacheImpl):  # type: ignore[misc]
-    """Where numba caches: in NUMBA_CACHE_DIR, beside the source, or in the home folder."""
-
-    _locator_classes: ClassVar = [
-        _caching.UserProvidedCacheLocator,
-        _caching.InTreeCacheLocator,
-        # Without a home folder, numba would make one called "~" in the current directory.
-        *([_caching.UserWideCacheLocator] if os.path.isabs(os.path.expanduser("~")) else []),
-    ]
-
-
 class _OptionalCache(_caching.FunctionCache):  # type: ignore[misc]
     """Numba's cache of one function. An error of it costs a compilation, and never a result."""
-
-    _impl_class = _Place
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
         name = f"{self._impl.filename_base}.sealed"  # numba's own files have no digests
         self._cache_file = _SealedFiles(self._cache_path, name, self._impl.locator.get_source_stamp())
+
+    def _index_key(self, signature: Any, codegen: Any) -> Any:
+        return *super()._index_key(signature, codegen), _sources(Path(self._py_func.__code__.co_filename).parent)
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         try:

@@ -12,12 +12,15 @@ planes where they are not, and recomputes these with LAPACK (``numpy.linalg.svd`
 Each plane and each rank goes through BLAS calls of its own. So its bits do not depend on the batch or on the other ranks.
 """
 
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.numerics import eigen, rounding
+from pipeline.numerics.solved import EXACT_TIE, TIE
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -29,10 +32,6 @@ MAX_ERROR = 1e-6
 FACTORS_ERROR = 1e-4
 # Where sigma_{k+1} is below this, both the exact and the computed A_k are within it of the integer image, and round to it.
 NEGLIGIBLE = 0.25
-# Distances to a rounding tie, in grey levels: the contract's band, and a distance that only rounding errors leave. LAPACK
-# recomputes planes with such an exact tie (mostly drawings), so that a half is rounded as in the reference.
-TIE = 1e-5
-EXACT_TIE = 1e-9
 # A_k is not unique where sigma_k - sigma_{k+1} <= GAP * sigma_1 (the contract's definition of a degenerate plane).
 GAP = 1e-9
 
@@ -61,7 +60,7 @@ class Truncation(NamedTuple):
     """Rank-k approximations of a batch of planes.
 
     Attributes:
-        planes: float64 (p, h, w), 255 A_k of the paper's eq. 2, unclipped.
+        planes: float64 (p, h, w), 255 A_k of the paper's eq. 2, unclipped; None where it was not requested (``cpu.solve``).
         rounded: int16 (p, h, w), rint(planes), unclipped. Their size is at most 255 sqrt(min(h, w)), which fits int16 for
             sides up to ``geometry.MAX_SIDE``.
         ties: subpixels within 1e-5 grey levels of a rounding tie, where the contract allows another byte.
@@ -83,6 +82,38 @@ class Truncation(NamedTuple):
         return self.ties, self.degenerate, self.deficient, self.recomputed
 
 
+class Solution(NamedTuple):
+    """The results of a batch of planes, from this module or from ``cpu``.
+
+    Attributes:
+        values: float64 (p, n), see ``Decomposition``.
+        truncated: returns the truncations at a rank, which must be one of those requested.
+        factors: the result of ``factors`` at the requested rank, or None.
+        repaired: see ``Decomposition``.
+    """
+
+    values: Array
+    truncated: Callable[[int], Truncation]
+    factors: tuple[Array, Array, Array] | None
+    repaired: int
+
+
+def solve(
+    pixels: Array, ranks: tuple[int, ...], count: int, xp: ModuleType = np, solver: eigen.Eigensolver = eigen.leading
+) -> Solution:
+    """Decomposes planes, for truncations at the given ranks, which are computed when they are asked for.
+
+    Args:
+        pixels: uint8 (p, h, w).
+        ranks: each below min(h, w).
+        count: rank of the factors, at most min(h, w); 0 for none.
+        xp, solver: see ``decompose``.
+    """
+    decomposed = decompose(pixels, max([*ranks, count]), xp, solver)
+    triplets = factors(decomposed, count, xp) if count else None
+    return Solution(decomposed.values, partial(truncate, decomposed, xp=xp), triplets, decomposed.repaired)
+
+
 def decompose(
     pixels: Array, count: int | None = None, xp: ModuleType = np, solver: eigen.Eigensolver = eigen.leading
 ) -> Decomposition:
@@ -101,17 +132,23 @@ def decompose(
     side = min(height, width)
     try:
         pairs = solver(gram(pixels, planes, xp), side if count is None else min(count, side), xp)
-        # Eigenvalues have an error of about n eps lambda_1. Those below it cannot be distinguished from zero.
-        noise = side * EPS * pairs.values[:, :1]
-        values, vectors = xp.sqrt(xp.where(pairs.values > noise, pairs.values, 0.0)), pairs.vectors
-        repaired = pairs.repaired
+        values, vectors, repaired = roots(pairs.values, xp), pairs.vectors, pairs.repaired
     except np.linalg.LinAlgError:  # the eigenvalues of a matrix did not converge: use LAPACK's SVD for the batch
         left, values, right = xp.linalg.svd(planes, full_matrices=False)
         vectors, repaired = right.swapaxes(1, 2) if width <= height else left, 0
-    return Decomposition(planes, values, vectors, _times(planes, vectors, xp), repaired)
+    return Decomposition(planes, values, vectors, times(planes, vectors, xp), repaired)
 
 
-def _times(planes: Array, vectors: Array, xp: ModuleType) -> Array:
+def roots(eigenvalues: Array, xp: ModuleType = np) -> Array:
+    """Returns the singular values of the eigenvalues (p, n) of Gram matrices, both descending.
+
+    Eigenvalues have an error of about n eps lambda_1. Those below it cannot be distinguished from zero, and become zero.
+    """
+    noise = eigenvalues.shape[1] * EPS * eigenvalues[:, :1]
+    return xp.sqrt(xp.where(eigenvalues > noise, eigenvalues, 0.0))
+
+
+def times(planes: Array, vectors: Array, xp: ModuleType = np) -> Array:
     """Returns A V, or A^T U for wide planes, in blocks: the bits of a column do not depend on the number of columns."""
     _, height, width = planes.shape
     tall = planes if width <= height else planes.swapaxes(1, 2)
@@ -158,10 +195,10 @@ def truncate(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> Trunc
     first, last, following = values[:, 0], values[:, rank - 1], values[:, rank]
     degenerate = last - following <= GAP * first
     rounded, margin, near = rounding.round_planes(cut, TIE, xp)
-    doubtful = _doubtful(first, last, following) | (margin < EXACT_TIE)
-    recomputed = np.flatnonzero(to_host(doubtful))
+    recompute = doubtful(first, last, following) | (margin < EXACT_TIE)
+    recomputed = np.flatnonzero(to_host(recompute))
     for plane in recomputed:
-        exact, degenerate[plane] = _lapack(to_host(planes[plane]), rank)
+        exact, degenerate[plane] = lapack_cut(to_host(planes[plane]), rank)
         cut[plane] = xp.asarray(exact)
         only = slice(plane, plane + 1)
         rounded[only], _, near[only] = rounding.round_planes(cut[only], TIE, xp)
@@ -171,10 +208,9 @@ def truncate(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> Trunc
     return Truncation(cut, rounded, ties, not_unique, deficient, len(recomputed))
 
 
-def untouched(decomposed: Decomposition, xp: ModuleType = np) -> Truncation:
-    """Returns the planes themselves, as what ``truncate`` would return at a rank of min(h, w) or more."""
-    planes = decomposed.planes
-    return Truncation(planes, planes.astype(xp.int16), 0, 0, len(planes), 0)
+def untouched(pixels: Array, xp: ModuleType = np) -> Truncation:
+    """Returns uint8 (p, h, w) planes themselves, as what ``truncate`` would return at a rank of min(h, w) or more."""
+    return Truncation(pixels.astype(xp.float64), pixels.astype(xp.int16), 0, 0, len(pixels), 0)
 
 
 def factors(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> tuple[Array, Array, Array]:
@@ -199,14 +235,14 @@ def factors(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> tuple[
     left, right = (inner.copy(), outer) if wide else (outer, inner.copy())
     sigma = sigma.copy()
     following = xp.concatenate([values, xp.zeros_like(values[:, :1])], axis=1)[:, 1 : rank + 1]
-    doubtful = _doubtful(values[:, :1], values[:, :rank], following, FACTORS_ERROR).any(axis=1)
-    for plane in np.flatnonzero(to_host(doubtful)):
+    recompute = doubtful(values[:, :1], values[:, :rank], following, FACTORS_ERROR).any(axis=1)
+    for plane in np.flatnonzero(to_host(recompute)):
         u, s, v = np.linalg.svd(to_host(planes[plane]), full_matrices=False)
         left[plane], sigma[plane], right[plane] = (xp.asarray(part) for part in (u[:, :rank], s[:rank], v[:rank].T))
     return left, sigma / 255, right
 
 
-def _doubtful(first: Array, last: Array, following: Array, allowed: float = MAX_ERROR) -> Array:
+def doubtful(first: Array, last: Array, following: Array, allowed: float = MAX_ERROR) -> Array:
     """Returns where the error of A_k may exceed ``allowed`` grey levels, and rounding does not hide it.
 
     The error of A_k is estimated as eps sigma_1^2 sigma_k / (sigma_k^2 - sigma_{k+1}^2): a first-order perturbation of the
@@ -222,7 +258,7 @@ def _doubtful(first: Array, last: Array, following: Array, allowed: float = MAX_
     return (error > allowed) & (following > NEGLIGIBLE)
 
 
-def _lapack(plane: np.ndarray, rank: int) -> tuple[np.ndarray, bool]:
+def lapack_cut(plane: np.ndarray, rank: int) -> tuple[np.ndarray, bool]:
     """Returns A_k of one float64 (h, w) plane by LAPACK's SVD (dgesdd), and whether it is degenerate."""
     left, values, right = np.linalg.svd(plane, full_matrices=False)
     cut = (left[:, :rank] * values[:rank]) @ right[:rank]

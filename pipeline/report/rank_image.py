@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import PipelineError, Undecodable, UsageError, one_line
-from pipeline.numerics import svd
-from pipeline.numerics.cut import cut
+from pipeline.numerics.batch import Recipe, compute
 from pipeline.numerics.geometry import MAX_SIDE, Geometry
 from pipeline.numerics.variants import Variant
 from pipeline.report.gallery import Row, Sheet, Tile, draw
@@ -86,10 +85,10 @@ def rank_image(image: Any, ranks: int | Sequence[int] = RANKS, reduce: int | Non
         raise UsageError(f"reduce {reduce!r}: give a whole number of pixels from 2, or None")
     chosen = tuple(sorted({int(k) for k in chosen}))
     pixels = reduced(_pixels(image), reduce)
-    decomposed = svd.decompose(pixels, chosen[-1])
-    cuts = cut(pixels[None], decomposed, tuple(Variant(part, k) for part in ("low", "high") for k in chosen))
-    images = {variant: _image(made.pixels[0]) for variant, made in cuts.items()}
-    squares = (decomposed.values**2).sum(axis=0)
+    variants = tuple(Variant(part, k) for part in ("low", "high") for k in chosen)
+    computed = compute(pixels[None], Recipe(variants, min(pixels.shape[1:])))
+    images = {variant: _image(cut.pixels[0]) for variant, cut in computed.cuts.items()}
+    squares = (computed.rows["spectra"][0].astype(np.float64) ** 2).sum(axis=0)
     return RankedImage(
         _image(pixels),
         {k: images[Variant("low", k)] for k in chosen},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline.numerics import svd
+from pipeline.numerics import cpu, svd
 from pipeline.numerics.batch import Place
 from pipeline.planning.record import RECORDS
 from tests.conftest import Build, SmallCifar, contents
@@ -114,13 +114,19 @@ def test_factors_give_every_rank_within_the_stated_error(
             assert 255 * np.abs(ours - exact).max(axis=(2, 3))[unique].max() < allowed
 
 
+def factors(planes: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    triplets = cpu.solve(planes, (), rank).factors
+    assert triplets
+    return triplets
+
+
 @pytest.mark.parametrize("shape", [(32, 32), (31, 33), (40, 20), (20, 40), (224, 224)])
 def test_factors_are_orthonormal_whichever_side_is_larger(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     smooth = rng.normal(size=(6, shape[0], 4)) @ rng.normal(size=(6, 4, shape[1])) * 20
     planes = np.clip(128 + smooth + rng.normal(0, 3, (6, *shape)), 0, 255).astype(np.uint8)
     rank = min(shape) // 2
-    u, s, v = svd.factors(svd.decompose(planes), rank)
+    u, s, v = factors(planes, rank)
     assert (u.shape, s.shape, v.shape) == ((6, shape[0], rank), (6, rank), (6, shape[1], rank))
     for side in (u, v):
         np.testing.assert_allclose(
@@ -134,7 +140,7 @@ def test_factors_of_flat_and_equal_valued_planes_are_finite_and_right() -> None:
     checker = (np.indices((32, 32)).sum(axis=0) % 2 * 255).astype(np.uint8)
     identity = (np.eye(32) * 255).astype(np.uint8)
     planes = np.stack([np.zeros_like(flat), flat, checker, identity])
-    u, s, v = svd.factors(svd.decompose(planes), 31)
+    u, s, v = factors(planes, 31)
     assert np.isfinite(u).all() and np.isfinite(v).all()
     whole = (u * s[:, None]) @ v.swapaxes(1, 2) * 255
     np.testing.assert_allclose(whole[:3], planes[:3], atol=1e-6)
@@ -200,12 +206,12 @@ def test_other_last_bits_of_singular_values_are_no_other_source(
     out = tmp_path / "out"
     assert build(*job, "--out", out).status == 0
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix == ".tar" or "c." in path.name}
-    real = svd.decompose
+    real = cpu.solve
 
-    def elsewhere(*arguments: Any, **options: Any) -> svd.Decomposition:
-        decomposed = real(*arguments, **options)
-        return decomposed._replace(values=decomposed.values * (1 + 1e-7))
+    def elsewhere(*arguments: Any, **options: Any) -> svd.Solution:
+        solution = real(*arguments, **options)
+        return solution._replace(values=solution.values * (1 + 1e-7))
 
-    monkeypatch.setattr(svd, "decompose", elsewhere)
+    monkeypatch.setattr(cpu, "solve", elsewhere)
     assert build(*job, "--components", "full", "--out", out).status == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -14,6 +14,7 @@ from typing import Any
 
 import numba
 import pytest
+from numba.core import caching
 
 from pipeline.numerics import jit
 
@@ -139,7 +140,7 @@ def test_a_cache_that_cannot_be_read_is_reported_once(
 def test_without_a_cache_folder_each_process_compiles(
     functions: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(jit._Place, "_locator_classes", [])
+    monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
     assert run(functions.total) == (7.0, False)
     assert run(functions.product) == (8.0, False)
     error = capsys.readouterr().err
@@ -182,3 +183,12 @@ def test_commands_report_a_damaged_cache_once_and_end_well(
         error = command(*arguments)
         assert (error.count("\n"), error.count(str(cache))) == (1, 1), (number, error)
     assert command(*verify) == ""
+
+
+def test_a_change_in_another_module_of_the_folder_compiles_again(functions: Any, tmp_path: Path) -> None:
+    """A compiled function may contain functions of that module, and numba alone looks at the function's own module only."""
+    assert run(functions.total) == (7.0, False)
+    (tmp_path / "called.py").write_text("")
+    jit._sources.cache_clear()  # as in a new process
+    assert run(functions.total) == (7.0, False)
+    assert run(functions.total) == (7.0, True)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.numerics import eigen, svd
+from pipeline.numerics import cpu, eigen, svd
+from pipeline.numerics.batch import Recipe, compute
 from pipeline.numerics.cuda import eigh
-from pipeline.numerics.cut import cut
+from pipeline.numerics.cut import Cut
 from pipeline.numerics.variants import Variant, variants
 from tests.unit.execution.gpus import fake
 
@@ -43,7 +44,20 @@ class Verdict(NamedTuple):
         return Verdict(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-def judge(planes: np.ndarray, ranks: tuple[int, ...], white: float = 255.0) -> Verdict:
+def truncated(planes: np.ndarray, rank: int) -> svd.Truncation:
+    """The compiled kernels' truncation."""
+    return cpu.solve(planes, (rank,), exact=True).truncated(rank)
+
+
+def cuts_of(
+    pixels: np.ndarray, requested: tuple[Variant, ...], solver: eigen.Eigensolver | None = None
+) -> dict[Variant, Cut]:
+    return compute(pixels, Recipe(requested, min(pixels.shape[2:])), solver=solver).cuts
+
+
+def judge(
+    planes: np.ndarray, ranks: tuple[int, ...], white: float = 255.0, solver: eigen.Eigensolver | None = None
+) -> Verdict:
     """Compares the bytes of every low and high variant with ``numpy.linalg.svd``.
 
     Where the k-th singular value is not unique, it compares the energy of the residual with the remaining sigma^2.
@@ -53,25 +67,26 @@ def judge(planes: np.ndarray, ranks: tuple[int, ...], white: float = 255.0) -> V
         ranks: to compare.
         white: 1.0 lets LAPACK decompose images in [0, 1], as the paper does, 255.0 in grey levels. Where two singular
             values are almost equal, these results differ by more than the width of a tie.
+        solver: of the array operations that a GPU and the fallback use; None for the compiled kernels.
     """
     _, height, width = planes.shape
     pixels = planes.reshape(-1, 3, height, width)
     exact = planes.astype(np.float64)
     left, sigma, right = np.linalg.svd(exact * (white / 255), full_matrices=False)
     sigma *= 255 / white
-    decomposed = svd.decompose(planes)
-    cuts = cut(pixels, decomposed, variants(ranks, ("low", "high")))
+    solution = svd.solve(planes, ranks, 0, np, solver) if solver else cpu.solve(planes, ranks, exact=True)
+    cuts = cuts_of(pixels, variants(ranks, ("low", "high")), solver)
     total = Verdict()
     for rank in ranks:
-        truncated = (left[:, :, :rank] * sigma[:, None, :rank]) @ right[:, :rank]
-        rounded = np.rint(truncated)
-        tie = 0.5 - np.abs(truncated - rounded) < TIE
+        cut = (left[:, :, :rank] * sigma[:, None, :rank]) @ right[:, :rank]
+        rounded = np.rint(cut)
+        tie = 0.5 - np.abs(cut - rounded) < TIE
         negligible = sigma[:, rank] <= GAP * sigma[:, 0]
         equal = sigma[:, rank - 1] - sigma[:, rank] <= GAP * sigma[:, 0]
         degenerate = equal & ~negligible
         rounded[negligible] = exact[negligible]
         tie &= ~(negligible | degenerate)[:, None, None]
-        energy = ((exact - svd.truncate(decomposed, rank).planes) ** 2).sum((1, 2))
+        energy = ((exact - solution.truncated(rank).planes) ** 2).sum((1, 2))
         remaining = (sigma[:, rank:] ** 2).sum(1)
         unique = ~degenerate[:, None, None]
         np.testing.assert_allclose(energy[degenerate], remaining[degenerate], rtol=1e-9)
@@ -198,33 +213,36 @@ ADVERSARIAL = adversarial()
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
-def test_every_byte_of_an_adversarial_image_is_that_of_float64_lapack(name: str) -> None:
+@pytest.mark.parametrize("solver", [None, eigen.leading], ids=["kernels", "arrays"])
+def test_every_byte_of_an_adversarial_image_is_that_of_float64_lapack(
+    name: str, solver: eigen.Eigensolver | None
+) -> None:
     planes = ADVERSARIAL[name]
-    verdict = judge(planes, tuple(range(1, min(planes.shape[1:]))))
+    verdict = judge(planes, tuple(range(1, min(planes.shape[1:]))), solver=solver)
     assert verdict.bytes > 0
     assert verdict.wrong == 0
 
 
 def test_planes_without_a_unique_cut_are_counted() -> None:
-    identity = svd.truncate(svd.decompose(ADVERSARIAL["identity"]), 5)
+    identity = truncated(ADVERSARIAL["identity"], 5)
     assert (identity.degenerate, identity.deficient) == (3, 0)
-    noise = svd.truncate(svd.decompose(ADVERSARIAL["noise 32x32"]), 5)
+    noise = truncated(ADVERSARIAL["noise 32x32"], 5)
     assert (noise.degenerate, noise.deficient) == (0, 0)
-    flat = svd.truncate(svd.decompose(ADVERSARIAL["flat"]), 1)
+    flat = truncated(ADVERSARIAL["flat"], 1)
     assert (flat.degenerate, flat.deficient) == (0, 3)
 
 
 @pytest.mark.parametrize(("name", "rank"), [("zero", 1), ("flat", 2), ("gradient", 5)])
 def test_a_plane_of_lower_rank_is_its_own_cut_although_its_last_values_are_equal_zeros(name: str, rank: int) -> None:
     planes = ADVERSARIAL[name]
-    truncated = svd.truncate(svd.decompose(planes), rank)
-    assert (truncated.degenerate, truncated.deficient) == (len(planes), len(planes))
-    np.testing.assert_array_equal(truncated.rounded, planes)
+    same = truncated(planes, rank)
+    assert (same.degenerate, same.deficient) == (len(planes), len(planes))
+    np.testing.assert_array_equal(same.rounded, planes)
 
 
 def test_lapack_recomputes_planes_with_almost_equal_singular_values() -> None:
     planes = ADVERSARIAL["three textured blocks"]
-    recomputed = [svd.truncate(svd.decompose(planes), rank).recomputed for rank in range(1, 32)]
+    recomputed = [truncated(planes, rank).recomputed for rank in range(1, 32)]
     assert max(recomputed) > 0
     assert recomputed[0] == 0
 
@@ -234,13 +252,13 @@ def test_where_eigh_does_not_converge_the_bytes_are_the_same(shape: str, monkeyp
     planes = ADVERSARIAL[f"noise {shape}"]
     pixels = planes.reshape(-1, 3, *planes.shape[1:])
     requested = variants((1, 7, 19), ("low", "high"))
-    expected = cut(pixels, svd.decompose(planes), requested)
+    expected = cuts_of(pixels, requested, eigen.leading)
 
     def diverges(_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise np.linalg.LinAlgError("Eigenvalues did not converge")
 
     monkeypatch.setattr(np.linalg, "eigh", diverges)
-    fallback = cut(pixels, svd.decompose(planes), requested)
+    fallback = cuts_of(pixels, requested, eigen.leading)
     for variant in requested:
         np.testing.assert_array_equal(expected[variant].pixels, fallback[variant].pixels)
     values = np.linalg.svd(planes.astype(np.float64), compute_uv=False)
@@ -267,7 +285,7 @@ def test_ranks_outside_of_the_image_are_refused(shape: tuple[int, int]) -> None:
 
 
 def bits(planes: np.ndarray, rank: int) -> np.ndarray:
-    exact: np.ndarray = svd.truncate(svd.decompose(planes), rank).planes
+    exact: np.ndarray = truncated(planes, rank).planes
     return exact.view(np.uint64)
 
 
@@ -292,10 +310,9 @@ def test_bits_depend_neither_on_the_batch_nor_on_the_place_in_it(shape: str) -> 
 def test_bits_of_a_rank_do_not_depend_on_the_other_ranks() -> None:
     planes = np.concatenate([ADVERSARIAL[name] for name in ("noise 32x32", "binary sparse", "three textured blocks")])
     pixels = planes.reshape(-1, 3, 32, 32)
-    decomposed = svd.decompose(planes)
-    together = cut(pixels, decomposed, variants(tuple(range(1, 32)), ("low", "high", "full")))
+    together = cuts_of(pixels, variants(tuple(range(1, 32)), ("low", "high", "full")))
     for rank in (1, 2, 8, 31):
-        alone = cut(pixels, svd.decompose(planes), variants((rank,), ("low", "high")))
+        alone = cuts_of(pixels, variants((rank,), ("low", "high")))
         for variant, expected in alone.items():
             np.testing.assert_array_equal(expected.pixels, together[variant].pixels)
             assert expected.statistics == together[variant].statistics
@@ -324,7 +341,7 @@ def unique_cut(plane: np.ndarray, rank: int) -> bool:
 
 
 def low(plane: np.ndarray, rank: int) -> np.ndarray:
-    planes: np.ndarray = svd.truncate(svd.decompose(plane[None]), rank).planes[0]
+    planes: np.ndarray = truncated(plane[None], rank).planes[0]
     return planes
 
 
@@ -361,7 +378,7 @@ def test_an_image_of_rank_k_is_its_own_low_rank_image(plane: np.ndarray, data: s
     rows = np.random.default_rng(plane.sum()).integers(0, rank, len(plane))
     repeated = plane[rows]
     pixels = np.stack([repeated] * 3)
-    cuts = cut(pixels[None], svd.decompose(pixels), variants((rank,), ("low", "high")))
+    cuts = cuts_of(pixels[None], variants((rank,), ("low", "high")))
     np.testing.assert_array_equal(cuts[Variant("low", rank)].pixels[0], pixels)
     assert (cuts[Variant("high", rank)].pixels == 128).all()
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.numerics import svd
-from pipeline.numerics.cut import Statistics, cut
+from pipeline.numerics.batch import Recipe, compute
+from pipeline.numerics.cut import Cut, Statistics
 from pipeline.numerics.variants import Variant, canonical, variants
 
 
@@ -19,8 +19,8 @@ def photo(seed: int = 0, count: int = 5) -> np.ndarray:
     return pixels.astype(np.uint8)
 
 
-def planes(pixels: np.ndarray) -> np.ndarray:
-    return pixels.reshape(-1, *pixels.shape[2:])
+def cuts_of(pixels: np.ndarray, requested: tuple[Variant, ...]) -> dict[Variant, Cut]:
+    return compute(pixels, Recipe(requested, min(pixels.shape[2:]))).cuts
 
 
 def unclipped(pixels: np.ndarray, rank: int) -> np.ndarray:
@@ -60,13 +60,13 @@ def test_the_order_of_variants_does_not_depend_on_the_order_of_the_request() -> 
 def test_cuts_have_the_order_of_the_request() -> None:
     requested = (Variant("high", 3), Variant("full"), Variant("low", 9), Variant("low", 3))
     pixels = photo()
-    assert tuple(cut(pixels, svd.decompose(planes(pixels)), requested)) == requested
+    assert tuple(cuts_of(pixels, requested)) == requested
 
 
 @pytest.mark.parametrize("rank", [1, 4, 15])
 def test_low_is_clipped_rounded_a_k_and_high_the_rest_around_128(rank: int) -> None:
     pixels = photo()
-    cuts = cut(pixels, svd.decompose(planes(pixels)), variants((rank,), ("low", "high")))
+    cuts = cuts_of(pixels, variants((rank,), ("low", "high")))
     rounded = unclipped(pixels, rank)
     low, high = cuts[Variant("low", rank)], cuts[Variant("high", rank)]
     assert low.pixels.dtype == high.pixels.dtype == np.uint8
@@ -78,23 +78,23 @@ def test_low_is_clipped_rounded_a_k_and_high_the_rest_around_128(rank: int) -> N
 @given(st.integers(0, 2**32), st.integers(1, 15))
 def test_low_plus_high_minus_128_is_the_image_wherever_neither_clips(seed: int, rank: int) -> None:
     pixels = photo(seed, 1)
-    cuts = cut(pixels, svd.decompose(planes(pixels)), variants((rank,), ("low", "high")))
+    cuts = cuts_of(pixels, variants((rank,), ("low", "high")))
     low, high = (cuts[Variant(component, rank)].pixels.astype(int) for component in ("low", "high"))
     inside = (low > 0) & (low < 255) & (high > 0) & (high < 255)
     assert inside.any()
     np.testing.assert_array_equal((low + high - 128)[inside], pixels[inside])
 
 
-def test_full_is_the_untouched_image_and_needs_no_decomposition() -> None:
+def test_full_is_the_untouched_image() -> None:
     pixels = photo()
-    only = cut(pixels, None, (Variant("full"),))
+    only = cuts_of(pixels, (Variant("full"),))
     np.testing.assert_array_equal(only[Variant("full")].pixels, pixels)
     assert only[Variant("full")].statistics.clipped == 0
 
 
 def test_clipped_subpixels_are_counted() -> None:
     pixels = photo()
-    cuts = cut(pixels, svd.decompose(planes(pixels)), variants((2,), ("low", "high")))
+    cuts = cuts_of(pixels, variants((2,), ("low", "high")))
     low, high = unclipped(pixels, 2), pixels - unclipped(pixels, 2) + 128
     for component, exact in {"low": low, "high": high}.items():
         outside = int(((exact < 0) | (exact > 255)).sum())
@@ -105,7 +105,7 @@ def test_clipped_subpixels_are_counted() -> None:
 def test_moments_are_those_of_the_stored_pixels() -> None:
     pixels = np.full((300, 3, 16, 20), 255, np.uint8)  # sums beyond 32 bits
     pixels[:, 1] = np.random.default_rng(1).integers(0, 256, pixels[:, 1].shape)
-    cuts = cut(pixels, svd.decompose(planes(pixels)), variants((3,), ("low", "high", "full")))
+    cuts = cuts_of(pixels, variants((3,), ("low", "high", "full")))
     for variant_cut in cuts.values():
         stored = variant_cut.pixels.astype(object)
         assert variant_cut.statistics.sums == tuple(int(stored[:, channel].sum()) for channel in range(3))
@@ -117,7 +117,7 @@ def test_statistics_add_up_over_batches() -> None:
     requested = variants((3,), ("low", "high", "full"))
 
     def count(part: np.ndarray) -> dict[Variant, Statistics]:
-        cuts = cut(part, svd.decompose(planes(part)), requested)
+        cuts = cuts_of(part, requested)
         return {variant: cuts[variant].statistics for variant in requested}
 
     whole, first, second = count(pixels), count(pixels[:4]), count(pixels[4:])
@@ -158,7 +158,7 @@ def test_a_band_is_the_difference_of_its_ends(lower: int, upper: int) -> None:
     """Also beyond the image's 16 singular values, which happens where images have different sizes."""
     pixels = photo()
     band = Variant("band", upper, above=lower)
-    cuts = cut(pixels, svd.decompose(planes(pixels)), (band, replace(band, exact=True)))
+    cuts = cuts_of(pixels, (band, replace(band, exact=True)))
     ends = [unclipped(pixels, min(rank, 16)) for rank in (upper, lower)]
     unbounded = ends[0] - ends[1] + 128
     np.testing.assert_array_equal(cuts[band].pixels, np.clip(unbounded, 0, 255))
@@ -171,7 +171,7 @@ def test_a_band_is_the_difference_of_its_ends(lower: int, upper: int) -> None:
 def test_low_band_and_high_add_up_to_the_image_where_no_pixel_is_clipped() -> None:
     pixels = photo()
     parts = (Variant("low", 2), Variant("band", 9, above=2), Variant("high", 9))
-    low, band, high = (c.pixels.astype(int) for c in cut(pixels, svd.decompose(planes(pixels)), parts).values())
+    low, band, high = (c.pixels.astype(int) for c in cuts_of(pixels, parts).values())
     inside = np.logical_and.reduce([(part > 0) & (part < 255) for part in (low, band, high)])
     assert inside.mean() > 0.5
     np.testing.assert_array_equal((low + band + high - 256)[inside], pixels[inside])
@@ -181,7 +181,7 @@ def test_low_band_and_high_add_up_to_the_image_where_no_pixel_is_clipped() -> No
 def test_passes_are_clipped_rounded_and_the_rest_around_128(radius: int) -> None:
     pixels = photo()
     requested = variants((), ("low", "high"), exact=True, radii=(radius,))
-    cuts = {v.name: c.pixels for v, c in cut(pixels, svd.decompose(planes(pixels), 0), requested).items()}
+    cuts = {v.name: c.pixels for v, c in cuts_of(pixels, requested).items()}
     v, u = np.fft.fftfreq(16, 1 / 16), np.fft.fftfreq(20, 1 / 20)
     smooth = np.fft.ifft2(np.fft.fft2(pixels) * (v[:, None] ** 2 + u**2 <= radius**2)).real
     np.testing.assert_array_equal(cuts[f"lowpass{radius}"], np.clip(np.rint(smooth), 0, 255))
