@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,11 +122,19 @@ def run(command: Callable[[], int], stopped: str) -> int:
         return FAILED
     except OSError as error:
         sys.stdout = _nowhere()
-        return _failed(f"error: {one_line(error.filename or 'writing')}: {one_line(error.strerror or error)}")
+        return _failed(f"error: {one_line(error.filename or _operation(error))}: {one_line(error.strerror or error)}")
     except Exception:
         if not _stop_came:
             raise
         return _failed(stopped)  # the signal came during an import of C code, which turns it into another error
+
+
+def _operation(error: OSError) -> str:
+    """Returns what failed, of an error without a file name: the last function of this package in its traceback."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    names = [(frame.f_globals.get("__name__", ""), frame.f_code.co_name) for frame in frames]
+    module, function = next((name for name in reversed(names) if name[0].startswith("pipeline.")), (__name__, "run"))
+    return "writing to standard output" if module == __name__ else f"{function} ({module})"
 
 
 def leave(status: int) -> NoReturn:

@@ -46,8 +46,26 @@ def _parser() -> Parser:
         type=console.path("--progress"),
         help="keeps the verified parts until all are (default OUT/.build/proof/parts)",
     )
+    parser.add_argument(
+        "--part",
+        metavar="K/N",
+        type=_share,
+        help="verify only the K-th of N parts, such as 3/10; a run without --part, after all of them, gives the result",
+    )
     parser.add_argument("--fresh", action="store_true", help="ignore what an interrupted run has verified")
     return parser
+
+
+def _share(text: str) -> tuple[int, int]:
+    number, slash, shares = text.partition("/")
+    count = console.whole("--part")
+    try:
+        share = count(number), count(shares)
+    except UsageError:
+        share = (1, 0)
+    if not slash or share[0] > share[1]:
+        raise UsageError(f"--part: {text!r} is not of the form K/N with K from 1 to N, such as 3/10")
+    return share
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,13 +77,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     source = options.source or options.allow_unverified or options.label_key or options.classes
     if options.check:
-        if source or options.quick or options.json or options.progress or options.fresh:
+        if source or options.quick or options.json or options.progress or options.fresh or options.part:
             raise UsageError("--check reads the report and the manifest alone: only OUT goes with it")
         return _check(options)
     if options.quick:
-        if source or options.progress or options.fresh:
+        if source or options.progress or options.fresh or options.part:
             raise UsageError(
-                "--quick reads no file, so --source (and how to read it), --progress and --fresh do not go with it"
+                "--quick reads no file, so --source (and how to read it), --progress, --part and --fresh do not go with it"
             )
         return _quick(options)
     return _verify(options)
@@ -85,6 +103,8 @@ def _verify(options: argparse.Namespace) -> int:
     from pipeline.verification.verify_output import Options, Resume, SourceOptions, verify_output
     from pipeline.verification.workers.stall_watch import Alarm
 
+    if options.part and options.json:
+        raise UsageError("--part has no report: verify without --part reports on all parts, when they are verified")
     terminal, verified = sys.stderr.isatty(), 0
 
     def progress(done: int, parts: int) -> None:
@@ -99,7 +119,8 @@ def _verify(options: argparse.Namespace) -> int:
     kept = Resume(path, options.fresh)
     if options.json:
         ReportFile(options.json).clear(options.out)
-    settings = Options(source, options.sample, options.workers, kept, alarm=Alarm(options.stall, _say))
+    alarm = Alarm(options.stall, _say)
+    settings = Options(source, options.sample, options.workers, kept, alarm=alarm, share=options.part)
     try:
         verification = verify_output(options.out, settings, progress)
     except KeyboardInterrupt:
@@ -110,7 +131,8 @@ def _verify(options: argparse.Namespace) -> int:
     if options.json:
         content = report.to_bytes(report.of_verification(verification, options.sample))
         ReportFile(options.json).write(content)
-    return _print(verification.total.faults, summary.of_verification(verification), options)
+    result = summary.of_share(verification, options.part) if options.part else summary.of_verification(verification)
+    return _print(verification.total.faults, result, options)
 
 
 def _quick(options: argparse.Namespace) -> int:

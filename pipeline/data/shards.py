@@ -1,7 +1,7 @@
 """The tar shards of one variant of one split, for webdataset."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -37,7 +37,32 @@ class RankShards(NamedTuple):
         import webdataset
 
         options.setdefault("nodesplitter", SplitByNode(len(self.urls)))
-        return webdataset.WebDataset(self.urls, shardshuffle=shardshuffle, **options)
+        data = webdataset.WebDataset(self.urls, shardshuffle=shardshuffle, **options)
+        openers = (webdataset.cache.StreamingOpen, webdataset.cache.FileCache)  # a cache of local files is themselves
+        data.pipeline = [OpenPaths(step.handler) if isinstance(step, openers) else step for step in data.pipeline]
+        return data
+
+
+@dataclass(frozen=True)
+class OpenPaths:
+    """Opens shards by their paths. webdataset's own opener parses paths as URLs, and cuts them at ``#``, ``?`` and ``;``.
+
+    Attributes:
+        handler: called with an error; returns whether to continue with the next shard.
+    """
+
+    handler: Callable[[Exception], bool]
+
+    def __call__(self, shards: Iterable[dict[str, str]]) -> Iterator[dict[str, Any]]:
+        for shard in shards:
+            path = shard["url"]
+            try:
+                stream = open(path, "rb")  # noqa: SIM115  webdataset closes it
+            except Exception as error:
+                if self.handler(error):
+                    continue
+                break
+            yield {"url": path, "stream": stream, "local_path": path}
 
 
 @dataclass(frozen=True)

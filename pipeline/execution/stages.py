@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.errors import PipelineError, Undecodable
 from pipeline.formats import npy, png
 from pipeline.formats.tar import Heads, heads, sample_key
-from pipeline.numerics import runtime
+from pipeline.numerics import resample, runtime
 from pipeline.numerics.batch import HERE, Compute, Computed, Place, Recipe
 from pipeline.numerics.cut import Cut, Statistics, join
 from pipeline.numerics.variants import Variant
@@ -143,7 +143,7 @@ def _picture(task: ShardTask, entry: Entry, content: bytes, position: int, progr
         if entry.size > MAX_BYTES:
             raise too_large(entry.size)
         picture = task.source.decode(content)
-        picture = picture._replace(pixels=task.geometry.apply(picture.pixels))
+        picture = picture._replace(pixels=resample.apply(task.geometry, picture.pixels))
     except Undecodable as error:
         reject = Reject(task.shard.split, entry.index, position, entry.name, entry.size, str(error))
         progress.rejects.append(reject)

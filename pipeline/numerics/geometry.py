@@ -32,17 +32,24 @@ class Geometry:
         """Returns the (height, width) of an image after resizing and cropping."""
         if self.crop:
             return self.crop, self.crop
-        return self._resized(height, width)
+        return self.resized(height, width)
 
     def takes(self, height: int, width: int) -> bool:
         """Returns whether an image of this size stays within ``MAX_SIDE`` when it is resized."""
-        return max(self._resized(height, width)) <= MAX_SIDE
+        return max(self.resized(height, width)) <= MAX_SIDE
 
-    def _resized(self, height: int, width: int) -> tuple[int, int]:
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Returns the (height, width) of an image after resizing and before cropping."""
         if self.resize is None:
             return height, width
         short, long = self.resize, int(self.resize * max(height, width) / min(height, width))
         return (short, long) if height <= width else (long, short)
+
+    def window(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Returns top, left, height and width of what the crop keeps of a resized image."""
+        if not self.crop:
+            return 0, 0, height, width
+        return round((height - self.crop) / 2), round((width - self.crop) / 2), self.crop, self.crop
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
         """Resizes and crops an image.
@@ -58,14 +65,14 @@ class Geometry:
         """
         if self.resize is None:
             return pixels
-        height, width = self._resized(*pixels.shape[1:])
+        height, width = self.resized(*pixels.shape[1:])
         if max(height, width) > MAX_SIDE:
             raise Undecodable(f"too large when resized: {height} x {width} pixels, at most {MAX_SIDE} a side")
         image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         if self.crop:
-            top, left = round((height - self.crop) / 2), round((width - self.crop) / 2)
+            top, left, _, _ = self.window(height, width)
             image = image.crop((left, top, left + self.crop, top + self.crop))
         return np.asarray(image).transpose(2, 0, 1)
 

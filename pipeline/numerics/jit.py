@@ -5,9 +5,10 @@ import functools
 import hashlib
 import io
 import multiprocessing
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numba
 from numba.core import caching
@@ -92,8 +93,21 @@ def _check(path: str) -> None:
         raise ValueError(f"{path} is damaged")
 
 
+class _Place(_caching.CompileResultCacheImpl):  # type: ignore[misc]
+    """Where numba caches: in NUMBA_CACHE_DIR, beside the source, or in the home folder."""
+
+    _locator_classes: ClassVar = [
+        _caching.UserProvidedCacheLocator,
+        _caching.InTreeCacheLocator,
+        # Without a home folder, numba would make one called "~" in the current directory.
+        *([_caching.UserWideCacheLocator] if os.path.isabs(os.path.expanduser("~")) else []),
+    ]
+
+
 class _OptionalCache(_caching.FunctionCache):  # type: ignore[misc]
     """Numba's cache of one function. An error of it costs a compilation, and never a result."""
+
+    _impl_class = _Place
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)

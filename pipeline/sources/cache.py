@@ -17,6 +17,7 @@ def cache_folder(dataset: str) -> Path:
         base = Path(home) if os.path.isabs(home) else Path.home() / ".cache"  # XDG: ignore a relative path
     except RuntimeError:
         raise PipelineError(
-            "there is no home folder to keep downloads in: set XDG_CACHE_HOME, or give --data-dir"
+            "there is no home folder for downloads and unpacked archives: set XDG_CACHE_HOME, or give --data-dir with the "
+            "unpacked files"
         ) from None
     return base / "rank-shards" / dataset

@@ -12,6 +12,7 @@ from pipeline.errors import Undecodable
 from pipeline.numerics.geometry import MAX_SIDE
 from pipeline.sources.index import Picture
 from pipeline.storage.files import regular_descriptor
+from pipeline.storage.pointers import pointer
 
 # Words for Pillow's modes besides RGB.
 _MODES = {"1": "grey", "L": "grey", "LA": "alpha", "P": "palette", "PA": "alpha", "RGBA": "alpha", "RGBX": "alpha"}
@@ -52,7 +53,7 @@ def refuse_deep(image: Image.Image) -> None:
 
 def _converted(image: Image.Image) -> str:
     """Returns in a word why an image is not one 8-bit RGB picture, or "". Call it before the pixels are loaded."""
-    if getattr(image, "is_animated", False):
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's photograph, with a preview behind it
         return "animated"
     if any(";16" in str(tile) for tile in getattr(image, "tile", ())):
         return "16-bit"
@@ -85,6 +86,8 @@ def header_size(raw: bytes) -> tuple[int, int]:
 def _open(raw: bytes) -> Image.Image:
     if not raw:
         raise Undecodable("empty file")
+    if fault := pointer(raw):
+        raise Undecodable(fault)
     image = Image.open(io.BytesIO(raw), formats=FORMATS)
     if max(image.size) > MAX_SIDE:
         raise Undecodable(f"too large: {image.height} x {image.width} pixels, at most {MAX_SIDE} a side")

@@ -21,7 +21,8 @@ def saved(dataset: str, archives: Sequence[Path], settings: str, scan: Callable[
     """Returns the result of ``scan``, from the cache if the same archives were scanned with the same settings.
 
     The key holds every archive's path, size, times of change and inode. If the file in the cache is damaged or has another
-    key, the archives are scanned again. A cache that cannot be written is not used.
+    key, the archives are scanned again. A cache that cannot be written is not used,
+    nor is one without a home folder.
 
     Args:
         dataset: the name of the cache folder.
@@ -33,8 +34,8 @@ def saved(dataset: str, archives: Sequence[Path], settings: str, scan: Callable[
         PipelineError: an archive cannot be read, or changes while it is scanned.
     """
     key = _key(archives, settings)
-    path = cache_folder(dataset) / f"{hashlib.sha256(str(archives[0]).encode(errors='replace')).hexdigest()[:16]}.npz"
-    columns = _load(path, key)
+    path = _place(dataset, archives[0])
+    columns = _load(path, key) if path else None
     if columns is None:
         try:
             columns = scan()
@@ -42,8 +43,18 @@ def saved(dataset: str, archives: Sequence[Path], settings: str, scan: Callable[
             raise PipelineError(f"{error.filename or archives[0]} cannot be read: {error.strerror or error}") from None
         if _key(archives, settings) != key:
             raise PipelineError(f"{archives[0].parent}: an archive changes while it is read; wait until it is complete")
-        _save(path, key, columns)
+        if path:
+            _save(path, key, columns)
     return columns
+
+
+def _place(dataset: str, archive: Path) -> Path | None:
+    """Returns the file in the cache. Without a home folder there is none, and every run scans."""
+    try:
+        folder = cache_folder(dataset)
+    except PipelineError:
+        return None
+    return folder / f"{hashlib.sha256(str(archive).encode(errors='replace')).hexdigest()[:16]}.npz"
 
 
 def pack(names: Sequence[str]) -> np.ndarray:

@@ -11,13 +11,16 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.sources.ranges import read_range
+from pipeline.storage.pointers import pointer
 
 BLOCK = 512
 _REGULAR = b"0\x007"
 _DIRECTORY = b"5"
 _LARGEST_EXTENSION = 1 << 20  # bytes of a long name or a pax header
 _OCTAL_END = 8**11  # bytes, the first size that eleven octal digits do not hold
-_LARGEST_PADDING = 22 * BLOCK  # after the last member: an end mark of two blocks, and the rest of a record of twenty
+_END_MARK = 2 * BLOCK
+_PADDING = 22 * BLOCK  # after the last member: the end mark, and the rest of a record of twenty blocks, as by default
+_PIECE = 1 << 20  # bytes of padding read at a time
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
 _NO_WAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux only; without it every header is read as if it were not cached
 _REFUSED = {
@@ -124,15 +127,22 @@ def scan(
     end = start + (os.fstat(descriptor).st_size - start if size is None else size)
     position = start
     extended: dict[str, str] = {}
+    last: Member | None = None
     while True:
         block = read(descriptor, BLOCK, position) if position + BLOCK <= end else b""
+        header = parse(block)
+        if (
+            header is None
+            and position == start
+            and (fault := pointer(os.pread(descriptor, min(BLOCK, end - start), start)))
+        ):
+            raise PipelineError(f"{archive} is {fault}")
         if len(block) < BLOCK:
             raise PipelineError(
                 f"{archive} is half-downloaded or cut off: it has no end mark after {end - start:,} bytes; get it again"
             )
         if not block[0] and not any(block):
-            return _check_end(descriptor, archive, position, start, end)
-        header = parse(block)
+            return _check_end(descriptor, archive, position, start, end, last)
         if header is None and position == start and block.startswith(_COMPRESSED):
             raise PipelineError(
                 f"{archive} is compressed, whatever its name says: unpack it to a plain .tar, to be read in place"
@@ -162,7 +172,8 @@ def scan(
             continue
         if kind not in _REGULAR or offset + length > end:
             raise PipelineError(f"{archive}{_fault(path, kind, offset + length - start, end - start)}")
-        yield Member(path, offset, length)
+        last = Member(path, offset, length)
+        yield last
         position = offset + -(-length // BLOCK) * BLOCK
 
 
@@ -223,8 +234,9 @@ def plain_members(descriptor: int, archive: str, start: int, size: int, read: Re
     )
     if not plain:
         return None
-    _check_end(descriptor, archive, position, start, end)
-    return PlainMembers(names, np.array(offsets, np.int64), _octal(digits))
+    sizes = _octal(digits)
+    _check_end(descriptor, archive, position, start, end, Member("", offsets[-1], int(sizes[-1])))
+    return PlainMembers(names, np.array(offsets, np.int64), sizes)
 
 
 def _octal(digits: np.ndarray) -> np.ndarray:
@@ -270,14 +282,37 @@ def _fault(path: str, kind: bytes, stop: int, size: int) -> str:
     return f" is half-downloaded or cut off: {path!r} ends at byte {stop:,} of {size:,}; get it again"
 
 
-def _check_end(descriptor: int, archive: str, position: int, start: int, end: int) -> None:
-    """Raises PipelineError if more than padding follows: a preallocated download has its full size before its content."""
-    rest = end - position
-    if rest > _LARGEST_PADDING or any(os.pread(descriptor, rest, position)):
-        raise PipelineError(
-            f"{archive} has an end mark at byte {position - start:,} of {end - start:,}: it is half-downloaded, or "
-            "several archives in one file; get it again"
-        )
+def _check_end(descriptor: int, archive: str, position: int, start: int, end: int, last: Member | None) -> None:
+    """Raises PipelineError if more than padding follows: a preallocated download has its full size before its content.
+
+    Both end in zeros. Long padding comes from ``tar -b``, which fills a record. A download that stopped inside a member left
+    zeros at its end. So long padding is accepted if it fills a record, and the last member does not end in a block of zeros.
+    """
+    rest, fault = end - position, "it is half-downloaded, or several archives in one file; get it again"
+    zeros = not any(any(os.pread(descriptor, min(_PIECE, end - at), at)) for at in range(position, end, _PIECE))
+    if zeros and rest > _PADDING:
+        whole = last is not None and any(_last_block(descriptor, last))
+        if whole and _fills_record(end - start, rest - _END_MARK):
+            return
+        fault = "it is half-downloaded: get it again. If it is complete, write it again with less padding (tar -b 20)"
+    if rest > _PADDING or not zeros:
+        raise PipelineError(f"{archive} has an end mark at byte {position - start:,} of {end - start:,}: {fault}")
+
+
+def _last_block(descriptor: int, member: Member) -> bytes:
+    """Returns the content of the last block of a member: at most 512 bytes."""
+    length = (member.size - 1) % BLOCK + 1 if member.size else 0
+    return os.pread(descriptor, length, member.offset + member.size - length)
+
+
+def _fills_record(size: int, padding: int) -> bool:
+    """Returns whether padding can be the rest of a record of ``tar -b``: of up to 128 blocks, or 2^n or 5 x 2^n blocks.
+
+    Other sizes would let most truncated archives pass, since every size is a multiple of some record.
+    """
+    blocks, rest = divmod(size, BLOCK)
+    factors = {*range(1, 129), *(step << n for step in (1, 5) for n in range(30))}
+    return not rest and any(blocks % factor == 0 and padding < factor * BLOCK for factor in factors)
 
 
 def _extension(archive: str, kind: bytes, content: bytes) -> dict[str, str]:

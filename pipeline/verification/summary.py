@@ -36,6 +36,22 @@ def of_verification(verification: Verification) -> str:
     return "\n".join(lines)
 
 
+def of_share(verification: Verification, share: tuple[int, int]) -> str:
+    """Returns what was verified of a share of an output without a fault."""
+    total, (number, shares) = verification.total, share
+    lines = [
+        f"{verification.manifest.root}: part {number} of {shares} is what the manifest says:",
+        f"  {counted(total.samples, 'sample')}, {total.bytes:,} bytes: {verification.parts:,} of its shards and groups of "
+        "other files",
+    ]
+    if verification.resumed:
+        lines.append(f"  {verification.resumed:,} of them verified by an earlier run, and unchanged since")
+    lines.append(
+        f"  after all {shares} parts, verify without --part gives the result and the report of the whole output"
+    )
+    return "\n".join(lines)
+
+
 def _recomputed(verification: Verification) -> str:
     images, counts = verification.total.recomputed, verification.total.counts
     origin = "the source" if verification.sourced else "full"

@@ -74,6 +74,7 @@ class Options:
         sample: how many images to recompute.
         workers: processes; None for as many as there are usable cores.
         only: verify only the parts that these files belong to.
+        share: verify only the k-th of n shares of the output, as (k, n). What is verified is kept for the next runs.
         alarm: called when something takes long.
     """
 
@@ -82,6 +83,7 @@ class Options:
     workers: int | None = None
     resume: Resume = field(default_factory=Resume)
     only: Set[str] | None = None
+    share: tuple[int, int] | None = None
     alarm: Alarm = SILENCE
 
 
@@ -106,13 +108,16 @@ def verify_output(out: Path, options: Options, progress: Progress = lambda done,
     parts = _parts(manifest, listings, index, options.sample, has_originals)
     if options.only is not None:
         parts = [part for part in parts if not options.only.isdisjoint(_files(manifest, part))]
+    if options.share is not None:
+        parts = parts[options.share[0] - 1 :: options.share[1]]
+    whole = options.only is None and options.share is None
     results, verified = _verify_parts(PartVerifier(manifest, source), parts, options, progress)
     for result in results:
         total.add(result)
     compare_clients(out, total.faults)
-    if options.only is None and not total.faults.count:  # otherwise not all pixels are those of the manifest
+    if whole and not total.faults.count:  # otherwise not all pixels are those of the manifest
         moments.compare(manifest, read_raw(out), total.moments, total.faults)
-    verified.finish(complete=options.only is None and not total.faults.count)
+    verified.finish(complete=whole and not total.faults.count)
     return Verification(manifest, index is not None, has_originals, total, verified.used, len(parts))
 
 
@@ -136,6 +141,8 @@ def _verify_parts(
     """Returns the results of all parts, in the order of the parts, and the file of verified parts."""
     manifest = verifier.manifest
     verified = VerifiedParts(options.resume.path, options.resume.fresh, manifest)
+    if options.share is not None and verified.path is None:
+        raise PipelineError("--part cannot keep what it verifies in the output; name a file with --progress FILE")
     stamps, digest = Stamps(manifest), digest_of(manifest.root / NAME)
     keys = [
         digest_of_part([digest, verifier.source is not None, _claims_of(part)], stamps.of_files(_files(manifest, part)))

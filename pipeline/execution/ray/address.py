@@ -105,7 +105,7 @@ def _token() -> str:
     """Returns the token that Ray would send to a cluster, or an empty string."""
     if os.environ.get("RAY_AUTH_MODE", "token") != "token":
         return ""
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or os.path.expanduser("~/.ray/auth_token")  # as it is without a home
     with contextlib.suppress(OSError):
         return os.environ.get("RAY_AUTH_TOKEN") or Path(path).read_text().strip()
     return ""

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, cast
 
 from pipeline.errors import PipelineError
@@ -20,6 +21,7 @@ from pipeline.execution.gpus.pool import build_on_gpus
 from pipeline.execution.listener import Listener
 from pipeline.execution.ray.address import quiet_ray, restored_environment
 from pipeline.execution.ray.heartbeat import RayHeartbeats
+from pipeline.execution.ray.temporary import ray_folder
 from pipeline.execution.ray.workers import RayWorkers
 from pipeline.numerics import runtime
 from pipeline.numerics.batch import load_compiled_loops
@@ -43,28 +45,31 @@ class LocalRay:
     def start(self, first: ShardTask, listener: Listener) -> Iterator[RayWorkers]:
         """Starts Ray and waits until all workers are ready. Raises PipelineError if Ray cannot start."""
         gpus = self._device.gpus_here()
-        with _environment(), quiet_ray() as ray:
-            with _signals_later(), _start_errors(), _private_ray(), ThreadPoolExecutor(1) as meanwhile:
-                loops = meanwhile.submit(
-                    load_compiled_loops
-                )  # before the workers, so that a fault of the cache is seen here
-                ray.init(
-                    address="local",
-                    num_cpus=self._workers,
-                    num_gpus=gpus,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    object_store_memory=_OBJECT_STORE,
-                )
-                loops.result()
+        with ray_folder() as folder, _environment(), quiet_ray() as ray:
             try:
+                self._init(ray, folder, gpus)
                 warm_up = ray.remote(num_cpus=1)(_warm_up)
                 ray.get([warm_up.remote() for _ in range(self._workers)])
                 yield self._started(ray, gpus, first.run)
             finally:
                 with _signals_later():  # a shutdown that is interrupted leaves processes behind
                     ray.shutdown()
+
+    def _init(self, ray: Any, folder: Path, gpus: int) -> None:
+        """Starts Ray, and loads the compiled loops here meanwhile, so that a fault of their cache is reported."""
+        with _signals_later(), _start_errors(), _private_ray(), ThreadPoolExecutor(1) as meanwhile:
+            loops = meanwhile.submit(load_compiled_loops)
+            ray.init(
+                address="local",
+                _temp_dir=str(folder),
+                num_cpus=self._workers,
+                num_gpus=gpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE,
+            )
+            loops.result()
 
     def _started(self, ray: Any, gpus: int, run: str) -> RayWorkers:
         servers, computes_on = choose.on_ray(ray, self._device, {ray.get_runtime_context().get_node_id(): gpus})

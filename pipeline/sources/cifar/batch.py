@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.errors import PipelineError
 from pipeline.sources.cifar.manifest import PIXELS, BatchFile, Layout
 from pipeline.sources.cifar.unpickle import PickledArray, load
+from pipeline.storage.pointers import pointer_at
 
 _ROWS = 1_000  # images hashed at a time
 
@@ -42,6 +43,8 @@ def read_batch(path: Path, official: BatchFile, layout: Layout, classes: int, al
     """
     try:
         size = path.stat().st_size
+        if fault := pointer_at(path):
+            raise PipelineError(f"{path} is {fault}")
         _check_size(path, size, official)
         content = path.read_bytes()
     except OSError as error:

@@ -30,8 +30,8 @@ def locate(
     Raises:
         PipelineError: there is no layout, it is incomplete, or the download failed.
     """
-    cache = cache or cache_folder(manifest.dataset)
-    root = cache if data_dir is None else Path(os.path.abspath(data_dir))  # workers have another current directory
+    # Absolute, since workers have another current directory.
+    root = Path(os.path.abspath(data_dir)) if data_dir is not None else cache or cache_folder(manifest.dataset)
     if data_dir is not None and not root.is_dir():
         fault = "is a file" if root.exists() else "does not exist"
         raise PipelineError(f"{data_dir} {fault}: --data-dir takes {_usage(manifest)}")
@@ -46,7 +46,7 @@ def locate(
                 partial = partial or f"{folder} lacks {missing}: unpack the whole of {layout.archive.file} there again"
     for layout in manifest.layouts:
         if (root / layout.archive.file).is_file():
-            return unpack(root / layout.archive.file, layout, cache), layout
+            return unpack(root / layout.archive.file, layout, cache or cache_folder(manifest.dataset)), layout
     if partial:
         raise PipelineError(partial)
     if data_dir is not None:
@@ -57,7 +57,7 @@ def locate(
             f"{manifest.title} is not here, and --dry-run downloads nothing: give --data-dir, or build, "
             f"which fetches {archive.bytes / 1e6:,.0f} MB once"
         )
-    return _download(manifest.layout("python"), cache, base_url, None if download is True else download)
+    return _download(manifest.layout("python"), root, base_url, None if download is True else download)
 
 
 def _download(layout: Layout, cache: Path, base_url: str | None, report: Report | None) -> tuple[Path, Layout]:

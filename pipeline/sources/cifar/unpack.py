@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.sources.cifar.manifest import Layout
 from pipeline.sources.download import md5_of
+from pipeline.storage.pointers import pointer_at
 
 
 def unpack(archive: Path, layout: Layout, target: Path) -> Path:
@@ -42,6 +43,8 @@ def _check(archive: Path, layout: Layout) -> None:
         md5 = md5_of(archive) if size == official.bytes else ""
     except OSError as error:
         raise PipelineError(f"{archive} cannot be read: {error.strerror}") from None
+    if fault := pointer_at(archive):
+        raise PipelineError(f"{archive} is {fault}")
     if size < official.bytes:
         raise PipelineError(f"{archive} is half-downloaded: {size:,} of {official.bytes:,} bytes; get it again")
     if md5 != official.md5:

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from pipeline.errors import PipelineError, one_line
 from pipeline.sources.imagenet.meta import read_synsets
+from pipeline.storage.pointers import pointer, pointer_at
 
 DEVKIT = "ILSVRC2012_devkit_t12"
 LIST = "imagenet_2012_validation_synset_labels.txt"
@@ -69,6 +70,8 @@ def _archive(path: Path) -> dict[str, str]:
     """Reads the devkit as downloaded."""
     members: dict[str, bytes] = {}
     try:
+        if fault := pointer_at(path):
+            raise PipelineError(f"{path} is {fault}")
         with gzip.open(path) as file:
             content = file.read(_UNPACKED + 1)
         if len(content) > _UNPACKED:
@@ -150,6 +153,8 @@ def _read(path: Path) -> bytes:
         raise PipelineError(f"{path} cannot be read: {error.strerror}") from None
     if len(content) > _LARGEST:
         raise PipelineError(f"{path} is far larger than the official file: get it again")
+    if fault := pointer(content):
+        raise PipelineError(f"{path} is {fault}")
     return content
 
 

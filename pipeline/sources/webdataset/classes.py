@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pipeline.errors import PipelineError
 from pipeline.storage.files import regular_descriptor
+from pipeline.storage.pointers import pointer
 
 DEFAULT = "classnames.txt"
 MOST_UNNAMED = 100_000  # labels without a file of names
@@ -44,6 +45,8 @@ def read_classes(root: Path, file: Path | None) -> ClassNames | None:
         raise PipelineError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise PipelineError(f"{path} is no UTF-8 text: it should hold one class name per line") from None
+    if fault := pointer(content):
+        raise PipelineError(f"{path} is {fault}")
     names = [line.strip() for line in lines]
     if not names:
         raise PipelineError(f"{path} holds no class names: it should hold one per line")

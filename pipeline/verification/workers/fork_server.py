@@ -3,10 +3,13 @@
 import contextlib
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
-from multiprocessing import connection, forkserver, get_context, parent_process
+from multiprocessing import connection, forkserver, get_context, parent_process, util
 from types import FrameType
+
+from pipeline.storage.short_folder import short_folder
 
 CONTEXT = get_context("forkserver")
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -41,8 +44,20 @@ def start() -> None:
     CONTEXT.set_forkserver_preload(
         ["pipeline.verification.shards.verify_shard", "pipeline.verification.workers.preload"]
     )
-    with without_interrupts():
+    with _short_temporary_folder(), without_interrupts():
         forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def _short_temporary_folder() -> Iterator[None]:
+    """Makes multiprocessing choose its temporary folder, which it keeps, where the path of its socket is short enough."""
+    before = tempfile.tempdir
+    tempfile.tempdir = str(short_folder(len("pymp-12345678/listener-12345678")))
+    try:
+        util.get_temp_dir()
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def end_with_parent() -> None:

@@ -51,6 +51,40 @@ def test_shards_are_divided_among_nodes(out: Path, monkeypatch: pytest.MonkeyPat
     assert sorted(read) == read_shards(out, "rank5", "train").keys
 
 
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "run#1",
+        "run?1",
+        "a;b",
+        "a space",
+        "{1..3}",
+        "[1]",
+        "a::b",
+        "user@host:1",
+        "100%25",
+        "\N{SNOWMAN}é",
+        "tab\tline\n",
+        "\udcff",
+    ],
+)
+def test_the_webdataset_method_reads_every_folder(folder: str, out: Path, tmp_path: Path) -> None:
+    """webdataset parses paths as URLs, in which some characters have a meaning."""
+    expected = read_shards(out, "rank5", "train").keys
+    shards = rank_shards(out.rename(tmp_path / folder))
+    assert keys(shards.webdataset()) == expected
+    assert keys(shards.webdataset(cache_dir=str(tmp_path))) == expected
+
+
+def test_errors_of_a_shard_reach_the_handler(out: Path) -> None:
+    shards = rank_shards(out)
+    Path(shards.urls[1]).unlink()
+    with pytest.raises(FileNotFoundError):
+        keys(shards.webdataset())
+    left = keys(shards.webdataset(handler=lambda _: True))
+    assert 0 < len(left) < shards.length
+
+
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_shards_are_divided_among_workers(context: str, out: Path) -> None:
     data = rank_shards(out).webdataset()

@@ -14,7 +14,6 @@ from typing import Any
 
 import numba
 import pytest
-from numba.core import caching
 
 from pipeline.numerics import jit
 
@@ -140,7 +139,7 @@ def test_a_cache_that_cannot_be_read_is_reported_once(
 def test_without_a_cache_folder_each_process_compiles(
     functions: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
+    monkeypatch.setattr(jit._Place, "_locator_classes", [])
     assert run(functions.total) == (7.0, False)
     assert run(functions.product) == (8.0, False)
     error = capsys.readouterr().err

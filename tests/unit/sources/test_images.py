@@ -165,3 +165,18 @@ for file in sorted(pathlib.Path(sys.argv[1]).iterdir()):
 """
     ran = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_photograph_with_a_preview_is_its_first_picture(mode):
+    """Phones write JPEG files with further pictures behind the first (MPO): previews, depth, the other eye."""
+    first, second = (Image.fromarray(np.full((40, 56, 3), grey, np.uint8)).convert(mode) for grey in (50, 200))
+    picture = decode_image(saved("MPO", first, save_all=True, append_images=[second]))
+    assert picture.converted == ("grey" if mode == "L" else "")
+    assert abs(picture.pixels.astype(int) - 50).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_animations_are_still_counted(kind):
+    frames = [Image.fromarray(np.full((8, 8, 3), grey, np.uint8)) for grey in (50, 100, 200)]
+    assert decode_image(saved(kind, frames[0], save_all=True, append_images=frames[1:])).converted == "animated"

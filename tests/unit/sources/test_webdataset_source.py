@@ -7,6 +7,7 @@ import json
 import lzma
 import os
 import pickle
+import subprocess
 import tarfile
 import time
 from pathlib import Path
@@ -372,6 +373,42 @@ def test_every_cut_of_a_shard_is_reported(tmp_path):
     for size in (0, *range(1, last, 100), *range(512, last + 512, 512)):
         (tmp_path / "a.tar").write_bytes(raw[:size])
         assert "half-downloaded or cut off" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["gnu", "pax", "ustar"])
+@pytest.mark.parametrize("blocks", [1, 20, 64, 126, 2048, 4096, 10240])
+def test_every_blocking_factor_of_tar_is_read(tmp_path, form, blocks):
+    """GNU tar fills its last record with zeros: 5 MB of them with ``-b 10240``. webdataset reads such shards, too."""
+    members = dict(member for number in range(3) for member in sample(f"k{number}", number))
+    folder, path = tmp_path / "in", tmp_path / "shards" / "a.tar"
+    for place in (folder, path.parent):
+        place.mkdir()
+    for name, content in members.items():
+        (folder / name).write_bytes(content)
+    subprocess.run(["tar", "-b", str(blocks), f"--format={form}", "-cf", path, "-C", folder, *members], check=True)
+    assert path.stat().st_size % (512 * blocks) == 0
+    assert len(WebDataset(path.parent).index().splits["train"]) == 3
+    assert len(list(webdataset.WebDataset(str(path), shardshuffle=False))) == 3
+
+
+@pytest.mark.parametrize("size", [1 << 20, 5 << 20, 3_000_320])
+def test_a_preallocated_download_is_refused(tmp_path, size):
+    """The whole size is there, and zeros follow the bytes that have arrived, also where a record could end."""
+    content = np.random.default_rng(0).bytes(3_000)
+    raw = tar_bytes([member for number in range(3) for member in sample(f"k{number}", number, content)])
+    whole = len(raw.rstrip(b"\0"))
+    with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        ends = {member.offset_data + -(-member.size // 512) * 512 for member in archive}
+    for arrived in range(0, whole, 512):
+        if arrived not in ends or size % (1 << 20):
+            (tmp_path / "a.tar").write_bytes(raw[:arrived].ljust(size, b"\0"))
+            assert "half-downloaded" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("padding", [1 << 20, 100 * 512])
+def test_what_follows_the_padding_is_noticed(tmp_path, padding):
+    (tmp_path / "a.tar").write_bytes(tar_bytes(sample("k", 1)).ljust(padding, b"\0") + tar_bytes(sample("l", 1)))
+    assert "or several archives in one file" in refused(tmp_path)
 
 
 def test_archives_joined_in_one_file_are_refused(tmp_path):

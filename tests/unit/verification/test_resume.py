@@ -107,6 +107,60 @@ def test_a_stopped_run_resumes_and_gives_the_same_result(
     assert verified_by_an_earlier_run(run(out)) == 0  # a complete run leaves nothing for the next one
 
 
+@pytest.mark.parametrize("shares", [3, 10])  # ten: more than there are parts
+def test_parts_of_several_nights_add_up_to_one_report(
+    shares: int, out: Path, run: Verify, looked_at: list[int], tmp_path: Path
+) -> None:
+    whole = run(out, "--json", tmp_path / "whole.json")
+    looked_at.clear()
+    for number in range(shares, 0, -1):  # in any order
+        night = run(out, "--part", f"{number}/{shares}")
+        assert (night.status, night.err) == (0, "")
+        assert f"part {number} of {shares}" in night.out
+        assert verified_by_an_earlier_run(night) == 0
+    assert sum(looked_at) == PARTS
+    assert max(looked_at) == -(-PARTS // shares)
+    looked_at.clear()
+    again = run(out, "--part", f"1/{shares}")  # the same night, started again
+    assert verified_by_an_earlier_run(again) == -(-PARTS // shares)
+    last = run(out, "--json", tmp_path / "last.json")
+    assert sum(looked_at) == 0
+    assert [line for line in last.out.splitlines() if "earlier" not in line] == whole.out.splitlines()
+    assert (tmp_path / "last.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    assert not (out / KEPT_PARTS).exists()  # the next round begins from nothing
+
+
+def test_a_fault_is_found_in_exactly_one_part(out: Path, run: Verify) -> None:
+    raw = bytearray((out / TAR).read_bytes())
+    raw[3000] ^= 1
+    (out / TAR).write_bytes(raw)
+    nights = [run(out, "--part", f"{number}/4") for number in range(1, 5)]
+    assert sorted(night.status for night in nights) == [0, 0, 0, 1]
+    assert sum(TAR in night.err for night in nights) == 1
+    assert run(out).status == 1
+
+
+def test_a_part_that_cannot_be_kept_is_refused(out: Path, run: Verify, tmp_path: Path) -> None:
+    (out / ".build" / "proof").mkdir(parents=True)
+    (out / KEPT_PARTS).write_text("of another program")
+    assert "--progress" in run(out, "--part", "1/4").err
+    assert run(out, "--part", "1/4", "--progress", tmp_path / "kept").status == 0
+
+
+@pytest.mark.parametrize("text", ["0/10", "11/10", "x/y", "3", "3/", "/10", "-1/10", "1.5/10", "3/10/2", "1/0"])
+def test_wrong_parts_are_one_line(text: str, out: Path, run: Verify) -> None:
+    result = run(out, f"--part={text}")
+    assert (result.status, result.err.count("\n")) == (2, 1)
+    assert "--part" in result.err
+    assert text in result.err
+
+
+@pytest.mark.parametrize("other", [("--quick",), ("--json", "-"), ("--check", "report.json")])
+def test_options_that_do_not_go_with_a_part_are_refused(other: tuple[str, ...], out: Path, run: Verify) -> None:
+    result = run(out, "--part", "1/2", *other)
+    assert (result.status, result.err.count("\n")) == (2, 1)
+
+
 def _rewrite(path: Path) -> None:
     times = path.stat()
     path.write_bytes(path.read_bytes())

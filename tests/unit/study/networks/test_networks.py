@@ -187,7 +187,7 @@ def test_mistakes_are_one_line(weights: Path, tmp_path: Path) -> None:
         (("resnet20",), "needs --weights FILE"),
         (("resnet56", good), "layer1.3.conv1.weight"),
         (("resnet20", weights / "natural" / "resnet56-4bfd9763.th"), "layer1.3.conv1.weight"),
-        (("cnn_a", weights / "robust" / "resnet2b.pth"), '"0.weight", "0.bias", "2.weight"'),
+        (("cnn_a", weights / "robust" / "resnet2b.pth"), "conv1.weight"),
         (("resnet4b", weights / "robust" / "resnet2b.pth"), "conv1.weight"),
         (("resnet20", tmp_path / "absent.pt"), "No such file"),
         ((str(tmp_path / "absent.onnx"),), "does not exist"),
