@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.cores import usable_cores
 from pipeline.errors import PipelineError, one_line
 from pipeline.execution.device import Device
 from pipeline.execution.gpus import choose
 from pipeline.execution.run import plan_job
 from pipeline.execution.stages import encode_batches
+from pipeline.execution.worker_count import pixels_to_write, worker_count
 from pipeline.formats.tar import BLOCK
 from pipeline.liveness import duration
 from pipeline.numerics.variants import Variant
@@ -50,7 +50,9 @@ def describe(job: Job) -> str:
     size = sum(
         (shard.stop - shard.start) * sizes[variant] for shard, variants in lacking.items() for variant in variants
     )
-    workers = min(len(work), usable_cores() if job.workers is None else job.workers) or 1
+    to_write = pixels_to_write(plan.content, ((shard.stop - shard.start, len(lacking[shard])) for shard in work))
+    workers = worker_count(job, len(work), to_write)
+    where = f"on {workers} worker{'s' * (workers != 1)}" if workers else "in one process, without Ray"
     lines.append(
         f"  to build: {files} of {len(plan.shards) * len(plan.content.variants)} shard files, about {size / 1e6:,.1f} MB"
     )
@@ -60,7 +62,7 @@ def describe(job: Job) -> str:
     if plan.content.factors:
         lines.append(f"  factors: {_factors(plan, records)}")
     lines.append(
-        f"  about {duration(images * seconds / workers)} of work on {workers} worker{'s' * (workers != 1)}, "
+        f"  about {duration(images * seconds / max(workers, 1))} of work {where}, "
         f"measured on {min(_MEASURED, images)} of its images"
     )
     return "\n".join(lines)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import console
-from pipeline.cores import usable_cores
 from pipeline.errors import PipelineError, UsageError, redacted
 from pipeline.execution import scheduler
 from pipeline.execution.device import Device
@@ -23,6 +22,7 @@ from pipeline.execution.ray.cluster import RayCluster
 from pipeline.execution.ray.local import LocalRay
 from pipeline.execution.reporting.events import Events, rounded
 from pipeline.execution.reporting.progress import Pace
+from pipeline.execution.worker_count import pixels_of, worker_count
 from pipeline.liveness import lasting
 from pipeline.planning import output_state
 from pipeline.planning.job import Job
@@ -122,8 +122,9 @@ class _Build:
 
     def __init__(self, job: Job, plan: Plan, tasks: list[ShardTask], store: Store, events: Events) -> None:
         self._job, self._plan, self._tasks, self._store, self._events = job, plan, tasks, store, events
-        workers = usable_cores() if job.workers is None and not job.address else job.workers
-        self._workers = None if workers is None else min(len(tasks), workers)
+        self._workers = worker_count(job, len(tasks), pixels_of(plan.content, tasks))
+        if job.address and job.workers is None:
+            self._workers = None  # as many as the cluster has
         pace = Pace([len(task.entries) for task in tasks], self._workers)
         in_place = sum(len(positions) for positions in plan.positions.values()) - pace.images
         self._listener = BuildListener(job, store, events, pace, self._workers, in_place)

@@ -247,7 +247,10 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("device", _choice(DEVICES), "auto (default: GPUs if there are any), cpu or cuda", "NAME"),
         Option("gpus", _integer(1), "maximum number of GPUs (default: all that CUDA_VISIBLE_DEVICES shows)", "N"),
         Option(
-            "workers", _integer(0), "number of processes (default: all usable cores); 0: this process, without Ray", "N"
+            "workers",
+            _integer(0),
+            "number of processes (default: all usable cores, or 0 for a few seconds of work); 0: this process, without Ray",
+            "N",
         ),
         Option("address", _address, "of a Ray cluster: auto or host:port (default: none, or the Ray job's)", "ADDR"),
         Option("max-rejects", _integer(0), "number of unreadable images that is no failure (default 0)", "N"),

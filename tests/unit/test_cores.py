@@ -110,11 +110,11 @@ def test_every_command_starts_as_many_workers(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """No command asks for the cores of the machine, and build, verify, repair and the studies ask the one function."""
-    from pipeline.execution import dry_run, rebuild, run
+    from pipeline.execution import rebuild, worker_count
     from pipeline.study import options
     from pipeline.verification import verify_output
 
-    modules = (dry_run, rebuild, run, options, verify_output)
+    modules = (worker_count, rebuild, options, verify_output)
     assert all(module.usable_cores is usable_cores for module in modules)
     package = Path(pipeline.cores.__file__).parent
     asking = {
@@ -125,6 +125,7 @@ def test_every_command_starts_as_many_workers(
     assert asking == {"cores.py"}
     for module in modules:
         monkeypatch.setattr(module, "usable_cores", lambda: 3)
+    monkeypatch.setattr(worker_count, "SMALL", 0)
     arguments = ["--dataset", "folder", "--data-dir", str(pictures()), "--ranks", "3", "--samples-per-shard", "1"]
     build_main([*arguments, "--dry-run", "--out", str(tmp_path / "out")])
     assert "on 3 workers" in capsys.readouterr().out
