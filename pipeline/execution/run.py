@@ -122,9 +122,8 @@ class _Build:
 
     def __init__(self, job: Job, plan: Plan, tasks: list[ShardTask], store: Store, events: Events) -> None:
         self._job, self._plan, self._tasks, self._store, self._events = job, plan, tasks, store, events
-        self._workers = worker_count(job, len(tasks), pixels_of(plan.content, tasks))
-        if job.address and job.workers is None:
-            self._workers = None  # as many as the cluster has
+        cluster = job.address and job.workers is None  # as many workers as the cluster has
+        self._workers = None if cluster else worker_count(job, len(tasks), pixels_of(plan.content, tasks))
         pace = Pace([len(task.entries) for task in tasks], self._workers)
         in_place = sum(len(positions) for positions in plan.positions.values()) - pace.images
         self._listener = BuildListener(job, store, events, pace, self._workers, in_place)
