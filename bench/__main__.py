@@ -1,17 +1,24 @@
-"""``python -m bench``: runs this pipeline and the baseline in turn on the same images. Prints a table with ratios."""
+"""``python -m bench``: runs this pipeline and the baseline in turn on the same images. Prints tables with ratios."""
 
 import argparse
+import os
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import baseline, inputs, machine, ranks, readers, verify, views
+from bench import baseline, commands, inputs, machine, planning, ranks, ray_data, readers, verify, views
 from pipeline.execution import run
 from pipeline.numerics.runtime import prepare
 from pipeline.planning.job import Job
+
+SIDES = (16, 32, 64, 128, 256, 512)
+# NumPy's and numba's names of a processor with AVX2 and without AVX-512. numba would use the latter without the third.
+AVX2 = {"OPENBLAS_CORETYPE": "Haswell", "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
 
 
 @dataclass
@@ -21,6 +28,7 @@ class Case:
     Attributes:
         images: number of images for this pipeline.
         baseline_images: number for the baseline, which is slow.
+        ray_images: number for Ray Data; 0 leaves it out.
     """
 
     name: str
@@ -31,6 +39,7 @@ class Case:
     baseline_images: int
     resize: int | None = None
     crop: int | None = None
+    ray_images: int = 0
 
 
 @dataclass
@@ -51,32 +60,51 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, help="a real CIFAR-10; default: one that is made from photographs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="use a tenth of the images, to see whether it runs")
-    parser.add_argument("--only", help="one case: cifar, 224x1, 224x4, machine, readers, views, ranks or verify")
+    parser.add_argument("--only", help=f"one of {', '.join(measures(parser.parse_args([]), Path()))}")
     options = parser.parse_args()
-    scale = 10 if options.quick else 1
     prepare()
     with tempfile.TemporaryDirectory(prefix="rank-shards-bench-") as folder:
-        scratch = Path(folder)
-        if options.only in (None, "machine"):
-            machine.measure(options.rounds)
-        cases = _cases(scratch, options.cifar, scale)
-        for name, case in cases.items():
+        every = measures(options, Path(folder))
+        if options.only and options.only not in every:
+            parser.error(f"--only: {options.only} is none of {', '.join(every)}")
+        for name, measure in every.items():
             if options.only in (None, name):
-                _run_case(case(), scratch / "out", options.rounds)
-        if options.only in (None, "readers"):
-            readers.measure(scratch, options.rounds, scale)
-        if options.only in (None, "views"):
-            views.measure(scratch, options.rounds, scale)
-        if options.only in (None, "ranks"):
-            ranks.measure(scratch, options.rounds)
-        if options.only in (None, "verify"):
-            verify.measure(scratch, options.cifar, options.rounds, scale)
+                measure()
+
+
+def measures(options: argparse.Namespace, scratch: Path) -> dict[str, Callable[[], None]]:
+    """Returns what can be measured, by the names that ``--only`` takes."""
+    rounds, scale, cifar = options.rounds, 10 if options.quick else 1, options.cifar
+
+    def case(make: Callable[[], Case]) -> Callable[[], None]:
+        return lambda: _run_case(make(), scratch / "out", rounds)
+
+    def avx2() -> None:
+        print("\nThe script and this pipeline, both limited to AVX2:", flush=True)
+        flags = [*(["--cifar", str(cifar)] if cifar else []), *(["--quick"] if options.quick else [])]
+        for only in ("cifar", "224x1"):
+            command = [sys.executable, "-m", "bench", "--only", only, "--rounds", str(rounds), *flags]
+            subprocess.run(command, env=os.environ | AVX2, check=True)
+
+    return {
+        "machine": lambda: machine.measure(rounds),
+        **{name: case(make) for name, make in _cases(scratch, cifar, scale).items()},
+        "avx2": avx2,
+        "commands": lambda: commands.measure(scratch, cifar, rounds, scale),
+        "planning": lambda: planning.measure(scratch, rounds, scale),
+        "readers": lambda: readers.measure(scratch, rounds, scale),
+        "views": lambda: views.measure(scratch, rounds, scale),
+        "ranks": lambda: ranks.measure(scratch, rounds),
+        "verify": lambda: verify.measure(scratch, cifar, rounds, scale),
+    }
 
 
 def _cases(scratch: Path, cifar: Path | None, scale: int) -> dict[str, Callable[[], Case]]:
     def small() -> Case:
         data = cifar or inputs.cifar_shaped(scratch / "cifar")
-        return Case("32 x 32, ranks 3,5,10,20", "cifar10", data, "3,5,10,20", 20_000 // scale, 2_000 // scale)
+        return Case(
+            "32 x 32, ranks 3,5,10,20", "cifar10", data, "3,5,10,20", 20_000 // scale, 2_000 // scale, None, None, 4_000
+        )
 
     def large(ranks: str, images: int, few: int) -> Callable[[], Case]:
         def make() -> Case:
@@ -86,7 +114,21 @@ def _cases(scratch: Path, cifar: Path | None, scale: int) -> dict[str, Callable[
 
         return make
 
-    return {"cifar": small, "224x1": large("50", 400, 80), "224x4": large("30,40,50,100", 400, 40)}
+    def side(pixels: int) -> Callable[[], Case]:
+        def make() -> Case:
+            data = inputs.photograph_folder(scratch / "folder", 400)
+            rank, images = pixels // 4, max(20, min(400, 20_000_000 // pixels**2)) // scale
+            name = f"JPEG of 375 x 500, {pixels} x {pixels}, rank {rank}"
+            return Case(name, "folder", data, str(rank), images, max(2, images // 5), pixels, pixels)
+
+        return make
+
+    return {
+        "cifar": small,
+        "224x1": large("50", 400, 80),
+        "224x4": large("30,40,50,100", 400, 40),
+        **{f"side{pixels}": side(pixels) for pixels in SIDES},
+    }
 
 
 def _run_case(case: Case, out: Path, rounds: int) -> None:
@@ -96,6 +138,9 @@ def _run_case(case: Case, out: Path, rounds: int) -> None:
         "this, 1 worker": lambda: _pipeline(case, out, 1),
         "this, 2 workers": lambda: _pipeline(case, out, 2),
     }
+    if case.ray_images:
+        folder = ray_data.png_folder(_job(case, out, 0, case.ray_images, case.ray_images), out.with_name("png"))
+        sides["Ray Data, 2 workers"] = lambda: _ray_data(case, folder, out)
     results: dict[str, list[Result]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
@@ -135,6 +180,11 @@ def _pipeline(case: Case, out: Path, workers: int) -> Result:
     outcome = run.build(_job(case, out, workers, case.images, size))
     stages = {stage: seconds / outcome.images for stage, seconds in outcome.seconds.items()}
     return Result(outcome.images / outcome.working, stages)
+
+
+def _ray_data(case: Case, folder: Path, out: Path) -> Result:
+    seconds = ray_data.seconds(folder, case.ranks, out, 2)
+    return Result(case.ray_images / seconds["job"], {})
 
 
 def _baseline(case: Case, out: Path) -> Result:

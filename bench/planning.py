@@ -1,19 +1,17 @@
 """Measures planning at ImageNet's size: archives of 1,331,167 empty images, up to the first shard and after the last."""
 
 import contextlib
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 from typing import Any, BinaryIO
 from unittest import mock
 
 import numpy as np
 
+from bench import commands
 from pipeline.execution import run, scheduler
 from pipeline.formats import spectra
 from pipeline.numerics.cut import Statistics
@@ -35,7 +33,9 @@ def measure(scratch: Path, rounds: int, scale: int) -> None:
         cache = scratch / "cache"
         shutil.rmtree(cache, ignore_errors=True)
         for step in ("first time", "later", "finish", "resume a finished build"):
-            rows.setdefault(step, []).append(_in_a_process(step, data, out, cache))
+            rows.setdefault(step, []).append(
+                commands.run(["bench.planning", step, str(data), str(out)], {"XDG_CACHE_HOME": str(cache)})
+            )
             if step in ("first time", "later"):
                 shutil.rmtree(out)
         shutil.rmtree(out)
@@ -85,18 +85,6 @@ def _header(name: str, size: int) -> bytes:
     member = tarfile.TarInfo(name)
     member.size = size
     return member.tobuf(tarfile.GNU_FORMAT)
-
-
-def _in_a_process(step: str, data: Path, out: Path, cache: Path) -> tuple[float, float]:
-    """Returns wall time in seconds and peak memory in MB of one step."""
-    start = time.perf_counter()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "bench.planning", step, str(data), str(out)],
-        env=os.environ | {"XDG_CACHE_HOME": str(cache)},
-    )
-    _, status, usage = os.wait4(child.pid, 0)
-    assert status == 0
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
 class _Planned(Exception):
