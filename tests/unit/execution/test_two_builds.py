@@ -1,4 +1,4 @@
-"""Promise: two builds in one process do not affect each other."""
+"""Promise: two builds in one process do not affect each other, and workers do not change the bytes."""
 
 import json
 import os
@@ -12,7 +12,8 @@ from pipeline import build
 from tests.faults.builds import hashes, undisturbed
 
 FIRST = ("--dataset", "sample", "--ranks", "3", "--limit", "8", "--samples-per-shard", "4")
-SECOND = ("--dataset", "sample", "--ranks", "5,7", "--components", "high", "--limit", "6", "--samples-per-shard", "3")
+_VARIANTS = ("--ranks", "5,7", "--components", "low,high,full")
+SECOND = ("--dataset", "sample", *_VARIANTS, "--limit", "6", "--samples-per-shard", "3")
 
 
 AT_IMPORT = {

@@ -433,8 +433,10 @@ def test_every_train_shard_of_a_class_sorted_folder_holds_all_classes(
             assert {text.read() for text in texts if text} == {b"0", b"1", b"2", b"3"}
 
 
+@pytest.mark.full
 @pytest.mark.ray
 def test_same_bytes_for_none_and_for_two_workers(build: Build, finished: Path, tmp_path: Path) -> None:
+    """The short form is in ``execution/test_two_builds.py``, which compares such builds, too."""
     assert build(*SAMPLE, *RANKS, "--workers", "2", "--out", tmp_path / "ray") == (0, "", "")
     assert contents(tmp_path / "ray") == contents(finished)
 
