@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.builds import undisturbed
 from tests.liveness.conftest import release, trapped  # noqa: F401  # fixtures
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +36,12 @@ def short_tmp() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="cl-", dir="/tmp"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="package")
+def compiled() -> None:
+    """Builds here once, so that drivers send compiled code to their nodes, which would compile it in each worker."""
+    undisturbed("--dataset", "sample", "--ranks", "3", "--limit", "2")
 
 
 class Nodes:
@@ -113,7 +120,7 @@ def children(parent: int) -> list[str]:
 
 
 @pytest.fixture
-def nodes(short_tmp: Path) -> Iterator[Callable[..., Nodes]]:
+def nodes(short_tmp: Path, compiled: None) -> Iterator[Callable[..., Nodes]]:
     """Starts a cluster: ``nodes(count=3, cpus=1, memory=bytes of each, token="")``."""
     started = []
 
@@ -127,7 +134,7 @@ def nodes(short_tmp: Path) -> Iterator[Callable[..., Nodes]]:
 
 
 @pytest.fixture(scope="package")
-def one_node(short_tmp: Path) -> Iterator[Nodes]:
+def one_node(short_tmp: Path, compiled: None) -> Iterator[Nodes]:
     """A cluster of one node for all tests that only join it and leave it."""
     cluster = _one_node(short_tmp, memory=2**30)
     yield cluster

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.faults.forked import Forked, Server, serve
+from tests.faults.forked import ENVIRONMENT, Forked, Server, serve
 from tests.faults.mutants import MUTANTS
 from tests.faults.operations import Operation, watch
 
@@ -40,7 +40,7 @@ class FailingDisk(Server):
     """The server, as a context manager, and its client."""
 
     def __init__(self) -> None:
-        super().__init__("tests.faults.failing_disk")
+        super().__init__("tests.faults.failing_disk", ENVIRONMENT)
 
     def build(self, *arguments: object, out: Path, fault: str = NOTHING, at: int = 0) -> Result:
         """Runs a build without workers, with a fault at operation number ``at``, counted from 1."""

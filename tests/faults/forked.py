@@ -12,13 +12,16 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 
+
+# That of the session, without what a test sets: many tests use a server, and it outlives the one that starts it.
+ENVIRONMENT = dict(os.environ)
 
 Prepare = Callable[[], Callable[[], object] | None]
 
@@ -102,14 +105,20 @@ class Server:
 
     Args:
         module: of the server.
+        environment: of its process; default: that of this process when the server starts.
     """
 
-    def __init__(self, module: str) -> None:
-        self._module = module
+    def __init__(self, module: str, environment: Mapping[str, str] | None = None) -> None:
+        self._module, self._environment = module, environment
 
     def __enter__(self) -> Any:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", self._module], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", self._module],
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         return self
 

@@ -92,7 +92,8 @@ def build_on_node(expected: Expected, servers: Servers, task: ShardTask) -> Prog
 def _our_code() -> Iterator[dict[str, Any]]:
     """Yields a runtime environment that sends this package to every worker, unless a Ray job sends its own files.
 
-    The packages are sent as one folder: Ray would put single modules into different folders.
+    The packages are sent as one folder: Ray would put single modules into different folders. Numba's machine code goes with
+    them, so that nodes with the same processor need not compile it, which would take each worker many seconds.
     """
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
     if "working_dir" in job or "py_modules" in job:
@@ -100,5 +101,5 @@ def _our_code() -> Iterator[dict[str, Any]]:
         return
     with tempfile.TemporaryDirectory(prefix="rank-shards-") as folder:
         for package in ("pipeline", "manifests"):
-            shutil.copytree(PROJECT / package, Path(folder) / package, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(PROJECT / package, Path(folder) / package, ignore=shutil.ignore_patterns("*.pyc"))
         yield {"working_dir": folder}
