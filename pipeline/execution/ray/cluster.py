@@ -102,4 +102,5 @@ def _our_code() -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="rank-shards-") as folder:
         for package in ("pipeline", "manifests"):
             shutil.copytree(PROJECT / package, Path(folder) / package, ignore=shutil.ignore_patterns("*.pyc"))
+        os.environ["RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES"] = ""  # it would leave out __pycache__
         yield {"working_dir": folder}
