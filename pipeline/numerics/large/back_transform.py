@@ -11,11 +11,11 @@ of the vectors:
 
 from typing import Any
 
-from pipeline.numerics.jit import compiled
+from pipeline.numerics.jit import compiled, step
 from pipeline.numerics.lanes import LANES, fma, load, splat, spread, store, total
 
 
-@compiled
+@step
 def _pair_products(reflectors: Any, n: int, stride: int, products: Any) -> None:
     """Writes v_{j-1}^T v_j of each pair to ``products[j]``."""
     end = (n + 7) & ~7
@@ -26,7 +26,7 @@ def _pair_products(reflectors: Any, n: int, stride: int, products: Any) -> None:
         products[j] = total(lanes)
 
 
-@compiled
+@step
 def _transform(
     reflectors: Any, scales: Any, n: int, stride: int, products: Any, vectors: Any, left: int, right: int
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.numerics.jit import compiled
+from pipeline.numerics.jit import compiled, step
 from pipeline.numerics.lanes import (
     LANES,
     absolute,
@@ -34,7 +34,7 @@ FAR = 0.5 - TIE
 FAR -= 2.0**-54 * (0.5 - FAR < TIE)
 
 
-@compiled
+@step
 def _store(
     levels: Any, rows: int, columns: int, rounded: Any, exact: Any, to: int, width: int, ties: Any, at: int
 ) -> None:

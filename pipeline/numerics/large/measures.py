@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.numerics.jit import compiled
+from pipeline.numerics.jit import compiled, step
 from pipeline.numerics.lanes import LANES, fma, load, splat, total
 
 NEIGHBOURS = 4  # vectors against which each vector is tested: those of the next larger eigenvalues
 _EPS = 2.0**-52
 
 
-@compiled
+@step
 def _product(strips: Any, n: int, count: int, i: int, j: int) -> float:
     """Returns <z_i, z_j>."""
     even, odd = splat(0.0), splat(0.0)

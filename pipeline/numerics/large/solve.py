@@ -1,19 +1,20 @@
 """Runs the steps of this folder for a batch of planes."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.numerics.jit import compiled
 from pipeline.numerics.lanes import LANES
 from pipeline.numerics.large import layout
 from pipeline.numerics.large.back_transform import multiply_by_q
 from pipeline.numerics.large.cut import cut
-from pipeline.numerics.large.eigenvalues import eigenvalues
 from pipeline.numerics.large.gram import gram
 from pipeline.numerics.large.measures import measure
 from pipeline.numerics.large.project import fill_strips, project, transpose_vectors
 from pipeline.numerics.large.tridiagonal import reduce_to_tridiagonal, work_size
 from pipeline.numerics.large.vectors import twisted_vectors
+from pipeline.numerics.small.eigenvalues import eigenvalues
 from pipeline.numerics.solved import Solved
 
 # Memory for the reflectors of planes whose eigenvalues are computed side by side.
@@ -128,8 +129,14 @@ def _eigenvalues(group: list[_Reduced]) -> np.ndarray:
     diagonal, beside = (np.stack([part[i] for part in lanes], axis=1).reshape(-1) for i in (1, 2))
     n = len(group[0].diagonal)
     values, squares, state = np.empty(n * LANES), np.empty(n * LANES), np.empty(6 * LANES)
-    eigenvalues(diagonal, beside, n, values, squares, np.empty(LANES, np.int64), state)
+    _eigenvalues_in_lanes(diagonal, beside, n, values, squares, np.empty(LANES, np.int64), state)
     return values.reshape(n, LANES).T[: len(group)]
+
+
+@compiled
+def _eigenvalues_in_lanes(diagonal: Any, beside: Any, n: int, values: Any, squares: Any, ends: Any, state: Any) -> None:
+    """Runs ``small.eigenvalues``, whose machine code is kept only as a part of a function like this."""
+    eigenvalues(diagonal, beside, n, values, squares, ends, state)
 
 
 def _eigenvectors(reduced: _Reduced, shape: _Shape, plane: int, solved: Solved, workspace: _Workspace) -> None:

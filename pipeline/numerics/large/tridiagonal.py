@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.numerics.jit import compiled
+from pipeline.numerics.jit import compiled, step
 from pipeline.numerics.lanes import LANES, fma, load, splat, spread, store, total, totals
 
 PANEL = 8  # rows of a panel; a multiple of LANES
 
 
-@compiled
+@step
 def _dot(left: Any, left_at: int, right: Any, right_at: int, count: int) -> float:
     """Returns the dot product of two vectors, whose length is a multiple of 8, in two partial sums per lane."""
     even, odd = splat(0.0), splat(0.0)
@@ -43,7 +43,7 @@ def _dot(left: Any, left_at: int, right: Any, right_at: int, count: int) -> floa
     return product
 
 
-@compiled
+@step
 def _current_row(matrix: Any, panel: Any, stride: int, end: int, first: int, count: int, j: int, row: Any) -> None:
     """Writes row j, changed by ``count`` reflectors of the panel that begins with row ``first``, to ``row``."""
     start = j & ~7
@@ -57,7 +57,7 @@ def _current_row(matrix: Any, panel: Any, stride: int, end: int, first: int, cou
             store(row, i, fma(w_j, load(matrix, v + i), change))
 
 
-@compiled
+@step
 def _reflector(row: Any, j: int, end: int, matrix: Any, at: int) -> tuple[float, float]:
     """Computes the reflector that makes row j zero beyond column j + 1 (LAPACK's dlarfg).
 
@@ -88,7 +88,7 @@ def _reflector(row: Any, j: int, end: int, matrix: Any, at: int) -> tuple[float,
     return beta, tau
 
 
-@compiled
+@step
 def _symmetric_product(matrix: Any, stride: int, end: int, start: int, at: int, sums: Any, product: Any) -> None:
     """Writes G v to ``product``, for the rows and columns from ``start`` on (LAPACK's dsymv).
 
@@ -143,7 +143,7 @@ def _symmetric_product(matrix: Any, stride: int, end: int, start: int, at: int, 
         store(product, c, load(product, c) + columns)
 
 
-@compiled
+@step
 def _change(matrix: Any, panel: Any, stride: int, end: int, first: int, j: int, tau: float, product: Any) -> None:
     """Writes -w of reflector j to the panel, from G v of the matrix as it was at the start of the panel."""
     start, at, count = (j + 1) & ~7, j * stride, j - first
@@ -166,7 +166,7 @@ def _change(matrix: Any, panel: Any, stride: int, end: int, first: int, j: int, 
         store(panel, count * stride + i, fma(along, load(matrix, at + i), scale * load(product, i)))
 
 
-@compiled
+@step
 def _update(matrix: Any, panel: Any, stride: int, end: int, first: int, start: int) -> None:
     """Applies the reflectors of a whole panel to the rows from ``start`` on (LAPACK's dsyr2k)."""
     for r in range(start, end, 4):

@@ -14,14 +14,14 @@ would turn them into denormal numbers, with which processors compute many times 
 
 from typing import Any
 
-from pipeline.numerics.jit import compiled
+from pipeline.numerics.jit import compiled, step
 from pipeline.numerics.lanes import LANES, absolute, fma, load, select, splat, spread, square_root, store
 
 TINY = 1e-300  # replaces a pivot that is zero; NaN stays
 FAINT = 1e-100
 
 
-@compiled
+@step
 def _factorise(diagonal: Any, beside: Any, n: int, values: Any, above: Any, below: Any) -> None:
     """Eliminates T - lambda I from the top and from the bottom (Dhillon: stationary and progressive forms).
 
@@ -46,7 +46,7 @@ def _factorise(diagonal: Any, beside: Any, n: int, values: Any, above: Any, belo
         bottom = (spread(diagonal, k - 1) - values) - up * up_ratio
 
 
-@compiled
+@step
 def _twist(diagonal: Any, beside: Any, n: int, values: Any, above: Any, below: Any) -> tuple[Any, Any]:
     """Returns the smallest joint pivot of each lane, and its row as a float64."""
     least, row = splat(1e300), splat(0.0)
@@ -63,7 +63,7 @@ def _twist(diagonal: Any, beside: Any, n: int, values: Any, above: Any, below: A
     return least, row
 
 
-@compiled
+@step
 def _vectors(n: int, row: Any, above: Any, below: Any, out: Any, at: int) -> Any:
     """Writes the vectors that are 1 in ``row`` to ``out`` (n, 8) from ``at`` on. Returns their squared lengths."""
     zero, one = splat(0.0), splat(1.0)
