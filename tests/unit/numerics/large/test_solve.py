@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.numerics import cpu
 from pipeline.numerics.large.solve import truncate_planes
-from tests.unit.numerics.large.planes import Verdict, adversarial, judge, photographs
+from tests.unit.numerics.large.planes import GAP, TIE, Verdict, adversarial, judge, photographs
 
 RANKS = (10, 30, 50, 100)
 SIDES = (65, 72, 96, 100, 128, 160, 224, 256, 384, 512)
@@ -63,6 +64,27 @@ def test_every_byte_of_adversarial_planes_of_all_sizes_is_that_of_lapack(height:
     assert verdict.wrong == 0
 
 
+@pytest.mark.parametrize(("height", "width"), [(66, 66), (68, 90), (90, 68)])
+def test_with_planes_that_are_recomputed_no_byte_is_wrong(height: int, width: int) -> None:
+    names, planes = zip(*adversarial(height, width).items(), strict=True)
+    pixels = np.array(planes).astype(np.uint8)
+    ranks = (1, 2, 3, 8, 40)
+    solution = cpu.solve(pixels, ranks)
+    exact = pixels.astype(np.float64)
+    left, sigma, right = np.linalg.svd(exact, full_matrices=False)
+    compared = 0
+    for rank in ranks:
+        cut = (left[:, :, :rank] * sigma[:, None, :rank]) @ right[:, :rank]
+        negligible = sigma[:, rank] <= GAP * sigma[:, 0]
+        cut[negligible] = exact[negligible]
+        unique = negligible | (sigma[:, rank - 1] - sigma[:, rank] > GAP * sigma[:, 0])
+        tie = 0.5 - np.abs(cut - np.rint(cut)) < TIE
+        wrong = ((solution.truncated(rank).rounded != np.rint(cut)) & ~tie).any(axis=(1, 2)) & unique
+        assert not wrong.any(), (rank, [names[plane] for plane in np.flatnonzero(wrong)])
+        compared += int(unique.sum())
+    assert compared > 100
+
+
 @pytest.mark.parametrize(("height", "width"), [(70, 70), (96, 131), (131, 97)])
 def test_the_bits_of_a_plane_depend_on_this_plane_alone(height: int, width: int) -> None:
     rng = np.random.default_rng(5)
@@ -113,6 +135,7 @@ def test_without_ranks_only_the_spectrum_and_vectors_are_computed() -> None:
 DIGEST = """
 import hashlib
 import numpy as np
+from pipeline.numerics import cpu
 from pipeline.numerics.large.solve import truncate_planes
 pixels = np.random.default_rng(8).integers(0, 256, (3, 75, 90), dtype=np.uint8)
 for planes in (pixels, pixels.transpose(0, 2, 1).copy()):
