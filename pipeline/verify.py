@@ -11,6 +11,7 @@ from pipeline.storage.location import local_output
 
 if TYPE_CHECKING:
     from pipeline.verification.faults import Faults
+    from pipeline.verification.same_as import Comparison
 
 
 def _parser() -> Parser:
@@ -52,6 +53,12 @@ def _parser() -> Parser:
         type=_share,
         help="verify only the K-th of N parts, such as 3/10; a run without --part, after all of them, gives the result",
     )
+    parser.add_argument(
+        "--same-as",
+        metavar="OTHER",
+        type=local_output("verify"),
+        help="also compare with another output: the same samples, labels and pixels, by the digests in its manifest.json",
+    )
     parser.add_argument("--fresh", action="store_true", help="ignore what an interrupted run has verified")
     return parser
 
@@ -77,7 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     source = options.source or options.allow_unverified or options.label_key or options.classes
     if options.check:
-        if source or options.quick or options.json or options.progress or options.fresh or options.part:
+        alone = (source, options.quick, options.json, options.progress, options.fresh, options.part, options.same_as)
+        if any(alone):
             raise UsageError("--check reads the report and the manifest alone: only OUT goes with it")
         return _check(options)
     if options.quick:
@@ -105,7 +113,10 @@ def _verify(options: argparse.Namespace) -> int:
 
     if options.part and options.json:
         raise UsageError("--part has no report: verify without --part reports on all parts, when they are verified")
+    if options.part and options.same_as:
+        raise UsageError("--same-as compares whole outputs: verify all parts, and compare without --part")
     terminal, verified = sys.stderr.isatty(), 0
+    comparison = _compared(options)
 
     def progress(done: int, parts: int) -> None:
         nonlocal verified
@@ -132,7 +143,7 @@ def _verify(options: argparse.Namespace) -> int:
         content = report.to_bytes(report.of_verification(verification, options.sample))
         ReportFile(options.json).write(content)
     result = summary.of_share(verification, options.part) if options.part else summary.of_verification(verification)
-    return _print(verification.total.faults, result, options)
+    return _print(verification.total.faults, result, options, comparison)
 
 
 def _quick(options: argparse.Namespace) -> int:
@@ -142,11 +153,19 @@ def _quick(options: argparse.Namespace) -> int:
 
     if options.json:
         ReportFile(options.json).clear(options.out)
+    comparison = _compared(options)
     with lasting(options.stall, f"looking through the files of {options.out}", _say):
         result = quick_check.check(options.out)
     if options.json:
         ReportFile(options.json).write(report.to_bytes(report.of_quick_check(result)))
-    return _print(result.faults, summary.of_quick_check(result), options)
+    return _print(result.faults, summary.of_quick_check(result), options, comparison)
+
+
+def _compared(options: argparse.Namespace) -> "Comparison | None":
+    """Compares the output with that of ``--same-as``. Raises PipelineError if one of them cannot be compared."""
+    from pipeline.verification import same_as
+
+    return same_as.compare(options.out, options.same_as) if options.same_as else None
 
 
 def _say(event: str, message: str, **_: Any) -> None:
@@ -154,15 +173,18 @@ def _say(event: str, message: str, **_: Any) -> None:
     console.tell(("\r\x1b[K" if sys.stderr.isatty() else "") + one_line(message))
 
 
-def _print(faults: "Faults", result: str, options: argparse.Namespace) -> int:
-    """Prints the faults or, if there are none, the result. Returns the exit status."""
+def _print(faults: "Faults", result: str, options: argparse.Namespace, comparison: "Comparison | None") -> int:
+    """Prints the faults, or the differences from another output, or the result. Returns the exit status."""
     from pipeline.verification import summary
 
     if faults.count:
         console.tell(_safe(summary.of_faults(faults)))
         return FAILED
+    if comparison and comparison.differences:
+        console.tell(_safe(summary.of_differences(comparison)))
+        return FAILED
     if str(options.json) != "-":
-        print(_safe(result), flush=True)
+        print(_safe(result + (summary.of_comparison(comparison) if comparison else "")), flush=True)
     return 0
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.execution.stages import encode_batches
-from pipeline.formats import spectra
+from pipeline.formats import pixel_digest, spectra
 from pipeline.formats.tar import ShardWriter
 from pipeline.formats.zarr_rows import RowWriter
 from pipeline.numerics.batch import HERE, Place
@@ -121,12 +121,13 @@ def build_shard(task: ShardTask, place: Place = HERE, report: Callable[[Progress
     try:
         tars.update({v: ShardWriter(scratch_for(name), v.form) for v, name in task.tars.items()})
         arrays.update(_row_writers(task, scratch_for))
-        statistics = dict.fromkeys(tars, Statistics())
+        statistics, digests = dict.fromkeys(tars, Statistics()), dict.fromkeys(tars, 0)
         for encoded in place.overlap(encode_batches(task, tuple(tars), progress, place)):
             with progress.timed("write"):
                 for variant, tar in tars.items():
                     tar.add(encoded.batch.samples[variant.form], encoded.files[variant])
                     statistics[variant] += encoded.statistics[variant]
+                    digests[variant] += encoded.digests[variant]
                 for name, array in arrays.items():
                     array.add(encoded.batch.positions, encoded.rows[name])
             progress.images += len(encoded.batch.positions)
@@ -140,6 +141,7 @@ def build_shard(task: ShardTask, place: Place = HERE, report: Callable[[Progress
                     PublishedFile(task.tars[variant], file.size, file.sha256),
                     _write(index, file.dali_index, scratch_for(index)),
                     statistics[variant],
+                    pixel_digest.to_text(digests[variant]),
                     versions(),
                 )
             chunks = {name: array.finish() for name, array in arrays.items()}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.errors import PipelineError, Undecodable
-from pipeline.formats import npy, png
+from pipeline.formats import npy, pixel_digest, png
 from pipeline.formats.tar import Heads, heads, sample_key
 from pipeline.numerics import resample, runtime
 from pipeline.numerics.batch import HERE, Compute, Computed, Place, Recipe
@@ -32,11 +32,13 @@ class Batch(NamedTuple):
         positions: their output positions.
         samples: their keys and labels by form.
         images: their pixels, uint8 (3, h, w).
+        seeds: of their pixel digests.
     """
 
     positions: list[int]
     samples: dict[str, list[Heads]]
     images: list[np.ndarray]
+    seeds: list[int]
 
 
 class Group(NamedTuple):
@@ -64,12 +66,14 @@ class Encoded(NamedTuple):
     Attributes:
         files: image files by variant.
         statistics: by variant.
+        digests: pixel digests by variant.
         rows: (n, ...) by array: ``spectra``, and ``u``, ``s`` and ``v`` if factors are built.
     """
 
     batch: Batch
     files: dict[Variant, list[bytes]]
     statistics: dict[Variant, Statistics]
+    digests: dict[Variant, int]
     rows: dict[str, np.ndarray]
 
 
@@ -121,8 +125,10 @@ def _decode(
                     pixels += picture.pixels[0].size
                     batch.images.append(picture.pixels)
                     batch.positions.append(position)
+                    key = sample_key(task.shard.split, entry.index)
+                    batch.seeds.append(pixel_digest.sample_seed(key, entry.label, *picture.pixels.shape[1:]))
                     for form, samples in batch.samples.items():
-                        samples.append(heads(sample_key(task.shard.split, entry.index), entry.label, form))
+                        samples.append(heads(key, entry.label, form))
                 position += 1
         if pixels >= batch_pixels // 2:
             yield batch
@@ -132,7 +138,7 @@ def _decode(
 
 
 def _empty(task: ShardTask) -> Batch:
-    return Batch([], {form: [] for form in sorted({variant.form for variant in task.all_tars})}, [])
+    return Batch([], {form: [] for form in sorted({variant.form for variant in task.all_tars})}, [], [])
 
 
 def _picture(task: ShardTask, entry: Entry, content: bytes, position: int, progress: Progress) -> Picture | None:
@@ -190,18 +196,20 @@ def _finish(places: list[int], channels: list[Callable[[], Computed]], progress:
 
 
 def _encoded(batch: Batch, groups: list[Group], variants: tuple[Variant, ...]) -> Encoded:
-    """Returns the image files, statistics and rows of a batch, in its order."""
+    """Returns the image files, statistics, digests and rows of a batch, in its order."""
     files: dict[Variant, list[bytes]] = {variant: [b""] * len(batch.images) for variant in variants}
-    statistics = dict.fromkeys(variants, Statistics())
+    statistics, digests = dict.fromkeys(variants, Statistics()), dict.fromkeys(variants, 0)
     for group in groups:
+        seeds = [batch.seeds[place] for place in group.places]
         for variant, cut in group.cuts.items():
             statistics[variant] += cut.statistics
+            digests[variant] += pixel_digest.batch_digest(cut.pixels, seeds)
             for place, file in zip(group.places, _encode(variant, cut.pixels), strict=True):
                 files[variant][place] = file
     order = np.argsort([place for group in groups for place in group.places])
     names = groups[0].rows
     rows = {name: np.concatenate([group.rows[name] for group in groups])[order] for name in names}
-    return Encoded(batch, files, statistics, rows)
+    return Encoded(batch, files, statistics, digests, rows)
 
 
 def _encode(variant: Variant, pixels: np.ndarray) -> list[bytes]:

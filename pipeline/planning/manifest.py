@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.formats import factors, png, spectra
+from pipeline.formats import factors, pixel_digest, png, spectra
 from pipeline.formats.tar import sample_key
 from pipeline.numerics.cut import FINE, Statistics
 from pipeline.numerics.variants import OFFSET, Variant
@@ -180,11 +180,13 @@ def _variant_split(
         "recomputed_planes": total.recomputed,
         "mean": mean,
         "std": [math.sqrt(max(0.0, s - m * m)) for s, m in zip(square, mean, strict=True)],
+        "pixel_digest": pixel_digest.total(record.pixel_digest for record in variant_records),
         "shards": [
             {
                 "name": record.tar.name,
                 "bytes": record.tar.size,
                 "sha256": record.tar.sha256,
+                "pixel_digest": record.pixel_digest,
                 "start": shard.start,
                 "stop": shard.stop,
                 "samples": records[shard].samples,

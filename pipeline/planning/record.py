@@ -4,6 +4,7 @@ A variant of a shard exists only with a valid record. The record is published af
 """
 
 import contextlib
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
@@ -38,11 +39,12 @@ class Reject(NamedTuple):
 
 @dataclass(frozen=True)
 class VariantRecord:
-    """One variant of a shard: its tar, the tar's index, counts of its pixels, and the versions of the libraries."""
+    """One variant of a shard: its tar, the tar's index, counts and digest of its pixels, and the libraries' versions."""
 
     tar: PublishedFile
     index: PublishedFile
     statistics: Statistics
+    pixel_digest: str
     versions: dict[str, str]
 
 
@@ -82,6 +84,7 @@ class Record:
                     _file(v["tar"]),
                     _file(v["index"]),
                     _statistics(v["statistics"]),
+                    _digest(v["pixel_digest"]),
                     {str(library): str(version) for library, version in v["versions"].items()},
                 )
                 for name, v in raw["variants"].items()
@@ -164,6 +167,12 @@ def _file(raw: Any) -> PublishedFile:
     if not (isinstance(name, str) and isinstance(sha256, str)):
         raise TypeError("a file is recorded by name, size and hash")
     return PublishedFile(name, _count(size), sha256)
+
+
+def _digest(raw: Any) -> str:
+    if not isinstance(raw, str) or not re.fullmatch("[0-9a-f]{32}", raw):
+        raise TypeError("a pixel digest is 32 hexadecimal digits")
+    return raw
 
 
 def _count(value: Any) -> int:

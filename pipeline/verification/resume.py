@@ -24,7 +24,7 @@ from pipeline.verification.parts import Result
 from pipeline.verification.shards.moments import Moments
 
 # The version of the file and of what verifying a part covers: when either changes, everything is verified again.
-_FORMAT = 4
+_FORMAT = 5
 _FIRST = b"rank-shards: parts that verify has proven\n"
 _IN_OUTPUT = Path(".build", "proof", "parts")
 _MAX_LINE = 1 << 20  # characters

@@ -2,6 +2,7 @@
 
 from pipeline.verification.faults import SHOWN, Faults, counted
 from pipeline.verification.quick_check import QuickResult
+from pipeline.verification.same_as import Comparison
 from pipeline.verification.verify_output import Verification
 
 
@@ -71,6 +72,16 @@ def of_quick_check(result: QuickResult) -> str:
     if result.records:
         lines.append(f"  {counted(result.records, 'shard record')} of the build: in agreement with the manifest")
     return "\n".join([*lines, "  not verified: the content of the files; that takes a run without --quick"])
+
+
+def of_comparison(comparison: Comparison) -> str:
+    """Returns what was compared with another output that holds the same."""
+    return f"\n  {counted(comparison.samples, 'sample')} with the keys, labels and pixels of {comparison.other}"
+
+
+def of_differences(comparison: Comparison) -> str:
+    """Returns the differences from another output, a line each."""
+    return "\n".join(f"not the same as {comparison.other}: {line}" for line in comparison.differences)
 
 
 def of_faults(faults: Faults) -> str:

@@ -63,7 +63,10 @@ class Split(NamedTuple):
 
 
 class ShardSet(NamedTuple):
-    """One shard in all variants: output positions ``start`` to ``stop``; by variant name, its tar and its samples."""
+    """One shard in all variants: output positions ``start`` to ``stop``; by variant name, its tar, samples and pixel digest.
+
+    Outputs of format 1 have no digests.
+    """
 
     split: str
     number: int
@@ -71,6 +74,7 @@ class ShardSet(NamedTuple):
     stop: int
     tars: dict[str, str]
     samples: dict[str, int]
+    digests: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,11 @@ class Manifest:
     def full(self) -> Variant | None:
         """The variant of the original images."""
         return next((variant for variant in self.variants if variant.component == "full"), None)
+
+    @property
+    def has_digests(self) -> bool:
+        """Whether its shards have pixel digests; outputs of format 1 have none."""
+        return bool(self.shards and self.shards[0].digests)
 
     def pairs(self, form: str = "png") -> list[tuple[Variant, Variant]]:
         """Returns the pairs of variants that add up to the image: ``low`` and ``high`` of a rank, ``lowpass`` and

@@ -20,7 +20,7 @@ from pipeline.verification.manifest.claims import (
     index_file,
     samples_file,
 )
-from pipeline.verification.manifest.parse import Damaged, get, parse
+from pipeline.verification.manifest.parse import Damaged, get, parse, pixel_digest
 
 # The formats and the numerical contract that this program can verify.
 FORMATS = (1, 2)
@@ -179,6 +179,10 @@ def _compare_totals(raw: dict[str, Any], variant: Variant, split: str, manifest:
         faults.add(NAME, f"{of}{samples} samples, {manifest.splits[split].samples} in splits, {summed} in its shards")
     if get(raw, "bytes", int, of) != sum(get(shard, "bytes", int, of) for shard in shards):
         faults.add(NAME, f"{of}bytes are not the sum over its shards")
+    if manifest.has_digests:
+        summed = sum(int(shard["pixel_digest"], 16) for shard in shards) % (1 << 128)
+        if int(pixel_digest(raw, of), 16) != summed:
+            faults.add(NAME, f"{of}pixel_digest is not the sum over its shards")
     subpixels, shape = get(raw, "subpixels", int, of), manifest.shape
     if shape is not None and subpixels != 3 * samples * shape[0] * shape[1]:
         faults.add(NAME, f"{of}subpixels are not 3 for each pixel of its samples")

@@ -31,6 +31,7 @@ _SPLIT = "entries samples rejects shards converted"
 _OF_VARIANT = "component form folder splits"
 _IN_SPLIT = f"samples bytes subpixels clipped near_ties {' '.join(_PLANES)} mean std shards"
 _SHARD = "name bytes sha256 start stop samples"
+_SINCE_2 = " pixel_digest"  # of these two
 
 
 def compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
@@ -123,9 +124,10 @@ def _variant(raw: dict[str, Any], variant: Variant, manifest: Manifest, faults: 
     relative = variant.rank / min(manifest.shape) if manifest.shape else None
     if variant.rank and (raw.get("relative_rank", 0) != relative or isinstance(raw.get("relative_rank"), bool)):
         faults.add(NAME, f"{of}: relative_rank is {printable(raw.get('relative_rank'), 40)}")
+    since_2 = _SINCE_2 if manifest.has_digests else ""
     for split in manifest.splits:
         counts = raw["splits"][split]
-        _same_keys(counts, _IN_SPLIT, f"{of}.splits.{split}", faults)
+        _same_keys(counts, _IN_SPLIT + since_2, f"{of}.splits.{split}", faults)
         ends = 2 if variant.above else int(variant.component != "full")  # a band counts both; full has none
         planes = 3 * manifest.splits[split].samples
         bounds = {"near_ties": ends * counts["subpixels"]} | dict.fromkeys(_PLANES, ends * planes)
@@ -134,7 +136,7 @@ def _variant(raw: dict[str, Any], variant: Variant, manifest: Manifest, faults: 
                 count = printable(counts.get(key), 40)
                 faults.add(NAME, f"{of}.splits.{split}: {key} is {count}, of {most:,} that there can be")
         for shard in counts["shards"]:
-            _same_keys(shard, _SHARD, f"a shard of {of}", faults)
+            _same_keys(shard, _SHARD + since_2, f"a shard of {of}", faults)
 
 
 def _same_keys(where: dict[str, Any], keys: str, of: str, faults: Faults) -> None:

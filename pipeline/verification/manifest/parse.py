@@ -128,6 +128,14 @@ def _claim(raw: dict[str, Any], name: str) -> FileClaim:
     return FileClaim(get(raw, "bytes", int, f"{name} "), digest)
 
 
+def pixel_digest(where: dict[str, Any], of: str) -> str:
+    """Returns the pixel digest of a shard or a split. Raises Damaged."""
+    digest: str = get(where, "pixel_digest", str, of)
+    if not re.fullmatch("[0-9a-f]{32}", digest):
+        raise Damaged(f"{printable(of)}pixel_digest is not 32 hexadecimal digits")
+    return digest
+
+
 def _safe(name: str) -> str:
     """Returns a file's name, if it is a relative path inside the output. Raises Damaged."""
     plain = name.isprintable() and name.isascii() and "\\" not in name
@@ -162,7 +170,7 @@ def _shards(
                 )
         for number in range(expected):
             start, stop = number * per_shard, min((number + 1) * per_shard, counts.entries)
-            tars, samples = {}, {}
+            tars, samples, digests = {}, {}, {}
             for variant in variants:
                 entry = listed[variant.name, split][number]
                 if not isinstance(entry, dict):
@@ -173,5 +181,7 @@ def _shards(
                 if (entry.get("start"), entry.get("stop")) != (start, stop):
                     raise Damaged(f"{tar} does not range from {start} to {stop}")
                 tars[variant.name], samples[variant.name] = tar, get(entry, "samples", int, f"{tar} ")
-            shards.append(ShardSet(split, number, start, stop, tars, samples))
+                if raw["format"] > 1:
+                    digests[variant.name] = pixel_digest(entry, f"{tar} ")
+            shards.append(ShardSet(split, number, start, stop, tars, samples, digests))
     return shards

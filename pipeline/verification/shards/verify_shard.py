@@ -32,6 +32,7 @@ from pipeline.verification.parts import Result, ShardWork
 from pipeline.verification.shards.batch import Batch
 from pipeline.verification.shards.image import BadImage, decode_all, decode_by_pillow, largest, size_of
 from pipeline.verification.shards.moments import moments_of
+from pipeline.verification.shards.pixel_digest import PixelDigest
 from pipeline.verification.shards.recompute import Recomputer
 from pipeline.verification.shards.shard_faults import ShardFaults
 from pipeline.verification.shards.tar import Cache, members
@@ -67,12 +68,14 @@ class _Tar:
         file: None if the tar cannot be opened.
         samples: what it stores of each expected sample, in order.
         lines: what its DALI index must say of each sample, so far.
+        digest: of the pixels of its samples, so far.
     """
 
     name: str
     file: HashedFile | None = None
     samples: Iterator[StoredSample | None] = field(default_factory=lambda: iter(()))
     lines: list[str] = field(default_factory=list)
+    digest: PixelDigest = field(default_factory=PixelDigest)
 
 
 class _ShardVerifier:
@@ -213,6 +216,8 @@ class _ShardVerifier:
         result = self._result
         for variant, pixels in batch.pixels.items():
             valid = batch.valid[variant]
+            if self._manifest.has_digests:
+                self._tars[variant].digest.add(batch.samples, pixels)
             moments = moments_of(pixels if valid.all() else pixels[valid])
             result.add(Result(moments={(variant, self._shard.split): moments}))
         compared = recomputer.verify(batch)
@@ -229,6 +234,8 @@ class _ShardVerifier:
                 continue
             if not tar.file.is_claimed(self._manifest.files[tar.name]):
                 self.faults.add_to(variant, "changed while it was being verified")
+            elif self._manifest.has_digests and self._shard.digests[variant.name] != tar.digest.hexdigest():
+                self.faults.add(NAME, f"the pixel_digest of {tar.name} is not that of its pixels")
 
     def _verify_index(self, tar: _Tar, name: str, readable: bool) -> None:
         """If the tar is as it should be, its DALI index must agree with it; otherwise only the hash can tell."""
