@@ -1,4 +1,4 @@
-"""Promises of pixel digests: they are those of docs/format.md, verify checks them, and ``--same-as`` compares builds by them."""
+"""Pixel digests are those of docs/format.md, verify checks them, and ``--same-as`` compares builds by them."""
 
 import io
 import json
