@@ -125,7 +125,7 @@ def build_shard(task: ShardTask, place: Place = HERE, report: Callable[[Progress
         for encoded in place.overlap(encode_batches(task, tuple(tars), progress, place)):
             with progress.timed("write"):
                 for variant, tar in tars.items():
-                    tar.add(encoded.batch.samples[variant.form], encoded.files[variant])
+                    tar.add(encoded.heads[variant.form], encoded.files[variant])
                     statistics[variant] += encoded.statistics[variant]
                     digests[variant] += encoded.digests[variant]
                 for name, array in arrays.items():

@@ -107,7 +107,7 @@ def _measure(source: Source, plan: Plan, device: Device) -> tuple[dict[Variant, 
         for encoded in encode_batches(task, variants, Progress(), places(task)):
             count += len(encoded.batch.positions)
             for variant, files in encoded.files.items():
-                total[variant] += sum(3 * BLOCK + len(file) + -len(file) % BLOCK for file in files)
+                total[variant] += int((3 * BLOCK + files.sizes + -files.sizes % BLOCK).sum())
     if not count:
         raise PipelineError("none of the images that were tried can be read")
     return {variant: size / count for variant, size in total.items()}, (time.perf_counter() - start) / len(entries)

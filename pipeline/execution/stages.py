@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.errors import PipelineError, Undecodable
 from pipeline.formats import npy, pixel_digest, png
+from pipeline.formats.packed import PackedFiles
 from pipeline.formats.tar import Heads, heads, sample_key
 from pipeline.numerics import resample, runtime
 from pipeline.numerics.batch import HERE, Compute, Computed, Place, Recipe
@@ -30,15 +31,23 @@ class Batch(NamedTuple):
 
     Attributes:
         positions: their output positions.
-        samples: their keys and labels by form.
+        keys, labels: of their samples.
         images: their pixels, uint8 (3, h, w).
-        seeds: of their pixel digests.
     """
 
     positions: list[int]
-    samples: dict[str, list[Heads]]
+    keys: list[str]
+    labels: list[int]
     images: list[np.ndarray]
-    seeds: list[int]
+
+    def heads(self, forms: Iterable[str]) -> dict[str, Heads]:
+        """Returns the parts of the samples' members that are equal in all variants of a form, by form."""
+        return {form: heads(self.keys, self.labels, form) for form in forms}
+
+    def seeds(self) -> list[int]:
+        """Returns the seeds of the samples' pixel digests."""
+        samples = zip(self.keys, self.labels, self.images, strict=True)
+        return [pixel_digest.sample_seed(key, label, *pixels.shape[1:]) for key, label, pixels in samples]
 
 
 class Group(NamedTuple):
@@ -64,6 +73,7 @@ class Encoded(NamedTuple):
     """A batch that is ready to be written.
 
     Attributes:
+        heads: the samples' members without their images, by form.
         files: image files by variant.
         statistics: by variant.
         digests: pixel digests by variant.
@@ -71,7 +81,8 @@ class Encoded(NamedTuple):
     """
 
     batch: Batch
-    files: dict[Variant, list[bytes]]
+    heads: dict[str, Heads]
+    files: dict[Variant, PackedFiles]
     statistics: dict[Variant, Statistics]
     digests: dict[Variant, int]
     rows: dict[str, np.ndarray]
@@ -114,7 +125,7 @@ def _decode(
     task: ShardTask, batches: Iterable[list[tuple[Entry, bytes]]], progress: Progress, batch_pixels: int
 ) -> Iterator[Batch]:
     position, pixels = task.shard.start, 0
-    batch = _empty(task)
+    batch = Batch([], [], [], [])
     for raw in batches:
         with progress.timed("decode"):
             for entry, content in raw:
@@ -125,20 +136,14 @@ def _decode(
                     pixels += picture.pixels[0].size
                     batch.images.append(picture.pixels)
                     batch.positions.append(position)
-                    key = sample_key(task.shard.split, entry.index)
-                    batch.seeds.append(pixel_digest.sample_seed(key, entry.label, *picture.pixels.shape[1:]))
-                    for form, samples in batch.samples.items():
-                        samples.append(heads(key, entry.label, form))
+                    batch.keys.append(sample_key(task.shard.split, entry.index))
+                    batch.labels.append(entry.label)
                 position += 1
         if pixels >= batch_pixels // 2:
             yield batch
-            batch, pixels = _empty(task), 0
+            batch, pixels = Batch([], [], [], []), 0
     if batch.images:
         yield batch
-
-
-def _empty(task: ShardTask) -> Batch:
-    return Batch([], {form: [] for form in sorted({variant.form for variant in task.all_tars})}, [], [])
 
 
 def _picture(task: ShardTask, entry: Entry, content: bytes, position: int, progress: Progress) -> Picture | None:
@@ -197,22 +202,31 @@ def _finish(places: list[int], channels: list[Callable[[], Computed]], progress:
 
 def _encoded(batch: Batch, groups: list[Group], variants: tuple[Variant, ...]) -> Encoded:
     """Returns the image files, statistics, digests and rows of a batch, in its order."""
-    files: dict[Variant, list[bytes]] = {variant: [b""] * len(batch.images) for variant in variants}
+    encoded: dict[Variant, list[PackedFiles]] = {variant: [] for variant in variants}
     statistics, digests = dict.fromkeys(variants, Statistics()), dict.fromkeys(variants, 0)
+    all_seeds = batch.seeds()
     for group in groups:
-        seeds = [batch.seeds[place] for place in group.places]
+        seeds = [all_seeds[place] for place in group.places]
         for variant, cut in group.cuts.items():
             statistics[variant] += cut.statistics
             digests[variant] += pixel_digest.batch_digest(cut.pixels, seeds)
-            for place, file in zip(group.places, _encode(variant, cut.pixels), strict=True):
-                files[variant][place] = file
+            encoded[variant].append(_encode(variant, cut.pixels))
     order = np.argsort([place for group in groups for place in group.places])
+    files = {variant: _in_order(parts, order) for variant, parts in encoded.items()}
     names = groups[0].rows
     rows = {name: np.concatenate([group.rows[name] for group in groups])[order] for name in names}
-    return Encoded(batch, files, statistics, digests, rows)
+    return Encoded(batch, batch.heads({variant.form for variant in variants}), files, statistics, digests, rows)
 
 
-def _encode(variant: Variant, pixels: np.ndarray) -> list[bytes]:
+def _in_order(parts: list[PackedFiles], order: np.ndarray) -> PackedFiles:
+    """Joins the files of a batch's groups; ``order`` holds the place among them of each image of the batch."""
+    if len(parts) == 1:  # all images have one size, so they are in order
+        return parts[0]
+    files = [file for part in parts for file in part.split()]
+    return PackedFiles.of(files[place] for place in order)
+
+
+def _encode(variant: Variant, pixels: np.ndarray) -> PackedFiles:
     if variant.exact:
         return npy.encode(pixels)
     return png.encode(pixels, png.NONE if variant.signed else png.AVERAGE)

@@ -7,7 +7,6 @@ docs/format.md defines the bytes completely. They depend on the image alone: not
 of a library. Format: PNG specification (W3C, third edition), sections 5, 9, 10 and 11.
 """
 
-import itertools
 import struct
 import zlib
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from pipeline.formats.deflate import huffman
 from pipeline.formats.deflate.adler import adler32
 from pipeline.formats.deflate.blocks import deflate, max_words
+from pipeline.formats.packed import PackedFiles, copy
 from pipeline.numerics.jit import compiled
 
 NONE = 0
@@ -31,7 +31,7 @@ _BEFORE = 8  # bytes of IDAT before its data: length, type
 _AFTER = 8  # bytes after the compressed data: Adler-32, which belongs to the data, and CRC-32
 
 
-def encode(pixels: np.ndarray, filter_type: int) -> list[bytes]:
+def encode(pixels: np.ndarray, filter_type: int) -> PackedFiles:
     """Returns one PNG file (8-bit RGB, no ancillary chunks) per image.
 
     Args:
@@ -54,18 +54,11 @@ def encode(pixels: np.ndarray, filter_type: int) -> list[bytes]:
         stops,
     )
     _add_checksums(files, stops, len(head) - len(_ZLIB) - 4, len(tail))
-    return _divided(files, stops)
+    return PackedFiles(files, stops)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _divided(files: np.ndarray, stops: np.ndarray) -> list[bytes]:
-    """Returns the files, which follow each other in an array, as bytes."""
-    starts = [0, *stops.tolist()]
-    view = files.data
-    return [bytes(view[start:stop]) for start, stop in itertools.pairwise(starts)]
 
 
 def _add_checksums(files: np.ndarray, stops: np.ndarray, kind: int, tail: int) -> None:
@@ -110,15 +103,15 @@ def _encode(pixels: Any, filter_type: Any, head: Any, tail: Any, files: Any, sto
         _filter(pixels[image].reshape(3, height * width), width, filter_type, filtered)
         _interleave(filtered, width, filter_type, lines)
         size = deflate(lines, words, scratch)
-        _copy(head, len(head), files, at)
+        copy(head, files, at)
         at += len(head)
         _big_endian(
             files, at - _BEFORE - 2, size + 6
         )  # the chunk's length: two bytes precede the stream, four follow it
-        _copy(stream, size, files, at)
+        copy(stream[:size], files, at)
         _big_endian(files, at + size, np.int64(adler32(lines)))
         at += size + _AFTER
-        _copy(tail, len(tail), files, at)
+        copy(tail, files, at)
         at += len(tail)
         stops[image] = at
 
@@ -139,7 +132,7 @@ def _filter(planes: Any, width: Any, filter_type: Any, filtered: Any) -> None:
     for channel in range(3):
         plane, result = planes[channel], filtered[channel]
         if filter_type == NONE:
-            _copy(plane, len(plane), result, 0)
+            copy(plane, result, 0)
         else:
             # What is left of a row's first pixel, and above the first row, counts as 0.
             result[0] = plane[0]
@@ -178,13 +171,6 @@ def _interleave(planes: Any, width: Any, filter_type: Any, lines: Any) -> None:
             line[3 * x + 1] = green[x]
             line[3 * x + 2] = blue[x]
         at += 1 + 3 * width
-
-
-@compiled
-def _copy(source: Any, size: Any, target: Any, at: Any) -> None:
-    """Copies bytes. NumPy's assignment to a slice does the same, but takes seconds to compile."""
-    for place in range(size):
-        target[at + place] = source[place]
 
 
 @compiled

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.formats.packed import PackedFiles
 from pipeline.formats.tar import ShardFile, ShardWriter, heads
 from pipeline.storage import files
 
@@ -26,7 +27,8 @@ def write(path: Path, samples: list[Sample], batch: int = 7) -> ShardFile:
     writer = ShardWriter(path)
     for start in range(0, len(samples), batch):
         part = samples[start : start + batch]
-        writer.add([heads(key, label) for key, label, _ in part], [image for _, _, image in part])
+        keys, labels, images = zip(*part, strict=True)
+        writer.add(heads(keys, labels), PackedFiles.of(images))
     return writer.finish()
 
 
@@ -131,13 +133,13 @@ def test_names_up_to_100_bytes_fit_and_longer_ones_are_refused(tmp_path: Path) -
     with tarfile.open(tmp_path / "x.tar") as tar:
         assert tar.getnames() == [f"{longest}.png", f"{longest}.cls"]
     with pytest.raises(ValueError, match="longer than 100 bytes"):
-        heads("k" * 97, 1)
+        heads(["k" * 97], [1])
 
 
 def test_samples_and_images_must_correspond(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path / "x.tar")
-    with pytest.raises(ValueError, match="zip"):
-        writer.add([heads("a", 1)], [b"one", b"two"])
+    with pytest.raises(ValueError, match="1 samples and 2 images"):
+        writer.add(heads(["a"], [1]), PackedFiles.of([b"one", b"two"]))
     writer.close()
 
 
