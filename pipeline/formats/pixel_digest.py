@@ -7,6 +7,7 @@ file. docs/format.md defines the digest.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -30,7 +31,7 @@ def batch_digest(pixels: np.ndarray, seeds: Iterable[int]) -> int:
         seeds: ``sample_seed`` of each.
     """
     stored = pixels if pixels.dtype == np.uint8 else pixels.astype("<f4", copy=False)
-    images = np.ascontiguousarray(stored).reshape(len(pixels), -1).view(np.uint8)
+    images: Any = np.ascontiguousarray(stored).reshape(len(pixels), -1).view(np.uint8)
     return sum(map(xxhash.xxh3_128_intdigest, images, seeds)) % MODULUS
 
 

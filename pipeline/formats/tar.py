@@ -140,9 +140,9 @@ class ShardWriter:
         self._file.close()
 
     def _write(self, data: np.ndarray) -> None:
-        self._digest.update(data)
-        self._offset += len(data)
         rest = data.data
+        self._digest.update(rest)
+        self._offset += len(rest)
         while rest:  # an unbuffered write may stop early
             rest = rest[self._file.write(rest) :]
 
