@@ -118,7 +118,7 @@ def _pretend(task: ShardTask) -> None:
     files = {name: PublishedFile(name, 0, "0" * 64) for name in (*rows, *indexes, *indexes.values())}
     store.put_all(dict.fromkeys(files, b""), task.run)
     variants = {
-        variant.name: VariantRecord(files[tar], files[indexes[tar]], Statistics(), {})
+        variant.name: VariantRecord(files[tar], files[indexes[tar]], Statistics(), "0" * 32, {})
         for variant, tar in task.tars.items()
     }
     count = len(task.entries)
