@@ -54,7 +54,19 @@ def test_the_log_of_addresses_works(run: Run, folder: Path) -> None:
 def test_ray_s_processes_connect_to_this_machine_alone_and_none_is_for_statistics(run: Run, folder: Path) -> None:
     """Traces system calls, since most of Ray is not Python."""
     trace = folder / "trace"
-    through = ("strace", "-f", "-qq", "-e", "trace=connect,bind,sendto", "-e", "signal=none", "-o", str(trace))
+    through = (
+        "strace",
+        "-f",
+        "-qq",
+        "-e",
+        "trace=connect,bind,sendto,execve",
+        "-s",
+        "400",
+        "-e",
+        "signal=none",
+        "-o",
+        str(trace),
+    )
     ran = run("pipeline.build", *SMALL, "--workers", 1, through=through)
     assert (ran.status, ran.addresses) == (0, []), ran
     calls = re.findall(
@@ -63,7 +75,7 @@ def test_ray_s_processes_connect_to_this_machine_alone_and_none_is_for_statistic
     assert {call for call, _ in calls} >= {"connect", "bind"}
     outside = {place for _, place in calls if not place.removeprefix("::ffff:").startswith("127.") and place != "::1"}
     assert outside == set()
-    (session,) = {path.resolve() for path in (folder.parent / "ray").glob("session_2*")}
-    logs = {path.name for path in (session / "logs").iterdir()}
-    assert "raylet.out" in logs
-    assert "dashboard.log" not in logs, "the process that asks clouds and reports statistics"
+    started = [line for line in trace.read_text().splitlines() if "execve(" in line]
+    assert any("raylet/raylet" in line for line in started)
+    assert not any("dashboard/dashboard.py" in line for line in started), "it asks clouds and reports statistics"
+    assert not list(folder.parent.rglob("session_2*"))  # the files of Ray are removed
