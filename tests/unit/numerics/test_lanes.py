@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.numerics import lanes
 from pipeline.numerics.jit import compiled
-from pipeline.numerics.lane_transfer import gather_int16, spread_bytes
+from pipeline.numerics.lane_transfer import gather_int16, spread_bytes, transpose_block
 from pipeline.numerics.lanes import load, select, store, store_int16
 
 SPECIAL = np.array([0.0, -0.0, 1.5, -2.5, 1e300, np.inf, np.nan, 5e-324])
@@ -150,3 +150,19 @@ def test_lanes_of_int16_become_eight_planes() -> None:
     gather(source.reshape(-1), target.reshape(-1))
     np.testing.assert_array_equal(target[:, 1:9], source[1::2].T)
     np.testing.assert_array_equal(target[:, [0, 9]], 0)
+
+
+@compiled
+def spread_and_transpose(a: Any, spread: Any, transposed: Any) -> None:
+    for i in range(8):
+        store(spread, 8 * i, lanes.spread(a, 3 + i))
+    transpose_block(a, 5, transposed, 2)
+
+
+def test_one_element_in_every_lane_and_a_transposed_block() -> None:
+    a = np.random.default_rng(3).normal(size=72)
+    spread, transposed = np.zeros((8, 8)), np.zeros(68)
+    spread_and_transpose(a, spread.reshape(-1), transposed)
+    np.testing.assert_array_equal(spread, np.repeat(a[3:11, None], 8, axis=1))
+    np.testing.assert_array_equal(transposed[2:66].reshape(8, 8), a[5:69].reshape(8, 8).T)
+    assert not transposed[[0, 1, 66, 67]].any()
