@@ -3,12 +3,13 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
+from pipeline.execution import compiled_loops
 from pipeline.execution.build_shard import try_build_shard
 from pipeline.execution.device import CPU, Device
 from pipeline.execution.executor import Result
 from pipeline.execution.gpus import choose
 from pipeline.execution.listener import Listener
-from pipeline.numerics.batch import Place, load_compiled_loops
+from pipeline.numerics.batch import Place
 from pipeline.planning.shard_task import Progress, ShardTask
 
 
@@ -25,7 +26,7 @@ class ThisProcess:
     @contextlib.contextmanager
     def start(self, first: ShardTask, listener: Listener) -> Iterator["_InProcessWorkers"]:
         places, computes_on = choose.in_this_process(self._device)
-        load_compiled_loops()
+        compiled_loops.load()
         yield _InProcessWorkers(places, computes_on, listener)
 
 

@@ -113,20 +113,15 @@ class ShardWriter:
 
     def add(self, samples: Heads, images: PackedFiles) -> None:
         """Appends samples. ``images`` holds the image file of each; the heads must be of this shard's form."""
-        if len(samples.images) != len(images.stops):
-            raise ValueError(f"{len(samples.images)} samples and {len(images.stops)} images")
+        data, stops = members(samples, images)
         sizes = images.sizes
-        padded = sizes + -sizes % BLOCK
-        stops = np.cumsum(padded + 3 * BLOCK)  # a header before each image, its label behind it
-        members = np.empty(int(stops[-1]) if len(stops) else 0, np.uint8)
-        _fill(samples.images, samples.sums, images.data, images.stops, samples.labels, members)
-        starts = (self._offset + stops - padded - 2 * BLOCK).tolist()
+        starts = (self._offset + stops - (sizes + -sizes % BLOCK) - 2 * BLOCK).tolist()
         labels = (self._offset + stops - BLOCK).tolist()
         self._index += [
             f"{self.form} {start} {size}{before}{label}{behind}"
             for start, size, label, (before, behind) in zip(starts, sizes.tolist(), labels, samples.lines, strict=True)
         ]
-        self._write(members)
+        self._write(data)
 
     def finish(self) -> ShardFile:
         """Ends the archive and closes the file. Publishing syncs it later."""
@@ -145,6 +140,17 @@ class ShardWriter:
         self._offset += len(rest)
         while rest:  # an unbuffered write may stop early
             rest = rest[self._file.write(rest) :]
+
+
+def members(samples: Heads, images: PackedFiles) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the members of samples, uint8, and where each sample ends, int64 (n,)."""
+    if len(samples.images) != len(images.stops):
+        raise ValueError(f"{len(samples.images)} samples and {len(images.stops)} images")
+    sizes = images.sizes
+    stops = np.cumsum(sizes + -sizes % BLOCK + 3 * BLOCK)  # a header before each image, its label behind it
+    data = np.empty(int(stops[-1]) if len(stops) else 0, np.uint8)
+    _fill(samples.images, samples.sums, images.data, images.stops, samples.labels, data)
+    return data, stops
 
 
 @compiled

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline.errors import PipelineError
+from pipeline.execution import compiled_loops
 from pipeline.execution.child_process import python_path
 from pipeline.execution.device import CPU, Device
 from pipeline.execution.gpus import choose
@@ -24,7 +25,6 @@ from pipeline.execution.ray.heartbeat import RayHeartbeats
 from pipeline.execution.ray.temporary import ray_folder
 from pipeline.execution.ray.workers import RayWorkers
 from pipeline.numerics import runtime
-from pipeline.numerics.batch import load_compiled_loops
 from pipeline.planning.shard_task import ShardTask
 
 _OBJECT_STORE = 80 * 2**20  # bytes; only results of shards pass through it
@@ -58,7 +58,7 @@ class LocalRay:
     def _init(self, ray: Any, folder: Path, gpus: int) -> None:
         """Starts Ray, and loads the compiled loops here meanwhile, so that a fault of their cache is reported."""
         with _signals_later(), _start_errors(), _private_ray(), ThreadPoolExecutor(1) as meanwhile:
-            loops = meanwhile.submit(load_compiled_loops)
+            loops = meanwhile.submit(compiled_loops.load)
             ray.init(
                 address="local",
                 _temp_dir=str(folder),
@@ -96,7 +96,7 @@ class LocalRay:
 def _warm_up() -> None:
     """Loads what a worker needs, and takes so long that the next call gets another worker."""
     runtime.prepare()
-    load_compiled_loops()
+    compiled_loops.load()
     time.sleep(0.2)
 
 
