@@ -47,7 +47,7 @@ class LocalRay:
         gpus = self._device.gpus_here()
         with ray_folder() as folder, _environment(), quiet_ray() as ray:
             try:
-                self._init(ray, folder, gpus)
+                self._init(ray, folder, gpus, listener.line.quiet)
                 warm_up = ray.remote(num_cpus=1)(_warm_up)
                 ray.get([warm_up.remote() for _ in range(self._workers)])
                 yield self._started(ray, gpus, first.run)
@@ -55,10 +55,10 @@ class LocalRay:
                 with _signals_later():  # a shutdown that is interrupted leaves processes behind
                     ray.shutdown()
 
-    def _init(self, ray: Any, folder: Path, gpus: int) -> None:
+    def _init(self, ray: Any, folder: Path, gpus: int, quiet: bool) -> None:
         """Starts Ray, and loads the compiled loops here meanwhile, so that a fault of their cache is reported."""
         with _signals_later(), _start_errors(), _private_ray(), ThreadPoolExecutor(1) as meanwhile:
-            loops = meanwhile.submit(compiled_loops.load)
+            loops = meanwhile.submit(compiled_loops.load, quiet)
             ray.init(
                 address="local",
                 _temp_dir=str(folder),
@@ -96,7 +96,7 @@ class LocalRay:
 def _warm_up() -> None:
     """Loads what a worker needs, and takes so long that the next call gets another worker."""
     runtime.prepare()
-    compiled_loops.load()
+    compiled_loops.load(quiet=True)  # the driver has said it
     time.sleep(0.2)
 
 

@@ -96,6 +96,7 @@ class ProgressLine:
     """
 
     def __init__(self, pace: Pace, quiet: bool, stream: TextIO | None = None) -> None:
+        self.quiet = quiet
         self._pace, self._quiet = pace, quiet
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()  # ``console.run`` replaced a closed stderr by a stream to nowhere

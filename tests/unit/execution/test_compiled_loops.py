@@ -1,0 +1,68 @@
+"""The compilation of loops is announced in one line, and loops that are loaded from the cache are not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+from pipeline.execution import compiled_loops
+from pipeline.formats import png
+from pipeline.numerics import batch, resample
+
+LINE = "compiling loops for this processor, once on this machine\n"
+
+
+@pytest.fixture
+def compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets ``load`` compile two small functions instead of the loops of a build."""
+
+    def load() -> None:
+        for number in (1, 2):
+            numba.njit(lambda x, number=number: x + number)(1)
+
+    monkeypatch.setattr(compiled_loops, "_load", load)
+
+
+@pytest.mark.usefixtures("compiles")
+def test_compilation_is_announced_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    compiled_loops.load()
+    assert capsys.readouterr().err == LINE
+    numba.njit(lambda x: x + 3)(1)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("compiles")
+def test_quiet_builds_say_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    compiled_loops.load(quiet=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_loops_in_the_cache_are_not_announced(tmp_path: Path) -> None:
+    (tmp_path / "loops.py").write_text(
+        "from pipeline.numerics.jit import compiled\nfrom pipeline.execution import compiled_loops as loops\n"
+        "@compiled\ndef double(x):\n    return 2 * x\n"
+        "loops._load = lambda: double(1.5)\nloops.load()\n"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, str(tmp_path / "loops.py")]
+    lines = [subprocess.run(command, env=environment, capture_output=True, text=True).stderr for _ in range(2)]
+    assert lines == [LINE, ""]
+
+
+def test_the_loops_of_a_build_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(batch, "load_compiled_loops", lambda: calls.append("cuts"))
+    real = png.encode
+
+    def encode(pixels: np.ndarray, filter_type: int) -> object:
+        calls.append(f"png {filter_type}")
+        return real(pixels, filter_type)
+
+    monkeypatch.setattr(png, "encode", encode)
+    compiled_loops.load()
+    assert calls == ["cuts", f"png {png.NONE}", f"png {png.AVERAGE}"]
+    assert resample._down.signatures and resample._across.signatures
