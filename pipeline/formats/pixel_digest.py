@@ -1,8 +1,8 @@
 """Digests of decoded pixels: equal for equal keys, labels and pixels, whatever encoder wrote the files.
 
 XXH3 is fast enough to hash every pixel: an image of 32 x 32 pixels takes 0.2 microseconds, against 2.6 with SHA-256 and
-3.2 with BLAKE3. It is no cryptographic hash. None is needed: the digests compare two builds that their owner trusts, and find
-differences that programs, processors and disks make. Against people who alter files, the manifest has the SHA-256 of every
+3.2 with BLAKE3. It is no cryptographic hash. None is needed: the digests compare two builds that their owner trusts, and
+find differences that programs, processors and disks make. Against people who alter files, the manifest has the SHA-256 of every
 file. docs/format.md defines the digest.
 """
 
