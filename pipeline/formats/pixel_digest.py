@@ -2,8 +2,8 @@
 
 XXH3 is fast enough to hash every pixel: an image of 32 x 32 pixels takes 0.2 microseconds, against 2.6 with SHA-256 and
 3.2 with BLAKE3. It is no cryptographic hash. None is needed: the digests compare two builds that their owner trusts, and
-find differences that programs, processors and disks make. Against people who alter files, the manifest has the SHA-256 of every
-file. docs/format.md defines the digest.
+find differences that programs, processors and disks make. Against people who alter files, the manifest has the SHA-256 of
+every file. docs/format.md defines the digest.
 """
 
 from collections.abc import Iterable
