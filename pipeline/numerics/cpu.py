@@ -1,7 +1,7 @@
 """Decomposes and cuts batches of planes on a CPU core: by compiled kernels, and by LAPACK where these fail.
 
-``small`` computes eigenvalues, eigenvectors and cuts in one pass, and measures their error. Three kinds of planes are
-solved again, each at the ranks concerned:
+``small`` (smaller sides up to 64 pixels) and ``large`` compute eigenvalues, eigenvectors and cuts, and measure their
+error. Three kinds of planes are solved again, each at the ranks concerned:
 
 - where the measured error exceeds ``RESIDUAL`` or ``SKEW`` (close eigenvalues, mostly of drawings): by LAPACK's
   eigenvectors of the Gram matrix, ``svd.decompose``;
@@ -13,8 +13,9 @@ solved again, each at the ranks concerned:
 import numpy as np
 
 from pipeline.numerics import rounding, svd
+from pipeline.numerics.large import solve as large
 from pipeline.numerics.small import LARGEST
-from pipeline.numerics.small.solve import truncate_planes
+from pipeline.numerics.small import solve as small
 from pipeline.numerics.solved import EXACT_TIE, TIE, Solved
 from pipeline.numerics.svd import Solution, Truncation
 
@@ -32,8 +33,7 @@ def solve(pixels: np.ndarray, ranks: tuple[int, ...], count: int = 0, exact: boo
         exact: whether the truncations contain the planes before rounding.
     """
     pixels = np.require(pixels, requirements=["C", "W"])
-    if min(pixels.shape[1:]) > LARGEST:
-        return svd.solve(pixels, ranks, count)
+    truncate_planes = small.truncate_planes if min(pixels.shape[1:]) <= LARGEST else large.truncate_planes
     solved = truncate_planes(pixels, ranks, count, exact)
     values = svd.roots(solved.eigenvalues)
     for plane in np.flatnonzero(np.isnan(solved.eigenvalues[:, 0])):  # they did not converge

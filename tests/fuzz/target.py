@@ -15,7 +15,8 @@ _MORE = {"images": ("PIL",), "job_file": ("yaml",), "weights": ("torch._weights_
 
 # numba cannot compile what has been instrumented.
 _LOOPS = [f"pipeline.verification.shards.{part}" for part in ("complement", "moments", "unfilter")]
-_COMPILED = ["pipeline.numerics.eigen", "pipeline.numerics.rounding", *_LOOPS]
+_KERNELS = [f"pipeline.numerics.{part}" for part in ("eigenvalues", "large", "rounding", "small")]
+_COMPILED = [*_KERNELS, *_LOOPS]
 
 
 def main(name: str, corpus: str, findings: Path, seconds: str) -> None:

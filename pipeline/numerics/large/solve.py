@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.numerics.eigenvalues import eigenvalues
 from pipeline.numerics.jit import compiled
 from pipeline.numerics.lanes import LANES
 from pipeline.numerics.large import layout
@@ -14,7 +15,6 @@ from pipeline.numerics.large.measures import measure
 from pipeline.numerics.large.project import fill_strips, project, transpose_vectors
 from pipeline.numerics.large.tridiagonal import reduce_to_tridiagonal, work_size
 from pipeline.numerics.large.vectors import twisted_vectors
-from pipeline.numerics.small.eigenvalues import eigenvalues
 from pipeline.numerics.solved import Solved
 
 # Memory for the reflectors of planes whose eigenvalues are computed side by side.
@@ -135,7 +135,7 @@ def _eigenvalues(group: list[_Reduced]) -> np.ndarray:
 
 @compiled
 def _eigenvalues_in_lanes(diagonal: Any, beside: Any, n: int, values: Any, squares: Any, ends: Any, state: Any) -> None:
-    """Runs ``small.eigenvalues``, whose machine code is kept only as a part of a function like this."""
+    """Runs ``numerics.eigenvalues``, whose machine code is kept only as a part of a function like this."""
     eigenvalues(diagonal, beside, n, values, squares, ends, state)
 
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.numerics.eigenvalues import eigenvalues
 from pipeline.numerics.jit import compiled, step
 from pipeline.numerics.lanes import LANES
 from pipeline.numerics.small import odd
 from pipeline.numerics.small.cuts import cut, scale
-from pipeline.numerics.small.eigenvalues import eigenvalues
 from pipeline.numerics.small.eigenvectors import eigenvectors
 from pipeline.numerics.small.gram import add_gram, clear
 from pipeline.numerics.small.householder import multiply_by_q, reduce
