@@ -55,14 +55,14 @@ def eigenvalues(diagonal: Any, beside: Any, n: int, values: Any, squares: Any, e
             largest = larger(absolute(b), largest)
     small, tiny = splat(0.25 * _UNIT) * largest, splat(1e-30) * largest
     store(state, 0, small * small)
-    floor = larger(tiny * tiny, splat(1e-200))  # p is never zero
+    tiny = larger(tiny, splat(1e-100))
     for k in range(LANES):
         ends[k] = n - 1
     for _ in range(SWEEPS * n):
         top = _deflate(values, squares, ends, state)
         if top == 0:
             break
-        _sweep(values, squares, top, floor, state)
+        _sweep(values, squares, top, tiny, state)
     for k in range(LANES):
         if ends[k]:  # what depends on one lane fails in this lane alone
             for i in range(n):
@@ -96,15 +96,20 @@ def _deflate(values: Any, squares: Any, ends: Any, state: Any) -> int:
 
 
 @step
-def _sweep(values: Any, squares: Any, top: int, floor: Any, state: Any) -> None:
-    """Takes one QR step in every lane, on its rows 0 to the end of its block."""
+def _sweep(values: Any, squares: Any, top: int, tiny: Any, state: Any) -> None:
+    """Takes one QR step in every lane, on its rows 0 to the end of its block.
+
+    Where gamma is zero, ``dsterf`` branches. Here it becomes ``tiny``, so that p = gamma^2 / c is never zero. Both must
+    change together: with p alone, the step would be no rotation.
+    """
     zero, one = splat(0.0), splat(1.0)
     last, end = load(state, LANES), load(state, 4 * LANES)
     root = square_root(load(state, 3 * LANES))
     half = (load(state, 2 * LANES) - last) / (root + root)
     shift = last - root / (half + copy_sign(square_root(fma(half, half, one)), half))
     gamma = load(values, 0) - shift
-    p = larger(gamma * gamma, floor)
+    gamma = select(absolute(gamma) > tiny, gamma, copy_sign(tiny, gamma))
+    p = gamma * gamma
     sine = zero
     row = 0.0
     for i in range(top):
@@ -120,9 +125,11 @@ def _sweep(values: Any, squares: Any, top: int, floor: Any, state: Any) -> None:
         numerator = fma(p, d - shift, -(square * gamma))
         sine = square * inverse
         following = numerator * inverse
+        large = absolute(following) > tiny
+        following = select(large, following, copy_sign(tiny, following))
         store(values, i * LANES, select(inside, gamma + (d - following), load(values, i * LANES)))
         gamma = following
-        p = larger(numerator * numerator * both, floor)
+        p = select(large, numerator * numerator, (tiny * tiny) * (r * r)) * both  # gamma^2 / c, with c = p / r
         ending = splat(row) == end
         if any_lane(ending):
             store(squares, i * LANES, select(ending, sine * p, load(squares, i * LANES)))
