@@ -86,7 +86,7 @@ def cut(
         for variant in (v for v in requested if v.radius == radius):
             cuts[variant] = _stored(variant, pixels, smooth, None, xp)
     if Variant("full") in requested:
-        sums, squares, _ = _moments(pixels, 0, xp)
+        sums, squares, _ = _totals(rounding.Stored(planes, 0, *rounding.moments(planes, xp)), pixels.shape[1], xp)
         cuts[Variant("full")] = Cut(pixels, Statistics(sums=sums, squares=squares))
     return {variant: cuts[variant] for variant in requested}
 
@@ -111,15 +111,14 @@ def _stored(
         exact = (planes / 255).astype(xp.float32)
         sums, squares = _exact_moments(exact, xp)
         return Cut(exact, replace(counts, sums=sums, squares=squares))
-    rounded = part.rounded.reshape(pixels.shape)
     if lower_end:
-        stored, clipped = rounding.difference(rounded, lower_end.rounded.reshape(pixels.shape), OFFSET, xp)
+        stored = rounding.difference(part.rounded, lower_end.rounded, OFFSET, xp)
     elif variant.signed:
-        stored, clipped = rounding.difference(pixels, rounded, OFFSET, xp)
+        stored = rounding.difference(pixels.reshape(part.rounded.shape), part.rounded, OFFSET, xp)
     else:
-        stored, clipped = rounding.clip(rounded, xp)
-    sums, squares, changed = _moments(stored, clipped, xp)
-    return Cut(stored, replace(counts, clipped=changed, sums=sums, squares=squares))
+        stored = rounding.clip(part.rounded, xp)
+    sums, squares, clipped = _totals(stored, pixels.shape[1], xp)
+    return Cut(stored.pixels.reshape(pixels.shape), replace(counts, clipped=clipped, sums=sums, squares=squares))
 
 
 def join(channels: list[dict[Variant, Cut]]) -> dict[Variant, Cut]:
@@ -153,12 +152,11 @@ def _exact_moments(stored: Array, xp: ModuleType) -> tuple[tuple[int, ...], tupl
     return tuple(sums), tuple(squares)
 
 
-def _moments(stored: Array, clipped: Array, xp: ModuleType) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """Returns each channel's sum, and sum of squares, of uint8 (n, c, h, w) pixels, and ``clipped``.
+def _totals(stored: rounding.Stored, channels: int, xp: ModuleType) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """Returns each channel's sum, and sum of squares, and the number of clipped pixels.
 
     All numbers come from the GPU in one transfer.
     """
-    count, channels, height, width = stored.shape
-    sums = xp.stack(rounding.moments(stored.reshape(-1, height, width), xp)).reshape(2, count, channels).sum(axis=1)
-    numbers = svd.to_host(xp.concatenate([sums.reshape(-1), xp.asarray(clipped).reshape(1)])).tolist()
+    sums = xp.stack([stored.sums, stored.squares]).reshape(2, -1, channels).sum(axis=1)
+    numbers = svd.to_host(xp.concatenate([sums.reshape(-1), xp.asarray(stored.clipped).reshape(1)])).tolist()
     return tuple(numbers[:channels]), tuple(numbers[channels:-1]), numbers[-1]

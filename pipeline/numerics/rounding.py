@@ -6,16 +6,31 @@ subtraction, which both forms round alike. So both give the same bytes.
 """
 
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.numerics.jit import compiled
+from pipeline.numerics.jit import compiled, step
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 # Pixels whose squared grey levels add up in 32 bits.
 _CHUNK = 1 << 15
+
+
+class Stored(NamedTuple):
+    """Planes as they are stored. On a GPU the numbers are not waited for.
+
+    Attributes:
+        pixels: uint8 (p, h, w).
+        clipped: int64 (), how many pixels were outside of 0..255.
+        sums, squares: int64 (p,), the sum of grey levels, and of their squares, of each plane.
+    """
+
+    pixels: Array
+    clipped: Array
+    sums: Array
+    squares: Array
 
 
 def round_planes(planes: Array, band: float, xp: ModuleType = np) -> tuple[Array, Array, Array]:
@@ -39,33 +54,23 @@ def round_planes(planes: Array, band: float, xp: ModuleType = np) -> tuple[Array
     return rounded, 0.5 - distance.max(axis=(1, 2)), (distance > most).sum(axis=(1, 2))
 
 
-def clip(rounded: Array, xp: ModuleType = np) -> tuple[Array, Array]:
-    """Clips whole grey levels R, int16 of any shape, to 0..255.
-
-    Returns:
-        clip(R, 0, 255) as uint8; and how many pixels this changed, int64 (). On a GPU the count is not waited for.
-    """
+def clip(rounded: Array, xp: ModuleType = np) -> Stored:
+    """Clips whole grey levels R, int16 (p, h, w), to 0..255."""
     if xp is np:
-        stored = np.empty(rounded.shape, np.uint8)
-        return stored, np.int64(_clip_loop(rounded.reshape(-1), stored.reshape(-1)))
+        return _on_cpu(_clip_loop, (_rows(rounded, len(rounded)),), rounded.shape)
     return _clipped(rounded, xp)
 
 
-def difference(whole: Array, part: Array, offset: int, xp: ModuleType = np) -> tuple[Array, Array]:
-    """Subtracts an image from another one, with an offset.
+def difference(whole: Array, part: Array, offset: int, xp: ModuleType = np) -> Stored:
+    """Subtracts planes from other ones, with an offset: clip(W - P + offset, 0, 255).
 
     Args:
-        whole: uint8 or int16 W.
+        whole: uint8 or int16 W, (p, h, w).
         part: int16 P.
         offset: grey level that means no difference.
-
-    Returns:
-        clip(W - P + offset, 0, 255) as uint8; and how many pixels were clipped, int64 ().
     """
     if xp is np:
-        stored = np.empty(part.shape, np.uint8)
-        clipped = _difference(_rows(whole, 1)[0], part.reshape(-1), offset, stored.reshape(-1))
-        return stored, np.int64(clipped)
+        return _on_cpu(_difference, (_rows(whole, len(whole)), _rows(part, len(part)), offset), part.shape)
     levels = xp.subtract(whole, part)
     levels += offset
     return _clipped(levels, xp)
@@ -90,9 +95,16 @@ def _round_on_cpu(planes: np.ndarray, band: float) -> tuple[np.ndarray, np.ndarr
     return rounded, margins, near
 
 
-def _clipped(levels: Array, xp: ModuleType) -> tuple[Array, Array]:
+def _on_cpu(loop: Any, operands: tuple[Any, ...], shape: tuple[int, ...]) -> Stored:
+    """Runs a loop that fills stored pixels and their moments, and returns how many pixels it clipped."""
+    stored, totals = np.empty(shape, np.uint8), np.zeros((2, shape[0]), np.int64)
+    clipped = loop(*operands, stored.reshape(shape[0], -1), totals[0], totals[1])
+    return Stored(stored, np.int64(clipped), totals[0], totals[1])
+
+
+def _clipped(levels: Array, xp: ModuleType) -> Stored:
     stored = xp.clip(levels, 0, 255).astype(xp.uint8)
-    return stored, xp.count_nonzero(stored != levels)
+    return Stored(stored, xp.count_nonzero(stored != levels), *moments(stored, xp))
 
 
 def _rows(planes: np.ndarray, count: int) -> np.ndarray:
@@ -122,36 +134,57 @@ def _ties(plane: Any, rounded: Any, band: float) -> int:
     return count
 
 
-@compiled
-def _clip_loop(rounded: Any, stored: Any) -> int:
-    clipped = 0
-    for i in range(rounded.size):
-        level = min(max(rounded[i], np.int16(0)), np.int16(255))
-        stored[i] = np.uint8(level)
-        clipped += level != rounded[i]
-    return clipped
-
-
-@compiled
-def _difference(whole: Any, part: Any, offset: int, stored: Any) -> int:
-    clipped = 0
-    for i in range(part.size):
-        unclipped = np.int16(np.int16(whole[i]) - part[i] + np.int16(offset))
-        level = min(max(unclipped, np.int16(0)), np.int16(255))
-        stored[i] = np.uint8(level)
-        clipped += level != unclipped
-    return clipped
+@step
+def _add_moments(chunk: Any, plane: int, sums: Any, squares: Any) -> None:
+    """Adds the moments of up to ``_CHUNK`` uint8 pixels of a plane."""
+    chunk_sum, chunk_squares = np.uint32(0), np.uint32(0)
+    for i in range(chunk.size):
+        level = np.uint32(chunk[i])
+        chunk_sum += level
+        chunk_squares += level * level
+    sums[plane] += chunk_sum
+    squares[plane] += chunk_squares
 
 
 @compiled
 def _moments(stored: Any, sums: Any, squares: Any) -> None:
     for plane in range(stored.shape[0]):
         for start in range(0, stored.shape[1], _CHUNK):
-            chunk = stored[plane, start : start + _CHUNK]
-            chunk_sum, chunk_squares = np.uint32(0), np.uint32(0)
+            _add_moments(stored[plane, start : start + _CHUNK], plane, sums, squares)
+
+
+# The moments of a chunk are added while it is in the cache.
+
+
+@compiled
+def _clip_loop(rounded: Any, stored: Any, sums: Any, squares: Any) -> int:
+    clipped = 0
+    for plane in range(rounded.shape[0]):
+        for start in range(0, rounded.shape[1], _CHUNK):
+            levels, chunk = rounded[plane, start : start + _CHUNK], stored[plane, start : start + _CHUNK]
+            changed: Any = np.uint16(0)  # narrow numbers: more of them fit a vector
             for i in range(chunk.size):
-                level = np.uint32(chunk[i])
-                chunk_sum += level
-                chunk_squares += level * level
-            sums[plane] += chunk_sum
-            squares[plane] += chunk_squares
+                level = min(max(levels[i], np.int16(0)), np.int16(255))
+                chunk[i] = np.uint8(level)
+                changed = np.uint16(changed + np.uint16(level != levels[i]))
+            clipped += changed
+            _add_moments(chunk, plane, sums, squares)
+    return clipped
+
+
+@compiled
+def _difference(whole: Any, part: Any, offset: int, stored: Any, sums: Any, squares: Any) -> int:
+    clipped, shift = 0, np.int16(offset)
+    for plane in range(part.shape[0]):
+        for start in range(0, part.shape[1], _CHUNK):
+            end = start + _CHUNK
+            left, right, chunk = whole[plane, start:end], part[plane, start:end], stored[plane, start:end]
+            changed: Any = np.uint16(0)  # narrow numbers: more of them fit a vector
+            for i in range(chunk.size):
+                unclipped = np.int16(np.int16(left[i]) - right[i] + shift)
+                level = min(max(unclipped, np.int16(0)), np.int16(255))
+                chunk[i] = np.uint8(level)
+                changed = np.uint16(changed + np.uint16(level != unclipped))
+            clipped += changed
+            _add_moments(chunk, plane, sums, squares)
+    return clipped

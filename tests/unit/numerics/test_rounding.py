@@ -57,6 +57,8 @@ def test_clipping(data: st.DataObject) -> None:
         unclipped = pixels.astype(int) - near + 128
         np.testing.assert_array_equal(high[0], unclipped.clip(0, 255))
         assert high[1] == ((unclipped < 0) | (unclipped > 255)).sum()
+        assert_same(high[2:], rounding.moments(high[0]))
+    assert_same(low[2:], rounding.moments(low[0]))
 
 
 def test_moments_of_large_planes_do_not_overflow() -> None:

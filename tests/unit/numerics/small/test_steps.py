@@ -100,7 +100,7 @@ def test_the_tridiagonal_form_and_its_products_are_those_of_single_reflectors(n:
     householder.multiply_by_q(flat, scales, n, times_q, count, rooms[3])
     actual = from_lanes(times_q, count, columns(n))[:, :, :n]
     for k in range(8):
-        bound = 4 * n * EPS * np.linalg.norm(a[k], 2)
+        bound = float(4 * n * EPS * np.linalg.norm(a[k], 2))
         d, b = from_lanes(diagonal, n)[k], from_lanes(beside, n)[k][: n - 1]
         if n < 3:
             np.testing.assert_array_equal(np.diag(a[k]), d)
