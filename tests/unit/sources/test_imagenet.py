@@ -586,8 +586,9 @@ def test_content_is_never_read_while_indexing(archives, monkeypatch):
         return real(descriptor, size, offset)
 
     def preadv(descriptor, buffers, offset, flags):
+        read = cached(descriptor, buffers, offset, flags)  # fails where the file system cannot say what is in memory
         sizes.append(len(buffers[0]))
-        return cached(descriptor, buffers, offset, flags)
+        return read
 
     monkeypatch.setattr(os, "pread", pread)
     monkeypatch.setattr(os, "preadv", preadv)

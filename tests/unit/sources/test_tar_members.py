@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
-from pipeline.sources.tar_members import BLOCK, Headers, Member, plain_members, scan
+from pipeline.sources.plain_tars import Headers, plain_members
+from pipeline.sources.tar_members import BLOCK, Member, scan
 from tests.conftest import examples
 from tests.unit.sources.make_imagenet import tar_bytes
 
