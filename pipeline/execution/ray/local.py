@@ -9,7 +9,6 @@ import secrets
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -56,9 +55,13 @@ class LocalRay:
                     ray.shutdown()
 
     def _init(self, ray: Any, folder: Path, gpus: int, quiet: bool) -> None:
-        """Starts Ray, and loads the compiled loops here meanwhile, so that a fault of their cache is reported."""
-        with _signals_later(), _start_errors(), _private_ray(), ThreadPoolExecutor(1) as meanwhile:
-            loops = meanwhile.submit(compiled_loops.load, quiet)
+        """Loads the compiled loops, so that a fault of their cache is reported once, and starts Ray.
+
+        Not both at once: Ray forks, and a thread that computes would leave its locks held in the child. OpenBLAS waits
+        for ever then.
+        """
+        compiled_loops.load(quiet)
+        with _signals_later(), _start_errors(), _private_ray():
             ray.init(
                 address="local",
                 _temp_dir=str(folder),
@@ -69,7 +72,6 @@ class LocalRay:
                 logging_level=logging.ERROR,
                 object_store_memory=_OBJECT_STORE,
             )
-            loops.result()
 
     def _started(self, ray: Any, gpus: int, run: str) -> RayWorkers:
         servers, computes_on = choose.on_ray(ray, self._device, {ray.get_runtime_context().get_node_id(): gpus})
