@@ -5,6 +5,8 @@ The settings of hypothesis and the distribution over the processes of pytest-xdi
 
 import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,10 +49,13 @@ LONG_GROUPS = (
 _TEMPORARY = 2**32  # bytes; what the tests leave in ``tmp_path`` takes about a quarter of it
 
 
-def pytest_configure() -> None:
-    """Puts ``tmp_path`` in memory if there is room."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Puts ``tmp_path`` in memory if there is room, and compiles the loops once for all processes of pytest-xdist."""
     if folder := folder_in_memory(_TEMPORARY):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
+    if config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
+        load = "from pipeline.numerics.batch import load_compiled_loops; load_compiled_loops()"
+        subprocess.run([sys.executable, "-c", load], check=True)
 
 
 def examples(count: int) -> settings:

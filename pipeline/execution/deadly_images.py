@@ -127,12 +127,16 @@ def main() -> None:
     import resource
 
     from pipeline.execution import stages
+    from pipeline.numerics import runtime
+    from pipeline.numerics.batch import load_compiled_loops
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")  # the kernel ends this process first when memory is short
     answers = os.dup(1)
     os.dup2(2, 1)
+    runtime.prepare()
+    load_compiled_loops()  # once, not in each fork
     task: ShardTask = pickle.load(sys.stdin.buffer)
     for line in sys.stdin.buffer:
         start, stop = map(int, line.split())

@@ -25,27 +25,27 @@ def main(name: str, corpus: str, findings: Path, seconds: str) -> None:
         target = harness.load(name)
         list(target.seeds())  # what they import, build and compile is no input's time
 
-    found = set()
+    written = set()
 
-    def one(data: bytes) -> None:
+    def try_input(data: bytes) -> None:
         try:
             harness.trial(target, data)
         except (Exception, harness.Broken) as error:
             place = _place(error)
-            kept = findings / hashlib.sha256(place.encode()).hexdigest()[:12]
-            if kept not in found:
-                found.add(kept)
-                kept.with_suffix(".txt").write_text(f"{place}\n\n{''.join(traceback.format_exception(error))}")
-                kept.write_bytes(data)
+            finding = findings / hashlib.sha256(place.encode()).hexdigest()[:12]
+            if finding not in written:
+                written.add(finding)
+                finding.with_suffix(".txt").write_text(f"{place}\n\n{''.join(traceback.format_exception(error))}")
+                finding.write_bytes(data)
 
-    def of_json(data: bytes, most: int, seed: int) -> bytes:
+    def mutate_json(data: bytes, most: int, seed: int) -> bytes:
         rng = random.Random(seed)
         return mutate.of_json(data, rng)[:most] if rng.random() < 0.7 else atheris.Mutate(data, most)
 
     options = [f"-max_total_time={seconds}", f"-max_len={harness.LONGEST}", "-print_final_stats=1", "-timeout=120"]
     limits = ["-rss_limit_mb=3000", f"-artifact_prefix={findings}/", "-reduce_inputs=0", "-len_control=0"]
-    more = {"custom_mutator": of_json} if target.JSON else {}
-    atheris.Setup([sys.argv[0], corpus, *options, *limits], one, **more)
+    more = {"custom_mutator": mutate_json} if target.JSON else {}
+    atheris.Setup([sys.argv[0], corpus, *options, *limits], try_input, **more)
     atheris.Fuzz()
 
 

@@ -111,10 +111,10 @@ def test_links_are_followed_and_circles_end(tree, tmp_path_factory):
 
 def test_many_links_in_a_knot_end_soon(tmp_path):
     image(tmp_path / "a/0.png")
-    for one in range(12):
-        (tmp_path / f"a/{one}").mkdir()
+    for folder in range(12):
+        (tmp_path / f"a/{folder}").mkdir()
         for other in range(12):
-            (tmp_path / f"a/{one}/to{other}").symlink_to(tmp_path / f"a/{other}")
+            (tmp_path / f"a/{folder}/to{other}").symlink_to(tmp_path / f"a/{other}")
     assert Folder(tmp_path).index().splits["train"].names == ["a/0.png"]
 
 

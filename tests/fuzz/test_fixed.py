@@ -1,4 +1,4 @@
-"""What fuzzing, or reading for it, has found and is mended: each input ends in its one line."""
+"""Inputs that fuzzing, or reading the code for it, has found to cause faults. All are fixed: each ends in one line."""
 
 import json
 import struct
@@ -132,16 +132,16 @@ def test_a_manifest_of_impossible_numbers_is_damaged_and_names_its_folder(path, 
 def test_a_folder_of_too_long_a_name_is_no_link():
     manifest, long, faults = load(place.output(), Faults()), "1" * 300, Faults()
     check_links(replace(manifest, files=manifest.files | {f"{long}/file": FileClaim(1, "0" * 64)}), faults)
-    assert faults.count == 0  # what it holds is missing, which is told of all files
+    assert faults.count == 0  # its file is missing, which is reported with all files
 
 
 @pytest.mark.parametrize("data", [b"", b"{", DEEP, b"[]", b"\xff", b'{"format": 1}'])
 def test_a_damaged_manifest_names_its_folder(data):
     with place.replaced("manifest.json", data):
         for reader in (lambda: load(place.output(), Faults()), lambda: open_output(place.output())):
-            with pytest.raises(PipelineError) as told:
+            with pytest.raises(PipelineError) as refusal:
                 reader()
-            assert str(told.value).startswith(str(place.output()))
+            assert str(refusal.value).startswith(str(place.output()))
 
 
 @pytest.mark.parametrize("value", [HUGE, float("nan"), float("inf"), 1e300])
@@ -201,7 +201,7 @@ def test_a_png_file_of_fewer_bytes_than_its_pixels_need_is_not_decoded(height, w
         decode_png(raw, None)
 
 
-def test_a_mean_that_is_no_number_is_told(tmp_path: Path):
+def test_a_mean_that_is_not_a_number_is_refused(tmp_path: Path):
     torch.save({"state_dict": {"w": torch.zeros(1)}, "mean": [10**400, 0, 0]}, tmp_path / "w.pt")
     with pytest.raises(PipelineError, match="mean is not three numbers"):
         read_weights(tmp_path / "w.pt")
