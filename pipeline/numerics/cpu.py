@@ -31,7 +31,12 @@ def solve(pixels: np.ndarray, ranks: tuple[int, ...], count: int = 0, exact: boo
         ranks: ascending, each below min(h, w).
         count: rank of the factors, at most min(h, w); 0 for none.
         exact: whether the truncations contain the planes before rounding.
+
+    Raises:
+        ValueError: the ranks are not as described. (The kernels do not check them.)
     """
+    if list(ranks) != sorted(set(ranks)) or not all(0 < rank < min(pixels.shape[1:]) for rank in ranks):
+        raise ValueError(f"ranks {ranks} are not ascending, or not between 1 and {min(pixels.shape[1:]) - 1}")
     pixels = np.require(pixels, requirements=["C", "W"])
     truncate_planes = small.truncate_planes if min(pixels.shape[1:]) <= LARGEST else large.truncate_planes
     solved = truncate_planes(pixels, ranks, count, exact)

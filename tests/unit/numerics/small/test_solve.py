@@ -131,3 +131,9 @@ def test_read_only_and_strided_pixels_are_accepted(cifar_planes: Callable[[int],
         np.testing.assert_array_equal(
             cpu.solve(pixels, (3,)).truncated(3).rounded, cpu.solve(planes, (3,)).truncated(3).rounded[::2]
         )
+
+
+@pytest.mark.parametrize("ranks", [(3, 1), (2, 2), (0, 1), (1, 5)], ids=str)
+def test_ranks_that_do_not_ascend_within_the_plane_are_refused(ranks: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="ranks"):
+        cpu.solve(np.ones((1, 5, 7), np.uint8), ranks)
