@@ -1,6 +1,16 @@
 """Low-rank and high-rank-only image datasets, as WebDataset shards."""
 
-from typing import TYPE_CHECKING, Any
+import os
+import sys
+
+_PARENT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and os.path.realpath(sys.path[0]) != _PARENT:
+    # ``python -m`` searches the current folder first, so that a user's random.py or queue.py there would replace Python's.
+    # It is searched last instead: networks of the user are imported from it.
+    sys.path.append(sys.path.pop(0))
+    os.environ["PYTHONSAFEPATH"] = "1"  # for processes that commands start
+
+from typing import TYPE_CHECKING, Any  # noqa: E402  from Python's library
 
 if TYPE_CHECKING:
     from pipeline.report.rank_image import rank_image

@@ -110,6 +110,7 @@ def run(command: Callable[[], int], stopped: str) -> int:
     """
     sys.stdout, sys.stderr = _open(sys.stdout), _open(sys.stderr)
     try:
+        _check_encoding()
         status = command()
         sys.stdout.flush()
         return status
@@ -127,6 +128,13 @@ def run(command: Callable[[], int], stopped: str) -> int:
         if not _stop_came:
             raise
         return _failed(stopped)  # the signal came during an import of C code, which turns it into another error
+
+
+def _check_encoding() -> None:
+    """Raises UsageError if Python decodes file names by a locale: class names would depend on the machine."""
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        raise UsageError(f"file names are decoded as {encoding}, not as UTF-8: set PYTHONUTF8=1, or LC_ALL=C.UTF-8")
 
 
 def _operation(error: OSError) -> str:

@@ -14,7 +14,7 @@ import numba
 from numba.core import caching
 
 from pipeline import console
-from pipeline.errors import one_line
+from pipeline.errors import PipelineError, one_line
 
 _caching: Any = caching  # without types
 _DIGEST = 32  # bytes of SHA-256
@@ -46,7 +46,12 @@ def step(function: Any, **options: Any) -> Any:
 
     Args:
         function, options: see ``compiled``.
+
+    Raises:
+        PipelineError: NUMBA_DISABLE_JIT is set. Loops in vector lanes are no Python, and the others would take hours.
     """
+    if numba.config.DISABLE_JIT:
+        raise PipelineError("NUMBA_DISABLE_JIT is set, but these loops run only as compiled code: unset it")
     return numba.njit(**options)(function)
 
 

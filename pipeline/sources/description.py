@@ -1,5 +1,7 @@
 """Describes in a few lines how a source was understood, for the user to check before work starts."""
 
+from collections.abc import Sequence
+
 from pipeline.errors import one_line
 from pipeline.sources.index import SourceIndex
 
@@ -13,9 +15,24 @@ def describe(index: SourceIndex) -> list[str]:
     count = len(index.classes)
     named = f"{one_line(first)} (0)" + (f" to {one_line(last)} ({count - 1})" if count > 1 else "")
     lines = [f"source: {splits}; {count:,} class{'es' * (count != 1)}, {named}"]
+    if order := _sorted_as_text(index.classes):
+        lines.append(order)
     if index.readings:
         lines.append(f"understood: {'; '.join(map(one_line, index.readings))}")
     return lines
+
+
+def _sorted_as_text(classes: Sequence[str]) -> str:
+    """Returns a line if all classes are numbers in the order of their text: 0, 1, 10, 2. timm sorts them as numbers."""
+    if not all(name.isascii() and name.isdigit() and len(name) < 10 for name in classes):
+        return ""
+    for label, (name, number) in enumerate(zip(classes, sorted(map(int, classes)), strict=True)):
+        if int(name) != number:
+            return (
+                f"labels: class {name} has the label {label}: names are sorted as text, as torchvision's ImageFolder does. "
+                f"With leading zeros, the order would be that of the numbers"
+            )
+    return ""
 
 
 def describe_left_out(index: SourceIndex) -> list[str]:

@@ -6,7 +6,7 @@ import os
 import warnings
 
 import numpy as np
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  importing registers them
+from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  registers them
 
 from pipeline.errors import Undecodable
 from pipeline.numerics.geometry import MAX_SIDE
@@ -18,6 +18,10 @@ from pipeline.storage.pointers import pointer
 _MODES = {"1": "grey", "L": "grey", "LA": "alpha", "P": "palette", "PA": "alpha", "RGBA": "alpha", "RGBX": "alpha"}
 MAX_BYTES = 1 << 30  # of a file; images that may be decoded are smaller
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # not EPS and the like, which run programs
+
+# Pillow refuses a PNG with a text or a colour profile of more than 1 MiB, which other readers ignore. The text of one image
+# together may take this much, too.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # bytes
 
 # Once per process, not around each call: ``warnings.catch_warnings`` is not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.|pipeline\.sources\.images$")

@@ -175,7 +175,8 @@ def _fault(path: str, kind: bytes, stop: int, size: int) -> str:
     """Returns what is wrong with a member that is no plain file, or ends after its archive."""
     if kind not in _REGULAR:
         what = _REFUSED.get(kind.decode("latin1"), f"a member of type {kind!r}")
-        return f": {path!r} is {what}; only plain files can be read in place"
+        advice = ", so write the archive again with tar --hard-dereference" if kind == b"1" else ""
+        return f": {path!r} is {what}; only plain files can be read in place{advice}"
     return f" is half-downloaded or cut off: {path!r} ends at byte {stop:,} of {size:,}; get it again"
 
 

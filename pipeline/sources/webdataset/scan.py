@@ -15,6 +15,7 @@ from pipeline.storage.system_files import is_system_file
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)  # as webdataset splits a name: key, extension
+_APART = "; members of a sample must be side by side (tar --sort=name)"
 _LARGEST_LABEL = 1 << 31
 _LARGEST_CLS = 64  # bytes
 _LARGEST_JSON = 16 << 20
@@ -92,7 +93,12 @@ def _image(sample: str, members: dict[str, Member]) -> Member:
     images = [extension for extension in IMAGES if extension in members]
     if not images:
         others = ", ".join(f".{extension}" for extension in sorted(members)[:5])
-        raise PipelineError(f"{sample} has no image ({', '.join(IMAGES)}), only {others}")
+        dots = (
+            "; the key of a sample ends at the first dot of the file name"
+            if any("." in name for name in members)
+            else ""
+        )
+        raise PipelineError(f"{sample} has no image ({', '.join(IMAGES)}), only {others}{dots}{_APART}")
     if len(images) > 1:
         raise PipelineError(f"{sample} has several images: {', '.join(f'.{extension}' for extension in images)}")
     return members[images[0]]
@@ -117,7 +123,7 @@ def _label(descriptor: int, sample: str, members: dict[str, Member], label_key: 
 def _cls(descriptor: int, sample: str, members: dict[str, Member]) -> int:
     if "cls" not in members:
         advice = "; --label-key names the field of its .json that holds it" if "json" in members else ""
-        raise PipelineError(f"{sample} has no label (.cls){advice}")
+        raise PipelineError(f"{sample} has no label (.cls){advice or _APART}")
     text = _content(descriptor, sample, members["cls"], _LARGEST_CLS).strip()
     digits = text[1:] if text[:1] in (b"-", b"+") else text
     if not digits.isdigit():

@@ -133,6 +133,36 @@ def test_random_bytes_are_undecodable(raw):
         decode_image(raw)
 
 
+def with_chunks(chunks: bytes) -> bytes:
+    """Returns a PNG of ``PIXELS`` with chunks before its pixels."""
+    raw = png(PIXELS)
+    return raw[:33] + chunks + raw[33:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "before"),
+    [(b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\1\0\0\0"), (b"iCCP", b"k\0\0")],
+    ids=["zTXt", "iTXt", "iCCP"],
+)
+def test_a_large_text_or_colour_profile_of_a_png_costs_no_image(kind, before):
+    raw = with_chunks(png_chunk(kind, before + zlib.compress(bytes(3 << 20))))
+    np.testing.assert_array_equal(decode_image(raw).pixels, PIXELS.transpose(2, 0, 1))
+
+
+def test_a_bomb_of_text_is_refused():
+    chunk = png_chunk(b"zTXt", b"k\0\0" + zlib.compress(b"a" * (1 << 20)))
+    assert decode_image(with_chunks(chunk * 60)).pixels.shape == (3, 5, 7)
+    with pytest.raises(Undecodable, match="damaged"):
+        decode_image(with_chunks(chunk * 70))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_damaged_metadata_costs_no_image(kind):
+    """Image n04532106_1553.JPEG of ImageNet has an XMP packet that is no UTF-8."""
+    raw = saved(kind, xmp=b'<x:xmpmeta tiff:Orientation="6" \xa8\xff>')
+    assert decode_image(raw).pixels.shape == (3, 40, 56)
+
+
 def test_a_lack_of_memory_is_not_the_images_fault(monkeypatch):
     def starved(*_: object) -> None:
         raise MemoryError

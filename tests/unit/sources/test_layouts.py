@@ -203,6 +203,21 @@ def test_the_description_has_splits_and_classes(tmp_path):
     assert "training/ is the split train" in second and describe_left_out(source) == []
 
 
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (["0", "1", "2", "10"], "class 10 has the label 2"),
+        (["8", "9", "10"], "class 10 has the label 0"),
+        (["0", "1", "2"], ""),
+        (["001", "010", "100"], ""),
+        (["0", "2", "10", "x"], ""),
+    ],
+)
+def test_labels_of_numbered_classes_that_are_sorted_as_text_are_described(tmp_path, names, line):
+    _, *more = describe(index(tmp_path, *(f"{name}/1.png" for name in names)))
+    assert [text for text in more if line in text] == more and len(more) == bool(line)
+
+
 def test_one_class_and_names_that_terminals_obey_are_described(tmp_path):
     (line,) = describe(index(tmp_path, "\x1b[2J/1.png"))
     assert line == r"source: train 1 image; 1 class, \x1b[2J (0)"

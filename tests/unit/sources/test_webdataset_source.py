@@ -259,7 +259,8 @@ def test_files_of_systems_in_shards_are_no_samples(tmp_path):
         (sample("k", "9" * 65), "has a .cls of 65 bytes: no label"),
         (sample("k", 100_000), "has the label 100000: so many classes must be named, by --classes"),
         ([*sample("k", 1), *sample("l", 1), *sample("k", 1)], "occurs twice, or its members are not side by side"),
-        ([("k.jpg", b""), ("l.jpg", b""), ("k.cls", b"1"), ("l.cls", b"1")], "has no label (.cls)"),
+        ([("k.jpg", b""), ("l.jpg", b""), ("k.cls", b"1"), ("l.cls", b"1")], "must be side by side (tar --sort=name)"),
+        (sample("k.05", 1), ".05.cls, .05.jpg; the key of a sample ends at the first dot"),
     ],
 )
 def test_wrong_samples_are_reported_with_shard_and_key(tmp_path, members, line):
@@ -330,7 +331,7 @@ END = bytes(10240)
     ("raw", "line"),
     [
         (info("k.jpg", 0, tarfile.SYMTYPE), "'k.jpg' is a symbolic link"),
-        (info("k.jpg", 0, tarfile.LNKTYPE), "'k.jpg' is a hard link"),
+        (info("k.jpg", 0, tarfile.LNKTYPE), "'k.jpg' is a hard link; only plain files can be read in place, so"),
         (info("k.jpg", 0, tarfile.CHRTYPE), "'k.jpg' is a device"),
         (info("k.jpg", 0, tarfile.FIFOTYPE), "'k.jpg' is a pipe"),
         (info("k.jpg", 0, b"S"), "'k.jpg' is a sparse file"),
