@@ -17,6 +17,7 @@ from pipeline import console
 from pipeline.errors import PipelineError, one_line
 
 _caching: Any = caching  # without types
+_config: Any = numba.config
 _DIGEST = 32  # bytes of SHA-256
 _said = False
 
@@ -50,7 +51,7 @@ def step(function: Any, **options: Any) -> Any:
     Raises:
         PipelineError: NUMBA_DISABLE_JIT is set. Loops in vector lanes are no Python, and the others would take hours.
     """
-    if numba.config.DISABLE_JIT:
+    if _config.DISABLE_JIT:
         raise PipelineError("NUMBA_DISABLE_JIT is set, but these loops run only as compiled code: unset it")
     return numba.njit(**options)(function)
 

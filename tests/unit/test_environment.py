@@ -59,6 +59,16 @@ def test_compilation_that_is_switched_off_is_one_line(tmp_path: Path, pictures: 
 def test_python_without_asserts_builds_the_same(tmp_path: Path, pictures: Callable[..., Path], build: Build) -> None:
     data = pictures()
     assert build(*OPTIONS, "--data-dir", data, "--out", tmp_path / "usual").status == 0
-    line = [sys.executable, "-OO", "-m", "pipeline.build", *OPTIONS, "--data-dir", data, "--out", tmp_path / "out"]
+    line = [
+        sys.executable,
+        "-OO",
+        "-m",
+        "pipeline.build",
+        *OPTIONS,
+        "--data-dir",
+        str(data),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert subprocess.run(line, check=False).returncode == 0
     assert contents(tmp_path / "out") == contents(tmp_path / "usual")
