@@ -24,6 +24,7 @@ RUN = (
     "docs/report.md",
     "docs/progress.md",
     "docs/extending.md",
+    "docs/format.md",
 )
 # Those of clients.md run in tests/clients/test_examples.py and those of studies in tests/unit/study/test_docs.py. Commands
 # of cluster.md need a cluster: tests/cluster/test_docs.py checks their options.
