@@ -66,7 +66,9 @@ def test_every_file_of_a_build_is_damaged(
                 assert name.name == "job.json", note
                 refused += 1
                 result = disks[0].build(*COMMAND, "--overwrite", out=out)
-            assert result[:2] == (0, ""), note
+            assert result.status == 0, note
+            # A lock whose host has another name may belong to a living run there.
+            assert not result.err or (name.name == "lock" and "waiting 15 s" in result.err), note
             assert hashes(out) == whole, note
     print(f"\n{len(names)} files, {times} times {damage.__name__}: {refused} refused, all others ended right")
 

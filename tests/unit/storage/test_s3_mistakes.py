@@ -73,7 +73,7 @@ def test_an_endpoint_that_nobody_answers_at(
     forget()
     start = time.monotonic()
     line = refused(*JOB, "--out", url, status=1)
-    assert time.monotonic() - start < 12
+    assert time.monotonic() - start < 20  # ten seconds, and a busy machine
     assert line.startswith(f"--out {url}: ")
     assert endpoint in line
 

@@ -34,7 +34,7 @@ def test_every_byte_of_photographs_is_that_of_lapack(shared: Path) -> None:
     verdict = judge(pixels, RANKS, truncate_planes(pixels, RANKS))
     assert verdict.pixels == 4 * pixels.size
     assert verdict.wrong == verdict.unsound == verdict.doubtful == verdict.degenerate == 0
-    assert verdict.ties < verdict.pixels / 1e5
+    assert verdict.ties < 3e-5 * verdict.pixels  # the band around a tie holds 2e-5 of all real numbers
 
 
 @pytest.mark.full
