@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if folder := folder_in_memory(_TEMPORARY):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
     if config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
-        load = "from pipeline.numerics.batch import load_compiled_loops; load_compiled_loops()"
+        load = "from pipeline.execution import compiled_loops; compiled_loops.load(quiet=True)"
         subprocess.run([sys.executable, "-c", load], check=True)
 
 

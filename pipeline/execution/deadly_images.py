@@ -126,9 +126,8 @@ def main() -> None:
     """Tries parts, each in a fork, until the input ends. Writes the exit status of each fork."""
     import resource
 
-    from pipeline.execution import stages
+    from pipeline.execution import compiled_loops, stages
     from pipeline.numerics import runtime
-    from pipeline.numerics.batch import load_compiled_loops
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
@@ -136,7 +135,7 @@ def main() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)
     runtime.prepare()
-    load_compiled_loops()  # once, not in each fork
+    compiled_loops.load(quiet=True)  # once, not in each fork
     task: ShardTask = pickle.load(sys.stdin.buffer)
     for line in sys.stdin.buffer:
         start, stop = map(int, line.split())

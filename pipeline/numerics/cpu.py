@@ -16,11 +16,11 @@ from pipeline.numerics import rounding, svd
 from pipeline.numerics.large import solve as large
 from pipeline.numerics.small import LARGEST
 from pipeline.numerics.small import solve as small
-from pipeline.numerics.solved import EXACT_TIE, TIE, Solved
+from pipeline.numerics.solved import EPS, EXACT_TIE, TIE, Solved
 from pipeline.numerics.svd import Solution, Truncation
 
 # Bounds on the measures of ``Solved``: the residual relative to the largest eigenvalue, and the skew in grey levels.
-RESIDUAL, SKEW = 16 * svd.EPS, 1e-8
+RESIDUAL, SKEW = 16 * EPS, 1e-8
 
 
 def solve(pixels: np.ndarray, ranks: tuple[int, ...], count: int = 0, exact: bool = False) -> Solution:

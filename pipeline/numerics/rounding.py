@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.numerics.jit import compiled, step
+from pipeline.numerics.solved import far
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -49,9 +50,7 @@ def round_planes(planes: Array, band: float, xp: ModuleType = np) -> tuple[Array
     levels = xp.rint(planes)
     rounded = levels.astype(xp.int16)
     distance = xp.abs(xp.subtract(planes, levels, out=levels), out=levels)
-    most = 0.5 - band  # this difference is rounded, so correct it until distance > most means 0.5 - distance < band
-    most -= 2.0**-54 * (0.5 - most < band)
-    return rounded, 0.5 - distance.max(axis=(1, 2)), (distance > most).sum(axis=(1, 2))
+    return rounded, 0.5 - distance.max(axis=(1, 2)), (distance > far(band)).sum(axis=(1, 2))
 
 
 def clip(rounded: Array, xp: ModuleType = np) -> Stored:

@@ -10,6 +10,25 @@ TIE = 1e-5
 EXACT_TIE = 1e-9
 
 
+def far(band: float) -> float:
+    """Returns the distance to a whole number beyond which the distance to a tie is below ``band``, in grey levels.
+
+    The difference of 0.5 and ``band`` is rounded. It is corrected so that ``distance > far(band)`` means
+    ``0.5 - distance < band``.
+    """
+    most = 0.5 - band
+    return most - 2.0**-54 * (0.5 - most < band)
+
+
+FAR = far(TIE)
+
+# Constants of the eigenvectors.
+EPS = 2.0**-52
+NEIGHBOURS = 4  # vectors against which each vector is tested: those of the next larger eigenvalues
+TINY = 1e-300  # replaces a pivot that is zero
+FAINT = 1e-100  # smaller entries become zero: their products would be denormal numbers, on which processors are slow
+
+
 class Solved(NamedTuple):
     """Singular values, and cuts at several ranks, of p planes (h, w), with n = min(h, w).
 

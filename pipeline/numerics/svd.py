@@ -20,11 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.numerics import eigen, rounding
-from pipeline.numerics.solved import EXACT_TIE, TIE
+from pipeline.numerics.solved import EPS, EXACT_TIE, TIE
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
-EPS = float(np.finfo(np.float64).eps)
 # Estimated error of A_k in grey levels above which LAPACK recomputes the plane. On photographs, and on images made to
 # provoke errors, the largest error of a plane that was kept is 1.1e-7: far below the contract's 1e-5 around a rounding tie.
 MAX_ERROR = 1e-6

@@ -21,8 +21,7 @@ def saved(dataset: str, archives: Sequence[Path], settings: str, scan: Callable[
     """Returns the result of ``scan``, from the cache if the same archives were scanned with the same settings.
 
     The key holds every archive's path, size, times of change and inode. If the file in the cache is damaged or has another
-    key, the archives are scanned again. A cache that cannot be written is not used,
-    nor is one without a home folder.
+    key, the archives are scanned again. Without a home folder, or where it cannot be written, there is no cache.
 
     Args:
         dataset: the name of the cache folder.

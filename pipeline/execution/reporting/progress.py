@@ -93,11 +93,13 @@ class ProgressLine:
     Args:
         quiet: show nothing.
         stream: default stderr.
+
+    Attributes:
+        quiet: whether it shows nothing, as requested or because its stream has ended.
     """
 
     def __init__(self, pace: Pace, quiet: bool, stream: TextIO | None = None) -> None:
-        self.quiet = quiet
-        self._pace, self._quiet = pace, quiet
+        self._pace, self.quiet = pace, quiet
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()  # ``console.run`` replaced a closed stderr by a stream to nowhere
         self._started = self._shown = time.monotonic()
@@ -105,7 +107,7 @@ class ProgressLine:
     def start(self, computes_on: str) -> None:
         """Starts the clock when the workers are ready, and shows what they compute on."""
         self._started = time.monotonic()
-        if not self._quiet:
+        if not self.quiet:
             self._write(f"building on {computes_on}\n")
 
     @property
@@ -116,7 +118,7 @@ class ProgressLine:
     def show(self) -> None:
         """Shows the line if it is due, and always when all shards are done."""
         now, done = time.monotonic(), self._pace.shards_done == self._pace.shards
-        if self._quiet or not (done or now - self._shown >= _INTERVAL[self._terminal]):
+        if self.quiet or not (done or now - self._shown >= _INTERVAL[self._terminal]):
             return
         self._shown = now
         text = describe(self._pace, self.elapsed)
@@ -124,7 +126,7 @@ class ProgressLine:
         self._write(f"\r\x1b[K{text[: self._columns()]}\r" if self._terminal else f"{text}\n")
 
     def close(self) -> None:
-        if self._terminal and not self._quiet:
+        if self._terminal and not self.quiet:
             self._write("\n")
 
     def _columns(self) -> int | None:
@@ -139,7 +141,7 @@ class ProgressLine:
             self._stream.write(text)
             self._stream.flush()
         except (OSError, ValueError):  # a stderr that is gone must not stop the build
-            self._quiet = True
+            self.quiet = True
 
 
 def describe(pace: Pace, elapsed: float) -> str:

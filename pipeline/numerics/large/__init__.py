@@ -18,6 +18,3 @@ many are computed, or a cut on the other ranks.
 The blocks of each loop fit the registers of AVX2: sixteen, of which two make a vector of eight. Blocks change how much is
 computed at once, but never the order of a sum.
 """
-
-SMALLEST = 65
-"""Smallest smaller side of the planes for which these steps are meant, in pixels. They are correct from 3 on."""

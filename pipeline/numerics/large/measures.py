@@ -12,9 +12,7 @@ import numpy as np
 
 from pipeline.numerics.jit import compiled, step
 from pipeline.numerics.lanes import LANES, fma, load, splat, total
-
-NEIGHBOURS = 4  # vectors against which each vector is tested: those of the next larger eigenvalues
-_EPS = 2.0**-52
+from pipeline.numerics.solved import EPS, NEIGHBOURS
 
 
 @step
@@ -48,7 +46,7 @@ def measure(strips: Any, n: int, count: int, values: Any, residuals: Any, residu
         residual: float64 (m,); receives the largest residual of the vectors 0 to j.
         skew: float64 (m,); receives their largest skew, in grey levels. Both are NaN where a vector is.
     """
-    noise = n * _EPS * values[0]
+    noise = n * EPS * values[0]
     largest, worst = 0.0, 0.0
     for j in range(residual.size):
         if residuals[j] > largest or np.isnan(residuals[j]):

@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.numerics import layout
 from pipeline.numerics.eigenvalues import eigenvalues
 from pipeline.numerics.jit import compiled
 from pipeline.numerics.lanes import LANES
-from pipeline.numerics.large import layout
 from pipeline.numerics.large.back_transform import multiply_by_q
 from pipeline.numerics.large.cut import cut
 from pipeline.numerics.large.gram import gram

@@ -6,7 +6,7 @@ row where |p_i + m_i - (T_ii - lambda)| is smallest. The vector z is 1 in that r
 downwards z_i = -(e_{i-1} / m_i) z_{i-1}. The joint pivot, divided by the length of z, is the residual |T z - lambda z|.
 
 The eight lanes hold eight eigenvalues of one matrix. Each vector depends on its own eigenvalue alone, so vectors of close
-eigenvalues may not be orthogonal: ``skew.py`` measures that.
+eigenvalues may not be orthogonal: ``measures.py`` measures that.
 
 Vectors of photographs decay quickly on both sides of the twist. Entries below ``FAINT`` become zero, because later steps
 would turn them into denormal numbers, with which processors compute many times more slowly.
@@ -16,9 +16,7 @@ from typing import Any
 
 from pipeline.numerics.jit import compiled, step
 from pipeline.numerics.lanes import LANES, absolute, fma, load, select, splat, spread, square_root, store
-
-TINY = 1e-300  # replaces a pivot that is zero; NaN stays
-FAINT = 1e-100
+from pipeline.numerics.solved import FAINT, TINY
 
 
 @step
@@ -33,7 +31,7 @@ def _factorise(diagonal: Any, beside: Any, n: int, values: Any, above: Any, belo
         above: (n, 8); receives e_i / p_i.
         below: (n, 8); receives e_{i-1} / m_i.
     """
-    one, tiny = splat(1.0), splat(TINY)
+    one, tiny = splat(1.0), splat(TINY)  # a pivot that is NaN stays
     top, bottom = spread(diagonal, 0) - values, spread(diagonal, n - 1) - values
     for i in range(n - 1):
         k = n - 1 - i

@@ -23,12 +23,7 @@ from pipeline.numerics.lanes import (
 )
 from pipeline.numerics.small import odd
 from pipeline.numerics.small.transfer import STRIP
-from pipeline.numerics.solved import TIE
-
-# The distance to a whole number beyond which that to a tie is below TIE. The difference is rounded, so correct it until
-# ``distance > FAR`` means ``0.5 - distance < TIE``.
-FAR = 0.5 - TIE
-FAR -= 2.0**-54 * (0.5 - FAR < TIE)
+from pipeline.numerics.solved import FAR
 
 
 @step

@@ -13,11 +13,7 @@ from typing import Any
 from pipeline.numerics.jit import step
 from pipeline.numerics.lanes import LANES, absolute, fma, larger, load, select, splat, square_root, store
 from pipeline.numerics.small import odd
-
-NEIGHBOURS = 4  # vectors against which each vector is tested: those of the next larger eigenvalues
-_EPS = 2.0**-52
-_TINY = 1e-300  # replaces a pivot that is zero
-_FAINT = 1e-100  # smaller entries become zero; their products would be denormal numbers, on which processors are slow
+from pipeline.numerics.solved import EPS, FAINT, NEIGHBOURS, TINY
 
 
 @step
@@ -58,7 +54,7 @@ def _factorise(diagonal: Any, beside: Any, n: int, shift: Any, above: Any, below
         above: receives the multiplier of row i: below the twist z_{i+1} is free, above it z_i = -above_i z_{i+1}.
         below: the same from the bottom: z_i = -below_i z_{i-1}.
     """
-    one, tiny = splat(1.0), splat(_TINY)
+    one, tiny = splat(1.0), splat(TINY)
     pivot = load(diagonal, 0) - shift
     pivot1 = load(diagonal, (n - 1) * LANES) - shift
     for i in range(n - 1):
@@ -110,7 +106,7 @@ def _join(diagonal: Any, beside: Any, n: int, shift: Any, above: Any, below: Any
         else:
             z = load(vectors, (to + i) * LANES)
         store(vectors, (to + i) * LANES, z)
-    inverse, faint = one / square_root(square), splat(_FAINT)
+    inverse, faint = one / square_root(square), splat(FAINT)
     for i in range(n):
         z = load(vectors, (to + i) * LANES) * inverse
         store(vectors, (to + i) * LANES, select(absolute(z) > faint, z, zero))
@@ -125,7 +121,7 @@ def _skew(vectors: Any, j: int, n: int, values: Any) -> Any:
     Pairs do not count where lambda_i cannot be distinguished from zero: vectors of the null space are multiplied by
     A, which leaves nothing of them. (A rank above the rank of a plane has such vectors.)
     """
-    noise = splat(_EPS * n) * load(values, 0)
+    noise = splat(EPS * n) * load(values, 0)
     one, zero = splat(1.0), splat(0.0)
     worst = zero
     for i in range(max(0, j - NEIGHBOURS), j):

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.numerics import layout
 from pipeline.numerics.eigenvalues import eigenvalues
 from pipeline.numerics.jit import compiled, step
 from pipeline.numerics.lanes import LANES
@@ -21,7 +22,7 @@ def truncate_planes(pixels: np.ndarray, ranks: tuple[int, ...], count: int = 0, 
     p, height, width = pixels.shape
     n, length = min(height, width), max(height, width)
     computed = max([*ranks, count])
-    padded = -(-p // LANES) * LANES
+    padded = layout.padded(p)
     eigenvalues = np.empty((p, n))
     errors = np.empty((2, p, computed))
     rounded = np.empty((len(ranks), padded, height, width), np.int16)
@@ -45,12 +46,9 @@ def truncate_planes(pixels: np.ndarray, ranks: tuple[int, ...], count: int = 0, 
 
 
 def _workspace(n: int, ranks: int, count: int, exact: bool) -> np.ndarray:
-    """Returns workspace for ``_solve``, float64, aligned to a line of the cache."""
+    """Returns workspace for ``_solve``, float64."""
     lanes = STRIP * n + n * n + 8 * n + count * (n + STRIP + 4) + 2 * ranks + 6 + ranks * STRIP * n * exact
-    size = lanes * LANES + ranks * STRIP * n * LANES // 4
-    array = np.empty(size + LANES)
-    start = -array.ctypes.data % 64 // 8
-    return array[start : start + size]
+    return layout.aligned(lanes * LANES + ranks * STRIP * n * LANES // 4)
 
 
 @step

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from pipeline.numerics.large import layout
+from pipeline.numerics import layout
 from pipeline.numerics.large.back_transform import multiply_by_q
 from pipeline.numerics.large.cut import cut
 from pipeline.numerics.large.gram import gram

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.numerics import cpu
 from pipeline.numerics.small.solve import truncate_planes
+from tests.unit.numerics.planes import adversarial as planes_that_provoke_errors
 
 GAP, TIE = 1e-9, 1e-5
 SHORT = [
@@ -33,24 +34,8 @@ LONG = [(n, n) for n in range(2, 65)] + [
 
 
 def adversarial(height: int, width: int) -> np.ndarray:
-    """Flat planes, drawings, symmetric, block diagonal and permuted planes, noise, single pixels, rank 1 to 3."""
-    rng = np.random.default_rng(height * 1000 + width)
-    i, j = np.arange(height)[:, None], np.arange(width)[None]
-    noise, eye = rng.integers(0, 256, (height, width)), 1 * (i == j)
-    least = min(height, width)
-    symmetric, blocks = noise.copy(), np.zeros_like(noise)
-    symmetric[:least, :least] += noise[:least, :least].T
-    third = max(1, least // 3)
-    blocks[:third, :third] = blocks[third : 2 * third, third : 2 * third] = noise[:third, :third]  # two equal values
-    planes = [
-        0 * noise, 0 * noise + 255, 0 * noise + 1, eye * 255, eye[::-1] * 200, eye[rng.permutation(height)] * 99,
-        j % 256 + 0 * i, i % 256 + 0 * j, (i + j) % 2 * 255, (i // 4 + j // 4) % 2 * 255, noise, noise % 2 * 255,
-        (j >= i) * 9, 128 + 100 * np.sin(i / 3) * np.cos(j / 5), (i == height // 2) * 255 + 0 * j,
-        (i == height - 1) * (j == width - 1) * 255, (i == 0) * (j == 0) * 255, np.minimum(i, j) % 256, abs(i - j) % 256,
-        noise * (i < 3), symmetric // 2, blocks,
-        *(rng.integers(0, 12, (height, rank)) @ rng.integers(0, 7, (rank, width)) for rank in (1, 2, 3)),
-    ]  # fmt: skip
-    return np.stack([np.clip(plane, 0, 255) for plane in planes]).astype(np.uint8)
+    """Returns uint8 (p, h, w): planes that provoke errors."""
+    return np.stack(list(planes_that_provoke_errors(height, width).values())).astype(np.uint8)
 
 
 def wrong_bytes(planes: np.ndarray, ranks: tuple[int, ...]) -> int:

@@ -29,11 +29,21 @@ def adversarial(height: int, width: int) -> dict[str, np.ndarray]:
         blocks[start : start + 8, start : start + 8] = tile
     almost = blocks * 0.5 + 100
     almost[0, -1] += 1
+    third = max(1, min(height, width) // 3)
+    twice = np.zeros((height, width))  # two equal singular values
+    twice[:third, :third] = twice[third : 2 * third, third : 2 * third] = noise[:third, :third]
+    low_rank = {
+        f"random of rank {rank}": np.clip(
+            rng.integers(0, 12, (height, rank)) @ rng.integers(0, 7, (rank, width)), 0, 255
+        )
+        for rank in (1, 2, 3)
+    }
     return {
         "black": np.zeros((height, width)),
         "white": np.full((height, width), 255.0),
         "grey": np.full((height, width), 1.0),
         "one bright pixel": 255.0 * ((rows == 5) & (columns == 7)),
+        "first corner": 255.0 * ((rows == 0) & (columns == 0)),
         "corner": 255.0 * ((rows == height - 1) & (columns == width - 1)),
         "one row": 255.0 * (rows == height // 2),
         "identity": 255 * eye,
@@ -60,6 +70,8 @@ def adversarial(height: int, width: int) -> dict[str, np.ndarray]:
         "symmetric": symmetric,
         "blocks": blocks,
         "almost equal blocks": almost,
+        "a block twice": twice,
+        **low_rank,
     }
 
 
