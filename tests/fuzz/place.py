@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import functools
 import io
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,12 +12,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-_MEMORY = Path("/dev/shm")
+from tests.memory import folder_in_memory
+
+_ROOM = 2**26  # bytes
 
 
 @functools.cache
 def folder() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="rank-shards-fuzz-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None))
+    path = Path(tempfile.mkdtemp(prefix="rank-shards-fuzz-", dir=folder_in_memory(_ROOM)))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
 
