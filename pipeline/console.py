@@ -13,15 +13,25 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from pipeline.errors import FAILED, PipelineError, UsageError, nearest, one_line
 
 _LONGEST = 2_000  # characters of an error message
+_as_subcommand = False  # whether the user has started ``rank-shards build`` and not ``python -m pipeline.build``
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one line, with the nearest valid spelling."""
+    """An argparse parser whose errors are one line, with the nearest valid spelling.
+
+    Args:
+        prog: the command as ``python -m`` runs it. ``--help`` shows it as a subcommand if it was started as one.
+        options: those of argparse.
+    """
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        module = prog.removeprefix("python -m pipeline.")
+        super().__init__(prog=f"rank-shards {module.replace('.', ' ')}" if _as_subcommand else prog, **options)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
@@ -35,6 +45,17 @@ class Parser(argparse.ArgumentParser):
             kind = "option" if argument.startswith("-") else "argument"
             raise UsageError(f"unknown {kind} {argument!r}{nearest(name, options)}; see --help")
         return namespace
+
+
+@contextlib.contextmanager
+def as_subcommand() -> Iterator[None]:
+    """While the block runs, ``--help`` shows commands as subcommands of ``rank-shards``."""
+    global _as_subcommand
+    before, _as_subcommand = _as_subcommand, True
+    try:
+        yield
+    finally:
+        _as_subcommand = before
 
 
 def _joined(arguments: list[str]) -> list[str]:

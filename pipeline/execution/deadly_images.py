@@ -113,7 +113,7 @@ def _name(status: int) -> str:
 
 def _started() -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.execution.deadly_images"],
+        [sys.executable, "-P", "-m", "pipeline.execution.deadly_images"],  # -P: not from the current folder
         env=os.environ | {"PYTHONPATH": python_path()},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -172,7 +172,7 @@ def test_a_job_that_ray_takes_and_the_build_does_not_is_refused_before_ray_up(
     [
         (["--limt", "1000"], "unknown option '--limt', did you mean '--limit'?; see --help"),
         (["--limit", "many"], "limit: 'many' is not a whole number (config "),
-        (["--config", "other.yaml"], "--config cannot be used with run.py: the job file is its first argument"),
+        (["--config", "other.yaml"], "--config cannot be used with "),
     ],
 )
 def test_a_wrong_flag_is_reported_before_ray_up(flags: list[str], line: str, head: Head) -> None:

@@ -133,6 +133,16 @@ def test_a_shard_without_a_killer_loses_no_image(task: Callable[..., ShardTask])
     assert deadly_images.find(task(), Progress()) == {}
 
 
+def test_the_search_imports_no_module_of_the_current_folder(
+    task: Callable[..., ShardTask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pipeline.py").write_text("raise RuntimeError('the user has pipeline.py')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)  # as in a notebook
+    with deadly_images._Child(task()) as child:
+        assert child.survives(0, 0)
+
+
 def test_a_process_that_dies_of_nothing_blames_no_image(
     task: Callable[..., ShardTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:

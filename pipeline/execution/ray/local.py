@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,7 @@ class LocalRay:
         with _signals_later(), _start_errors(), _private_ray():
             ray.init(
                 address="local",
+                job_config=_job_config(),
                 _temp_dir=str(folder),
                 num_cpus=self._workers,
                 num_gpus=gpus,
@@ -93,6 +95,23 @@ class LocalRay:
                 "Ray has stopped on this machine (its GCS died); the same command continues from what is committed"
             )
         return self._workers
+
+
+def _job_config() -> Any:
+    """Returns Ray's settings of this job, with the folders that its workers search for modules before all others.
+
+    Ray would add the current folder: a user's ``pipeline.py`` or ``random.py`` there would replace ours and Python's. Only
+    the folder stays that this process searches first: that of the user's script, or of a notebook.
+    """
+    from ray.job_config import JobConfig
+
+    class Config(JobConfig):
+        def _serialize(self) -> Any:
+            first = os.path.realpath(sys.path[0])
+            self._py_driver_sys_path = [path for path in self._py_driver_sys_path if os.path.realpath(path) == first]
+            return super()._serialize()
+
+    return Config()
 
 
 def _warm_up() -> None:

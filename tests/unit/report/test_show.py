@@ -189,30 +189,6 @@ def test_help_loads_no_large_library(module: str) -> None:
     assert done.stdout.startswith(f"usage: python -m pipeline.{module}")
 
 
-def test_the_bare_package_lists_its_commands() -> None:
-    done = subprocess.run([sys.executable, "-m", "pipeline"], capture_output=True, text=True, check=True)
-    for command in ("build", "verify", "report", "show", "export"):
-        assert f"python -m pipeline.{command} " in done.stdout
-        assert (
-            subprocess.run([sys.executable, "-m", f"pipeline.{command}", "--help"], capture_output=True).returncode == 0
-        )
-
-
-def test_the_list_of_commands_into_a_closed_pipe_prints_no_traceback() -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    with open(writer, "w") as closed:
-        done = subprocess.run([sys.executable, "-m", "pipeline"], stdout=closed, stderr=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (1, b"")
-
-
-def test_a_command_without_its_dot_is_refused_in_one_line() -> None:
-    done = subprocess.run([sys.executable, "-m", "pipeline", "verify", "out"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith("error: ")
-    assert "python -m pipeline.verify" in done.stderr
-
-
 def test_an_input_picture_is_not_overwritten(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = picture.read_bytes()
     assert show([str(picture), "--ranks", "2", "--out", str(picture)]) == 2

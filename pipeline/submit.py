@@ -1,0 +1,104 @@
+"""``rank-shards submit``: updates a cluster's copy of a job file and runs the job there."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline import console
+from pipeline.console import Parser
+from pipeline.errors import FAILED, PipelineError, UsageError
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m pipeline.submit",
+        usage="%(prog)s JOB.yaml [options of build]",
+        description="Run a job file on its cluster: check it, update the cluster's copy of it without restarting Ray "
+        "(ray up --no-restart), and build there (ray submit). Options of build override the file. The same command resumes.",
+        epilog="Exit status: that of the build; 1 failed; 2 wrong usage, and nothing was sent.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("job", metavar="JOB.yaml", help="job file with the sections metadata.job and provider")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command. Returns the exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    return console.run(lambda: _main(words), "stopped; the same command continues from what is committed")
+
+
+def _main(words: list[str]) -> int:
+    if words[:1] in (["--help"], ["-h"]):
+        _parser().parse(words)
+    if not words or not words[0].endswith(_SUFFIXES) or words[0].startswith("-"):
+        first = f", not {words[0]!r}" if words else ""
+        raise UsageError(f"give the job file first, as in submit JOB.yaml --limit 1000{first}")
+    return submit(Path(words[0]), words[1:])
+
+
+def submit(config: Path, flags: list[str]) -> int:
+    """Checks the job, updates the cluster without restarting Ray, and runs the job there.
+
+    Args:
+        config: the job file.
+        flags: options of ``pipeline.build``, which override the file.
+
+    Returns:
+        The exit status of ``ray submit``.
+
+    Raises:
+        PipelineError: the file or a flag is wrong, or ``ray up`` failed.
+    """
+    from pipeline.execution.ray import on_head
+
+    cluster = _checked(config, flags)
+    ray = str(Path(sys.executable).with_name("ray"))
+    # Ray's newer autoscaler starts one worker too few with a local provider.
+    environment = {"RAY_UP_enable_autoscaler_v2": "0"} if cluster["provider"].get("type") == "local" else {}
+    environment |= {"RAY_USAGE_STATS_ENABLED": "0"}
+    up = subprocess.run([ray, "up", "-y", "--no-restart", str(config)], env=environment | os.environ)
+    if up.returncode:
+        raise PipelineError("ray up failed, so nothing was submitted", FAILED)
+    script = [on_head.__file__, "--", "--digest", on_head.digest(cluster["metadata"]["job"])]
+    command = [ray, "submit", str(config), *script, *map(shlex.quote, flags)]
+    return subprocess.run(command, env=environment | os.environ).returncode
+
+
+def _checked(config: Path, flags: list[str]) -> dict[str, Any]:
+    """Returns a job file as Ray reads it. Raises UsageError if its job, with the flags, is not one."""
+    import yaml
+
+    from pipeline.build import parse_flags
+    from pipeline.planning.job import Job
+    from pipeline.planning.job_file import read_job_file
+
+    options = parse_flags(flags)
+    if "config" in options:
+        raise UsageError("--config cannot be used with submit: the job file is its first argument")
+    section = read_job_file(config, overridden=options)  # its errors name the file
+    try:
+        here = Job.parse(section | options)
+        cluster: dict[str, Any] = yaml.safe_load(config.read_text())  # as Ray reads it
+        there = Job.parse(cluster["metadata"]["job"] | options)
+    except PipelineError as error:
+        line = f"{error} (config {config} and the flags together)" if options else f"config {config}: {error}"
+        raise PipelineError(line, error.status) from None
+    except (ValueError, yaml.YAMLError) as error:  # Ray reads 2026-99-99 as a date, and = as a tag
+        raise UsageError(f"config {config} is not valid YAML to Ray: {' '.join(str(error).split())}") from None
+    if not isinstance(cluster.get("provider"), dict):
+        raise UsageError(f"config {config} has no section provider, which describes the cluster to Ray")
+    if here != there:
+        raise UsageError(
+            f"config {config}: Ray reads metadata.job differently (010 as 8, yes as true); put such values in quotes"
+        )
+    return cluster
+
+
+if __name__ == "__main__":
+    console.leave(main())
