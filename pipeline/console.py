@@ -112,7 +112,7 @@ def origin(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--label-key", metavar="KEY", help="of a webdataset source: the same as in the build")
     parser.add_argument(
-        "--classes", metavar="FILE", type=path("--classes"), help="of a webdataset source: the same as in the build"
+        "--classes", metavar="FILE", type=path("--classes"), help="class list of the source: the same as in the build"
     )
 
 

@@ -150,7 +150,8 @@ class _Repair:
         if actual != expected:
             raise PipelineError(
                 f"the source is not the one that the output was built from: its fingerprint is {actual}, the manifest says "
-                f"{one_line(expected)}; nothing can be repaired from it, rebuild the output with --overwrite"
+                f"{one_line(expected)}; nothing can be repaired from it: give the data and the "
+                "--classes of the build, or rebuild the output with --overwrite"
             )
         if self._document["image"]["encoder"] != png.ENCODER:
             raise PipelineError(

@@ -204,7 +204,13 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         ),
         Option("data-dir", _path, "folder of the data; without it CIFAR is downloaded once", "DIR"),
         Option("label-key", _text, "webdataset: the json field that holds the label (default: the cls member)", "KEY"),
-        Option("classes", _path, "webdataset: file of class names, one per line", "FILE"),
+        Option(
+            "classes",
+            _path,
+            "folder, imagenet and webdataset: imagenet for the official labels of its 1,000 classes, or a file of class "
+            "names by label (text or json)",
+            "FILE",
+        ),
         Option("splits", _splits, "for example train,test (default: all)", "LIST"),
         Option("limit", _integer(1), "build only the first N output positions of each split", "N"),
     ),

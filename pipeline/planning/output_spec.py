@@ -10,6 +10,7 @@ from pipeline.formats.sealed_json import seal, unseal
 from pipeline.numerics.geometry import MAX_SIDE, Geometry
 from pipeline.numerics.variants import OFFSET, Variant, canonical
 from pipeline.planning.job import Job
+from pipeline.sources import WITH_CLASSES
 from pipeline.sources.index import SourceIndex
 from pipeline.sources.shapes import Shapes
 from pipeline.sources.splits import in_source
@@ -183,7 +184,7 @@ def grow(existing: bytes, requested: Content, index: SourceIndex) -> Content:
     check_format(fixed.get("format"))
     for key, value in requested.fixed().items():
         if fixed.get(key) != value:
-            reason = _source_reason(index) if key == "source fingerprint" else ""
+            reason = _source_reason(index, requested.dataset) if key == "source fingerprint" else ""
             raise PipelineError(
                 f"the output is of another job: its {key} is {fixed.get(key)!r}, not {value!r}{reason}; "
                 "choose another --out, or --overwrite to build it again"
@@ -216,13 +217,14 @@ def check_format(number: Any) -> None:
         )
 
 
-def _source_reason(index: SourceIndex) -> str:
+def _source_reason(index: SourceIndex, dataset: str) -> str:
     """Returns why the fingerprints of a source may differ although its files are the same."""
+    options = " (was it built with other --classes?)" if dataset in WITH_CLASSES else ""
     if not index.readings:
-        return ""
+        return options
     return (
-        ". If the source has not changed, an earlier version built the output, with other labels or another order: it did "
-        f"not know that {'; '.join(index.readings)}"
+        f"{options}. If the source has not changed, an earlier version built the output, with other labels or another "
+        f"order: it did not know that {'; '.join(index.readings)}"
     )
 
 

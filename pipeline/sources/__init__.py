@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # NumPy and Pillow must not slow down --help
     from pipeline.sources.index import Source
 
 DATASETS: tuple[str, ...] = ("sample", "cifar10", "cifar100", "imagenet", "folder", "webdataset")
+WITH_CLASSES = ("imagenet", "folder", "webdataset")  # sources that take a class list
 _TAKES = {
     "imagenet": "a folder with ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, or train/<synset>/ and val/<synset>/",
     "folder": "a folder with train/<class>/... or <class>/... in it",
@@ -36,7 +37,7 @@ def open_source(
         data_dir: the folder of its files; refused for ``sample``, optional for CIFAR.
         allow_unverified: read CIFAR files even if they have not the official checksum.
         label_key: for ``webdataset``: the field of a sample's json that is its label; None for its ``cls`` member.
-        classes: for ``webdataset``: a file of class names, one per line.
+        classes: for ``WITH_CLASSES``: a class list, as for ``class_list.read_class_list``.
         download: whether CIFAR may be downloaded. True prints progress to stderr. A function is called with (bytes received,
             bytes in total) instead.
 
@@ -44,9 +45,10 @@ def open_source(
         UsageError: the dataset is unknown, an option does not go with it, or an option is missing.
         PipelineError: the data is missing, damaged, or cannot be downloaded.
     """
-    if dataset != "webdataset" and (label_key is not None or classes is not None):
-        option = "label-key" if label_key is not None else "classes"
-        raise UsageError(f"{option}: goes with --dataset webdataset only, whose samples may carry a json")
+    if dataset != "webdataset" and label_key is not None:
+        raise UsageError("label-key: goes with --dataset webdataset only, whose samples may carry a json")
+    if dataset in DATASETS and dataset not in WITH_CLASSES and classes is not None:
+        raise UsageError(f"classes: goes with --dataset {', '.join(WITH_CLASSES)}; {dataset} has its own classes")
     if dataset in _TAKES and data_dir is None:
         raise UsageError(f"--dataset {dataset} needs --data-dir, {_TAKES[dataset]}")
     if dataset == "sample":
@@ -58,7 +60,7 @@ def open_source(
     if dataset == "imagenet" and data_dir is not None:
         from pipeline.sources.imagenet.source import open_imagenet
 
-        return open_imagenet(data_dir)
+        return open_imagenet(data_dir, classes)
     if dataset == "webdataset" and data_dir is not None:
         from pipeline.sources.webdataset.source import WebDataset
 
@@ -66,7 +68,7 @@ def open_source(
     if dataset == "folder" and data_dir is not None:
         from pipeline.sources.folder.source import Folder
 
-        return Folder(Path(os.path.abspath(data_dir)))  # workers have another current directory
+        return Folder(Path(os.path.abspath(data_dir)), classes)  # workers have another current directory
     if dataset in ("cifar10", "cifar100"):
         from pipeline.sources.cifar.source import open_cifar
 

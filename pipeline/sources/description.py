@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline.errors import one_line
+from pipeline.sources.class_list import images_per_class
 from pipeline.sources.index import SourceIndex
 
 
@@ -15,6 +16,8 @@ def describe(index: SourceIndex) -> list[str]:
     count = len(index.classes)
     named = f"{one_line(first)} (0)" + (f" to {one_line(last)} ({count - 1})" if count > 1 else "")
     lines = [f"source: {splits}; {count:,} class{'es' * (count != 1)}, {named}"]
+    if used := images_per_class((entries.labels for entries in index.splits.values()), count):
+        lines.append(f"labels: {used}")
     if order := _sorted_as_text(index.classes):
         lines.append(order)
     if index.readings:
@@ -30,7 +33,7 @@ def _sorted_as_text(classes: Sequence[str]) -> str:
         if int(name) != number:
             return (
                 f"labels: class {name} has the label {label}: names are sorted as text, as torchvision's ImageFolder does. "
-                f"With leading zeros, the order would be that of the numbers"
+                f"With leading zeros, the order would be that of the numbers; --classes FILE takes any other order"
             )
     return ""
 

@@ -1,7 +1,7 @@
 """The source of a tree of image files, one folder per class, as torchvision's ``ImageFolder`` reads it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,14 +9,17 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.numerics.geometry import NATIVE
+from pipeline.sources.class_list import ClassList, images_per_class, read_class_list
 from pipeline.sources.folder.classes import ClassFolder, list_classes, name_classes, refuse_pile
 from pipeline.sources.folder.layout import find_layout
 from pipeline.sources.folder.notes import make_notes
-from pipeline.sources.imagenet.tiny import refuse_tiny_imagenet
+from pipeline.sources.folder.tiny_imagenet import find_tiny_imagenet
 from pipeline.sources.images import decode_image
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 from pipeline.sources.ranges import read_file
 from pipeline.sources.tree import Folders, list_folders
+
+_INDICES = 1000  # folders 0 to 999 are ImageNet's labels, as in ImageNet-V2
 
 
 @dataclass(frozen=True)
@@ -26,17 +29,26 @@ class Folder:
     ``find_layout`` recognises the splits. Classes are the folders of all splits together, bytewise sorted. Every regular
     file in a class folder and below is an entry, in the bytewise order of (class, path). An entry's name is
     ``<class>/<path>``, without the split: the same images as a flat tree or as an archive have the same names.
+
+    ``find_tiny_imagenet`` recognises Tiny ImageNet as unzipped, whose entries have the same names as in such a tree.
+
+    Attributes:
+        classes: a class list, as for ``read_class_list``, which has a place for every class. None: the labels are the
+            positions of the folders' names.
     """
 
     root: Path
+    classes: Path | None = None
     default_order = "shuffled"  # without annotation: an attribute of the class, not a field
     default_geometry = NATIVE
 
     def index(self) -> SourceIndex:
         """Lists every file. Raises PipelineError if there are no images, or if it is not clear what the classes are."""
+        class_list = read_class_list(self.classes) if self.classes else None
         root = str(self.root)
         top = _top(root)
-        refuse_tiny_imagenet(self.root)
+        if tiny := find_tiny_imagenet(root, top):
+            return _index(root, tiny.splits, class_list, tiny.left_out, litter=tiny.litter, readings=tiny.readings)
         layout = find_layout(root, top)
         trees = {
             split: (path, list_folders(os.path.join(root, path)) if path else top)
@@ -45,22 +57,9 @@ class Folder:
         names = name_classes(root, trees)
         splits = {split: list_classes(root, path, folders, names) for split, (path, folders) in trees.items()}
         refuse_pile(root, splits)
-        classes = sorted(set(names.by_folder.values()), key=os.fsencode)
-        labels = {name: label for label, name in enumerate(classes)}
-        indexes = {split: _split_index(listed, labels) for split, listed in splits.items()}
-        if not any(len(index) for index in indexes.values()):
-            raise PipelineError(f"{root} has class folders ({classes[0]}, ...), but no file in them")
         notes = make_notes(layout, top, trees, splits, names)
-        return SourceIndex(
-            classes=classes,
-            splits=indexes,
-            shape=None,
-            title="Image folder",
-            terms="The terms of the images in the folder apply; they are not known to this program.",
-            note="; ".join([*notes.left_out, *notes.warnings]),
-            left_out=(*notes.left_out, *notes.litter),
-            readings=(*layout.readings, *_new_rules(splits, trees, names.merged)),
-        )
+        readings = (*layout.readings, *_new_rules(splits, trees, names.merged))
+        return _index(root, splits, class_list, notes.left_out, notes.warnings, notes.litter, readings)
 
     def read(self, entry: Entry, most: int | None = None) -> bytes:
         """Returns the whole file, or its first bytes. Raises OSError, also if its size is not the indexed one any more."""
@@ -79,6 +78,44 @@ def _top(root: str) -> Folders:
     if not os.path.isdir(root):
         raise PipelineError(f"{root} is a file: {advice}")
     return list_folders(root)
+
+
+def _index(
+    root: str,
+    splits: Mapping[str, list[ClassFolder]],
+    class_list: ClassList | None,
+    left_out: Sequence[str],
+    warnings: Sequence[str] = (),
+    litter: Sequence[str] = (),
+    readings: Sequence[str] = (),
+) -> SourceIndex:
+    """Returns the index of listed class folders, with the notes about them. Raises PipelineError."""
+    names = sorted({listed.name for split in splits.values() for listed in split}, key=os.fsencode)
+    classes, labels, rules = _labels(root, names, class_list)
+    indexes = {split: _split_index(listed, labels) for split, listed in splits.items()}
+    if not any(len(index) for index in indexes.values()):
+        raise PipelineError(f"{root} has class folders ({names[0]}, ...), but no file in them")
+    counted = images_per_class([index.labels for index in indexes.values()], len(classes)) if class_list else ""
+    return SourceIndex(
+        classes=classes,
+        splits=indexes,
+        shape=None,
+        title="Image folder",
+        terms="The terms of the images in the folder apply; they are not known to this program.",
+        note="; ".join([*left_out, *warnings, *filter(None, [counted])]),
+        left_out=(*left_out, *litter),
+        readings=(*readings, *rules),
+    )
+
+
+def _labels(root: str, names: list[str], class_list: ClassList | None) -> tuple[list[str], dict[str, int], list[str]]:
+    """Returns the classes, the label of each class of the tree, and how its names were understood."""
+    if class_list:
+        return class_list.names, class_list.labels(names, root), []
+    if len(names) == _INDICES and {*names} == {*map(str, range(_INDICES))}:
+        names = [*map(str, range(_INDICES))]
+        return names, {name: int(name) for name in names}, ["the folders 0 to 999 are the labels 0 to 999"]
+    return names, {name: label for label, name in enumerate(names)}, []
 
 
 def _split_index(classes: list[ClassFolder], labels: dict[str, int]) -> SplitIndex:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import PipelineError
+from pipeline.sources.folder.tiny_imagenet import is_tiny_imagenet
 from pipeline.sources.imagenet.manifest import ImagenetManifest
-from pipeline.sources.imagenet.tiny import refuse_tiny_imagenet
 from pipeline.sources.splits import split_in
 from pipeline.sources.tree import list_folders
 
@@ -57,7 +57,11 @@ def locate(manifest: ImagenetManifest, data_dir: Path) -> Located:
     if not data_dir.is_dir():
         fault = "is a file" if data_dir.exists() else "does not exist"
         raise PipelineError(f"{data_dir} {fault}: --data-dir takes {_usage(manifest)}")
-    refuse_tiny_imagenet(data_dir)
+    if is_tiny_imagenet(str(data_dir)):
+        raise PipelineError(
+            f"{data_dir} is Tiny ImageNet as unzipped: --dataset folder reads it, and --classes imagenet gives its classes "
+            "the official labels"
+        )
     homes = ["", *("/".join(_KAGGLE[start:]) + "/" for start in range(len(_KAGGLE)))]
     folders = {home: _split_folders(data_dir / home) for home in homes}
     places = {}
@@ -72,9 +76,20 @@ def locate(manifest: ImagenetManifest, data_dir: Path) -> Located:
             if name := _choose(data_dir / home, split, folders[home]):
                 places[split] = Place(home + name, None, _beside(data_dir / home, data_dir))
                 break
+    if not places and _synset_folders(manifest, data_dir):
+        raise PipelineError(
+            f"{data_dir} holds folders of classes and neither train/ nor val/: --dataset folder --classes imagenet reads "
+            "it, with the official labels"
+        )
     if not places:
         raise PipelineError(f"{data_dir} holds no ImageNet: --data-dir takes {_usage(manifest)}")
     return Located(places, _left_out(folders, places), _readings(places))
+
+
+def _synset_folders(manifest: ImagenetManifest, data_dir: Path) -> bool:
+    """Returns whether the folders of a folder are classes: synsets, or numbers as in ImageNet-V2."""
+    names = list_folders(str(data_dir)).names
+    return bool(names) and all(name in manifest.synsets or (name.isdigit() and len(name) < 4) for name in names)
 
 
 def _check_finished(data_dir: Path, file: str) -> None:

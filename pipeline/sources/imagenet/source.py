@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.numerics.geometry import Geometry
+from pipeline.sources.class_list import ClassList, read_class_list
 from pipeline.sources.imagenet import manifest as official
 from pipeline.sources.imagenet.archive import list_train, list_val
 from pipeline.sources.imagenet.labels import find_labels
@@ -23,13 +24,17 @@ from pipeline.sources.tar_members import read_member
 _HEADER_NAME = 90  # bytes; a member's header holds shorter names whole, whatever folder is before them
 
 
-def open_imagenet(data_dir: Path) -> "Imagenet":
-    """Finds ImageNet in a folder. Raises PipelineError if there is none."""
+def open_imagenet(data_dir: Path, classes: Path | None = None) -> "Imagenet":
+    """Finds ImageNet in a folder. Raises PipelineError if there is none.
+
+    Args:
+        classes: as in ``Imagenet``.
+    """
     root = Path(os.path.abspath(data_dir))  # workers have another current directory
     manifest = official.load()
     try:
         located = locate(manifest, root)
-        return Imagenet(root, tuple(located.places.items()), located.left_out, located.readings)
+        return Imagenet(root, tuple(located.places.items()), located.left_out, located.readings, classes)
     except OSError as error:
         raise PipelineError(f"{error.filename or root} cannot be read: {error.strerror}") from None
 
@@ -40,12 +45,16 @@ class Imagenet:
 
     An entry's name is ``<synset>/<file name>`` in every form, and the order is bytewise by (synset, file name). Classes
     are the synsets that have an image, in the official order: with all of them labels are the official 0..999.
+
+    Attributes:
+        classes: a class list that has a place for every synset, as for ``read_class_list``; its labels are used instead.
     """
 
     root: Path
     places: tuple[tuple[str, Place], ...]
     left_out: tuple[str, ...] = ()
     readings: tuple[str, ...] = ()
+    classes: Path | None = None
     default_order = "shuffled"  # without annotation: an attribute of the class, not a field
     default_geometry = Geometry(resize=256, crop=224)
 
@@ -57,14 +66,22 @@ class Imagenet:
         """
         manifest = official.load()
         splits = {split: self._list(manifest, split, place) for split, place in self.places}
+        class_list = read_class_list(self.classes) if self.classes else None
         classes = _label(splits.values(), list(manifest.synsets))
+        note = _note(manifest, classes, splits, class_list)
+        if class_list:
+            labels = class_list.labels(classes, str(self.root))
+            place = np.array([labels[synset] for synset in classes], np.int32)
+            for index in splits.values():
+                index.labels[:] = place[index.labels]
+            classes = class_list.names
         return SourceIndex(
             classes=classes,
             splits=splits,
             shape=None,
             title=manifest.title,
             terms=manifest.terms,
-            note=_note(manifest, classes, splits),
+            note=note,
             left_out=self.left_out,
             readings=self.readings,
         )
@@ -152,10 +169,19 @@ def _loose(names: list[str], files: list[str], sizes: list[int]) -> SplitIndex:
     )
 
 
-def _note(manifest: ImagenetManifest, classes: list[str], splits: dict[str, SplitIndex]) -> str:
-    """Returns what of the complete set is missing, for the dataset card. The same for every form of the set."""
+def _note(
+    manifest: ImagenetManifest, classes: list[str], splits: dict[str, SplitIndex], class_list: ClassList | None
+) -> str:
+    """Returns what of the complete set is missing, for the dataset card. The same for every form of the set.
+
+    Args:
+        classes: the synsets that have images.
+        class_list: gives the labels; None if they are the positions in ``classes``.
+    """
     notes = []
-    if len(classes) < len(manifest.synsets):
+    if class_list and len(classes) < len(class_list.names):
+        notes.append(f"{len(classes):,} of {len(class_list.names):,} classes have images")
+    elif not class_list and len(classes) < len(manifest.synsets):
         notes.append(f"{len(classes):,} of {len(manifest.synsets):,} classes, so that labels are not the official ones")
     for split, index in splits.items():
         if len(index) != manifest.images[split]:

@@ -10,11 +10,12 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.numerics.geometry import NATIVE
+from pipeline.sources.class_list import ClassList
 from pipeline.sources.images import decode_image
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 from pipeline.sources.saved_index import Columns, pack, saved, unpack
 from pipeline.sources.tar_members import read_member
-from pipeline.sources.webdataset.classes import MOST_UNNAMED, ClassNames, read_classes
+from pipeline.sources.webdataset.classes import MOST_UNNAMED, read_classes
 from pipeline.sources.webdataset.scan import scan_shard
 from pipeline.sources.webdataset.shards import find_shards
 
@@ -32,7 +33,7 @@ class WebDataset:
     Attributes:
         root: absolute.
         label_key: the field of the ``json`` member that holds the label. None: the ``cls`` member holds it.
-        classes: a file with one class name per line. None: ``classnames.txt`` in ``root``, or else the numbers as text.
+        classes: a class list, as for ``read_class_list``. None: ``classnames.txt`` in ``root``, or else the numbers as text.
     """
 
     root: Path
@@ -108,10 +109,10 @@ def _scan(paths: list[Path], label_key: str | None) -> Columns:
     }
 
 
-def _repeated(names: ClassNames | None) -> list[str]:
+def _repeated(names: ClassList | None) -> list[str]:
     if names is None or not names.repeated:
         return []
-    return [f"{names.file} names {', '.join(names.repeated[:3])} several times, so that these carry their label"]
+    return [f"{names.origin} names {', '.join(names.repeated[:3])} several times, so that these carry their label"]
 
 
 def _check_labels(
@@ -120,7 +121,7 @@ def _check_labels(
     files: np.ndarray,
     keys: list[str],
     labels: np.ndarray,
-    named: ClassNames | None,
+    named: ClassList | None,
 ) -> None:
     allowed = len(named.names) if named else MOST_UNNAMED
     wrong = np.flatnonzero(labels >= allowed)
@@ -128,5 +129,5 @@ def _check_labels(
         number = int(wrong[0])
         sample = f"{root / tars[files[number]]}: sample {keys[number]!r} has the label {labels[number]}"
         if named:
-            raise PipelineError(f"{sample}, but {named.file} names {allowed:,} classes (labels 0 to {allowed - 1:,})")
+            raise PipelineError(f"{sample}, but {named.origin} names {allowed:,} classes (labels 0 to {allowed - 1:,})")
         raise PipelineError(f"{sample}: so many classes must be named, by --classes")

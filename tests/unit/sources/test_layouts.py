@@ -131,19 +131,6 @@ def test_a_class_may_be_called_images_where_train_has_it(tmp_path):
     assert index(tmp_path, "train/images/1.png", "train/cat/1.png", "val/images/1.png").classes == ["cat", "images"]
 
 
-@pytest.mark.parametrize("dataset", ["folder", "imagenet"])
-def test_tiny_imagenet_as_unzipped_is_named(tmp_path, dataset):
-    train = ["train/n01443537/images/0.JPEG", "train/n01443537/n01443537_boxes.txt"]
-    line = refused(
-        tmp_path, *train, "val/images/0.JPEG", "val/val_annotations.txt", "test/images/0.JPEG", dataset=dataset
-    )
-    assert "Tiny ImageNet" in line and "val/val_annotations.txt" in line
-
-
-def test_the_validation_folder_of_tiny_imagenet_is_named_too(tmp_path):
-    assert "Tiny ImageNet" in refused(tmp_path, "images/0.JPEG", "val_annotations.txt")
-
-
 # Unicode
 
 
