@@ -12,6 +12,7 @@ from pipeline.formats.tar import sample_key
 from pipeline.numerics.geometry import Geometry
 from pipeline.sources import open_source
 from pipeline.sources.cifar import manifest
+from pipeline.sources.class_list import ClassList
 
 _RECORD = 1 + 3 * 32 * 32  # bytes: the label, then three planes
 _BATCH = 10_000  # images of an official batch file
@@ -51,6 +52,14 @@ class Images:
         """Returns the images at ``positions``, int (m,), in that order."""
         keys = [self.keys[i] for i in positions.tolist()]
         return replace(self, pixels=self.pixels[positions], labels=self.labels[positions], keys=keys)
+
+    def with_labels_of(self, class_list: ClassList) -> "Images":
+        """Returns the images with the classes and labels of a list. Raises PipelineError if it lacks one of theirs."""
+        used = np.unique(self.labels)
+        labels = class_list.labels([self.classes[label] for label in used.tolist()], self.origin)
+        place = np.zeros(len(self.classes), np.int64)
+        place[used] = list(labels.values())
+        return replace(self, labels=place[self.labels], classes=class_list.names)
 
 
 def from_output(root: Path, split: str = "test", limit: int | None = None, variant: str = "full") -> Images:

@@ -82,6 +82,12 @@ def _add_images(parser: Parser) -> None:
     group.add_argument("--data-dir", metavar="DIR", type=path("--data-dir"), help="folder of the dataset")
     group.add_argument("--split", metavar="NAME", help="split of an output or a dataset (default test)")
     group.add_argument("--limit", metavar="N", type=whole("--limit"), help="number of images (default: all)")
+    group.add_argument(
+        "--classes",
+        metavar="FILE",
+        type=path("--classes"),
+        help="give the images the labels of a list: imagenet, or a file of class names by label (text or json)",
+    )
     group.add_argument("--resize", metavar="N", type=whole("--resize"), help="dataset only: shorter side in pixels")
     group.add_argument("--crop", metavar="N", type=whole("--crop"), help="dataset only: centre crop in pixels")
     group.add_argument(
@@ -152,7 +158,16 @@ def load_networks(options: argparse.Namespace, size: tuple[int, int], classes: i
 
 
 def load_images(options: argparse.Namespace) -> "Images":
-    """Loads the images of ``--images`` or ``--dataset``."""
+    """Loads the images of ``--images`` or ``--dataset``, with the labels of ``--classes``."""
+    images = _load_images(options)
+    if options.classes is None:
+        return images
+    from pipeline.sources.class_list import read_class_list
+
+    return images.with_labels_of(read_class_list(options.classes))
+
+
+def _load_images(options: argparse.Namespace) -> "Images":
     from pipeline.numerics.geometry import Geometry
     from pipeline.study.images import from_output, from_records, from_source
 

@@ -97,7 +97,8 @@ class Network(nn.Module):
         """
         outputs = self.outputs(size)
         if outputs != classes:
-            raise UsageError(f"{self.name} predicts {outputs} classes, but the images have {classes}")
+            advice = "; --classes gives them the labels of a list, such as imagenet" if outputs > classes else ""
+            raise UsageError(f"{self.name} predicts {outputs:,} classes, but the images have {classes:,}{advice}")
 
     def check_gradients(self, experiment: str, size: tuple[int, int]) -> None:
         """Raises UsageError if no gradients flow through the network, tried on a black image of ``size``."""
