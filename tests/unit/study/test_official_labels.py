@@ -1,6 +1,7 @@
 """Forty classes of ImageNet are studied with networks of a thousand outputs."""
 
 import csv
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -34,8 +35,7 @@ def loaded(*options: object) -> Images:
 def top1(images: Images, shared: Path, monkeypatch: pytest.MonkeyPatch) -> float:
     """The share of images that MobileNetV2 classifies as labelled."""
     monkeypatch.syspath_prepend(str(shared / "data/weights/imagenet"))
-    import nets
-    import pack
+    nets, pack = map(importlib.import_module, ("nets", "pack"))
 
     network = nets.mobilenet_v2().eval()
     network.load_state_dict(pack.unpack(str(shared / "data/weights/imagenet/mobilenet_v2.int8.npz")))
