@@ -135,8 +135,8 @@ def main() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)
     runtime.prepare()
-    compiled_loops.load(quiet=True)  # once, not in each fork
     task: ShardTask = pickle.load(sys.stdin.buffer)
+    compiled_loops.load(compiled_loops.sides_of(task), quiet=True)  # once, not in each fork
     for line in sys.stdin.buffer:
         start, stop = map(int, line.split())
         pid = os.fork()

@@ -26,7 +26,7 @@ class ThisProcess:
     @contextlib.contextmanager
     def start(self, first: ShardTask, listener: Listener) -> Iterator["_InProcessWorkers"]:
         places, computes_on = choose.in_this_process(self._device)
-        compiled_loops.load(listener.line.quiet)
+        compiled_loops.load(compiled_loops.sides_of(first), listener.line.quiet)
         yield _InProcessWorkers(places, computes_on, listener)
 
 

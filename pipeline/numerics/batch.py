@@ -10,7 +10,6 @@ import numpy as np
 
 from pipeline.numerics import cpu, eigen, svd
 from pipeline.numerics.cut import Cut, cut
-from pipeline.numerics.small import LARGEST
 from pipeline.numerics.variants import Variant, variants
 
 T = TypeVar("T")
@@ -115,8 +114,8 @@ class Place(NamedTuple):
 HERE = Place()  # a core of the CPU, in this process
 
 
-def load_compiled_loops() -> None:
-    """Loads the compiled loops before any work is timed, by cutting a small and a large image."""
+def load_compiled_loops(sides: Iterable[int]) -> None:
+    """Loads the compiled loops before any work is timed, by cutting a square image of each side, in pixels."""
     requested = variants((1,), ("low", "high"), bands=((1, 2),))
-    for side in (3, LARGEST + 1):
+    for side in sides:
         compute(np.zeros((1, 1, side, side), np.uint8), Recipe(requested, side))

@@ -47,21 +47,19 @@ class LocalRay:
         gpus = self._device.gpus_here()
         with ray_folder() as folder, _environment(), quiet_ray() as ray:
             try:
-                self._init(ray, folder, gpus, listener.line.quiet)
+                # Before Ray starts, not beside it: Ray forks, and a thread that computes would leave its locks held in
+                # the child. OpenBLAS waits for ever then.
+                sides = compiled_loops.sides_of(first)
+                compiled_loops.load(sides, listener.line.quiet)
+                self._init(ray, folder, gpus)
                 warm_up = ray.remote(num_cpus=1)(_warm_up)
-                ray.get([warm_up.remote() for _ in range(self._workers)])
+                ray.get([warm_up.remote(sides) for _ in range(self._workers)])
                 yield self._started(ray, gpus, first.run)
             finally:
                 with _signals_later():  # a shutdown that is interrupted leaves processes behind
                     ray.shutdown()
 
-    def _init(self, ray: Any, folder: Path, gpus: int, quiet: bool) -> None:
-        """Loads the compiled loops, so that a fault of their cache is reported once, and starts Ray.
-
-        Not both at once: Ray forks, and a thread that computes would leave its locks held in the child. OpenBLAS waits
-        for ever then.
-        """
-        compiled_loops.load(quiet)
+    def _init(self, ray: Any, folder: Path, gpus: int) -> None:
         with _signals_later(), _start_errors(), _private_ray():
             ray.init(
                 address="local",
@@ -114,10 +112,10 @@ def _job_config() -> Any:
     return Config()
 
 
-def _warm_up() -> None:
+def _warm_up(sides: tuple[int, ...]) -> None:
     """Loads what a worker needs, and takes so long that the next call gets another worker."""
     runtime.prepare()
-    compiled_loops.load(quiet=True)  # the driver has said it
+    compiled_loops.load(sides, quiet=True)  # the driver has said it
     time.sleep(0.2)
 
 

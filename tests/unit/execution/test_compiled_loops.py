@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numba
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 from pipeline.execution import compiled_loops
 from pipeline.formats import png
 from pipeline.numerics import batch, resample
+from pipeline.planning.shard_task import ShardTask
 
 LINE = "compiling loops for this processor, once on this machine\n"
 
@@ -20,11 +24,11 @@ LINE = "compiling loops for this processor, once on this machine\n"
 def compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets ``load`` compile two small functions instead of the loops of a build."""
 
-    def load() -> None:
+    def load(_: Sequence[int]) -> None:
         for number in (1, 2):
             numba.njit(lambda x, number=number: x + number)(1)
 
-    monkeypatch.setattr(compiled_loops, "_load", load)
+    monkeypatch.setattr(batch, "load_compiled_loops", load)
 
 
 @pytest.mark.usefixtures("compiles")
@@ -45,7 +49,7 @@ def test_loops_in_the_cache_are_not_announced(tmp_path: Path) -> None:
     (tmp_path / "loops.py").write_text(
         "from pipeline.numerics.jit import compiled\nfrom pipeline.execution import compiled_loops as loops\n"
         "@compiled\ndef double(x):\n    return 2 * x\n"
-        "loops._load = lambda: double(1.5)\nloops.load()\n"
+        "loops.batch.load_compiled_loops = lambda _: double(1.5)\nloops._load_formats = lambda: None\nloops.load()\n"
     )
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     command = [sys.executable, str(tmp_path / "loops.py")]
@@ -55,7 +59,7 @@ def test_loops_in_the_cache_are_not_announced(tmp_path: Path) -> None:
 
 def test_the_loops_of_a_build_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(batch, "load_compiled_loops", lambda: calls.append("cuts"))
+    monkeypatch.setattr(batch, "load_compiled_loops", lambda sides: calls.append(f"cuts {sides}"))
     real = png.encode
 
     def encode(pixels: np.ndarray, filter_type: int) -> object:
@@ -64,5 +68,34 @@ def test_the_loops_of_a_build_are_loaded(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(png, "encode", encode)
     compiled_loops.load()
-    assert calls == ["cuts", f"png {png.NONE}", f"png {png.AVERAGE}"]
+    assert calls == ["cuts (64, 65)", f"png {png.NONE}", f"png {png.AVERAGE}"]
     assert resample._down.signatures and resample._across.signatures
+
+
+@pytest.mark.full
+def test_two_processes_share_the_compilation(tmp_path: Path) -> None:
+    code = (
+        "from numba.core import event\nfrom pipeline.execution import compiled_loops\nfrom pipeline.formats import png\n"
+        "with event.install_recorder('numba:compile') as compiled:\n    compiled_loops.load((64,))\n"
+        "print({e.data['dispatcher'].py_func.__module__.rpartition('.')[0] for _, e in compiled.buffer})\n"
+        "print(png._encode.stats.cache_hits.total())"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    folders, hits = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert "pipeline.numerics.small" in folders
+    assert "pipeline.formats" not in folders and "pipeline.numerics.large" not in folders
+    assert hits == "1"
+
+
+@pytest.mark.parametrize(
+    ("shape", "side", "sides"),
+    [((32, 32), 32, (64,)), ((64, 99), 64, (64,)), ((224, 224), 224, (65,)), (None, 500, (64, 65))],
+)
+def test_a_build_loads_the_kernels_of_its_sizes(
+    shape: tuple[int, int] | None, side: int, sides: tuple[int, ...]
+) -> None:
+    task = SimpleNamespace(shape=shape, side=side)
+    assert compiled_loops.sides_of(cast(ShardTask, task)) == sides
