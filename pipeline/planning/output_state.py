@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.formats import clients, factors, spectra
+from pipeline.formats.clients import croissant
 from pipeline.formats.zarr_rows import RowArray
 from pipeline.numerics.variants import Variant
 from pipeline.planning import manifest
@@ -108,7 +109,7 @@ def wipe(store: Store, content: Content) -> None:
     for entry in store.names(""):
         if any(entry.startswith(f"{name}-") and _is_variant(entry[len(name) + 1 :]) for name in names):
             store.delete(entry)
-    for name in (SAMPLES, spectra.STORE, factors.STORE, manifest.REJECTS, "README.md", "_info.json"):
+    for name in (SAMPLES, spectra.STORE, factors.STORE, manifest.REJECTS, "README.md", "_info.json", croissant.NAME):
         store.delete(name)
 
 

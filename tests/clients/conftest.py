@@ -147,3 +147,12 @@ def rebuilt(tmp_path: Path) -> Callable[[bool], Output]:
         return build_cifar(tmp_path / "out" / "cifar10", tmp_path / "source", *options, backwards=backwards)
 
     return build
+
+
+def own_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives mlcroissant an empty cache: it unpacks archives into it by their relative names, and never again."""
+    from etils import epath
+
+    cache = epath.Path(folder / "croissant")
+    monkeypatch.setattr("mlcroissant._src.operation_graph.operations.extract.EXTRACT_PATH", cache / "extract")
+    monkeypatch.setattr("mlcroissant._src.core.constants.DOWNLOAD_PATH", cache / "download")

@@ -14,11 +14,11 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from tests.clients.conftest import COUNTS, SHARDS, Output
+from tests.clients.conftest import COUNTS, SHARDS, Output, own_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "docs" / "clients.md").read_text()
-CLIENTS = ("webdataset", "datasets", "timm", "wids", "nvidia.dali", "torchdata")
+CLIENTS = ("webdataset", "datasets", "timm", "wids", "nvidia.dali", "torchdata", "mlcroissant")
 Run = Callable[[str, Path], dict[str, Any]]
 pytestmark = pytest.mark.filterwarnings("ignore:String specifications")
 
@@ -68,6 +68,8 @@ def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pat
             request.getfixturevalue("timm")
         elif importlib.util.find_spec(client.partition(".")[0]) is None:
             pytest.skip(f"{client} is not installed")
+        elif client == "mlcroissant":
+            own_cache(tmp_path, monkeypatch)
         monkeypatch.chdir(folder)
         variables: dict[str, Any] = {}
         exec(compile(example, client, "exec"), variables)

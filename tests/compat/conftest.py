@@ -24,6 +24,7 @@ JOB = [
     "--factors",
 ]
 JOB += ["--components", "low,high,full", "--samples-per-shard", "4", "--workers", "0", "--quiet"]
+SINCE_CROISSANT = "croissant.json"  # files that outputs of formats 1 and 2 did not have at first
 REJECTS = 3  # exit status of a build that is complete except for images it could not read
 
 

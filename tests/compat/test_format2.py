@@ -14,7 +14,7 @@ from pipeline.build import main as build
 from pipeline.data import RankDataset
 from pipeline.repair import main as repair
 from pipeline.verify import main as verify
-from tests.compat.conftest import JOB, REJECTS, digests, run, unpack
+from tests.compat.conftest import JOB, REJECTS, SINCE_CROISSANT, digests, run, unpack
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,12 @@ def whole_numbers(out: Path) -> dict[str, str]:
         for name, digest in digests(out).items()
         if "exact" not in name
         and not name.startswith(("spectra.zarr", "factors.zarr", "manifest.json", "_info", "README"))
+        and not name.endswith(SINCE_CROISSANT)
     }
 
 
 def test_today_s_build_makes_the_same_files(stored: Path, today: Path) -> None:
-    assert digests(today).keys() == digests(stored).keys()
+    assert {name for name in digests(today) if not name.endswith(SINCE_CROISSANT)} == digests(stored).keys()
     assert whole_numbers(today) == whole_numbers(stored)
     assert sum(name.endswith(".tar") for name in whole_numbers(today)) == 24
 
@@ -78,3 +79,26 @@ def test_it_grows(out: Path, pictures: Path, capsys: pytest.CaptureFixture[str])
     assert {name: digest for name, digest in before.items() if name.endswith(".tar")}.items() <= after.items()
     assert "rank3" in json.loads((out / "manifest.json").read_text())["job"]["variants"]
     assert run(verify, out, "--workers", "1") == 0
+
+
+def test_the_same_command_adds_the_croissant_files(
+    out: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = whole_numbers(out)
+    assert not list(out.rglob(SINCE_CROISSANT))
+    assert run(build, *JOB, "--data-dir", pictures, "--out", out) == REJECTS, capsys.readouterr()
+    after = digests(out)
+    added = {name for name in after if name.endswith(SINCE_CROISSANT)}
+    assert whole_numbers(out) == before
+    assert len(added) == 1 + len(json.loads((out / "manifest.json").read_text())["variants"])
+    assert run(verify, out, "--workers", "1", "--source", pictures) == 0
+
+
+def test_a_removed_croissant_file_is_missing(today: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also if the manifest still lists another one: only an output that lists none may lack them."""
+    out = Path(shutil.copytree(today, tmp_path / "today"))
+    manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["files"]["shapes-rank5/croissant.json"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    assert run(verify, out, "--workers", "1") == 1
+    assert "shapes-rank5/croissant.json" in capsys.readouterr().err

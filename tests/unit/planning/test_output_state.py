@@ -77,13 +77,23 @@ def test_no_file_names_a_host_a_user_a_path_or_a_time(built: Path) -> None:
 def test_an_output_holds_the_documented_files_only(finished: Path) -> None:
     kinds = {re.sub(r"\d{6}", "N", re.sub(r"sample-(high)?rank\d", "sample-V", name)) for name in contents(finished)}
     shard = {f"sample-V/sample-V-{split}-N.{suffix}" for split in ("train", "test") for suffix in ("tar", "idx")}
-    readers = {f"sample-V/{name}" for name in ("README.md", "_info.json", "sizes.json", "classnames.txt")}
+    readers = {
+        f"sample-V/{name}" for name in ("README.md", "_info.json", "sizes.json", "classnames.txt", "croissant.json")
+    }
     readers |= {f"sample-V/wids-{split}.json" for split in ("train", "test")}
     variant = shard | readers
     spectra = {"spectra.zarr/zarr.json"}
     spectra |= {f"spectra.zarr/{split}/{name}" for split in ("train", "test") for name in ("zarr.json", "c.0.0.0")}
     spectra |= {f"spectra.zarr/{split}/c.{i}.0.0" for split in ("train", "test") for i in (1, 2)}
-    top = {"README.md", "_info.json", "manifest.json", "rejects.jsonl", "samples/train.jsonl", "samples/test.jsonl"}
+    top = {
+        "README.md",
+        "_info.json",
+        "croissant.json",
+        "manifest.json",
+        "rejects.jsonl",
+        "samples/train.jsonl",
+        "samples/test.jsonl",
+    }
     full = {name.replace("sample-V", "sample-full") for name in variant}
     assert kinds == variant | full | spectra | top
 

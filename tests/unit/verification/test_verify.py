@@ -340,7 +340,7 @@ def test_a_label_edited_in_place_is_named(out: Path, faults: Lines) -> None:
     rehash(out)
     named, card = faults(out)
     assert named == f"{path.relative_to(out)}: train-00000005: label {wrong}, should be {right}"
-    assert card == "manifest.json: says other things than README.md (2 such files), which is made from it"
+    assert card == "manifest.json: says other things than README.md (4 such files), which is made from it"
 
 
 @pytest.mark.parametrize("edit", ["classes", "mean", "clipped", "title"])
