@@ -14,7 +14,7 @@ import numpy as np
 from bench import commands
 from pipeline.execution import run, scheduler
 from pipeline.formats import spectra
-from pipeline.numerics.cut import Statistics
+from pipeline.numerics.statistics import Statistics
 from pipeline.planning.job import Job
 from pipeline.planning.record import Record, VariantRecord, record_name
 from pipeline.planning.shard_task import Progress, ShardTask

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from bench import inputs
-from pipeline.numerics.batch import Recipe, compute
+from pipeline.numerics.batch import compute
 from pipeline.numerics.geometry import Geometry
+from pipeline.numerics.recipe import Recipe
 from pipeline.numerics.variants import Variant
 from pipeline.sources.images import decode_image
 

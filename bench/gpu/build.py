@@ -15,13 +15,15 @@ import numpy as np
 
 from bench import inputs
 from pipeline.execution import run
-from pipeline.execution.build_shard import Failure, try_build_shard
+from pipeline.execution.build_shard import try_build_shard
 from pipeline.execution.device import Device
+from pipeline.execution.failure import Failure
 from pipeline.execution.gpus.client import place
 from pipeline.execution.outcome import Outcome
 from pipeline.execution.ray import local
-from pipeline.numerics.batch import Computed, Recipe, compute
+from pipeline.numerics.batch import Computed, compute
 from pipeline.numerics.cut import Cut
+from pipeline.numerics.recipe import Recipe
 from pipeline.planning.job import Job
 from pipeline.planning.shard_task import Progress, ShardTask
 

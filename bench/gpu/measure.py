@@ -18,8 +18,9 @@ from bench.gpu import candidates
 from pipeline.execution.gpus import client, server
 from pipeline.execution.gpus.slots import Slot, bytes_of, views
 from pipeline.numerics import eigen, svd
-from pipeline.numerics.batch import Computed, Recipe, compute
+from pipeline.numerics.batch import Computed, compute
 from pipeline.numerics.cuda import eigh, guards
+from pipeline.numerics.recipe import Recipe
 from pipeline.numerics.solved import TIE
 from pipeline.numerics.variants import Variant, variants
 

@@ -9,17 +9,18 @@ import functools
 import hashlib
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.execution.failure import Failure, WorkerDied
 from pipeline.execution.stages import encode_batches
 from pipeline.formats import pixel_digest, spectra
 from pipeline.formats.tar import ShardWriter
 from pipeline.formats.zarr_rows import RowWriter
 from pipeline.numerics.batch import HERE, Place
-from pipeline.numerics.cut import Statistics
+from pipeline.numerics.statistics import Statistics
 from pipeline.numerics.variants import Variant
 from pipeline.planning.record import Record, VariantRecord, record_name
 from pipeline.planning.shard_task import Progress, ShardTask
@@ -34,30 +35,6 @@ _FINAL |= {errno.EXDEV, errno.EISDIR, errno.ENOTDIR}  # another program put some
 
 class SourceChanged(Exception):
     """The images of a shard are not those that its existing variants were made from."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a shard could not be built.
-
-    Attributes:
-        retryable: whether another try may succeed, as after a read error or the death of a worker.
-        details: a traceback if the cause is a bug in this program, else empty.
-    """
-
-    message: str
-    retryable: bool = False
-    details: str = ""
-
-
-@dataclass(frozen=True)
-class WorkerDied(Failure):
-    """The process that built the shard has died, or did not have enough memory."""
-
-
-@dataclass(frozen=True)
-class NodeLost(Failure):
-    """The node that built the shard is gone."""
 
 
 def ignore(progress: Progress) -> None:

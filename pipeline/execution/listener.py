@@ -1,6 +1,6 @@
 """What a command does when something happens to one of its shards: the base of the listeners of builds and repairs."""
 
-from pipeline.execution.build_shard import Failure
+from pipeline.execution.failure import Failure
 from pipeline.execution.reporting.progress import Pace, ProgressLine
 from pipeline.execution.reporting.stall_watch import Watch
 from pipeline.planning.shard_task import Progress, ShardTask

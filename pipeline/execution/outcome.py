@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline import console
 from pipeline.errors import PipelineError, one_line
-from pipeline.execution.build_shard import Failure
+from pipeline.execution.failure import Failure
 from pipeline.execution.listener import Listener
 from pipeline.execution.reporting.events import STDERR, Events
 from pipeline.execution.reporting.progress import Pace, ProgressLine

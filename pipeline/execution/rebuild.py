@@ -21,11 +21,12 @@ from pipeline.execution.listener import Listener
 from pipeline.execution.ray.local import LocalRay
 from pipeline.execution.reporting.progress import Pace, ProgressLine
 from pipeline.execution.reporting.stall_watch import Watch
-from pipeline.formats import clients, png, spectra
+from pipeline.formats import clients, spectra
 from pipeline.formats.factors import Factors
 from pipeline.numerics.variants import Variant
 from pipeline.planning import manifest, output_state
 from pipeline.planning.job import Job
+from pipeline.planning.output_spec import ENCODER
 from pipeline.planning.plan import Plan, Shard, tar_name
 from pipeline.planning.record import Record, Reject
 from pipeline.planning.shard_task import Progress, ShardTask, shard_task, shard_tasks
@@ -153,7 +154,7 @@ class _Repair:
                 f"{one_line(expected)}; nothing can be repaired from it: give the data and the "
                 "--classes of the build, or rebuild the output with --overwrite"
             )
-        if self._document["image"]["encoder"] != png.ENCODER:
+        if self._document["image"]["encoder"] != ENCODER:
             raise PipelineError(
                 "the output was built by another version of this program, whose PNG files have other bytes; repair it with "
                 "that version, or rebuild it with --overwrite"

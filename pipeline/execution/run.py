@@ -15,11 +15,8 @@ from pipeline.errors import PipelineError, UsageError, redacted
 from pipeline.execution import scheduler
 from pipeline.execution.device import Device
 from pipeline.execution.executor import Executor
-from pipeline.execution.in_process import ThisProcess
 from pipeline.execution.outcome import BuildListener, Outcome, silent
 from pipeline.execution.ray import address
-from pipeline.execution.ray.cluster import RayCluster
-from pipeline.execution.ray.local import LocalRay
 from pipeline.execution.reporting.events import Events, rounded
 from pipeline.execution.reporting.progress import Pace
 from pipeline.execution.worker_count import pixels_of, worker_count
@@ -166,10 +163,19 @@ class _Build:
 
 
 def _executor(job: Job, workers: int | None) -> Executor:
+    """Returns the executor of a job. Only now is the code loaded that computes: planning needs the memory before."""
     device = Device(job.device, job.gpus)
     if job.address:
+        from pipeline.execution.ray.cluster import RayCluster
+
         return RayCluster(job.address, workers, device)
-    return LocalRay(workers, device) if workers else ThisProcess(device)
+    if workers:
+        from pipeline.execution.ray.local import LocalRay
+
+        return LocalRay(workers, device)
+    from pipeline.execution.in_process import ThisProcess
+
+    return ThisProcess(device)
 
 
 def _make_root(job: Job) -> None:

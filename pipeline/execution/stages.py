@@ -12,10 +12,13 @@ import numpy as np
 from pipeline.errors import PipelineError, Undecodable
 from pipeline.formats import npy, pixel_digest, png
 from pipeline.formats.packed import PackedFiles
-from pipeline.formats.tar import Heads, heads, sample_key
+from pipeline.formats.sample_key import sample_key
+from pipeline.formats.tar import Heads, heads
 from pipeline.numerics import resample, runtime
-from pipeline.numerics.batch import HERE, Compute, Computed, Place, Recipe
-from pipeline.numerics.cut import Cut, Statistics, join
+from pipeline.numerics.batch import HERE, Compute, Computed, Place
+from pipeline.numerics.cut import Cut, join
+from pipeline.numerics.recipe import Recipe
+from pipeline.numerics.statistics import Statistics
 from pipeline.numerics.variants import Variant
 from pipeline.planning.record import Reject
 from pipeline.planning.shard_task import Progress, ShardTask

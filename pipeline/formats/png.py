@@ -22,8 +22,6 @@ from pipeline.numerics.jit import compiled
 
 NONE = 0
 AVERAGE = 3
-# Part of an output's specification: another encoder writes other bytes for the same pixels.
-ENCODER = "png average/none, Huffman codes of 14 bits, blocks of 32 KB"
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ZLIB = b"\x78\x01"  # RFC 1950: deflate with a window of 32 KB, no dictionary, the fastest level

@@ -26,15 +26,6 @@ _LONGEST_LABEL = 19  # digits of an int64
 _HEADER = bytes(_NAME) + b"0000644\0" + b"0000000\0" * 2 + bytes(12) + b"00000000000\0" + b" " * 8 + _REST
 
 
-def sample_key(split: str, index: int) -> str:
-    """Returns the key of a sample: unique in the output and equal in every variant.
-
-    Args:
-        index: position in the source's order.
-    """
-    return f"{split}-{index:08d}"
-
-
 class Heads(NamedTuple):
     """The parts of a batch's members that are equal in every variant: made once, used for each variant.
 

@@ -1,7 +1,6 @@
 """Computes all arrays of a batch of images, on a CPU core or on a GPU."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -10,25 +9,11 @@ import numpy as np
 
 from pipeline.numerics import cpu, eigen, svd
 from pipeline.numerics.cut import Cut, cut
+from pipeline.numerics.recipe import Recipe
 from pipeline.numerics.variants import Variant, variants
 
 T = TypeVar("T")
 Array = Any  # numpy.ndarray or cupy.ndarray
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Which arrays to compute of every image of a shard.
-
-    Attributes:
-        variants: the cuts.
-        side: singular values in a row of spectra.
-        factors: rank up to which U, S and V are computed; 0 for none.
-    """
-
-    variants: tuple[Variant, ...]
-    side: int
-    factors: int = 0
 
 
 class Computed(NamedTuple):

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.formats import factors, pixel_digest, png, spectra
-from pipeline.formats.tar import sample_key
-from pipeline.numerics.cut import FINE, Statistics
+from pipeline.formats import factors, pixel_digest, spectra
+from pipeline.formats.sample_key import sample_key
+from pipeline.numerics.statistics import FINE, Statistics
 from pipeline.numerics.variants import OFFSET, Variant
-from pipeline.planning.output_spec import FORMAT, NUMERICS, Content
+from pipeline.planning.output_spec import ENCODER, FORMAT, NUMERICS, Content
 from pipeline.planning.plan import Plan, Shard, folder
 from pipeline.planning.record import Record, VariantRecord
 
@@ -88,7 +88,7 @@ def _image(content: Content) -> dict[str, Any]:
     """Returns sizes in pixels. Height and width are null if images differ; ``side`` is the largest min(height, width)."""
     height, width = content.shape or (None, None)
     geometry = {"resize": content.geometry.resize, "crop": content.geometry.crop}
-    return {"height": height, "width": width, "side": content.side, "geometry": geometry, "encoder": png.ENCODER}
+    return {"height": height, "width": width, "side": content.side, "geometry": geometry, "encoder": ENCODER}
 
 
 def _factors(content: Content) -> dict[str, Any] | None:

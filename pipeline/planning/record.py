@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pipeline.formats.sealed_json import seal, unseal
-from pipeline.numerics.cut import Statistics
+from pipeline.numerics.statistics import Statistics
 from pipeline.planning.plan import Shard
 from pipeline.storage.store import BUILD, PublishedFile, Reading
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline.formats.factors import Factors
-from pipeline.numerics.batch import Recipe
 from pipeline.numerics.geometry import Geometry
+from pipeline.numerics.recipe import Recipe
 from pipeline.numerics.variants import Variant
 from pipeline.planning import output_state
 from pipeline.planning.plan import Plan, Shard, tar_name

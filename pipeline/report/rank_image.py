@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import PipelineError, Undecodable, UsageError, one_line
-from pipeline.numerics.batch import Recipe, compute
+from pipeline.numerics.batch import compute
 from pipeline.numerics.geometry import MAX_SIDE, Geometry
+from pipeline.numerics.recipe import Recipe
 from pipeline.numerics.variants import Variant
 from pipeline.report.gallery import Row, Sheet, Tile, draw
 from pipeline.sources.images import decode_image, read_image, refuse_deep

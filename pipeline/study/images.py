@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.data import RankDataset, open_output
 from pipeline.errors import PipelineError, Undecodable, UsageError
-from pipeline.formats.tar import sample_key
+from pipeline.formats.sample_key import sample_key
 from pipeline.numerics.geometry import Geometry
 from pipeline.sources import open_source
 from pipeline.sources.cifar import manifest

@@ -33,3 +33,9 @@ def processor_seconds(command: list[str], option: str) -> float:
 def test_help_answers_in_half_a_second(module: str, option: str) -> None:
     command = [sys.executable, "-m", f"pipeline.{module}", "--help"]
     assert any(processor_seconds(command, option) < 0.5 for _ in range(3))
+
+
+def test_planning_loads_no_compiler_and_no_ray() -> None:
+    """At ImageNet's size planning needs memory for a million entries; numba alone would take 60 MB beside them."""
+    code = "import sys, pipeline.execution.run\nprint({'numba', 'ray', 'torch', 'matplotlib'} & {*sys.modules})"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT) == "set()\n"

@@ -10,8 +10,10 @@ from pipeline.errors import PipelineError
 from pipeline.execution.gpus.gpu import Gpu, Outputs
 from pipeline.execution.gpus.server import Answer
 from pipeline.execution.gpus.slots import Order, Slot, bytes_of, views
-from pipeline.numerics.batch import Compute, Computed, Place, Recipe, compute
-from pipeline.numerics.cut import Cut, Statistics
+from pipeline.numerics.batch import Compute, Computed, Place, compute
+from pipeline.numerics.cut import Cut
+from pipeline.numerics.recipe import Recipe
+from pipeline.numerics.statistics import Statistics
 from pipeline.numerics.variants import Variant
 from pipeline.planning.shard_task import ShardTask
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.numerics.batch import Recipe, compute
+from pipeline.numerics.batch import compute
 from pipeline.numerics.cuda import eigh
-from pipeline.numerics.cut import Statistics
+from pipeline.numerics.recipe import Recipe
+from pipeline.numerics.statistics import Statistics
 from pipeline.numerics.variants import Variant, variants
 
 Outputs = dict[Variant | str, np.ndarray]  # the arrays that receive each cut, and each array of rows

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from pipeline.errors import one_line
-from pipeline.execution.build_shard import Failure
+from pipeline.execution.build_shard import try_build_shard
+from pipeline.execution.failure import Failure
 from pipeline.execution.gpus.client import Client, GpuLost, place
 from pipeline.execution.gpus.server import THREADS, Answer, Server
 from pipeline.execution.gpus.slots import Order
-from pipeline.execution.ray.heartbeat import build_with_heartbeat
+from pipeline.execution.ray.heartbeat import beating
+from pipeline.numerics.batch import HERE, Place
 from pipeline.planning.shard_task import Progress, ShardTask
 
 Servers = dict[str, list[Any]]  # Ray actors, by the id of their node
@@ -74,17 +76,17 @@ def start(ray: Any, gpus: Mapping[str, int], namespace: str) -> Started:
 def build_on_gpus(servers: Servers, task: ShardTask) -> Progress | Failure:
     """Builds a shard in a worker of a node. The GPUs of the node compute its planes, or this core if it has none."""
     if not servers:
-        return build_with_heartbeat(task)
+        return _build_with_heartbeat(task)
     import ray
 
     actors = servers.get(ray.get_runtime_context().get_node_id())
     if not actors:
-        return build_with_heartbeat(task)
+        return _build_with_heartbeat(task)
     if not _alive(ray, actors):
         return Failure(
             f"shard {task.shard.name}: its GPU has failed {1 + _RESTARTS} times; look at nvidia-smi and dmesg"
         )
-    return build_with_heartbeat(task, place(_client(ray, actors).begin, task))
+    return _build_with_heartbeat(task, place(_client(ray, actors).begin, task))
 
 
 def _alive(ray: Any, actors: list[Any]) -> bool:
@@ -130,3 +132,9 @@ def _client(ray: Any, actors: list[Any]) -> Client:
 
         _clients[key] = Client(send)
     return _clients[key]
+
+
+def _build_with_heartbeat(task: ShardTask, place: Place = HERE) -> Progress | Failure:
+    """Builds a shard on a worker."""
+    with beating(task) as follow:
+        return try_build_shard(task, place, follow)

@@ -16,7 +16,7 @@ from pipeline.execution import device
 from pipeline.execution.gpus.gpu import Gpu, describe
 from pipeline.execution.gpus.slots import Order, attach, views
 from pipeline.numerics import runtime
-from pipeline.numerics.cut import Statistics
+from pipeline.numerics.statistics import Statistics
 from pipeline.numerics.variants import Variant
 
 # Orders in work at once, each in its own thread and stream: one is copied in, one is computed, and one is copied out.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.execution.gpus.gpu import Outputs
-from pipeline.numerics.batch import Recipe
+from pipeline.numerics.recipe import Recipe
 from pipeline.numerics.variants import Variant
 
 _ALIGN = 256  # bytes; the alignment of CUDA's own allocations

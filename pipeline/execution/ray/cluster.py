@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError, one_line
-from pipeline.execution.build_shard import Failure
 from pipeline.execution.child_process import PROJECT
 from pipeline.execution.device import Device
+from pipeline.execution.failure import Failure
 from pipeline.execution.gpus import choose
 from pipeline.execution.gpus.pool import Servers, build_on_gpus
 from pipeline.execution.listener import Listener

@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from pipeline.execution.build_shard import Failure, try_build_shard
-from pipeline.numerics.batch import HERE, Place
 from pipeline.planning.shard_task import Progress, ShardTask
 
 EVERY = 2.0  # seconds between two heartbeats of a worker
@@ -46,15 +44,9 @@ def beat(progress: Progress, number: float) -> Beat:
     return Beat(stage, entry, socket.gethostname(), os.getpid(), round(time.monotonic() - since, 3), number)
 
 
-def build_with_heartbeat(task: ShardTask, place: Place = HERE) -> Progress | Failure:
-    """Builds a shard on a worker, and sends a heartbeat every two seconds."""
-    with beating(task) as follow:
-        return try_build_shard(task, place, follow)
-
-
 @contextlib.contextmanager
 def beating(task: ShardTask) -> Iterator[Callable[[Progress], None]]:
-    """Sends heartbeats from a thread while the block runs.
+    """Sends a heartbeat every two seconds, from a thread, while the block runs.
 
     Yields:
         a function to call with the progress of the shard, at the beginning and each time it is another object.

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.execution.build_shard import Failure, NodeLost, WorkerDied
+from pipeline.execution.failure import Failure, NodeLost, WorkerDied
 from pipeline.execution.ray.heartbeat import RayHeartbeats
 from pipeline.planning.shard_task import Progress, ShardTask
 

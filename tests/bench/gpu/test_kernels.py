@@ -12,8 +12,9 @@ import pytest
 
 from bench.gpu import candidates, tridiagonal
 from bench.gpu.measure import photographs
-from pipeline.numerics.batch import Recipe, compute
+from pipeline.numerics.batch import compute
 from pipeline.numerics.cuda import eigh, guards
+from pipeline.numerics.recipe import Recipe
 from pipeline.numerics.variants import variants
 from tests.bench.gpu import emulator
 from tests.unit.execution.gpus import fake

@@ -10,8 +10,9 @@ import pytest
 from bench.gpu import candidates
 from bench.gpu.measure import photographs
 from pipeline.execution import device
-from pipeline.numerics.batch import Computed, Recipe, compute
+from pipeline.numerics.batch import Computed, compute
 from pipeline.numerics.cuda import eigh, guards
+from pipeline.numerics.recipe import Recipe
 from pipeline.numerics.svd import to_host
 from pipeline.numerics.variants import variants
 from tests.bench.gpu.test_kernels import SOLVABLE, assert_solves

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.build import main as build_main
 from pipeline.execution import run, worker_count
+from pipeline.execution.ray import local
 from pipeline.planning.job import Job
 
 
@@ -69,7 +70,7 @@ def test_a_small_build_starts_no_ray(
     def forbidden(*_: object) -> None:
         raise AssertionError("Ray is started")
 
-    monkeypatch.setattr(run, "LocalRay", forbidden)
+    monkeypatch.setattr(local, "LocalRay", forbidden)
     options = {"dataset": "folder", "data-dir": str(pictures()), "ranks": "3", "quiet": True}
     outcome = run.build(Job.parse(options | {"out": str(tmp_path / "a")}))
     assert outcome.images > 0

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.numerics import cpu, eigen, svd
-from pipeline.numerics.batch import Recipe, compute
+from pipeline.numerics.batch import compute
 from pipeline.numerics.cuda import eigh
 from pipeline.numerics.cut import Cut
+from pipeline.numerics.recipe import Recipe
 from pipeline.numerics.variants import Variant, variants
 from tests.unit.execution.gpus import fake
 

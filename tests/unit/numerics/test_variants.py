@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.numerics.batch import Recipe, compute
-from pipeline.numerics.cut import Cut, Statistics
+from pipeline.numerics.batch import compute
+from pipeline.numerics.cut import Cut
+from pipeline.numerics.recipe import Recipe
+from pipeline.numerics.statistics import Statistics
 from pipeline.numerics.variants import Variant, canonical, variants
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.formats.tar import sample_key
+from pipeline.formats.sample_key import sample_key
 from pipeline.numerics.geometry import NATIVE
 from pipeline.numerics.variants import Variant
 from pipeline.planning import manifest

@@ -13,7 +13,8 @@ from pipeline.execution.gpus import client, gpu, server
 from pipeline.execution.gpus.server import Server
 from pipeline.execution.gpus.slots import Slot, attach, bytes_of, views
 from pipeline.numerics import eigen
-from pipeline.numerics.batch import Computed, Recipe, compute
+from pipeline.numerics.batch import Computed, compute
+from pipeline.numerics.recipe import Recipe
 from pipeline.numerics.variants import variants
 from tests.conftest import smooth
 from tests.unit.execution.gpus import fake

@@ -12,8 +12,9 @@ from bench.gpu.measure import photographs
 from pipeline.execution import device, run
 from pipeline.execution.gpus.client import in_process
 from pipeline.execution.gpus.gpu import Gpu
-from pipeline.numerics.batch import Computed, Recipe, compute
+from pipeline.numerics.batch import Computed, compute
 from pipeline.numerics.cuda import eigh, guards
+from pipeline.numerics.recipe import Recipe
 from pipeline.numerics.variants import variants
 from pipeline.planning.job import Job
 from tests.conftest import contents

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline.numerics import svd
-from pipeline.numerics.batch import Computed, Recipe, compute
+from pipeline.numerics.batch import Computed, compute
 from pipeline.numerics.cuda import eigh, guards
+from pipeline.numerics.recipe import Recipe
 from pipeline.numerics.variants import Variant, variants
 from tests.unit.execution.gpus import fake
 from tests.unit.execution.gpus.fake import Array
