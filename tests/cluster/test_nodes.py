@@ -71,6 +71,22 @@ def test_a_driver_that_dies_resumes_on_the_same_cluster(nodes: Start, tmp_path: 
     assert events[-1]["images"] <= 2138 - 5 * done + 50
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)])
+def test_a_signal_stops_the_driver_in_one_line(how: signal.Signals, one_node: Nodes, tmp_path: Path) -> None:
+    """``ray job stop`` and ``scancel`` send SIGTERM. The same command then continues."""
+    out, log = tmp_path / "out", tmp_path / "log"
+    with Build(*JOB, "--address", one_node.address, "--log-json", log, out=out) as build:
+        build.wait_for_commits(3)
+        build.send(how)
+        ended = build.end(within=10)
+    assert (ended.status, ended.err) == (1, "stopped; what is committed stays, and the same command continues from there\n")
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert (last["event"], last["status"], last["message"]) == ("failed", 1, "stopped")
+    assert 3 <= committed(out) < 108
+    ends_well_in_a_fork(*JOB, out=out)
+    assert_undisturbed(*JOB, out=out)
+
+
 @pytest.mark.parametrize(
     ("moment", "reason"),
     [("", "Connection refused"), ("address.dial = lambda _: None", "it does not answer")],

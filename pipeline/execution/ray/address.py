@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,19 +82,38 @@ def restored_environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_ray() -> Iterator[Any]:
-    """Imports Ray. While the block runs, Ray does not print the deaths of workers.
+    """Imports Ray. While the block runs, Ray does not print the deaths of workers, and installs no handler of SIGTERM.
 
-    Ray prints them to stdout, even with ``log_to_driver=False``.
+    Ray prints the deaths to stdout, even with ``log_to_driver=False``. Its handler of SIGTERM raises SystemExit, which is
+    lost if the signal arrives in a finalizer.
     """
     import ray
+    import ray._private.utils
     import ray._private.worker
 
-    module: Any = ray._private.worker
-    before, module.print_to_stdstream = module.print_to_stdstream, lambda *_, **__: None
+    worker: Any = ray._private.worker
+    utils: Any = ray._private.utils
+    before = worker.print_to_stdstream, utils.set_sigterm_handler
+    worker.print_to_stdstream, utils.set_sigterm_handler = lambda *_, **__: None, lambda _: None
     try:
         yield ray
     finally:
-        module.print_to_stdstream = before
+        worker.print_to_stdstream, utils.set_sigterm_handler = before
+
+
+@contextlib.contextmanager
+def our_signal_handlers() -> Iterator[None]:
+    """Installs the handlers of SIGINT and SIGTERM again after the block, in which Ray's C++ code replaces them.
+
+    Ray's handler prints a stack trace and ends the process with the signal.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # None: not installed by Python
+                signal.signal(number, handler)
 
 
 def _in_job() -> bool:

@@ -20,7 +20,7 @@ from pipeline.execution.gpus import choose
 from pipeline.execution.gpus.pool import Servers, build_on_gpus
 from pipeline.execution.listener import Listener
 from pipeline.execution.ray import node_check
-from pipeline.execution.ray.address import cluster_environment, quiet_ray
+from pipeline.execution.ray.address import cluster_environment, our_signal_handlers, quiet_ray
 from pipeline.execution.ray.heartbeat import RayHeartbeats
 from pipeline.execution.ray.node_check import Expected
 from pipeline.execution.ray.nodes import MEMORY, NEEDS, Nodes
@@ -53,7 +53,7 @@ class RayCluster:
         lock = first.root / BUILD / "lock" if isinstance(first.root, Path) else None
         with cluster_environment(), quiet_ray() as ray:
             try:
-                with _our_code() as code:
+                with _our_code() as code, our_signal_handlers():
                     ray.init(address=self._address, runtime_env=code, log_to_driver=False, logging_level=logging.ERROR)
             except Exception as error:
                 reason = one_line(" ".join(str(error).split()))[:300]

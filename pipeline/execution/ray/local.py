@@ -181,16 +181,14 @@ def _private_ray() -> Iterator[None]:
     - It starts only the processes that a build needs. The API server would also ask the cloud for the machine's identity,
       even without usage statistics. The monitor is for autoscaling, the log monitor for ``log_to_driver``. Each of the
       three takes a second of processor time.
-    - It does not install its handler of SIGTERM, whose exception is lost if the signal arrives in a finalizer.
     """
-    from ray._private import node, ray_constants, utils
+    from ray._private import node, ray_constants
 
     patches: tuple[tuple[Any, str, Any], ...] = (
         (ray_constants, "ENABLE_RAY_CLUSTER", False),
         (node.Node, "start_api_server", lambda *_, **__: None),
         (node.Node, "start_monitor", lambda _: None),
         (node.Node, "start_log_monitor", lambda _: None),
-        (utils, "set_sigterm_handler", lambda _: None),
     )
     before = [getattr(owner, name) for owner, name, _ in patches]
     for owner, name, patch in patches:
