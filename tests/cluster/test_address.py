@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import PipelineError
 from pipeline.execution.ray import address
 from pipeline.planning.job import Job
+from tests.cluster.conftest import Nodes
 
 Refused = Callable[..., str]
 JOB = ("--dataset", "sample", "--ranks", "3", "--limit", "6")
@@ -66,8 +68,30 @@ def test_a_server_that_is_not_a_ray_head_is_reported_within_seconds(refused: Ref
 
 def test_auto_without_any_cluster_says_so(refused: Refused, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(here))
+    monkeypatch.setattr(address, "_running", set)  # another test's cluster may run
     line = refused_address(refused, "auto", status=1)
     assert line == "--address auto: no Ray cluster runs on this machine; start or join one with ray start"
+
+
+@pytest.mark.ray
+def test_auto_finds_a_cluster_with_its_own_temporary_folder(one_node: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/nowhere")  # Ray's usual folder, where one_node has left no file
+    try:
+        found = address.find("auto")
+    except PipelineError as error:  # another cluster runs on this machine, too
+        found = str(error).partition("give one of ")[2]
+    assert found
+    assert one_node.address in found.split(", ")
+
+
+def test_several_clusters_are_named(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(here))
+    monkeypatch.setattr(address, "_running", lambda: {"10.0.0.2:6379", "10.0.0.1:6379"})
+    with pytest.raises(PipelineError, match=r"several .*; give one of 10.0.0.1:6379, 10.0.0.2:6379"):
+        address.find("auto")
+    (here / "ray").mkdir()
+    (here / "ray" / "ray_current_cluster").write_text("10.0.0.2:6379")  # as ray start leaves it
+    assert address._on_this_machine() == "10.0.0.2:6379"
 
 
 def test_auto_takes_ray_s_own_variable(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError, UsageError
+from pipeline.execution.ray.temporary import PREFIX
 from pipeline.storage.location import Location
 
 _CONNECT = 4.0  # seconds, for the connection and for the first answer each
@@ -18,9 +19,9 @@ def find(address: str | None) -> str | None:
     """Returns the cluster to build on as ``host:port``, or None for a local Ray.
 
     Args:
-        address: ``host:port``; ``auto`` for the cluster in ``RAY_ADDRESS``, or else the one that ``ray start`` last joined
-            on this machine; ``local`` for a local Ray; None for the cluster of the Ray job that this process belongs to,
-            or a local Ray outside of Ray jobs.
+        address: ``host:port``; ``auto`` for the cluster in ``RAY_ADDRESS``, or else the one that runs on this machine, as
+            in ``ray.init("auto")``; ``local`` for a local Ray; None for the cluster of the Ray job that this process
+            belongs to, or a local Ray outside of Ray jobs.
 
     Raises:
         PipelineError: there is no cluster, or its head does not answer within ten seconds.
@@ -34,15 +35,36 @@ def find(address: str | None) -> str | None:
         raise UsageError(f"RAY_ADDRESS is {address}; a build needs the host:port that ray start --head prints")
     with cluster_environment():
         if address == "auto":
-            from ray._private.services import find_bootstrap_address
-
-            address = find_bootstrap_address(None)
-            if not address:
-                raise PipelineError(
-                    "--address auto: no Ray cluster runs on this machine; start or join one with ray start"
-                )
+            address = _on_this_machine()
         _check_answer(address)
     return address
+
+
+def _on_this_machine() -> str:
+    """Returns the cluster that runs on this machine. If several run: the one that ``ray start`` last joined."""
+    from ray._private.services import find_bootstrap_address
+
+    running = _running()
+    if len(running) == 1:
+        return running.pop()
+    last: str | None = find_bootstrap_address(None)  # from a file in Ray's usual folder, so not with --temp-dir
+    if last:
+        return last
+    if running:
+        several = ", ".join(sorted(running))
+        raise PipelineError(f"--address auto: several Ray clusters run on this machine; give one of {several}")
+    raise PipelineError("--address auto: no Ray cluster runs on this machine; start or join one with ray start")
+
+
+def _running() -> set[str]:
+    """Returns the clusters whose servers run on this machine, without those that builds start for themselves."""
+    from ray._private import services
+
+    commands = [process.info["cmdline"] or [] for process in services.psutil.process_iter(["cmdline"])]
+    raylets = [words for words in commands if services._is_raylet_process(words)]
+    clusters = [words for words in raylets if not any(f"/{PREFIX}" in word for word in words)]
+    flag = "--gcs-address="
+    return {word.removeprefix(flag) for words in clusters for word in words if word.startswith(flag)} - {"", "None"}
 
 
 def check_output(out: Location) -> None:

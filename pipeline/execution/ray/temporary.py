@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.storage.short_folder import short_folder
 
-_PREFIX = "rsr-"  # short, because the path of a socket has at most 107 bytes
+PREFIX = "rsr-"  # short, because the path of a socket has at most 107 bytes
 _SOCKET = len("rsr-12345678/session_2026-12-31_23-59-59_123456_1234567/sockets/plasma_store.1")
 _LOCK = "rank-shards.lock"  # in the folder; its owner holds a kernel lock on it for as long as it lives
 _PATIENCE = 5.0  # seconds, for Ray's processes to write their last lines
@@ -26,7 +26,7 @@ def ray_folder() -> Iterator[Path]:
     """
     base = short_folder(_SOCKET, "RAY_TMPDIR")
     _remove_dead(base)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
     unlocked = folder / f"{_LOCK}.new"
     descriptor = os.open(unlocked, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -40,7 +40,7 @@ def ray_folder() -> Iterator[Path]:
 
 def _remove_dead(base: Path) -> None:
     """Removes the folders of dead builds of this user: those whose lock nobody holds."""
-    for lock in base.glob(f"{_PREFIX}*/{_LOCK}"):
+    for lock in base.glob(f"{PREFIX}*/{_LOCK}"):
         with contextlib.suppress(OSError):  # another user's, or removed meanwhile
             descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW)
             try:
