@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,12 @@ def short_tmp() -> Iterator[Path]:
 def compiled() -> None:
     """Builds here once, so that drivers send compiled code to their nodes, which would compile it in each worker."""
     undisturbed("--dataset", "sample", "--ranks", "3", "--limit", "2")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 class Nodes:

@@ -79,7 +79,10 @@ def test_a_signal_stops_the_driver_in_one_line(how: signal.Signals, one_node: No
         build.wait_for_commits(3)
         build.send(how)
         ended = build.end(within=10)
-    assert (ended.status, ended.err) == (1, "stopped; what is committed stays, and the same command continues from there\n")
+    assert (ended.status, ended.err) == (
+        1,
+        "stopped; what is committed stays, and the same command continues from there\n",
+    )
     last = json.loads(log.read_text().splitlines()[-1])
     assert (last["event"], last["status"], last["message"]) == ("failed", 1, "stopped")
     assert 3 <= committed(out) < 108

@@ -5,7 +5,6 @@ import getpass
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.conftest import ROOT
+from tests.cluster.conftest import ROOT, free_port
 from tests.faults.builds import assert_undisturbed
 
 pytestmark = [pytest.mark.ray, pytest.mark.full]
@@ -24,12 +23,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.full]
 BIN = Path(sys.executable).parent
 SSHD = shutil.which("sshd") or (path if os.access(path := "/usr/sbin/sshd", os.X_OK) else None)
 JOB = ("--dataset", "sample", "--ranks", "3", "--limit", "40")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
