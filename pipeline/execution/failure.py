@@ -10,11 +10,13 @@ class Failure:
     Attributes:
         retryable: whether another try may succeed, as after a read error or the death of a worker.
         details: a traceback if the cause is a bug in this program, else empty.
+        node: the host of the worker; None if it is unknown.
     """
 
     message: str
     retryable: bool = False
     details: str = ""
+    node: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """The executor of ``--workers 0``: builds shards in this process, one after the other, without Ray."""
 
 import contextlib
+import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from pipeline.execution import compiled_loops
 from pipeline.execution.build_shard import try_build_shard
 from pipeline.execution.device import CPU, Device
 from pipeline.execution.executor import Result
+from pipeline.execution.failure import Failure
 from pipeline.execution.gpus import choose
 from pipeline.execution.listener import Listener
 from pipeline.numerics.batch import Place
@@ -50,4 +53,5 @@ class _InProcessWorkers:
         def report(progress: Progress) -> None:
             self._listener.progressed(task, progress)
 
-        return [(task, try_build_shard(task, self._places(task), report))]
+        result = try_build_shard(task, self._places(task), report)
+        return [(task, replace(result, node=socket.gethostname()) if isinstance(result, Failure) else result)]

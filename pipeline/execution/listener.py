@@ -1,9 +1,23 @@
 """What a command does when something happens to one of its shards: the base of the listeners of builds and repairs."""
 
+from typing import Protocol
+
 from pipeline.execution.failure import Failure
 from pipeline.execution.reporting.progress import Pace, ProgressLine
 from pipeline.execution.reporting.stall_watch import Watch
 from pipeline.planning.shard_task import Progress, ShardTask
+
+
+class Meter(Protocol):
+    """Counts what happens to shards, for a monitoring system."""
+
+    def built(self, progress: Progress) -> None:
+        """A shard is committed."""
+        ...
+
+    def retried(self, failure: Failure) -> None:
+        """A failed shard will be tried again."""
+        ...
 
 
 class Listener:
@@ -13,10 +27,14 @@ class Listener:
         pace: counts the shards that are built.
         line: shows the pace.
         watch: reports shards that make no progress.
+
+    Attributes:
+        meter: set by an executor whose workers have a monitoring system; else None.
     """
 
     def __init__(self, pace: Pace, line: ProgressLine, watch: Watch) -> None:
         self.pace, self.line, self.watch = pace, line, watch
+        self.meter: Meter | None = None
 
     def ready(self, computes_on: str) -> None:
         """The workers are ready, and the first shard is about to begin."""
@@ -41,6 +59,8 @@ class Listener:
         self.watch.ended(task.shard.name)
         self.pace.finished(len(task.entries), progress.seconds)
         self.line.show()
+        if self.meter:
+            self.meter.built(progress)
 
     def stopped(self, task: ShardTask) -> None:
         """Nobody works on a shard now: building it has failed, or the search for its deadly images has ended."""
@@ -48,3 +68,5 @@ class Listener:
 
     def retried(self, task: ShardTask, failure: Failure) -> None:
         """A failed shard will be tried again."""
+        if self.meter:
+            self.meter.retried(failure)

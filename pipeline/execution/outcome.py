@@ -22,6 +22,24 @@ _FIRST = 1000
 
 
 @dataclass
+class NodeWork:
+    """What the workers of a node did.
+
+    Attributes:
+        images: source images that they put into shards.
+        seconds: of their work, summed over all stages.
+    """
+
+    images: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Images per second of one worker."""
+        return self.images / max(self.seconds, 1e-9)
+
+
+@dataclass
 class Outcome:
     """What a build did.
 
@@ -33,6 +51,7 @@ class Outcome:
         seconds: seconds of work by stage, summed over all workers.
         retried: how often each shard was tried again.
         repaired: planes whose eigenvectors were wrong on a GPU and were recomputed by LAPACK.
+        nodes: the work of each node, by its host name.
     """
 
     manifest: dict[str, Any]
@@ -42,6 +61,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     retried: Counter[str] = field(default_factory=Counter)
     repaired: int = 0
+    nodes: dict[str, NodeWork] = field(default_factory=dict)
 
 
 class BuildListener(Listener):
@@ -81,6 +101,9 @@ class BuildListener(Listener):
         outcome.repaired += progress.repaired
         for stage, seconds in progress.seconds.items():
             outcome.seconds[stage] += seconds
+        node = outcome.nodes.setdefault(progress.node, NodeWork())
+        node.images += progress.images
+        node.seconds += sum(progress.seconds.values())
         outcome.working = self.line.elapsed
         self.rejects.extend(progress.rejects)
         super().built(task, progress)
@@ -88,10 +111,11 @@ class BuildListener(Listener):
         _check_rejects(self.readable, self.rejects)
 
     def retried(self, task: ShardTask, failure: Failure) -> None:
+        super().retried(task, failure)
         self.outcome.retried[task.shard.name] += 1
         message = one_line(failure.message)
         console.tell(f"trying again: {message}")
-        self._events.emit("retry", shard=task.shard.name, message=message)
+        self._events.emit("retry", shard=task.shard.name, node=failure.node, message=message)
 
 
 def silent(job: Job) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -114,6 +115,7 @@ class Progress:
         source: digest of the original bytes of all entries, as in ``Record``.
         repaired: number of planes whose eigenvectors from a GPU were wrong and were computed again.
         now: the stage that runs now.
+        node: the host of the worker.
     """
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -124,6 +126,7 @@ class Progress:
     source: bytes = bytes(32)
     repaired: int = 0
     now: Step = field(default_factory=lambda: Step("start", "", time.monotonic()))
+    node: str = field(default_factory=socket.gethostname)
 
     def take(self, content: bytes) -> None:
         """Adds an entry's original bytes to ``source``: the SHA-256 of the digest so far and the SHA-256 of the bytes."""

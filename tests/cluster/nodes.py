@@ -1,7 +1,7 @@
 """A cluster of several nodes on this machine, in a process that takes commands on its standard input.
 
 Commands, one a line, each answered by one line: ``add`` a node (its raylet's process id), ``kill`` the last one that
-was there from the beginning. It ends with its input.
+was there from the beginning, ``metrics`` (the addresses where Prometheus finds the nodes). It ends with its input.
 """
 
 import sys
@@ -17,6 +17,7 @@ _SETTINGS = {
     "health_check_period_ms": 500,
     "health_check_timeout_ms": 500,
     "health_check_failure_threshold": 5,
+    "metrics_report_interval_ms": 1000,
 }
 
 
@@ -32,6 +33,9 @@ def main(count: int, cpus: int, memory: int) -> None:
         if line.strip() == "kill":
             cluster.remove_node(nodes.pop(), allow_graceful=False)
             print("killed", flush=True)
+        elif line.strip() == "metrics":
+            alive = [node for node in cluster.global_state.node_table() if node["Alive"]]
+            print(*(f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in alive), flush=True)
         else:
             print(cluster.add_node(**each).all_processes["raylet"][0].process.pid, flush=True)
     cluster.shutdown()

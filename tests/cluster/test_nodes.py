@@ -1,7 +1,11 @@
 """Promises of builds on several nodes: the same bytes, also if nodes leave and join; and the checks before work starts."""
 
+import contextlib
 import json
+import re
 import signal
+import socket
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,8 +36,10 @@ def test_an_image_that_kills_its_workers_on_the_nodes_is_found(
 ) -> None:
     folder, out = trapped(b03="SEGFAULT"), tmp_path / "out"
     job = ("--dataset", "folder", "--data-dir", folder, "--ranks", 2, "--order", "source", "--samples-per-shard", 8)
-    ended = run(*job, "--address", nodes(2).address, out=out)
+    ended = run(*job, "--address", nodes(2).address, "--log-json", tmp_path / "log", out=out)
     assert ended.status == 3, ended
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert {event["node"] for event in events if event["event"] == "retry"} == {socket.gethostname()}
     (reject,) = [json.loads(line) for line in (out / "rejects.jsonl").read_text().splitlines()]
     assert (reject["name"], reject["reason"]) == ("b/03.png", "kills its worker (SIGSEGV)")
     manifest = json.loads((out / "manifest.json").read_text())
@@ -49,7 +55,7 @@ def test_a_node_may_go_and_another_come_in_mid_build(nodes: Start, tmp_path: Pat
         assert cluster.tell("kill") == "killed"
         raylet = int(cluster.tell("add"))
         assert committed(out) < 400, "too late to tell"
-        build.wait_for(lambda: any("build_on_node" in title for title in children(raylet)))
+        build.wait_for(lambda: any("ray::shard " in title for title in children(raylet)))
         ended = build.end()
     assert ended.status == 0, ended
     assert all(line.startswith("trying again: ") for line in ended.err.splitlines())
@@ -69,6 +75,35 @@ def test_a_driver_that_dies_resumes_on_the_same_cluster(nodes: Start, tmp_path: 
     assert_undisturbed(*LONG, out=out)
     events = [json.loads(line) for line in (out / ".build" / "runs.jsonl").read_text().splitlines()]
     assert events[-1]["images"] <= 2138 - 5 * done + 50
+
+
+def metrics(cluster: Nodes) -> dict[str, float]:
+    """Returns this program's metrics at Ray's Prometheus endpoints, by ``name{labels}``, without Ray's own labels."""
+    values = {}
+    for address in cluster.tell("metrics").split():
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+            for line in answer.read().decode().splitlines():
+                if matched := re.match(r"ray_rank_shards_(\w+)\{(.*)\} (\S+)$", line):
+                    labels = re.findall(r'\b(node|run|stage)="([^"]*)"', matched[2])
+                    values[f"{matched[1]} {' '.join(value for _, value in labels)}"] = float(matched[3])
+    return values
+
+
+def test_ray_shows_metrics_of_a_build_by_node_and_run(one_node: Nodes, tmp_path: Path) -> None:
+    out, log = tmp_path / "out", tmp_path / "log"
+    with Build(*LONG, "--limit", 150, "--address", one_node.address, "--log-json", log, out=out) as build:
+        build.wait_for(lambda: any(name.startswith("images_total ") for name in metrics(one_node)), pause=0.2)
+        assert committed(out) < 60, "too late to tell"
+        ended = build.end()
+    assert ended.status == 0, ended
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    host, run_id = socket.gethostname(), json.loads((out / ".build" / "runs.jsonl").read_text().splitlines()[-1])["run"]
+    assert {event["node"] for event in events if event["event"] == "shard"} == {host}
+    values = metrics(one_node)
+    assert values[f"shards_total {host} {run_id}"] == 60  # the end of the build loses none
+    assert values[f"images_total {host} {run_id}"] == 300
+    stages = {name.split()[-1] for name in values if name.startswith(f"stage_seconds_total {host} {run_id} ")}
+    assert stages == {"read", "decode", "svd", "encode", "write"}
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)])

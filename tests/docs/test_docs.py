@@ -23,6 +23,7 @@ RUN = (
     "docs/pytorch.md",
     "docs/report.md",
     "docs/progress.md",
+    "docs/slow.md",
     "docs/extending.md",
     "docs/format.md",
 )

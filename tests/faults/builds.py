@@ -89,7 +89,7 @@ class Build:
 
     def workers(self) -> list[int]:
         """Returns the ids of Ray's workers that build a shard."""
-        return [process.pid for process in self.processes() if process.title.startswith("ray::build_on")]
+        return [process.pid for process in self.processes() if process.title.startswith("ray::shard ")]
 
     def raylet(self) -> int:
         """Returns the id of Ray's server on this node."""

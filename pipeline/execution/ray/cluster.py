@@ -1,7 +1,6 @@
 """The executor of ``--address``: builds shards on a Ray cluster that is already running."""
 
 import contextlib
-import functools
 import json
 import logging
 import os
@@ -22,9 +21,10 @@ from pipeline.execution.listener import Listener
 from pipeline.execution.ray import node_check
 from pipeline.execution.ray.address import cluster_environment, our_signal_handlers, quiet_ray
 from pipeline.execution.ray.heartbeat import RayHeartbeats
+from pipeline.execution.ray.metrics import RayMetrics
 from pipeline.execution.ray.node_check import Expected
 from pipeline.execution.ray.nodes import MEMORY, NEEDS, Nodes
-from pipeline.execution.ray.workers import RayWorkers
+from pipeline.execution.ray.workers import RayWorkers, named
 from pipeline.numerics import runtime
 from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.storage.store import BUILD
@@ -62,6 +62,7 @@ class RayCluster:
                 expected = Expected(node_check.versions(), node_check.code(), lock, first.run)
                 nodes = Nodes(ray, self._address)
                 nodes.check(expected, first)
+                listener.meter = RayMetrics(first.run)
                 yield self._started(ray, nodes, expected)
             finally:
                 ray.shutdown()
@@ -75,8 +76,9 @@ class RayCluster:
             room = nodes.room()
             return room if self._workers is None else min(room, self._workers)
 
-        submit = functools.partial(remote.remote, expected, servers)
-        return RayWorkers(ray, submit, size, RayHeartbeats(ray, expected.run, NEEDS), computes_on)
+        return RayWorkers(
+            ray, named(remote, expected, servers), size, RayHeartbeats(ray, expected.run, NEEDS), computes_on
+        )
 
 
 def build_on_node(expected: Expected, servers: Servers, task: ShardTask) -> Progress | Failure:

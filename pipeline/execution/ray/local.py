@@ -23,7 +23,7 @@ from pipeline.execution.listener import Listener
 from pipeline.execution.ray.address import quiet_ray, restored_environment
 from pipeline.execution.ray.heartbeat import RayHeartbeats
 from pipeline.execution.ray.temporary import ray_folder
-from pipeline.execution.ray.workers import RayWorkers
+from pipeline.execution.ray.workers import RayWorkers, named
 from pipeline.numerics import runtime
 from pipeline.planning.shard_task import ShardTask
 
@@ -77,8 +77,7 @@ class LocalRay:
         servers, computes_on = choose.on_ray(ray, self._device, {ray.get_runtime_context().get_node_id(): gpus})
         # The scheduler retries shards, not Ray, so that retries are bounded per shard, counted and reported.
         remote = ray.remote(num_cpus=1, max_retries=0)(build_on_gpus)
-        submit = functools.partial(remote.remote, servers)
-        return RayWorkers(ray, submit, self._size, RayHeartbeats(ray, run, "1 CPU"), computes_on)
+        return RayWorkers(ray, named(remote, servers), self._size, RayHeartbeats(ray, run, "1 CPU"), computes_on)
 
     def _size(self) -> int:
         """Returns the number of workers. Raises PipelineError if Ray's server (GCS) has died.

@@ -1,6 +1,7 @@
-"""Workers on Ray: one Ray task per shard, on a local Ray or on a cluster."""
+"""Workers on Ray: one Ray task per shard, with the name of the shard, on a local Ray or on a cluster."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pipeline.execution.failure import Failure, NodeLost, WorkerDied
@@ -10,6 +11,16 @@ from pipeline.planning.shard_task import Progress, ShardTask
 # Tasks that are submitted in addition to those that run, for each worker, so that no worker waits for the driver.
 _AHEAD = 1
 _LOOK = 2.0  # seconds between two looks at how large the cluster is
+
+
+def named(remote: Any, *arguments: Any) -> Callable[[ShardTask], Any]:
+    """Returns a function that hands a task to Ray under the name of its shard, which Ray's tools and ``ps`` show.
+
+    Args:
+        remote: Ray's remote function.
+        arguments: its first arguments; the task is the last one.
+    """
+    return lambda task: remote.options(name=f"shard {task.shard.name}").remote(*arguments, task)
 
 
 class RayWorkers:
@@ -48,7 +59,11 @@ class RayWorkers:
         ended = []
         for reference in finished:
             task = self._running.pop(reference)
-            ended.append((task, self._result(reference, task)))
+            result = self._result(reference, task)
+            if isinstance(result, Failure):
+                heartbeat = self.heartbeats.read([task.shard.name]).get(task.shard.name)
+                result = replace(result, node=heartbeat.node if heartbeat else None)
+            ended.append((task, result))
             self.heartbeats.forget(task.shard.name)
         return ended
 

@@ -56,6 +56,7 @@ class Events:
         self.emit(
             "shard",
             shard=task.shard.name,
+            node=progress.node,
             images=progress.images,
             rejects=len(progress.rejects),
             seconds=rounded(progress.seconds),

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def text(job: Job, outcome: Outcome) -> str:
             f"built {outcome.shards} shards from {outcome.images:,} images in {duration(outcome.working)} "
             f"({per_second(rate)} images/s; {shares(outcome.seconds)}), {outcome.retried.total()} retries"
         )
+        if len(outcome.nodes) > 1:
+            lines.append(slowest(outcome))
         if outcome.repaired:
             lines.append(
                 f"{outcome.repaired:,} planes were recomputed by LAPACK, because the GPU's eigenvectors were wrong"
@@ -50,6 +53,14 @@ def text(job: Job, outcome: Outcome) -> str:
         lines.append(f"look: python -m pipeline.report {shlex.quote(str(job.out))}")
     lines.append(f"next: {_next(job)}")
     return "\n".join(one_line(line) for line in lines)
+
+
+def slowest(outcome: Outcome) -> str:
+    """Returns a line with the slowest nodes of a cluster, at most half of them and three."""
+    rates = sorted((work.rate, node) for node, work in outcome.nodes.items())
+    listed = ", ".join(f"{node} {per_second(rate)}" for rate, node in rates[: min(3, len(rates) // 2)])
+    median = per_second(statistics.median(rate for rate, _ in rates))
+    return f"slowest nodes: {listed} images/s per worker; the median of {len(rates)} nodes is {median}"
 
 
 def event(job: Job, outcome: Outcome) -> dict[str, Any]:

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 
 from pipeline import console
 from pipeline.build import main
+from pipeline.execution.outcome import NodeWork, Outcome
 from pipeline.execution.reporting.events import Events
 from pipeline.execution.reporting.progress import Pace, ProgressLine, describe, per_second
+from pipeline.execution.reporting.summary import slowest
 from tests.conftest import contents
 
 
@@ -154,13 +156,13 @@ def small(pictures: Callable[..., Path], tmp_path: Path) -> list[str]:
 EVENTS = {
     "started": {"out", "images", "shards", "workers", "device"},
     "shard": {
-        *("shard", "images", "rejects", "seconds", "images_done", "shards_done"),
+        *("shard", "node", "images", "rejects", "seconds", "images_done", "shards_done"),
         *("images_per_second", "seconds_left", "bounds"),
     },
     "finished": {
         *("out", "variants", "splits", "bytes", "shards_built", "images_built", "seconds", "worked", "retries", "next"),
     },
-    "retry": {"shard", "message"},
+    "retry": {"shard", "node", "message"},
     "stalled": {"message", "shards"},
     "waiting": {"message", "seconds"},
     "moving": {"message", "shards"},
@@ -242,6 +244,12 @@ def test_a_log_is_never_one_of_the_outputs_own_files(
 def test_no_target_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Events(None, tmp_path).emit("started")
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_slowest_nodes_of_a_cluster_are_named() -> None:
+    rates = {"a": 10.0, "b": 2.5, "c": 12.0, "d": 4.0, "e": 11.0}
+    outcome = Outcome({}, nodes={node: NodeWork(images=100, seconds=100 / rate) for node, rate in rates.items()})
+    assert slowest(outcome) == "slowest nodes: b 2.5, d 4 images/s per worker; the median of 5 nodes is 10"
 
 
 def test_the_events_are_documented() -> None:
