@@ -1,5 +1,6 @@
 """``rank-shards submit``: updates a cluster's copy of a job file and runs the job there."""
 
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -97,7 +98,23 @@ def _checked(config: Path, flags: list[str]) -> dict[str, Any]:
         raise UsageError(
             f"config {config}: Ray reads metadata.job differently (010 as 8, yes as true); put such values in quotes"
         )
+    if cluster["provider"].get("type") == "aws":
+        _check_aws(config, cluster)
     return cluster
+
+
+def _check_aws(config: Path, cluster: dict[str, Any]) -> None:
+    """Raises PipelineError if boto3 is missing here, and UsageError if Ray would use its default image."""
+    types = cluster.get("available_node_types")
+    for name, node_type in types.items() if isinstance(types, dict) else ():
+        image = ((node_type or {}).get("node_config") or {}).get("ImageId")
+        if not image or image == "ami-EDIT":
+            raise UsageError(
+                f"config {config}: node type {name} has no ImageId, so Ray would use an image whose Python is too old; "
+                "jobs/aws.yaml says how to find one"
+            )
+    if importlib.util.find_spec("boto3") is None:
+        raise PipelineError("Ray needs boto3 on this machine to start machines of AWS: pip install boto3", FAILED)
 
 
 if __name__ == "__main__":

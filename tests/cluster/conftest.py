@@ -18,6 +18,7 @@ from tests.faults.builds import undisturbed
 from tests.liveness.conftest import release, trapped  # noqa: F401  # fixtures
 
 ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +50,26 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """Returns the environment of Ray's commands: files under ``folder``, no token, no usage statistics."""
+    usual = {
+        "TMPDIR": str(folder),
+        "RAY_TMPDIR": str(folder),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",
+    }
+    return os.environ | usual | {"PATH": f"{BIN}:{os.environ['PATH']}"} | more
+
+
+def copy_of_the_project(folder: Path) -> Path:
+    project = folder / "project"
+    for name in ("pipeline", "manifests", "jobs"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, project / name)
+    return project
 
 
 class Nodes:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline import submit
+from pipeline.errors import PipelineError
 from pipeline.planning.job import Job
 from pipeline.planning.job_file import read_job_file
 from tests.cluster.conftest import ROOT
 
 JOBS = ROOT / "jobs"
-FILES = sorted(JOBS.glob("*.yaml"))
+FILES = sorted(set(JOBS.glob("*.yaml")) - {JOBS / "kuberay.yaml"})  # that one is not for Ray's cluster launcher
 
 
 def test_the_ready_jobs_are_there() -> None:
@@ -52,8 +55,96 @@ def test_ray_reports_nothing_to_its_makers_where_we_start_it(file: Path) -> None
     assert text.count("RAY_USAGE_STATS_ENABLED=0") == text.count("RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9") == 1
 
 
-def test_the_slurm_script_is_a_shell_script() -> None:
-    subprocess.run(["bash", "-n", str(JOBS / "slurm.sh")], check=True)
+def test_aws_names_an_image_for_every_node_type() -> None:
+    """Ray fills in its own image of Ubuntu 18.04, where this project cannot be installed."""
+    from ray.autoscaler._private.aws import config
+
+    document = yaml.safe_load((JOBS / "aws.yaml").read_text())
+    config._check_ami(document)  # fills in what is missing
+    images = {node_type["node_config"]["ImageId"] for node_type in document["available_node_types"].values()}
+    assert images.isdisjoint(config.DEFAULT_AMI.values())
+    assert document["provider"]["region"] in config.DEFAULT_AMI  # or else the check above says nothing
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_cluster_has_a_token_on_all_nodes(file: Path) -> None:
+    document = yaml.safe_load(file.read_text())
+    assert document["cluster_synced_files"] == ["~/.ray/auth_token"]
+    for commands in (document["head_start_ray_commands"], document["worker_start_ray_commands"]):
+        assert commands[-1].startswith("RAY_AUTH_MODE=token ")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_only_what_nodes_need_is_sent(file: Path) -> None:
+    """Ray reads all that it may send at each ``ray up``, also what ``rsync_exclude`` leaves out, such as ``data``."""
+    mounts = yaml.safe_load(file.read_text())["file_mounts"]
+    assert all(remote == f"~/rank-shards/{local}" and (ROOT / local).exists() for remote, local in mounts.items())
+    assert sum(path.stat().st_size for local in mounts.values() for path in (ROOT / local).rglob("*.py")) < 5e6
+    assert {"pipeline", "manifests", "jobs", "pyproject.toml", "constraints.txt"} <= set(mounts.values())
+
+
+@pytest.mark.parametrize("script", ["slurm.sh", "node.sh", "shell.sh"])
+def test_the_scripts_are_shell_scripts(script: str) -> None:
+    subprocess.run(["bash", "-n", str(JOBS / script)], check=True)
+
+
+class Node:
+    """A home folder with the project's scripts, and an environment whose ``pip`` installs nothing."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        (home / "rank-shards" / ".venv" / "bin").mkdir(parents=True)
+        (home / "rank-shards" / "jobs").symlink_to(JOBS)
+        for program in ("pip", "ray", "python"):
+            path = home / "rank-shards" / ".venv" / "bin" / program
+            path.write_text(f"#!/bin/sh\necho {program} of the project $RAY_AUTH_MODE\n")
+            path.chmod(0o755)
+        (home / ".bashrc").write_text("case $- in *i*) ;; *) return;; esac\n")  # as Debian's begins
+
+    def bash(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {"HOME": str(self.home), "PATH": "/usr/bin:/bin", **variables}
+        return subprocess.run(["bash", *words], env=environment, capture_output=True, text=True)
+
+    def launched(self, command: str) -> str:
+        """Runs a command as Ray's launcher does on a node. Returns its output."""
+        from ray.autoscaler._private.command_runner import _with_interactive
+
+        (line,) = [word for word in _with_interactive(command) if word.startswith("'")]
+        return self.bash("--login", "-c", "-i", shlex.split(line)[0]).stdout
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path / "home")
+
+
+def test_a_node_finds_ray_and_python_in_the_launchers_shells_and_in_no_other(node: Node) -> None:
+    for _ in range(2):  # it may run again
+        ran = node.bash(str(JOBS / "node.sh"), PYTHON=sys.executable)
+        assert (ran.returncode, ran.stderr) == (0, "")
+    assert (node.home / ".bashrc").read_text().count("shell.sh ]") == 1
+    assert node.launched("ray stop") == "ray of the project token\n"
+    assert node.launched("python ~/run.py") == "python of the project token\n"
+    assert "of the project" not in node.bash("--login", "-i", "-c", "python --version; ray stop").stdout
+    token = node.home / ".ray" / "auth_token"
+    assert len(token.read_text()) == 64
+    assert token.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_node_notes_every_ray_up(node: Node) -> None:
+    assert node.bash(str(JOBS / "node.sh"), PYTHON=sys.executable).returncode == 0
+    up = node.home / ".rank-shards-up"
+    node.launched("python ~/run.py")
+    assert not up.exists()
+    node.launched("uptime")  # with which ray up begins
+    assert up.exists()
+
+
+@pytest.mark.parametrize("python", ["no-python3-here", "/bin/false"])
+def test_a_node_without_a_usable_python_says_so_in_one_line(node: Node, python: str) -> None:
+    ran = node.bash(str(JOBS / "node.sh"), PYTHON=python)
+    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
+    assert f"{python} must be Python 3.11 or later with venv" in ran.stderr
 
 
 class Head:
@@ -102,6 +193,18 @@ def test_a_copy_that_may_be_stale_is_not_run_again(head: Head) -> None:
     assert "has run before, and your file may have changed; refresh it with: ray up" in again.stderr
     head.up({"ranks": [3]})
     assert head.run().returncode == 0
+
+
+def test_an_unchanged_job_runs_again_after_each_ray_up(head: Head) -> None:
+    """``ray up`` sends nothing then. ``jobs/shell.sh`` notes that it was called."""
+    head.up({"ranks": [3]})
+    up = head.home / ".rank-shards-up"
+    for _ in range(2):
+        assert head.run().returncode == 0
+        assert head.run().returncode == 1
+        up.write_text("")
+    os.utime(up, ns=(0, 0))  # before the last run
+    assert head.run().returncode == 1
 
 
 def test_a_digest_tells_a_stale_copy_from_a_repeated_job(head: Head) -> None:
@@ -165,6 +268,28 @@ def test_a_job_that_ray_takes_and_the_build_does_not_is_refused_before_ray_up(
     ran = head.run(str(tmp_path / "job.yaml"))
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
     assert line in ran.stderr
+
+
+@pytest.mark.parametrize("image", ["ami-EDIT", None])
+def test_a_cluster_of_aws_without_an_image_is_refused_before_ray_up(
+    image: str | None, head: Head, tmp_path: Path
+) -> None:
+    document = yaml.safe_load((JOBS / "aws.yaml").read_text())
+    document["available_node_types"]["head"]["node_config"]["ImageId"] = "ami-0123456789abcdef0"
+    document["available_node_types"]["worker"]["node_config"]["ImageId"] = image
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(document))
+    ran = head.run(str(tmp_path / "job.yaml"))
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
+    assert "node type worker has no ImageId" in ran.stderr
+
+
+def test_a_missing_boto3_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    document = yaml.safe_load((JOBS / "aws.yaml").read_text())
+    for node_type in document["available_node_types"].values():
+        node_type["node_config"]["ImageId"] = "ami-0123456789abcdef0"
+    monkeypatch.setattr(submit.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(PipelineError, match="pip install boto3"):
+        submit._check_aws(tmp_path / "job.yaml", document)
 
 
 @pytest.mark.parametrize(

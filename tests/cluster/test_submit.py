@@ -15,25 +15,13 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.conftest import ROOT, free_port
+from tests.cluster.conftest import BIN, copy_of_the_project, environment, free_port
+from tests.cluster.machines import SSHD
 from tests.faults.builds import assert_undisturbed
 
 pytestmark = [pytest.mark.ray, pytest.mark.full]
 
-BIN = Path(sys.executable).parent
-SSHD = shutil.which("sshd") or (path if os.access(path := "/usr/sbin/sshd", os.X_OK) else None)
 JOB = ("--dataset", "sample", "--ranks", "3", "--limit", "40")
-
-
-def environment(folder: Path, **more: str) -> dict[str, str]:
-    """Returns the environment of Ray's commands: files under ``folder``, no token, no usage statistics."""
-    usual = {
-        "TMPDIR": str(folder),
-        "RAY_TMPDIR": str(folder),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "disabled",
-    }
-    return os.environ | usual | {"PATH": f"{BIN}:{os.environ['PATH']}"} | more
 
 
 def end_all_of(folder: Path) -> None:
@@ -56,11 +44,11 @@ def folder(short_tmp: Path) -> Iterator[Path]:
         time.sleep(0.2)
 
 
-def copy_of_the_project(folder: Path) -> Path:
-    project = folder / "project"
-    for name in ("pipeline", "manifests", "jobs"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return project
+# This environment under the name of the node's own, with a pip that installs nothing.
+_OWN_ENVIRONMENT = f"""
+test -d ~/rank-shards/.venv || (mkdir -p ~/rank-shards/.venv/bin && cd ~/rank-shards/.venv \\
+    && cp {BIN.parent}/pyvenv.cfg . && ln -s {BIN.parent}/lib lib && ln -s {BIN}/* bin && ln -sf /bin/true bin/pip)
+""".strip()
 
 
 class Ssh:
@@ -80,7 +68,7 @@ class Ssh:
             f"StrictModes no\nUsePAM no\nPidFile none\n"
             f"SetEnv HOME={self.home} RAY_TMPDIR={folder} RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=disabled\n"
         )
-        (self.home / ".profile").write_text(f'export PATH="{BIN}:$PATH"\n')
+        (self.home / ".bashrc").write_text("case $- in *i*) ;; *) return;; esac\n")  # as Debian's begins
         (self.bin / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -p {port} "$@"\n')
         (self.bin / "ssh").chmod(0o755)
         if os.getuid() == 0:
@@ -98,7 +86,7 @@ class Ssh:
             "cluster_name": folder.name,
             "provider": {"type": "local", "head_ip": "127.0.0.1", "worker_ips": []},
             "auth": {"ssh_user": getpass.getuser(), "ssh_private_key": str(folder / "user")},
-            "setup_commands": [f"ln -sfn {BIN.parent} ~/rank-shards/.venv"],  # nothing to install: this environment
+            "setup_commands": [_OWN_ENVIRONMENT, *document["setup_commands"]],
             "head_start_ray_commands": [f"{start} {more}"],  # ray stop would end every Ray on this machine
             "worker_start_ray_commands": [],
         }
@@ -136,6 +124,12 @@ def test_ray_submit_runs_the_job_file_and_never_a_stale_one(ssh: Ssh) -> None:
     status, text = ssh.submit()
     assert status == 0, text
     assert_undisturbed("--dataset", "sample", "--ranks", "3", "--limit", "40", out=ssh.out)
+
+    for _ in range(2):  # an unchanged job, as after an interruption
+        status, text = ssh.run("ray", "up", "-y", "--no-restart", "jobs/cifar10.yaml")
+        assert (status, "already up to date" in text) == (0, True), text
+        status, text = ssh.run("ray", "submit", "jobs/cifar10.yaml", "jobs/run.py")
+        assert status == 0, text
 
     ssh.write(ranks=[3, 5])
     status, text = ssh.run("ray", "submit", "jobs/cifar10.yaml", "jobs/run.py")

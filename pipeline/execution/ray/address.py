@@ -58,8 +58,9 @@ def _on_this_machine() -> str:
 
 def _running() -> set[str]:
     """Returns the clusters whose servers run on this machine, without those that builds start for themselves."""
-    from ray._private import services
+    import ray._private.services
 
+    services: Any = ray._private.services
     commands = [process.info["cmdline"] or [] for process in services.psutil.process_iter(["cmdline"])]
     raylets = [words for words in commands if services._is_raylet_process(words)]
     clusters = [words for words in raylets if not any(f"/{PREFIX}" in word for word in words)]

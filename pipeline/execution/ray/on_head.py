@@ -2,7 +2,7 @@
 
 ``ray submit`` copies one file to the head and runs it with the head's own Python: this file (``rank-shards submit``), or
 ``jobs/run.py``, which imports it. Therefore it needs only the standard library. ``ray submit`` does not send an edited job
-file, so a copy of the job runs only once without the digest that ``rank-shards submit`` passes.
+file. So without the digest that ``rank-shards submit`` passes, a copy of the job runs once for each ``ray up``.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 PROJECT = Path("~/rank-shards").expanduser()  # as in the job files' file_mounts
 RESOLVED = Path("~/ray_bootstrap_config.yaml").expanduser()  # JSON, written by ray up
+UP = Path("~/.rank-shards-up").expanduser()  # written by jobs/shell.sh at each ray up, also one that changes nothing
 TAKEN = Path("~/.rank-shards-job.json").expanduser()  # the job that ran last, and the copy that it came from
 
 
@@ -42,7 +43,7 @@ def build(expected: str | None, flags: list[str]) -> NoReturn:
     refresh = "refresh it with: ray up -y --no-restart JOB.yaml   (or do both with: rank-shards submit JOB.yaml)"
     if expected not in (None, digest(job)):
         fail(f"the job on this head is {digest(job)}, yours is {expected}; {refresh}")
-    if expected is None and copied == last_copy():
+    if expected is None and copied == last_copy() and not up_since_last_run():
         fail(f"this copy of the job ({digest(job)}) has run before, and your file may have changed; {refresh}")
     TAKEN.write_text(json.dumps({"metadata": {"job": job}, "copy": copied}, ensure_ascii=False))
     print(f"job {digest(job)}: {json.dumps(job)}", flush=True)
@@ -57,6 +58,14 @@ def last_copy() -> int | None:
         return int(json.loads(TAKEN.read_text())["copy"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def up_since_last_run() -> bool:
+    """Returns whether ``ray up`` was called after the start of the last run."""
+    try:
+        return UP.stat().st_mtime_ns > TAKEN.stat().st_mtime_ns
+    except OSError:
+        return False
 
 
 def fail(line: str, status: int = 1) -> NoReturn:
