@@ -287,7 +287,7 @@ def test_a_missing_boto3_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     document = yaml.safe_load((JOBS / "aws.yaml").read_text())
     for node_type in document["available_node_types"].values():
         node_type["node_config"]["ImageId"] = "ami-0123456789abcdef0"
-    monkeypatch.setattr(submit.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PipelineError, match="pip install boto3"):
         submit._check_aws(tmp_path / "job.yaml", document)
 
