@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from pipeline import extras
 from pipeline.errors import FAILED, PipelineError, UsageError, nearest, one_line
 
 _LONGEST = 2_000  # characters of an error message
@@ -139,6 +140,11 @@ def run(command: Callable[[], int], stopped: str) -> int:
         return _failed(f"error: {_short(one_line(error))}", error.status)
     except KeyboardInterrupt:
         return _failed(stopped)
+    except ModuleNotFoundError as error:
+        absent = extras.missing(error)
+        if absent is None:
+            raise
+        return _failed(f"error: {absent}", absent.status)
     except BrokenPipeError:  # the reader of stdout has ended; what is committed stays
         sys.stdout = _nowhere()  # else the interpreter prints an error when it flushes stdout
         return FAILED

@@ -1,12 +1,14 @@
 """``python -m pipeline.show``: shows your own pictures at several ranks."""
 
 import argparse
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import console
 from pipeline.console import Parser
 from pipeline.errors import PipelineError, UsageError, one_line
+from pipeline.extras import install
 from pipeline.storage.user_files import check_picture
 
 if TYPE_CHECKING:
@@ -80,6 +82,8 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.report.gallery import Row, Sheet, draw, save
     from pipeline.report.rank_image import columns, rank_image
 
+    if options.out is None and importlib.util.find_spec("matplotlib") is None:
+        raise PipelineError(f"{install('matplotlib')}, or use --out FILE.png, which needs no window")
     rows: list[Row] = []
     pictures = _pictures(options.path, options.limit)
     if options.out and options.out.exists() and any(options.out.samefile(path) for path in pictures if path.exists()):

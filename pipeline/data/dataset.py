@@ -13,6 +13,7 @@ from pipeline.data import index, pixels
 from pipeline.data.files import Files
 from pipeline.data.output import Part, open_output
 from pipeline.errors import PipelineError, UsageError, one_line
+from pipeline.extras import optional_import
 
 # Bytes. ``RankDataset.data`` refuses to decode more than this into memory.
 MAX_DATA = 8 << 30
@@ -188,8 +189,9 @@ class RankDataset:
         return self._replaced is not None and len(self._replaced) != len(self._index.labels)
 
     def __add__(self, other: Any) -> Any:
-        """Returns torch's ``ConcatDataset`` of both datasets."""
-        from torch.utils.data import ConcatDataset
+        """Returns torch's ``ConcatDataset`` of both datasets. Raises PipelineError if torch is not installed."""
+        with optional_import():
+            from torch.utils.data import ConcatDataset
 
         return ConcatDataset([self, other])  # type: ignore[list-item]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from pipeline.extras import optional_import
 from pipeline.numerics.variants import OFFSET
 
 MAX_PIXELS = 1 << 26  # of an image: limits what a hostile output can make a reader decode
@@ -72,8 +73,12 @@ def to_tensor(image: Any) -> Any:
 
     A grey image or (h, w) array gives one plane, (1, h, w). Float arrays keep their values. It does what torchvision's
     ``ToTensor`` does, without torchvision.
+
+    Raises:
+        PipelineError: torch is not installed.
     """
-    import torch
+    with optional_import():
+        import torch
 
     array = np.asarray(image)
     array = array[:, :, None] if array.ndim == 2 else array

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pipeline.data.dataset import split_of
 from pipeline.data.output import open_output
 from pipeline.errors import UsageError
+from pipeline.extras import optional_import
 
 
 class RankShards(NamedTuple):
@@ -31,10 +32,12 @@ class RankShards(NamedTuple):
         Raises:
             UsageError: the split is empty. On iteration: there are fewer shards than nodes times workers, so a worker
                 would get no shard.
+            PipelineError: webdataset is not installed.
         """
         if not self.urls:
             raise UsageError("no shards to read: the split is empty")
-        import webdataset
+        with optional_import():
+            import webdataset
 
         options.setdefault("nodesplitter", SplitByNode(len(self.urls)))
         data = webdataset.WebDataset(self.urls, shardshuffle=shardshuffle, **options)

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.extras import EXTRAS
 from pipeline.storage.location import protocol
 
 _PART = 8 * 2**20  # bytes: larger files are uploaded in parts, so that a worker's memory stays small
 _PARTS_AT_ONCE = 4
 _SHORT_TIMEOUT = 8.0  # seconds, without patience
 _MODULES = {"s3": "s3fs", "gs": "gcsfs"}
-_EXTRAS = {"s3": "s3", "gs": "gcs"}
 # Packages whose exceptions mean that a request failed.
 _REQUESTS = {"botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "fsspec", "requests", "ssl", "socket"}
 _NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}
@@ -153,9 +153,9 @@ class Bucket:
         try:
             yield _files(protocol(self.url), self.patient)
         except ImportError as error:
-            kind = protocol(self.url)
+            module = _MODULES[protocol(self.url)]
             raise PipelineError(
-                f"--out {self.url}: needs {_MODULES[kind]} ({error}); pip install 'rank-shards[{_EXTRAS[kind]}]'"
+                f"--out {self.url}: needs {module} ({error}); pip install 'rank-shards[{EXTRAS[module]}]'"
             ) from None
         except Exception as error:
             raise _translated(error, where) from None

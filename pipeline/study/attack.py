@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline import console
 from pipeline.console import Parser, whole
 from pipeline.errors import UsageError
-from pipeline.study.options import add_out, limit_threads, load_images, load_networks, study_parser, whole_numbers
+from pipeline.study.options import add_out, load_images, load_networks, prepare_torch, study_parser, whole_numbers
 
 if TYPE_CHECKING:  # torch would slow down --help
     from pipeline.study.attacks.run import Attacked
@@ -71,7 +71,7 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.study.progress import counter
     from pipeline.study.result_files import make_folder
 
-    limit_threads()
+    prepare_torch()
     images = load_images(options)
     if max(options.ranks, default=0) >= min(images.size):
         raise UsageError(f"--ranks {options.ranks[-1]}: these images have ranks 1 to {min(images.size) - 1}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.console import Parser, path, whole
 from pipeline.cores import usable_cores
 from pipeline.errors import UsageError, nearest
+from pipeline.extras import require
 from pipeline.sources import DATASETS
 
 if TYPE_CHECKING:  # torch and numpy would slow down --help
@@ -112,8 +113,13 @@ def whole_numbers(option: str, least: int) -> Callable[[str], tuple[int, ...]]:
     return lambda text: tuple(dict.fromkeys(number(part.strip()) for part in text.split(",")))
 
 
-def limit_threads() -> None:
-    """Limits torch's threads to the usable cores: torch alone respects CPU affinity, and no cgroup quota."""
+def prepare_torch() -> None:
+    """Limits torch's threads to the usable cores: torch alone respects CPU affinity, and no cgroup quota.
+
+    Raises:
+        PipelineError: a package that a study needs, at its start or for its plots at its end, is not installed.
+    """
+    require("study", "torch", "matplotlib")
     import torch
 
     torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline import console
 from pipeline.console import Parser, whole
 from pipeline.errors import UsageError
-from pipeline.study.options import add_out, limit_threads, load_images, load_networks, study_parser
+from pipeline.study.options import add_out, load_images, load_networks, prepare_torch, study_parser
 
 if TYPE_CHECKING:  # torch and numpy would slow down --help
     from pipeline.study.attribution.gradients import rig as rig
@@ -57,7 +57,7 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.study.attribution.maps import compute_maps, maps_file
     from pipeline.study.result_files import make_folder
 
-    limit_threads()
+    prepare_torch()
     check_options(options.reduce, options.output)
     images = _images(options)
     networks = load_networks(options, images.size, len(images.classes))

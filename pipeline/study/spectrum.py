@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from pipeline import console
 from pipeline.console import Parser, whole
 from pipeline.errors import UsageError
-from pipeline.study.options import add_out, check_choice, limit_threads, load_images, load_networks, study_parser
+from pipeline.study.options import add_out, check_choice, load_images, load_networks, prepare_torch, study_parser
 
 if TYPE_CHECKING:  # torch and numpy would slow down --help
     from pipeline.study.spectra.spectrum import Spectrum
@@ -55,7 +55,7 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.study.spectra.spectrum import run
     from pipeline.study.spectra.summary import summary
 
-    limit_threads()
+    prepare_torch()
     families = parse_families(options.family)
     images = load_images(options)
     if options.at >= min(images.size):

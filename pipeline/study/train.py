@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline import console
 from pipeline.console import Parser, whole
 from pipeline.errors import UsageError
-from pipeline.study.options import add_out, check_choice, limit_threads, whole_numbers
+from pipeline.study.options import add_out, check_choice, prepare_torch, whole_numbers
 
 if TYPE_CHECKING:  # torch would slow down --help
     from pipeline.study.training.runs import Runs, Trained
@@ -115,7 +115,7 @@ def _main(options: argparse.Namespace) -> int:
 
     if not has_tensorboard():
         console.tell('TensorBoard is not installed (pip install -e ".[study]"): curves are written to curve.csv only')
-    limit_threads()
+    prepare_torch()
     runs = _runs(options)
     trained = run(runs, options.out, options.quiet)
     warning = stand_in_warning(runs.chosen)

@@ -152,5 +152,5 @@ def test_studies_do_not_use_more_threads(monkeypatch: pytest.MonkeyPatch) -> Non
         fake = SimpleNamespace(get_num_threads=lambda before=before: before, set_num_threads=calls.append)
         monkeypatch.setattr(torch, "get_num_threads", fake.get_num_threads)
         monkeypatch.setattr(torch, "set_num_threads", fake.set_num_threads)
-        options.limit_threads()
+        options.prepare_torch()
     assert calls == [2, 1]

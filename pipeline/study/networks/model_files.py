@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError
+from pipeline.extras import optional_import
 
 
 class Onnx(nn.Module):
@@ -20,10 +21,8 @@ class Onnx(nn.Module):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        try:
+        with optional_import():
             import onnxruntime
-        except ImportError:
-            raise UsageError('an .onnx model needs onnxruntime: pip install -e ".[study]"') from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
