@@ -111,7 +111,10 @@ def origin(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-unverified", action="store_true", help="accept a source whose checksums are not the official ones"
     )
-    parser.add_argument("--label-key", metavar="KEY", help="of a webdataset source: the same as in the build")
+    parser.add_argument("--image-key", metavar="KEY", help="of a parquet source: the same as in the build")
+    parser.add_argument(
+        "--label-key", metavar="KEY", help="of a webdataset or parquet source: the same as in the build"
+    )
     parser.add_argument(
         "--classes", metavar="FILE", type=path("--classes"), help="class list of the source: the same as in the build"
     )

@@ -106,6 +106,7 @@ def _job_options(options: argparse.Namespace) -> dict[str, Any]:
     """Returns the options of the command as options of a build."""
     return {
         "data-dir": options.source and str(options.source),
+        "image-key": options.image_key,
         "label-key": options.label_key,
         "classes": options.classes and str(options.classes),
         "workers": options.workers,
@@ -119,7 +120,7 @@ def _verified(options: argparse.Namespace, only: frozenset[str] | None) -> list[
     from pipeline.verification.verify_output import Options, SourceOptions, verify_output
     from pipeline.verification.workers.stall_watch import Alarm
 
-    source = SourceOptions(options.source, options.allow_unverified, options.label_key, options.classes)
+    source = SourceOptions.of(options)
     workers = 1 if options.workers == 0 else options.workers  # --workers 0 builds in this process; 1 verifies in it
     alarm = Alarm(options.stall, lambda event, message, **_: console.tell(one_line(message)))
     return verify_output(options.out, Options(source, 64, workers, only=only, alarm=alarm)).total.faults.listed

@@ -82,7 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
-    source = options.source or options.allow_unverified or options.label_key or options.classes
+    keys = options.image_key or options.label_key or options.classes
+    source = options.source or options.allow_unverified or keys
     if options.check:
         alone = (source, options.quick, options.json, options.progress, options.fresh, options.part, options.same_as)
         if any(alone):
@@ -100,9 +101,10 @@ def _main(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from pipeline.verification.workers import fork_server
 
-    if not options.source and (options.label_key or options.classes or options.allow_unverified):
+    keys = options.image_key or options.label_key or options.classes
+    if not options.source and (keys or options.allow_unverified):
         raise UsageError(
-            "--label-key, --classes and --allow-unverified say how to read a source: name it with --source DIR"
+            "--image-key, --label-key, --classes and --allow-unverified say how to read a source: name it with --source DIR"
         )
     if options.workers != 1 and (options.out / "manifest.json").is_file():
         fork_server.start()  # it loads its modules while this process loads its own
@@ -125,7 +127,7 @@ def _verify(options: argparse.Namespace) -> int:
             end = "\r\x1b[K" if done == parts else ""
             console.tell(f"\r\x1b[Kverified {done} of {parts} parts{end}", end="")
 
-    source = SourceOptions(options.source, options.allow_unverified, options.label_key, options.classes)
+    source = SourceOptions.of(options)
     path = resume.chosen_path(options.progress, options.out) if options.progress else resume.default_path(options.out)
     kept = Resume(path, options.fresh)
     if options.json:

@@ -43,12 +43,13 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
     with _disk_errors(job):
         output_state.check_place(open_store(job.out), job.out)
     inside = isinstance(job.out, Path) and job.data_dir and job.out.resolve().is_relative_to(job.data_dir.resolve())
-    if job.dataset in ("imagenet", "folder", "webdataset") and inside:
+    if job.dataset in ("imagenet", "folder", "webdataset", "parquet", "arrays") and inside:
         raise UsageError(f"--out {job.out} lies inside --data-dir {job.data_dir}, whose images it would join")
     source = open_source(
         job.dataset,
         job.data_dir,
         allow_unverified=job.allow_unverified,
+        image_key=job.image_key,
         label_key=job.label_key,
         classes=job.classes,
         download=False if job.dry_run else (lambda *_: None) if silent(job) else True,

@@ -26,6 +26,7 @@ class Job:
     out: Location
     variants: tuple[Variant, ...]
     data_dir: Path | None = None
+    image_key: str | None = None
     label_key: str | None = None
     classes: Path | None = None
     splits: tuple[str, ...] | None = None

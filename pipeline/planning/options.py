@@ -199,15 +199,22 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "dataset",
             _choice(DATASETS),
-            "sample (default), cifar10, cifar100, imagenet, folder or webdataset",
+            "sample (default), cifar10, cifar100, imagenet, folder, webdataset, parquet or arrays",
             "NAME",
         ),
         Option("data-dir", _path, "folder of the data; without it CIFAR is downloaded once", "DIR"),
-        Option("label-key", _text, "webdataset: the json field that holds the label (default: the cls member)", "KEY"),
+        Option("image-key", _text, "parquet: the column of images (default: the only one)", "KEY"),
+        Option(
+            "label-key",
+            _text,
+            "parquet: the column of labels (default: the only one); webdataset: the json field that holds the label "
+            "(default: the cls member)",
+            "KEY",
+        ),
         Option(
             "classes",
             _path,
-            "folder, imagenet and webdataset: imagenet for the official labels of its 1,000 classes, or a file of class "
+            "all but sample and CIFAR: imagenet for the official labels of its 1,000 classes, or a file of class "
             "names by label (text or json)",
             "FILE",
         ),

@@ -12,12 +12,14 @@ from pipeline.errors import UsageError, nearest
 if TYPE_CHECKING:  # NumPy and Pillow must not slow down --help
     from pipeline.sources.index import Source
 
-DATASETS: tuple[str, ...] = ("sample", "cifar10", "cifar100", "imagenet", "folder", "webdataset")
-WITH_CLASSES = ("imagenet", "folder", "webdataset")  # sources that take a class list
+DATASETS: tuple[str, ...] = ("sample", "cifar10", "cifar100", "imagenet", "folder", "webdataset", "parquet", "arrays")
+WITH_CLASSES = ("imagenet", "folder", "webdataset", "parquet", "arrays")  # sources that take a class list
 _TAKES = {
     "imagenet": "a folder with ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, or train/<synset>/ and val/<synset>/",
     "folder": "a folder with train/<class>/... or <class>/... in it",
     "webdataset": "a folder with .tar shards in it",
+    "parquet": "a folder with .parquet files in it",
+    "arrays": "a folder with .npy files of images and labels in it, or an .npz file",
 }
 
 
@@ -26,6 +28,7 @@ def open_source(
     data_dir: Path | None = None,
     *,
     allow_unverified: bool = False,
+    image_key: str | None = None,
     label_key: str | None = None,
     classes: Path | None = None,
     download: bool | Callable[[int, int], None] = True,
@@ -36,7 +39,9 @@ def open_source(
         dataset: one of ``DATASETS``.
         data_dir: the folder of its files; refused for ``sample``, optional for CIFAR.
         allow_unverified: read CIFAR files even if they have not the official checksum.
-        label_key: for ``webdataset``: the field of a sample's json that is its label; None for its ``cls`` member.
+        image_key: for ``parquet``: the column of images; None for the only one.
+        label_key: for ``parquet``: the column of labels; None for the only one. For ``webdataset``: the field of a sample's
+            json that is its label; None for its ``cls`` member.
         classes: for ``WITH_CLASSES``: a class list, as for ``class_list.read_class_list``.
         download: whether CIFAR may be downloaded. True prints progress to stderr. A function is called with (bytes received,
             bytes in total) instead.
@@ -45,8 +50,10 @@ def open_source(
         UsageError: the dataset is unknown, an option does not go with it, or an option is missing.
         PipelineError: the data is missing, damaged, or cannot be downloaded.
     """
-    if dataset != "webdataset" and label_key is not None:
-        raise UsageError("label-key: goes with --dataset webdataset only, whose samples may carry a json")
+    if dataset != "parquet" and image_key is not None:
+        raise UsageError("image-key: goes with --dataset parquet only, whose files may have several columns")
+    if dataset not in ("webdataset", "parquet") and label_key is not None:
+        raise UsageError("label-key: goes with --dataset webdataset and parquet only")
     if dataset in DATASETS and dataset not in WITH_CLASSES and classes is not None:
         raise UsageError(f"classes: goes with --dataset {', '.join(WITH_CLASSES)}; {dataset} has its own classes")
     if dataset in _TAKES and data_dir is None:
@@ -65,6 +72,14 @@ def open_source(
         from pipeline.sources.webdataset.source import WebDataset
 
         return WebDataset(Path(os.path.abspath(data_dir)), label_key, classes)
+    if dataset == "parquet" and data_dir is not None:
+        from pipeline.sources.parquet.source import Parquet
+
+        return Parquet(Path(os.path.abspath(data_dir)), image_key, label_key, classes)
+    if dataset == "arrays" and data_dir is not None:
+        from pipeline.sources.arrays.source import open_arrays
+
+        return open_arrays(Path(os.path.abspath(data_dir)), classes)
     if dataset == "folder" and data_dir is not None:
         from pipeline.sources.folder.source import Folder
 

@@ -70,7 +70,7 @@ def _distinct(source: Source, index: SourceIndex) -> set[tuple[int, int]]:
         return {size for entry in entries if (size := _size(source, entry))}
 
     parts = [(split, start) for split in index.splits.values() for start in range(0, len(split), _PART)]
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(1 if index.in_order else _READERS) as pool:
         return set().union(*pool.map(read, parts))
 
 

@@ -41,11 +41,15 @@ def split_in(name: str) -> str | None:
 
 
 def in_source(asked: str, splits: Collection[str]) -> str:
-    """Returns the split of a source that the user asked for: ``valid`` is ``val``. Unknown names stay as they are."""
-    split = exact_split(asked)
-    return split if asked not in splits and split in splits and split else asked
+    """Returns the split of a source that the user asked for: ``valid`` is ``val``, ``fog-3`` is ``fog_3``.
+
+    Unknown names stay as they are.
+    """
+    if asked in splits:
+        return asked
+    return next((split for split in (exact_split(asked), asked.replace("-", "_")) if split in splits), None) or asked
 
 
 def in_order(splits: Iterable[str]) -> list[str]:
-    """Returns the splits in the order in which they are built."""
-    return sorted(splits, key=SPLITS.index)
+    """Returns the splits in the order in which they are built: those of other names come last, sorted."""
+    return sorted(splits, key=lambda split: (SPLITS.index(split) if split in SPLITS else len(SPLITS), split))

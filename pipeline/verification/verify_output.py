@@ -1,5 +1,6 @@
 """Verifies a whole output: opens the source, divides the output into parts, and sums up what is found of them."""
 
+import argparse
 import hashlib
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
@@ -27,7 +28,10 @@ from pipeline.verification.workers.stall_watch import SILENCE, Alarm
 # The dataset that is embedded in a dependency: its source needs no folder.
 EMBEDDED = "sample"
 _FILES_IN_A_PART = 256
-_HINTS = {"webdataset": "; is it built with other --label-key or --classes?"}
+_HINTS = {
+    "webdataset": "; is it built with other --label-key or --classes?",
+    "parquet": "; is it built with other --image-key or --label-key?",
+}
 
 Progress = Callable[[int, int], None]
 
@@ -56,8 +60,14 @@ class SourceOptions(NamedTuple):
 
     data_dir: Path | None = None
     allow_unverified: bool = False
+    image_key: str | None = None
     label_key: str | None = None
     classes: Path | None = None
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "SourceOptions":
+        """Returns the options that ``console.origin`` has added to a command."""
+        return cls(options.source, options.allow_unverified, options.image_key, options.label_key, options.classes)
 
 
 class Resume(NamedTuple):

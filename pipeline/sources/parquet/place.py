@@ -1,0 +1,120 @@
+"""The place of an image in a Parquet file as one number, and the bytes at a place.
+
+A place of 0 or more is the offset of an uncompressed image in the file. For a negative place, ``-1 - place`` holds the
+offset of a compressed page and the position of the image in the decompressed page. The last few decompressed pages are kept
+in memory, so that images in the order of the file decompress each page once.
+"""
+
+import threading
+from collections import OrderedDict
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import PipelineError
+from pipeline.sources.parquet.footer import opened
+from pipeline.sources.parquet.pages import LARGEST_COMPRESSED, Damaged, Page, page_at, unpacked
+from pipeline.sources.ranges import read_range
+
+_SHIFT = 29  # bits of a position in a page
+_LARGEST_FILE = 1 << (63 - _SHIFT)  # bytes; 16 GiB
+_KEPT = 1 << 26  # bytes of pages in memory; at least one is kept
+_HEADER = 1 << 9  # bytes, more than the header of most pages
+assert LARGEST_COMPRESSED <= 1 << _SHIFT
+
+
+def offsets(page: Page, positions: np.ndarray, compressed: bool, path: str) -> np.ndarray:
+    """Returns the places of values, int64 (n,).
+
+    Args:
+        positions: of the values in the page after decompression, int64 (n,).
+        compressed: whether the page is compressed in the file.
+
+    Raises:
+        Damaged: the file is too large for its images to have places.
+    """
+    if not compressed:
+        return page.body + positions
+    if page.offset >= _LARGEST_FILE:
+        raise Damaged(f"it has compressed images beyond {_LARGEST_FILE:,} bytes: write it again as several files")
+    return -1 - ((page.offset << _SHIFT) + positions)
+
+
+def read_image(path: str, place: int, size: int, most: int | None = None) -> bytes:
+    """Returns the bytes of an image, or the first ``most`` of them.
+
+    Raises:
+        OSError: the file cannot be read, or is not the one that was indexed.
+    """
+    wanted = size if most is None else min(most, size)
+    if place >= 0:
+        raw = read_range(path, place - 4, 4 + wanted)
+    else:
+        offset, position = divmod(-1 - place, 1 << _SHIFT)
+        page = _PAGES.get(path, offset)
+        raw = page[position - 4 : position + wanted]
+    if int.from_bytes(raw[:4], "little") != size or len(raw) != 4 + wanted:
+        raise _changed(path)
+    return raw[4:]
+
+
+def _changed(path: str) -> OSError:
+    return OSError(f"{path} has changed since it was indexed")
+
+
+class _Pages:
+    """The last decompressed pages of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pages: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._size = 0
+
+    def get(self, path: str, offset: int) -> bytes:
+        """Returns the decompressed page whose header is at ``offset``. Raises OSError."""
+        key = path, offset
+        with self._lock:  # also during the decompression: a page can be large, and threads often need the same one
+            if key in self._pages:
+                self._pages.move_to_end(key)
+                return self._pages[key]
+            raw = self._pages[key] = _decompressed(path, offset)
+            self._size += len(raw)
+            while self._size > _KEPT and len(self._pages) > 1:
+                self._size -= len(self._pages.popitem(last=False)[1])
+            return raw
+
+
+_PAGES = _Pages()
+
+
+def _decompressed(path: str, offset: int) -> bytes:
+    def read(start: int, size: int) -> bytes:
+        return read_range(path, start, min(size, end - start))
+
+    try:
+        starts, ends, codecs = _chunks(path)
+        chunk = int(np.searchsorted(starts, offset, "right")) - 1
+        if chunk < 0 or offset >= ends[chunk]:
+            raise _changed(path)
+        end = int(ends[chunk])
+        page = page_at(read, offset, end)
+        return unpacked(page, read_range(path, page.body, page.stored), codecs[chunk])
+    except (Damaged, PipelineError):
+        _chunks.cache_clear()  # the next try must not use the footer of a file that was replaced
+        raise _changed(path) from None
+
+
+@lru_cache(maxsize=64)
+def _chunks(path: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Returns the column chunks of a file in its order: where they start and end, int64 (n,), and their codecs."""
+    with opened(Path(path)) as footer:
+        chunks = sorted(
+            (chunk.start, chunk.end, chunk.codec)
+            for group in footer.groups
+            for column in footer.columns
+            if not column.repeated
+            for chunk in (footer.chunk(group, column.number),)
+        )
+    starts, ends, codecs = zip(*chunks, strict=True)
+    return np.array(starts, np.int64), np.array(ends, np.int64), list(codecs)
