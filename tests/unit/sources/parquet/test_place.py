@@ -74,7 +74,8 @@ def test_pages_of_large_images_are_not_read_to_find_them(tmp_path, monkeypatch):
 
     def counted(descriptor: int, size: int, offset: int) -> bytes:
         read.append(size)
-        return real(descriptor, size, offset)
+        content: bytes = real(descriptor, size, offset)
+        return content
 
     monkeypatch.setattr(os, "pread", counted)
     source = Parquet(tmp_path)

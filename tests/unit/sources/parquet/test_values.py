@@ -30,7 +30,9 @@ KINDS = st.sampled_from(["struct", "binary", "large_binary", "required", "struct
 
 def column_of(kind: str, written: list[bytes | None]) -> tuple[pa.Field, pa.Array]:
     if kind.startswith("struct"):
-        rows = [None if image is None and n % 2 else {"bytes": image, "path": None} for n, image in enumerate(written)]
+        rows: list[dict[str, object] | None] = [
+            None if image is None and n % 2 else {"bytes": image, "path": None} for n, image in enumerate(written)
+        ]
         inner = pa.struct([pa.field("path", pa.string()), pa.field("bytes", pa.binary(), nullable=kind == "struct")])
         if kind == "struct_required":
             rows = [None if image is None else {"bytes": image, "path": "p"} for image in written]
