@@ -53,8 +53,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--ranks", "--quiet"], "argument --ranks: expected one argument"),
         (
             ["--ranks", "3", "--dataset", "cifr10"],
-            "dataset: 'cifr10' is not one of sample, cifar10, cifar100, imagenet, folder, webdataset, "
-            "did you mean 'cifar10'?",
+            "dataset: 'cifr10' is not one of sample, cifar10, cifar100, imagenet, folder, webdataset, parquet, "
+            "arrays, did you mean 'cifar10'?",
         ),
         (
             ["--ranks", "3", "--components", "lwo"],

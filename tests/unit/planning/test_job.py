@@ -91,8 +91,8 @@ def test_ranks_are_needed_unless_only_full_is_wanted() -> None:
         (
             "dataset",
             "cifar",
-            "dataset: 'cifar' is not one of sample, cifar10, cifar100, imagenet, folder, webdataset, "
-            "did you mean 'cifar10'?",
+            "dataset: 'cifar' is not one of sample, cifar10, cifar100, imagenet, folder, webdataset, parquet, "
+            "arrays, did you mean 'cifar10'?",
         ),
         ("dataset", ["sample"], "dataset: ['sample'] is not one of"),
         ("components", "hihg", "components: 'hihg' is not one of low, high, full, did you mean 'high'?"),
