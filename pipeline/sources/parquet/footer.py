@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.extras import install
 from pipeline.sources.parquet.pages import Damaged
 from pipeline.storage.files import regular_descriptor
 from pipeline.storage.pointers import pointer
@@ -131,9 +132,7 @@ def opened(path: Path) -> Iterator[Footer]:
         import pyarrow as pa
         import pyarrow.parquet
     except ImportError:
-        raise PipelineError(
-            'Parquet files need pyarrow, which is not installed: pip install "rank-shards[parquet]"'
-        ) from None
+        raise PipelineError(f"--dataset parquet: {install('pyarrow')}") from None
     try:
         with open(regular_descriptor(path), "rb") as file:
             _check(file)

@@ -7,6 +7,7 @@ in memory, so that images in the order of the file decompress each page once.
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -78,17 +79,21 @@ class _Pages:
             if key in self._pages:
                 self._pages.move_to_end(key)
                 return self._pages[key]
-            raw = self._pages[key] = _decompressed(path, offset)
+            raw = _decompressed(path, offset, self._make_room)
+            self._pages[key] = raw
             self._size += len(raw)
-            while self._size > _KEPT and len(self._pages) > 1:
-                self._size -= len(self._pages.popitem(last=False)[1])
             return raw
+
+    def _make_room(self, size: int) -> None:
+        """Forgets the pages that were not used for the longest time, until a page of ``size`` bytes has room."""
+        while self._pages and self._size + size > _KEPT:
+            self._size -= len(self._pages.popitem(last=False)[1])
 
 
 _PAGES = _Pages()
 
 
-def _decompressed(path: str, offset: int) -> bytes:
+def _decompressed(path: str, offset: int, make_room: Callable[[int], None]) -> bytes:
     def read(start: int, size: int) -> bytes:
         return read_range(path, start, min(size, end - start))
 
@@ -99,6 +104,7 @@ def _decompressed(path: str, offset: int) -> bytes:
             raise _changed(path)
         end = int(ends[chunk])
         page = page_at(read, offset, end)
+        make_room(page.size)
         return unpacked(page, read_range(path, page.body, page.stored), codecs[chunk])
     except (Damaged, PipelineError):
         _chunks.cache_clear()  # the next try must not use the footer of a file that was replaced

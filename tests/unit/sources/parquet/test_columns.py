@@ -181,6 +181,5 @@ def test_without_pyarrow_one_line_says_what_to_install(tmp_path):
     ]
     ran = subprocess.run([sys.executable, "-c", script, *options], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert (
-        ran.stderr == 'error: Parquet files need pyarrow, which is not installed: pip install "rank-shards[parquet]"\n'
-    )
+    line = "pyarrow is not installed: pip install 'rank-shards[parquet]'"
+    assert ran.stderr == f"error: --dataset parquet: {line}\n"
