@@ -5,6 +5,9 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 # Clients that the tests run. They require torchvision, which has no CPU build here, but the tests use no part that needs it.
 WITHOUT_TORCHVISION = timm==1.0.31 torchattacks==3.5.1
+# Clients in a folder that only tests/clients/apart.py puts on the path. torchvision is built for CUDA: other packages would
+# import it and fail. robustbench brings a package "tests".
+APART = torchvision==0.28.0 robustbench==1.1.1
 PIP_AUDIT = 2.10.1
 
 .PHONY: demo test test-full test-faults test-gpu soak fuzz lint docs bench bench-gpu audit clean
@@ -60,6 +63,7 @@ $(READY): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(WITHOUT_TORCHVISION)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/apart $(APART)
 	touch $(READY)
 
 $(VENV)/.docs: $(READY)

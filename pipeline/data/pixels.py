@@ -106,17 +106,32 @@ def decode_high(pixels: Any) -> Any:
 
     Raises:
         TypeError: the dtype is another one, so the unit is unknown.
+        ValueError: float values are outside of [0, 1] by more than half a grey level, or NaN. They are no stored image, but for
+            example normalised, or of an ``-exact`` variant.
     """
     torch = sys.modules.get("torch")  # if the caller has a tensor, torch is imported already
     if torch is not None and isinstance(pixels, torch.Tensor):
         if pixels.dtype == torch.uint8:
             return (pixels.to(torch.float32) - OFFSET) / 255
         if pixels.dtype.is_floating_point:
+            if pixels.numel():
+                _refuse_other_values(*(float(end) for end in pixels.detach().aminmax()))
             return pixels - OFFSET / 255
         raise TypeError(f"{pixels.dtype} is neither uint8 grey levels nor a float in [0, 1]")
     array = np.asarray(pixels)
     if array.dtype == np.uint8:
         return (array.astype(np.float32) - np.float32(OFFSET)) / np.float32(255)
     if np.issubdtype(array.dtype, np.floating):
+        if array.size:
+            _refuse_other_values(float(array.min()), float(array.max()))
         return array - array.dtype.type(OFFSET / 255)
     raise TypeError(f"{array.dtype} is neither uint8 grey levels nor a float in [0, 1]")
+
+
+def _refuse_other_values(least: float, most: float) -> None:
+    """Refuses float images with values that round to no grey level. NaN is refused too."""
+    if not -0.5 / 255 <= least <= most <= 255.5 / 255:
+        raise ValueError(
+            f"values from {least:.4g} to {most:.4g} are no stored high-rank-only image: give grey levels divided by 255, before "
+            "any normalisation; -exact images are signed already"
+        )

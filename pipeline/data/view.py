@@ -178,7 +178,9 @@ class _Svd:
 
     def low(self, position: int, pixels: np.ndarray, rank: int) -> np.ndarray:
         from pipeline.numerics import cpu
+        from pipeline.numerics.runtime import prepare_loader_worker
 
+        prepare_loader_worker()
         full_rank = rank >= min(pixels.shape[1:])
         planes: np.ndarray = pixels if full_rank else cpu.solve(pixels, (rank,), exact=True).truncated(rank).planes
         return planes / 255

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import sys
 
 # Parameters of glibc's mallopt (malloc.h).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -23,3 +24,13 @@ def prepare() -> None:
         mallopt(_MMAP_THRESHOLD, 1 << 30)
         mallopt(_TRIM_THRESHOLD, 1 << 28)
         mallopt(_TOP_PAD, 1 << 24)
+
+
+def prepare_loader_worker() -> None:
+    """Calls ``prepare`` in a worker of torch's DataLoader, and does nothing in other processes.
+
+    By default each worker would start a BLAS thread per core, and these threads would wait for each other's cores.
+    """
+    torch = sys.modules.get("torch")  # a process that has not imported it is no such worker
+    if torch is not None and torch.utils.data.get_worker_info() is not None:
+        prepare()

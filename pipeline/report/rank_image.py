@@ -30,7 +30,8 @@ class RankedImage:
         original: the picture, 8-bit RGB.
         low: by rank k, the image of the k largest singular values of each colour channel (paper eq. 2).
         high: by rank k, the high-rank-only image: the rest, with an offset of 128.
-        energy: by rank k, the share of the squared singular values of all channels that ``low`` keeps.
+        energy: by rank k, the share of the squared singular values of all channels that ``low`` keeps. It is 1 for a black
+            picture: nothing is lost.
     """
 
     original: Image.Image
@@ -94,7 +95,7 @@ def rank_image(image: Any, ranks: int | Sequence[int] = RANKS, reduce: int | Non
         _image(pixels),
         {k: images[Variant("low", k)] for k in chosen},
         {k: images[Variant("high", k)] for k in chosen},
-        {k: float(squares[:k].sum() / (squares.sum() or 1.0)) for k in chosen},
+        {k: float(squares[:k].sum() / total) if (total := squares.sum()) else 1.0 for k in chosen},
     )
 
 

@@ -41,7 +41,7 @@ def test_every_block_runs(document: str, workplace: Path) -> None:
     for block in blocks(document):
         for command in commands(block):
             run_command(command)
-        if block.language == "python":
+        if block.language == "python" and "from torchvision" not in block.text:  # tests/clients/test_torchvision.py
             exec(compile(block.text, document, "exec"), {"__name__": "__main__"})
 
 

@@ -213,6 +213,17 @@ def test_decode_high_accepts_arrays_images_and_tensors_and_returns_the_same_kind
             decode_high(wrong)
 
 
+@pytest.mark.parametrize("wrong", [-0.01, 1.01, 128.0, float("nan"), float("inf")])
+def test_decode_high_refuses_floats_that_are_no_stored_image(wrong: float) -> None:
+    """Images that were normalised, grey levels that were not divided by 255, and ``-exact`` images."""
+    for dtype in (np.float32, np.float64):
+        array = np.array([[0.5, wrong, 0.25]], dtype)
+        for pixels in (array, torch.from_numpy(array), torch.from_numpy(array).requires_grad_(True)):
+            with pytest.raises(ValueError, match="are no stored high-rank-only image"):
+                decode_high(pixels)
+    assert decode_high(np.empty((0, 3), np.float32)).shape == decode_high(torch.empty(0, 3)).shape == (0, 3)
+
+
 def test_an_empty_split_is_an_empty_dataset(out: Path, edit: Edit) -> None:
     edit(lambda manifest: manifest["variants"]["rank5"]["splits"]["test"].update(shards=[]))
     data = RankDataset(out, "rank5", "test")

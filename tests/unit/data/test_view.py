@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import threadpoolctl
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -109,6 +110,20 @@ def test_a_rank_is_drawn_per_sample_and_a_seed_repeats_the_ranks(outs: dict[str,
     assert len(set(ranks)) > 4
     assert set(ranks) <= set(range(1, 21))
     assert drawn_ranks() == ranks
+
+
+def threads_of_blas(_: Any) -> int:
+    return max(library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas")
+
+
+def test_each_worker_of_a_data_loader_uses_one_thread(outs: dict[str, Path]) -> None:
+    """Two workers with a thread per core each took ten times as long."""
+    with threadpoolctl.threadpool_limits(2):
+        view = RankView(outs["plain"], 3, transform=threads_of_blas)
+        assert view[0][0] == 2  # in the user's own process nothing changes
+        loader: DataLoader[Any] = DataLoader(view, num_workers=2, multiprocessing_context="spawn")  # type: ignore[arg-type]
+        assert {int(threads) for threads, _ in loader} == {1}
+        assert view[0][0] == 2
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -51,6 +51,11 @@ def test_ranks_may_be_one_number_and_the_rank_of_the_picture(picture: Path) -> N
     assert rank_image(picture, np.int64(24)).ranks == (24,)  # type: ignore[arg-type]
 
 
+def test_a_black_picture_keeps_all_of_its_energy() -> None:
+    result = rank_image(np.zeros((16, 16, 3), np.uint8), (1, 5))
+    assert result.energy == {1: 1.0, 5: 1.0}
+
+
 def test_grey_pictures_become_rgb() -> None:
     grey = smooth(np.random.default_rng(6), 16, 16)[..., 0]
     np.testing.assert_array_equal(np.asarray(rank_image(grey, 3).original), np.stack([grey] * 3, axis=2))
