@@ -3,7 +3,7 @@
 A_k is the sum of the k largest singular triplets of a plane (paper eq. 2). It is A P, with P = V_k V_k^T, or P A, with
 P = U_k U_k^T, of a plane that is wider than it is high. There are three gradients:
 
-- ``exact`` is the derivative, with that of P. Only pairs of a kept (i <= k) and a dropped (j > k) singular vector contribute:
+- ``exact`` is the derivative, with that of P. Only pairs of a kept (i <= k) and a dropped (j > k) singular vector count:
   dP = sum_ij w_ij (v_j v_i^T + v_i v_j^T), w_ij = v_j^T (dA^T A + A^T dA) v_i / (s_i^2 - s_j^2). It has no bound
   where s_k = s_{k+1}, because A_k jumps there; pairs closer than ``GAP`` are ignored.
 - ``fixed`` treats P as a constant: dA_k = dA P (backward pass differentiable approximation; Athalye et al., 2018). It is
@@ -35,7 +35,7 @@ _PIXELS = 1 << 18  # that the compiled kernels get at once; their results then f
 class RankTruncate(nn.Module):
     """Replaces an image by its low-rank or high-rank-only image, in the manner of torchvision's v2 transforms.
 
-    - uint8 tensors become the grey levels that a build stores: rounded and clipped, ``high`` with the offset of 128. On a CPU,
+    - uint8 tensors become the grey levels that a build stores: rounded, clipped, ``high`` with the offset of 128. On a CPU,
       the build's own kernels compute them. On a CUDA GPU, torch computes them in float64, and the CPU's kernels compute the
       planes whose grey levels could differ: those with close singular values, or with a value close to a rounding tie.
     - PIL images of mode RGB or L become PIL images with the same grey levels.

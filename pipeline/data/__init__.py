@@ -4,7 +4,7 @@ Importing this package loads neither Ray nor torch.
 """
 
 from pipeline.data.dataset import RankDataset
-from pipeline.data.export import export_folder, export_npy
+from pipeline.data.export import export_cifar_c, export_folder, export_imagenet_c, export_npy, export_parquet
 from pipeline.data.output import Output, Part, open_output
 from pipeline.data.pairs import PairDataset, pair
 from pipeline.data.pixels import decode_high, to_tensor
@@ -19,8 +19,11 @@ __all__ = [
     "RankShards",
     "RankView",
     "decode_high",
+    "export_cifar_c",
     "export_folder",
+    "export_imagenet_c",
     "export_npy",
+    "export_parquet",
     "open_output",
     "pair",
     "rank_shards",

@@ -135,6 +135,11 @@ class RankDataset:
         return content[_BLOCK:]
 
     @property
+    def stored_bytes(self) -> int:
+        """The size of all image files together."""
+        return int(self._index.size.sum())
+
+    @property
     def samples(self) -> list[tuple[str, int]]:
         """(key, label) of every sample.
 

@@ -106,8 +106,8 @@ def decode_high(pixels: Any) -> Any:
 
     Raises:
         TypeError: the dtype is another one, so the unit is unknown.
-        ValueError: float values are outside of [0, 1] by more than half a grey level, or NaN. They are no stored image, but for
-            example normalised, or of an ``-exact`` variant.
+        ValueError: float values are NaN, or outside of [0, 1] by more than half a grey level. They are no stored image, but
+            for example normalised, or of an ``-exact`` variant.
     """
     torch = sys.modules.get("torch")  # if the caller has a tensor, torch is imported already
     if torch is not None and isinstance(pixels, torch.Tensor):
@@ -132,6 +132,6 @@ def _refuse_other_values(least: float, most: float) -> None:
     """Refuses float images with values that round to no grey level. NaN is refused too."""
     if not -0.5 / 255 <= least <= most <= 255.5 / 255:
         raise ValueError(
-            f"values from {least:.4g} to {most:.4g} are no stored high-rank-only image: give grey levels divided by 255, before "
-            "any normalisation; -exact images are signed already"
+            f"values from {least:.4g} to {most:.4g} are no stored high-rank-only image: give grey levels divided by 255, "
+            "before any normalisation; -exact images are signed already"
         )

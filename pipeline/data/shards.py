@@ -81,7 +81,7 @@ class SplitByNode:
         if self.shards < nodes * workers:
             raise UsageError(
                 f"{self.shards} shards are too few for {nodes} nodes x {workers} workers: a worker would read nothing; "
-                "use fewer, or build with a smaller --samples-per-shard"
+                "use fewer, or build with a smaller --samples-per-shard or with --shards-divisible-by"
             )
         return iter(webdataset.split_by_node(urls))
 

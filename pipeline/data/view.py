@@ -81,7 +81,7 @@ class RankView:
         self._samples = RankDataset(root, variant, split, train=train)
         self.split, self.classes, self.targets = self._samples.split, self._samples.classes, self._samples.targets
         self.class_to_idx = self._samples.class_to_idx
-        self._cutter: _Cutter = _Factors(output, self._samples) if self._use_factors else _Svd()
+        self._cutter: _Cutter = _Factors(output, self._samples) if self._use_factors else _Svd(output)
 
     @property
     def samples(self) -> list[tuple[str, int]]:
@@ -174,7 +174,19 @@ class _Factors:
 
 
 class _Svd:
-    """Cuts by the pipeline's SVD, in float64."""
+    """Cuts by the pipeline's SVD, in float64.
+
+    The compiled loops are loaded here, before a DataLoader starts workers: where they are not on disk yet, each worker would
+    compile them for itself.
+    """
+
+    def __init__(self, output: Output) -> None:
+        from pipeline.numerics import cpu
+        from pipeline.numerics.small import LARGEST
+
+        for height, width in (output.shape,) if output.shape else ((3, 3), (LARGEST + 1, LARGEST + 1)):
+            if min(height, width) > 1:
+                cpu.solve(np.zeros((1, height, width), np.uint8), (1,), exact=True)
 
     def low(self, position: int, pixels: np.ndarray, rank: int) -> np.ndarray:
         from pipeline.numerics import cpu

@@ -35,6 +35,7 @@ class Job:
     order: str | None = None
     seed: int = 0
     samples_per_shard: int | None = None
+    shards_divisible_by: int | None = None
     limit: int | None = None
     device: str = "auto"
     gpus: int | None = None

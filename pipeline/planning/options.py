@@ -247,6 +247,12 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("seed", _integer(0), "seed of the shuffled order (default 0)", "N"),
         Option("samples-per-shard", _integer(1, 1_000_000), "default 1250 up to 64 pixels, else 1000", "N"),
         Option(
+            "shards-divisible-by",
+            _integer(1, 100_000),
+            "make shards smaller, so that each split has a multiple of N shards (nodes x workers)",
+            "N",
+        ),
+        Option(
             "factors",
             _factors,
             "also store U, S and V up to the largest rank, as float32 (default) or float16",

@@ -1,5 +1,6 @@
 """The specification of an output: everything that its bytes depend on, and how it may grow."""
 
+import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from pipeline.formats.sealed_json import seal, unseal
 from pipeline.numerics.geometry import MAX_SIDE, Geometry
 from pipeline.numerics.variants import OFFSET, Variant, canonical
 from pipeline.planning.job import Job
+from pipeline.planning.shard_size import divisible_size
 from pipeline.sources import WITH_CLASSES
 from pipeline.sources.index import SourceIndex
 from pipeline.sources.shapes import Shapes
@@ -128,6 +130,11 @@ def resolve(job: Job, index: SourceIndex, default_order: str, geometry: Geometry
             )
         if not len(index.splits[split]):
             raise PipelineError(f"splits: {split} of the source holds no images")
+    splits = [split for split in index.splits if split in splits and index.splits[split].names]
+    size = job.samples_per_shard or (1250 if max(shapes.shape or (shapes.side,)) <= 64 else 1000)
+    if job.shards_divisible_by:
+        entries = {split: min(len(index.splits[split]), job.limit or sys.maxsize) for split in splits}
+        size = divisible_size(size, entries, job.shards_divisible_by)
     order = job.order or default_order
     if job.seed and order != "shuffled":
         default = "" if job.order else f", which {job.dataset} has by default"
@@ -142,9 +149,9 @@ def resolve(job: Job, index: SourceIndex, default_order: str, geometry: Geometry
         side=shapes.side,
         order=order,
         seed=job.seed,
-        samples_per_shard=job.samples_per_shard or (1250 if max(shapes.shape or (shapes.side,)) <= 64 else 1000),
+        samples_per_shard=size,
         variants=job.variants,
-        splits=tuple(split for split in index.splits if split in splits and index.splits[split].names),
+        splits=tuple(splits),
         limit=job.limit,
         factors=job.factors,
     )

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -118,11 +119,26 @@ def test_the_example_of_the_document_returns_every_sample(client: str, cifar: Ou
 
 
 def test_the_tar_command_of_the_document_runs(cifar: Output, tmp_path: Path) -> None:
-    [command] = blocks(DOCUMENT, "bash")
+    [command] = [block for block in blocks(DOCUMENT, "bash") if block.startswith("tar ")]
     (tmp_path / "out").symlink_to(cifar.root.parent)
     (tmp_path / "pictures").mkdir()
     subprocess.run(command.split(), check=True, cwd=tmp_path)
     assert len(list((tmp_path / "pictures").glob("*.png"))) == SHARDS["test"][0]
+
+
+def test_the_export_of_the_document_gives_a_hub_folder(
+    cifar: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    [block] = [block for block in blocks(DOCUMENT, "bash") if "pipeline.export" in block]
+    [command] = [line for line in block.splitlines() if not line.startswith("#")]
+    (tmp_path / "out").symlink_to(cifar.root.parent)
+    subprocess.run(
+        [sys.executable, *command.split()[1:]], check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    assert {split: len(rows) for split, rows in datasets.load_dataset(str(tmp_path / "hub")).items()} == COUNTS
 
 
 @pytest.mark.parametrize("client", ["webdataset", "datasets", "timm", "wids"])

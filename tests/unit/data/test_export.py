@@ -231,11 +231,12 @@ def test_data_set_for_all_samples_is_exported(out: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--variant"),
+        ([], "--to"),
+        (["--to", "x"], "--variant: --format npy needs the variant"),
         (["--variant", "rank6", "--to", "x"], "did you mean 'rank5'?"),
         (
             ["--variant", "rank5", "--to", "x", "--format", "nyp"],
-            "'nyp' is not one of npy, folder, did you mean 'npy'?",
+            "did you mean 'npy'?",
         ),
         (["--variant", "rank5", "--to", "x", "--split", "trian"], "has train, test, did you mean 'train'?"),
         (["--variant", "rank5", "--to", ""], "--to: it is empty"),

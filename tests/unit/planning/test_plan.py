@@ -259,3 +259,46 @@ def test_lists_of_samples_are_lines_of_json(names: list[str]) -> None:
     lines = manifest.samples(plan_of(index, order="source"), "train").splitlines()
     expected = [{"key": f"train-{i:08d}", "label": i, "name": name} for i, name in enumerate(names)]
     assert lines == [json.dumps(line).encode() for line in expected]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "options", "size", "shards"),
+    [
+        (50_000, 10_000, {}, 1250, [40, 8]),
+        (50_000, 10_000, {"shards_divisible_by": 8}, 1250, [40, 8]),
+        (50_000, 10_000, {"shards_divisible_by": 16}, 624, None),
+        (50_000, 10_000, {"shards_divisible_by": 48, "splits": "train"}, 1063, [48]),
+        (50_000, 10_000, {"shards_divisible_by": 7, "samples_per_shard": 500}, None, None),
+        (50_000, 10_000, {"shards_divisible_by": 3, "limit": 20_000}, None, None),
+        (1_281_167, 50_000, {"shards_divisible_by": 8}, None, None),
+    ],
+)
+def test_the_number_of_shards_of_every_split_is_divisible(
+    train: int, test: int, options: dict[str, Any], size: int | None, shards: list[int] | None
+) -> None:
+    content = resolved(
+        Job.parse(
+            {"dataset": "folder", "data-dir": "x", "ranks": "3"} | {k.replace("_", "-"): v for k, v in options.items()}
+        ),
+        index_of(train, test),
+        "source",
+    )
+    counts = {"train": train, "test": test}
+    limit = options.get("limit", max(train, test))
+    actual = [-(-min(counts[split], limit) // content.samples_per_shard) for split in content.splits]
+    most, divisor = options.get("samples_per_shard", 1250), options.get("shards_divisible_by", 1)
+    assert all(count % divisor == 0 for count in actual)
+    assert most / 4 <= content.samples_per_shard <= most
+    larger = range(content.samples_per_shard + 1, most + 1)  # none of them fits
+    assert not any(all(-(-min(counts[s], limit) // n) % divisor == 0 for s in content.splits) for n in larger)
+    assert size in (None, content.samples_per_shard)
+    assert shards in (None, actual)
+
+
+@pytest.mark.parametrize("options", [{"shards_divisible_by": 64}, {"shards_divisible_by": 3, "limit": 2}])
+def test_a_divisor_that_no_size_fits_is_one_line(options: dict[str, Any]) -> None:
+    with pytest.raises(
+        UsageError, match=r"no number of shards of train \(\d+ images\) and test .* is divisible by"
+    ) as error:
+        plan_of(index_of(100, 40), **options)
+    assert "\n" not in str(error.value)
