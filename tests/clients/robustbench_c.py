@@ -21,7 +21,7 @@ sys.modules |= {module.__name__: module for module in (package, zoo, resources)}
 from robustbench.data import load_cifar10c, load_imagenetc  # noqa: E402
 
 folder, out = Path(sys.argv[1]), sys.argv[2]
-loaded = {}
+loaded: dict[str, np.ndarray] = {}
 for severity in range(1, 6):
     if (folder / "CIFAR-10-C").is_dir():
         x, y = load_cifar10c(300, severity, str(folder), corruptions=["low_rank"])
