@@ -266,7 +266,7 @@ def test_lists_of_samples_are_lines_of_json(names: list[str]) -> None:
     [
         (50_000, 10_000, {}, 1250, [40, 8]),
         (50_000, 10_000, {"shards_divisible_by": 8}, 1250, [40, 8]),
-        (50_000, 10_000, {"shards_divisible_by": 16}, 624, None),
+        (50_000, 10_000, {"shards_divisible_by": 16}, 632, [80, 16]),
         (50_000, 10_000, {"shards_divisible_by": 48, "splits": "train"}, 1063, [48]),
         (50_000, 10_000, {"shards_divisible_by": 7, "samples_per_shard": 500}, None, None),
         (50_000, 10_000, {"shards_divisible_by": 3, "limit": 20_000}, None, None),
