@@ -26,6 +26,7 @@ API = {
     "pipeline": pipeline.__all__,
     "pipeline.report.rank_image": ["RankedImage"],
     "pipeline.data": pipeline.data.__all__,
+    "pipeline.transforms": ["RankTruncate", "truncate"],
     "pipeline.sources.index": ["Source", "SourceIndex", "SplitIndex", "Entry", "Picture"],
     "pipeline.numerics.variants": ["Variant"],
     "pipeline.numerics.svd": ["Decomposition", "Truncation", "decompose", "truncate", "factors"],

@@ -594,3 +594,26 @@ def test_switches_of_a_job_file_can_be_turned_off(build: Build, here: Path, caps
     assert "to build" in build("--config", "job.yaml").out
     assert build("--config", "job.yaml", "--no-dry-run") == (0, "", "")
     assert Path("out/sample/manifest.json").is_file()
+
+
+def test_shards_divisible_by_makes_a_multiple_that_resumes_grows_and_verifies(
+    build: Build, pictures: Pictures, here: Path
+) -> None:
+    from pipeline import verify
+
+    job = f"dataset: folder\n    data-dir: {pictures(each=9)}\n    samples-per-shard: 10\n    shards-divisible-by: 4"
+    (here / "job.yaml").write_text(f"metadata:\n  job:\n    {job}\n    name: n\n    out: out\n")
+    assert build("--config", "job.yaml", "--ranks", "3").status == 0
+    sizes = json.loads((here / "out" / "n-rank3" / "sizes.json").read_text())
+    assert [sizes[name] for name in sorted(sizes)] == [5, 5, 5, 3]
+    before = stamps(here / "out")
+    assert build("--config", "job.yaml", "--ranks", "3").status == 0
+    assert build("--config", "job.yaml", "--ranks", "3,5").status == 0
+    after = stamps(here / "out")
+    assert all(after[name] == before[name] for name in before if name.endswith(".tar"))
+    assert verify.main(["out", "--workers", "1"]) == 0
+    refused = build("--config", "job.yaml", "--ranks", "3", "--shards-divisible-by", "16", "--out", "other")
+    assert refused.status == 2
+    assert refused.err.startswith(
+        "error: shards-divisible-by: with 3 to 10 samples in a shard, no number of shards of train (18"
+    )
