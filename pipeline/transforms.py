@@ -172,13 +172,14 @@ class _Truncate(torch.autograd.Function):
         return low if component == "low" else x - low
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         if ctx.gradient == "straight-through":
             return gradient, None, None, None
         x, squares, vectors = ctx.saved_tensors
         wide = x.shape[-1] > x.shape[-2]
-        low = _backward(*(part.mT if wide else part for part in (x, gradient)), squares, vectors, ctx)
+        planes, upstream = (x.mT, gradient.mT) if wide else (x, gradient)
+        low = _backward(planes, upstream, squares, vectors, ctx)
         low = low.mT if wide else low
         return low if ctx.component == "low" else gradient - low, None, None, None
 
@@ -187,7 +188,7 @@ def _eigenpairs(planes: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the eigenvalues, ascending, and eigenvectors of A^T A of planes with h >= w."""
     try:
         squares, vectors = torch.linalg.eigh(planes.mT @ planes)
-    except torch.linalg.LinAlgError:
+    except RuntimeError:  # torch.linalg.LinAlgError is one
         if torch.isfinite(planes).all():
             raise
         raise UsageError("image: it has values that are not finite (NaN or infinity)") from None
@@ -254,7 +255,7 @@ def stored_on_gpu(pixels: Tensor, rank: int, component: str) -> Tensor:
     cut = (planes @ kept) @ kept.mT
     cut = cut.mT if planes is not x else cut
     rounded = cut.round()  # halves to even
-    levels = (rounded if component == "low" else x - rounded + OFFSET).clip(0, 255).to(torch.uint8)
+    levels: Tensor = (rounded if component == "low" else x - rounded + OFFSET).clip(0, 255).to(torch.uint8)
     margins = 0.5 - (cut - rounded).abs().amax(dim=(1, 2))
     values = svd.roots(squares.cpu().numpy()[:, ::-1])
     doubtful = svd.doubtful(values[:, 0], values[:, rank - 1], values[:, rank])

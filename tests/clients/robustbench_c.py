@@ -29,4 +29,4 @@ for severity in range(1, 6):
     if (folder / "ImageNet-C").is_dir():
         x, y = load_imagenetc(12, severity, str(folder), corruptions=["high_rank"])
         loaded |= {f"imagenet{severity}": x.numpy(), f"imagenet labels{severity}": y.numpy()}
-np.savez(out, **loaded)
+np.savez(out, **loaded)  # type: ignore[arg-type]
