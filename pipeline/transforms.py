@@ -14,16 +14,19 @@ P = U_k U_k^T, of a plane that is wider than it is high. There are three gradien
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from pipeline.errors import UsageError, nearest, one_line
+from pipeline.extras import optional_import
 from pipeline.numerics import cpu, rounding, svd
 from pipeline.numerics.geometry import MAX_SIDE
 from pipeline.numerics.runtime import prepare_loader_worker
 from pipeline.numerics.variants import OFFSET
+
+with optional_import():
+    import torch
+    from torch import Tensor, nn
+    from torch.autograd.function import once_differentiable
 
 COMPONENTS = ("low", "high")
 GRADIENTS = ("exact", "fixed", "straight-through")

@@ -11,6 +11,7 @@ from pipeline.data.dataset import RankDataset
 from pipeline.data.export.unfinished import Progress, appearing, report, silent
 from pipeline.data.output import open_output
 from pipeline.errors import UsageError
+from pipeline.extras import optional_import
 
 FILE_BYTES = 500_000_000  # of images in a file; a file then has about this size
 _GROUP_BYTES, _GROUP_ROWS = 1 << 25, 1000  # of a row group, which is in memory as a whole
@@ -40,13 +41,11 @@ def export_parquet(
         ``to``.
 
     Raises:
-        UsageError: pyarrow is missing, the variant's images are not PNG, or ``to`` is not empty.
-        PipelineError: a sample cannot be read.
+        UsageError: the variant's images are not PNG, or ``to`` is not empty.
+        PipelineError: pyarrow is missing, or a sample cannot be read.
     """
-    try:
+    with optional_import():
         import pyarrow  # noqa: F401
-    except ImportError:
-        raise UsageError("--format parquet needs pyarrow: pip install 'rank-shards[parquet]'") from None
     datasets = [RankDataset(root, variant, split) for split in splits or open_output(root).splits]
     datasets = [data for data in datasets if len(data)]
     if not datasets:

@@ -120,6 +120,6 @@ def test_mistakes_are_one_line(
     with pytest.raises(UsageError, match="did you mean 'train'"):
         export_parquet(out, to, "rank5", ["trian"])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UsageError, match=r"needs pyarrow: pip install 'rank-shards\[parquet\]'"):
+    with pytest.raises(PipelineError, match=r"pyarrow is not installed: pip install 'rank-shards\[parquet\]'"):
         export_parquet(out, to, "rank5")
     assert not Path(to).exists()
