@@ -45,4 +45,5 @@ def measure(scratch: Path, rounds: int) -> None:
 
 def _svd(x: Tensor) -> Tensor:
     u, s, v = torch.linalg.svd(x, full_matrices=False)
-    return (u[..., :RANK] * s[..., None, :RANK]) @ v[..., :RANK, :]
+    low: Tensor = (u[..., :RANK] * s[..., None, :RANK]) @ v[..., :RANK, :]
+    return low

@@ -218,7 +218,7 @@ class Subclass(torch.Tensor):
 
 def test_the_class_of_a_tensor_is_kept() -> None:
     for x in (random(3, 6, 7), drawings()):
-        transformed = RankTruncate(2)(x.as_subclass(Subclass))  # type: ignore[arg-type]
+        transformed = RankTruncate(2)(x.as_subclass(Subclass))
         assert type(transformed) is Subclass
         assert torch.equal(transformed.as_subclass(torch.Tensor), RankTruncate(2)(x))
     assert type(RankTruncate(2)(torch.nn.Parameter(random(3, 6, 7)))) is torch.Tensor

@@ -55,11 +55,13 @@ def test_datasets_reads_images_labels_and_keys(
 def test_duckdb_counts_labels_and_finds_a_key(out: Path, tmp_path: Path) -> None:
     export_parquet(out, tmp_path / "hub", "rank5")
     pattern = str(tmp_path / "hub" / "data" / "train-*.parquet")
-    counts = duckdb.sql(f"SELECT label, count(*) FROM '{pattern}' GROUP BY label ORDER BY label").fetchall()
+    counts = (
+        duckdb.connect().execute(f"SELECT label, count(*) FROM '{pattern}' GROUP BY label ORDER BY label").fetchall()
+    )
     expected = read_shards(out, "rank5", "train")
     assert dict(counts) == {label: expected.labels.count(label) for label in sorted({*expected.labels})}
     key = expected.keys[33]
-    [(content,)] = duckdb.sql(f"SELECT image.bytes FROM '{pattern}' WHERE key = '{key}'").fetchall()
+    [(content,)] = duckdb.connect().execute(f"SELECT image.bytes FROM '{pattern}' WHERE key = '{key}'").fetchall()
     assert content == expected.members[33]
 
 

@@ -115,7 +115,7 @@ def test_a_rank_is_drawn_per_sample_and_a_seed_repeats_the_ranks(outs: dict[str,
 def threads_of_blas(_: Any) -> int:
     libraries = [library for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"]
     own = [library for library in libraries if "numpy" in library["filepath"]]  # not that of scipy, which numba imports
-    return max(library["num_threads"] for library in own or libraries)
+    return max(int(library["num_threads"]) for library in own or libraries)
 
 
 def test_each_worker_of_a_data_loader_uses_one_thread(outs: dict[str, Path]) -> None:
