@@ -2,6 +2,7 @@
 
 import contextlib
 import getpass
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ import yaml
 
 from tests.cluster.conftest import BIN, copy_of_the_project, environment, free_port
 from tests.cluster.machines import SSHD
-from tests.faults.builds import assert_undisturbed
+from tests.faults.builds import assert_undisturbed, committed
 
 pytestmark = [pytest.mark.ray, pytest.mark.full]
 
@@ -153,12 +154,14 @@ def test_ray_job_submit_runs_the_job_and_its_status_tells_failure(folder: Path) 
     ports = ["--node-ip-address=127.0.0.1", f"--dashboard-port={dashboard}", "--include-dashboard=true"]
     subprocess.run([*head, *ports], env=environment(folder), check=True, stdout=subprocess.DEVNULL)
 
-    def submit(*flags: object) -> tuple[int, str]:
+    def ray_job(command: str, *words: str) -> subprocess.CompletedProcess[str]:
+        line = ["ray", "job", command, "--address", f"http://127.0.0.1:{dashboard}", *words]
+        return subprocess.run(line, cwd=project, env=environment(folder), capture_output=True, text=True)
+
+    def submit(*flags: object, options: tuple[str, ...] = ()) -> tuple[int, str]:
         build = ["python", "-m", "pipeline.build", *JOB, *map(str, flags)]
-        command = ["ray", "job", "submit", "--address", f"http://127.0.0.1:{dashboard}", "--working-dir", ".", "--"]
-        env = environment(folder)
         for _ in range(30):
-            ran = subprocess.run([*command, *build], cwd=project, env=env, capture_output=True, text=True)
+            ran = ray_job("submit", "--working-dir", ".", *options, "--", *build)
             if "No available agent" not in ran.stderr:  # a head has no agent just after its start
                 break
             time.sleep(2)
@@ -167,6 +170,20 @@ def test_ray_job_submit_runs_the_job_and_its_status_tells_failure(folder: Path) 
     status, text = submit("--out", out)
     assert status == 0, text
     assert_undisturbed(*JOB, out=out)
+
+    stopped = folder / "stopped"
+    long = ("--out", stopped, "--ranks", "3,5,10,20", "--samples-per-shard", "5", "--limit", "1000")
+    assert submit(*long, options=("--no-wait", "--submission-id", "job"))[0] == 0
+    deadline = time.monotonic() + 120
+    while committed(stopped) < 3:
+        assert time.monotonic() < deadline, ray_job("logs", "job").stdout
+        time.sleep(0.1)
+    assert ray_job("stop", "job").returncode == 0
+    text = ray_job("logs", "job").stdout
+    assert "stopped; what is committed stays, and the same command continues from there" in text
+    assert "***" not in text and "Traceback" not in text
+    events = [json.loads(line) for line in (stopped / ".build" / "runs.jsonl").read_text().splitlines()]
+    assert events[-1]["event"] == "ended early"
 
     status, text = submit("--out", "lost")
     assert status == 1, text
