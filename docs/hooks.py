@@ -25,6 +25,7 @@ PAGES = {
 API = {
     "pipeline": pipeline.__all__,
     "pipeline.report.rank_image": ["RankedImage"],
+    "pipeline.dataset_objects": ["BuiltDataset", "RepairedDataset"],
     "pipeline.data": pipeline.data.__all__,
     "pipeline.transforms": ["RankTruncate", "truncate"],
     "pipeline.sources.index": ["Source", "SourceIndex", "SplitIndex", "Entry", "Picture"],

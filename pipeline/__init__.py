@@ -13,16 +13,21 @@ if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and os.path.realpath(sys.p
 from typing import TYPE_CHECKING, Any  # noqa: E402  from Python's library
 
 if TYPE_CHECKING:
+    from pipeline.dataset_objects import build_dataset, repair_dataset
     from pipeline.report.rank_image import rank_image
 
 __version__ = "0.2.0"
-__all__ = ["rank_image"]
+__all__ = ["build_dataset", "rank_image", "repair_dataset"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports ``rank_image`` on first access: every command imports this package, and must start quickly."""
+    """Imports functions on first access: every command imports this package, and must start quickly."""
     if name == "rank_image":
         from pipeline.report.rank_image import rank_image
 
         return rank_image
+    if name in ("build_dataset", "repair_dataset"):
+        from pipeline import dataset_objects
+
+        return getattr(dataset_objects, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,12 +1,18 @@
 """``python -m pipeline.repair``: rebuilds the files of an output that verify reports, and no others."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline import console
 from pipeline.console import Parser
-from pipeline.errors import FAILED, PipelineError, one_line
+from pipeline.errors import FAILED, PipelineError, UsageError, one_line
+from pipeline.sources import OBJECT
 from pipeline.storage.location import local_output
+
+if TYPE_CHECKING:
+    from pipeline.sources.index import Source
+
+_OF_OBJECT = "the output was built from a dataset object: call pipeline.repair_dataset(dataset, out) in Python"
 
 
 def _parser() -> Parser:
@@ -41,6 +47,31 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
+    checked = repair_output(options)
+    for name, text in checked.left.items():
+        console.tell(one_line(f"left: {name}: {text}"))
+    if not checked.repaired and not checked.left:
+        print("nothing is wrong, so there is nothing to repair")
+    return FAILED if checked.left else 0
+
+
+class Repaired(NamedTuple):
+    """What a repair did: the files that were rebuilt, and those that are still wrong, each with the reason."""
+
+    repaired: list[str]
+    left: dict[str, str]
+
+
+def repair_output(options: argparse.Namespace, source: "Source | None" = None) -> Repaired:
+    """Verifies an output, unless a report names its faults, and rebuilds the files at fault. Prints each.
+
+    Args:
+        options: those of the command.
+        source: the source; None if the options name it.
+
+    Raises:
+        PipelineError: the manifest is at fault, the source is not the one of the build, or it is needed and not given.
+    """
     from pipeline.execution.rebuild import tidy
     from pipeline.planning.output_spec import check_format
     from pipeline.storage.local_store import LocalStore
@@ -53,6 +84,7 @@ def _main(options: argparse.Namespace) -> int:
     check_format(document.read_raw(options.out)["format"])
     manifest_faults = Faults()
     claims = document.load(options.out, manifest_faults)
+    _check_source(options, claims.dataset, source)
     faults = (
         [(fault["file"], fault["fault"]) for fault in report.check(options.report, options.out)["faults"]]
         if options.report
@@ -64,27 +96,38 @@ def _main(options: argparse.Namespace) -> int:
     names = {file for file, _ in faults}
     files = names & claims.files.keys()
     left = {file: text for file, text in faults if file not in files and not any(f.startswith(file) for f in files)}
-    if files:
-        left |= _repaired(options, files, claims.dataset)
-    else:
+    if not files:
         tidy(options.out)
-    for name, text in left.items():
-        console.tell(one_line(f"left: {name}: {text}"))
-    if not files and not left:
-        print("nothing is wrong, so there is nothing to repair")
-    return FAILED if left else 0
+        return Repaired([], left)
+    repaired, still_wrong = _repaired(options, files, claims.dataset, source)
+    return Repaired(repaired, left | still_wrong)
 
 
-def _repaired(options: argparse.Namespace, files: set[str], dataset: str) -> dict[str, str]:
-    """Repairs some files and verifies them. Returns the files that are still wrong, each with the reason."""
+def _check_source(options: argparse.Namespace, dataset: str, source: "Source | None") -> None:
+    """Raises PipelineError if an output was built from a dataset object and a folder is given, or the other way round."""
+    if dataset == OBJECT and options.source is not None:
+        raise UsageError(f"--source: {_OF_OBJECT}")
+    if dataset != OBJECT and source is not None:
+        raise PipelineError(
+            f"{options.out} was built from the dataset {one_line(dataset)!r}, not from a dataset object: repair it with "
+            "the command repair"
+        )
+
+
+def _repaired(
+    options: argparse.Namespace, files: set[str], dataset: str, source: "Source | None"
+) -> tuple[list[str], dict[str, str]]:
+    """Repairs some files and verifies them. Returns those repaired, and those still wrong, each with the reason."""
     from pipeline.execution.rebuild import job_of, repair
     from pipeline.verification.manifest import document
     from pipeline.verification.verify_output import EMBEDDED
 
     raw = document.read_raw(options.out)
-    if options.source is None and dataset != EMBEDDED and not _from_manifest(files, raw):
+    if source is None and options.source is None and dataset != EMBEDDED and not _from_manifest(files, raw):
+        if dataset == OBJECT:
+            raise PipelineError(f"the files at fault are built from the source: {_OF_OBJECT}")
         raise PipelineError("the files at fault are built from the source: give its folder with --source DIR")
-    result = repair(options.out, raw, files, job_of(raw, options.out, _job_options(options)))
+    result = repair(options.out, raw, files, job_of(raw, options.out, _job_options(options)), source)
     for name in result.repaired:
         print(one_line(f"repaired: {name}"), flush=True)
     left = dict.fromkeys(
@@ -92,7 +135,7 @@ def _repaired(options: argparse.Namespace, files: set[str], dataset: str) -> dic
     )
     for fault in _verified(options, frozenset(files)):
         left.setdefault(fault.file, fault.text)
-    return left
+    return result.repaired, left
 
 
 def _from_manifest(files: set[str], raw: dict[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from typing import NoReturn
 from pipeline.errors import PipelineError
 from pipeline.execution.child_process import python_path
 from pipeline.planning.shard_task import Progress, ShardTask, Step
+from pipeline.sources.objects.source import DatasetObject
 
 MOST = 8  # deadly images of a shard; if there are more, the cause is probably not in the images
 _NO_MEMORY = 70  # exit status of a child that ran out of memory
@@ -26,6 +27,8 @@ _NO_MEMORY = 70  # exit status of a child that ran out of memory
 
 def find(task: ShardTask, progress: Progress) -> dict[int, str]:
     """Returns the deadly entries of a shard: their index and the reason. Writes nothing.
+
+    Of a dataset object there are none: no other process can read it.
 
     The search is a bisection with about 2 log2(n) trials per deadly entry. An entry is deadly if a process survives an
     empty part, and two die of this entry.
@@ -37,6 +40,8 @@ def find(task: ShardTask, progress: Progress) -> dict[int, str]:
         PipelineError: there are more than ``MOST``.
     """
     deadly: dict[int, str] = {}
+    if isinstance(task.source, DatasetObject):
+        return deadly
     parts = [(0, len(task.entries))]
     with _Child(task) as child:
         while parts:

@@ -30,6 +30,7 @@ from pipeline.planning.output_spec import ENCODER
 from pipeline.planning.plan import Plan, Shard, tar_name
 from pipeline.planning.record import Record, Reject
 from pipeline.planning.shard_task import Progress, ShardTask, shard_task, shard_tasks
+from pipeline.sources import OBJECT
 from pipeline.sources.index import Entry, Source
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.store import BUILD, SCRATCH
@@ -50,13 +51,14 @@ class Repair:
     refused: list[str] = field(default_factory=list)
 
 
-def repair(out: Path, document: dict[str, Any], files: Set[str], job: Job) -> Repair:
+def repair(out: Path, document: dict[str, Any], files: Set[str], job: Job, source: Source | None = None) -> Repair:
     """Rebuilds some files of an output.
 
     Args:
         document: the manifest, which was checked.
         files: the files to rebuild, all of them in the manifest.
         job: ``job_of`` the manifest.
+        source: the source; None if the job names it.
 
     Raises:
         PipelineError: the source is not the one that the output was built from, or cannot be read; another run owns the
@@ -68,7 +70,7 @@ def repair(out: Path, document: dict[str, Any], files: Set[str], job: Job) -> Re
         store.make_folders([])
         store.clear_scratch()
         try:
-            return _Repair(store, name, document, files, replace(job, out=store.root / _TEMPORARY)).run()
+            return _Repair(store, name, document, files, replace(job, out=store.root / _TEMPORARY), source).run()
         finally:
             store.clear_scratch()
 
@@ -94,7 +96,7 @@ def job_of(document: dict[str, Any], out: Path, options: dict[str, Any]) -> Job:
     job_keys, geometry = document["job"], document["image"]["geometry"]
     job = Job.parse(
         {
-            "dataset": document["dataset"],
+            "dataset": None if document["dataset"] == OBJECT else document["dataset"],
             "name": document["name"],
             "out": str(out),
             "components": "full",  # replaced below: the variants need not be a product of ranks and components
@@ -110,11 +112,20 @@ def job_of(document: dict[str, Any], out: Path, options: dict[str, Any]) -> Job:
     )
     factors = Factors(document["factors"]["rank"], document["factors"]["dtype"]) if document["factors"] else None
     variants = tuple(Variant.parse(name) for name in job_keys["variants"])
-    return replace(job, variants=variants, factors=factors, quiet=True)
+    return replace(job, dataset=document["dataset"], variants=variants, factors=factors, quiet=True)
 
 
 class _Repair:
-    def __init__(self, store: LocalStore, name: str, document: dict[str, Any], files: Set[str], job: Job) -> None:
+    def __init__(
+        self,
+        store: LocalStore,
+        name: str,
+        document: dict[str, Any],
+        files: Set[str],
+        job: Job,
+        source: Source | None,
+    ) -> None:
+        self._source = source
         self._store, self._run, self._document, self._files, self._job = store, name, document, files, job
         self._result = Repair()
 
@@ -146,7 +157,7 @@ class _Repair:
         return bool(matches)
 
     def _planned(self) -> tuple[Source, Plan]:
-        source, plan = run.plan_job(self._job)
+        source, plan = run.plan_job(self._job, self._source)
         expected, actual = self._document["source"]["fingerprint"], plan.content.fingerprint
         if actual != expected:
             raise PipelineError(

@@ -33,8 +33,11 @@ from pipeline.storage.lock import LostLock
 from pipeline.storage.store import BUILD, Store, open_store
 
 
-def plan_job(job: Job) -> tuple[Source, Plan]:
+def plan_job(job: Job, source: Source | None = None) -> tuple[Source, Plan]:
     """Returns the source of a job and the plan of its output, as it will be after the build. Writes nothing.
+
+    Args:
+        source: the source; None if the job names it.
 
     Raises:
         PipelineError: the source cannot be opened, the options do not fit it, or the output holds something else.
@@ -45,7 +48,7 @@ def plan_job(job: Job) -> tuple[Source, Plan]:
     inside = isinstance(job.out, Path) and job.data_dir and job.out.resolve().is_relative_to(job.data_dir.resolve())
     if job.dataset in ("imagenet", "folder", "webdataset", "parquet", "arrays") and inside:
         raise UsageError(f"--out {job.out} lies inside --data-dir {job.data_dir}, whose images it would join")
-    source = open_source(
+    source = source or open_source(
         job.dataset,
         job.data_dir,
         allow_unverified=job.allow_unverified,
@@ -78,11 +81,12 @@ def _merged(job: Job, content: Content, index: SourceIndex) -> Content:
         return output_state.merged(open_store(job.out), content, index, job.overwrite)
 
 
-def build(job: Job, events: Events | None = None) -> Outcome:
+def build(job: Job, events: Events | None = None, source: Source | None = None) -> Outcome:
     """Builds what the output of a job lacks, and finishes it.
 
     Args:
         events: where to write events; default: the place that the job names.
+        source: the source; None if the job names it.
 
     Raises:
         PipelineError: the build could not be finished; the message says why and what to do. Committed shards stay.
@@ -93,7 +97,7 @@ def build(job: Job, events: Events | None = None) -> Outcome:
         Device(job.device, job.gpus).gpus_here()  # a missing GPU is reported before the source is read
     events = events or Events(job.log_json, job.out)
     with lasting(job.stall, f"going through the images of {job.data_dir or job.dataset}", events.say):
-        source, plan = plan_job(job)
+        source, plan = plan_job(job, source)
     _make_root(job)
     run = uuid.uuid4().hex[:12]
     root = job.out.resolve() if isinstance(job.out, Path) else job.out  # workers have another working directory

@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # NumPy and Pillow must not slow down --help
     from pipeline.sources.index import Source
 
 DATASETS: tuple[str, ...] = ("sample", "cifar10", "cifar100", "imagenet", "folder", "webdataset", "parquet", "arrays")
+OBJECT = "object"  # of outputs that pipeline.build_dataset made: no command opens it
 WITH_CLASSES = ("imagenet", "folder", "webdataset", "parquet", "arrays")  # sources that take a class list
 _TAKES = {
     "imagenet": "a folder with ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, or train/<synset>/ and val/<synset>/",

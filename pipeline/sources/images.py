@@ -41,9 +41,18 @@ def decode_image(raw: bytes) -> Picture:
     """
     try:
         with _open(raw) as image:
-            refuse_deep(image)
-            converted = _converted(image)
-            pixels = np.asarray(image.convert("RGB"))
+            return convert_image(image)
+    except Exception as error:
+        raise _undecodable(error) from None
+
+
+def convert_image(image: Image.Image) -> Picture:
+    """Returns the picture of an open image, as ``decode_image`` does of a file. Raises as it does."""
+    try:
+        refuse_deep(image)
+        _refuse_large(image)
+        converted = _converted(image)
+        pixels = np.asarray(image.convert("RGB"))
     except Exception as error:
         raise _undecodable(error) from None
     return Picture(pixels.transpose(2, 0, 1), converted)
@@ -93,9 +102,13 @@ def _open(raw: bytes) -> Image.Image:
     if fault := pointer(raw):
         raise Undecodable(fault)
     image = Image.open(io.BytesIO(raw), formats=FORMATS)
+    _refuse_large(image)
+    return image
+
+
+def _refuse_large(image: Image.Image) -> None:
     if max(image.size) > MAX_SIDE:
         raise Undecodable(f"too large: {image.height} x {image.width} pixels, at most {MAX_SIDE} a side")
-    return image
 
 
 def _undecodable(error: Exception) -> Exception:

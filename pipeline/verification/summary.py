@@ -1,5 +1,6 @@
 """The lines that verify prints when it is done."""
 
+from pipeline.sources import OBJECT
 from pipeline.verification.faults import SHOWN, Faults, counted
 from pipeline.verification.quick_check import QuickResult
 from pipeline.verification.same_as import Comparison
@@ -30,10 +31,12 @@ def of_verification(verification: Verification) -> str:
     if verification.sourced:
         lines.append("  labels and original names are the source's")
     if not total.recomputed and any(variant.component != "full" for variant in manifest.variants):
-        needed = "--sample 1 or more" if verification.has_originals else "--source DIR, or the variant full"
+        original = "the variant full" if manifest.dataset == OBJECT else "--source DIR, or the variant full"
+        needed = "--sample 1 or more" if verification.has_originals else original
         lines.append(f"  not verified: that the images were cut right; that takes {needed}")
     elif not verification.sourced:
-        lines.append("  not verified: that full is the source's image; that takes --source DIR")
+        needed = "pipeline.build_dataset with it" if manifest.dataset == OBJECT else "--source DIR"
+        lines.append(f"  not verified: that full is the source's image; that takes {needed}")
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pipeline.cores import usable_cores
 from pipeline.errors import PipelineError, UsageError
 from pipeline.liveness import lasting
-from pipeline.sources import DATASETS, WITH_CLASSES, open_source
+from pipeline.sources import DATASETS, OBJECT, WITH_CLASSES, open_source
 from pipeline.sources.index import Entry, Source, SourceIndex
 from pipeline.verification.arrays import spectra
 from pipeline.verification.faults import Faults, printable
@@ -203,6 +203,10 @@ def _open_source(
         raise UsageError("--source is not needed here: the photographs of the dataset 'sample' come with this program")
     if source_dir is None and manifest.dataset != EMBEDDED:
         return None, None
+    if manifest.dataset == OBJECT:
+        raise UsageError(
+            "--source: the output was built from a dataset object of a Python program; verify it without --source"
+        )
     if manifest.dataset not in DATASETS:
         raise PipelineError(f"{NAME}: this program does not know the dataset {printable(ascii(manifest.dataset))}")
     try:

@@ -20,6 +20,7 @@ RUN = (
     "docs/quickstart.md",
     "docs/build.md",
     "docs/cifar.md",
+    "docs/datasets.md",
     "docs/pytorch.md",
     "docs/report.md",
     "docs/progress.md",

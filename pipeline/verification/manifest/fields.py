@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from pipeline.sources import DATASETS
+from pipeline.sources import DATASETS, OBJECT
 from pipeline.verification.faults import Faults, printable
 from pipeline.verification.manifest.claims import FACTORS, NAME, Manifest, Variant
 
@@ -79,7 +79,7 @@ def _job(job: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
 
 def _source(raw: dict[str, Any], faults: Faults) -> None:
     source, encoder, verified = raw["source"], raw["image"].get("encoder"), raw["source"].get("checksums_verified")
-    if raw["dataset"] not in DATASETS:
+    if raw["dataset"] not in (*DATASETS, OBJECT):
         faults.add(NAME, f"dataset is {printable(raw['dataset'], 40)}, which is none")
     if not all(isinstance(source.get(key), str) for key in ("title", "terms", "note")):
         faults.add(NAME, "source has no title, terms and note")

@@ -1,0 +1,1 @@
+"""Dataset objects: map-style datasets of (image, label) in this process."""
