@@ -37,8 +37,8 @@ class BuiltDataset:
         splits: number of samples by split.
         classes: class names, position = label.
         built: number of images that this call has computed; 0 if everything was in place.
-        rejects: items that are not in the output: ``key``, ``name`` (the position in the split, as ``00000042``), ``reason``,
-            and ``error`` (the exception's text).
+        rejects: items that are not in the output: ``key``, ``name`` (the position in the split, as ``00000042``),
+            ``reason``, and ``error`` (the exception's text).
         manifest: the content of ``manifest.json``.
     """
 
@@ -140,6 +140,7 @@ def repair_dataset(
         report=None,
         source=None,
         allow_unverified=False,
+        image_key=None,
         label_key=None,
         classes=None,
         workers=0,
