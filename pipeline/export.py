@@ -92,7 +92,8 @@ def _export_variant(options: argparse.Namespace) -> list[str]:
     if options.format == "parquet":
         splits = None if options.split is None else [options.split]
         target = export_parquet(options.out, options.to, options.variant, splits, _progress(options))
-        return [f"{options.variant} in {len([*target.glob('data/*.parquet')])} parquet files in {target / 'data'}"]
+        files = sorted(path.name for path in target.glob("data/*.parquet"))
+        return [f"{options.variant} in {target / 'data'}: {files[0]}{', ...' * (len(files) > 1)}"]
     data = RankDataset(options.out, options.variant, options.split or "train")
     write = export_npy if options.format == "npy" else export_folder
     target = write(data, options.to, _progress(options))

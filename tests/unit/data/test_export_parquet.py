@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from pipeline.data import export_parquet
+from pipeline.build import main as build
+from pipeline.data import RankDataset, export_parquet
 from pipeline.data.export import parquet as module
 from pipeline.errors import PipelineError, UsageError
 from pipeline.export import main
@@ -83,6 +84,18 @@ def test_a_row_group_holds_a_bounded_number_of_bytes(
     assert len(sizes) > 5
     assert max(sizes) < 30_000
     assert file.schema_arrow.field("image").type == pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def test_a_build_reads_the_export(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(out), "--variant", "rank5", "--to", str(tmp_path / "hub"), "--format", "parquet"]) == 0
+    assert capsys.readouterr().out == f"rank5 in {tmp_path / 'hub' / 'data'}: test-00000-of-00001.parquet, ...\n"
+    job = ["--dataset", "parquet", "--data-dir", str(tmp_path / "hub"), "--components", "full", "--order", "source"]
+    assert build([*job, "--workers", "0", "--quiet", "--out", str(tmp_path / "again")]) == 0
+    for split in ("train", "test"):
+        again, expected = RankDataset(tmp_path / "again", "full", split), read_shards(out, "rank5", split)
+        np.testing.assert_array_equal(again.data, expected.images)
+        assert again.targets == expected.labels
+        assert again.classes[:2] == ["airplane", "automobile"]
 
 
 def test_equal_and_unprintable_class_names_are_read(out: Path, edit: Edit, tmp_path: Path, hub: None) -> None:
