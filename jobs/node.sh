@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up a node of a cluster that `ray up` starts, and may run again at any time:
-#     bash ~/rank-shards/jobs/node.sh [EXTRA]        EXTRA: an extra of pyproject.toml, such as s3
+#     bash ~/rank-shards/jobs/node.sh [EXTRA]        EXTRA: of pyproject.toml, such as cloud
 # The variable PYTHON names another Python than python3.
 set -euo pipefail
 

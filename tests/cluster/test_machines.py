@@ -40,6 +40,7 @@ class Cluster:
         for commands in (document["head_start_ray_commands"], document["worker_start_ray_commands"]):
             for old, new in replaced.items():
                 commands[:] = [command.replace(old, new) for command in commands]
+        document["setup_commands"] = ["bash ~/rank-shards/jobs/node.sh sample"]  # without its photographs as a download
         document |= {
             "cluster_name": f"machines-{port}",
             "metadata": {"job": job | {"out": str(SHARED / "out")}},
