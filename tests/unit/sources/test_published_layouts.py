@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import verify
+from pipeline import repair, verify
+from pipeline.build import main
 from pipeline.errors import PipelineError
 from pipeline.sources import open_source
 from pipeline.sources.class_list import OFFICIAL
@@ -211,3 +212,40 @@ def test_a_class_without_a_place_ends_a_build_in_one_line(tmp_path, refused):
 def test_no_images_is_no_source(tmp_path):
     with pytest.raises(PipelineError, match="no file in them"):
         Folder(write(tmp_path, "0/", "1/"), OFFICIAL).index()
+
+
+def test_job_files_and_dry_runs_carry_the_list(shared, tmp_path, build, capsys):
+    photograph = sorted((shared / "data/imagenet-samples").glob("*.JPEG"))[0]
+    (tmp_path / "in" / photograph.name[:9]).mkdir(parents=True)
+    (tmp_path / "in" / photograph.name[:9] / "a.JPEG").symlink_to(photograph)
+    job = {"dataset": "folder", "data-dir": str(tmp_path / "in"), "classes": "imagenet", "ranks": "5", "resize": "64"}
+    (tmp_path / "job.yaml").write_text(json.dumps({"metadata": {"job": job}}))  # JSON is YAML
+    assert build("--config", tmp_path / "job.yaml", "--out", tmp_path / "out").status == 0
+    assert len(json.loads((tmp_path / "out/manifest.json").read_text())["classes"]) == 1000
+    dry = main(["--config", str(tmp_path / "job.yaml"), "--out", str(tmp_path / "other"), "--dry-run"])
+    assert dry == 0 and "labels: 1 of 1,000 classes have images" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_repair_takes_the_list_of_the_build(tmp_path, pictures, build, capsys):
+    folder, names = pictures(), tmp_path / "names.txt"
+    names.write_text("".join(f"{name}\n" for name in ("zebra", *sorted(path.name for path in folder.iterdir())[::-1])))
+    options = (
+        "--dataset",
+        "folder",
+        "--data-dir",
+        folder,
+        "--classes",
+        names,
+        "--ranks",
+        "3",
+        "--out",
+        tmp_path / "out",
+    )
+    assert build(*options).status == 0
+    tar = next((tmp_path / "out").rglob("*.tar"))
+    before = tar.read_bytes()
+    tar.unlink()
+    command = [str(tmp_path / "out"), "--source", str(folder), "--workers", "0"]
+    assert repair.main(command) == 1 and "--classes" in capsys.readouterr().err
+    assert repair.main([*command, "--classes", str(names)]) == 0 and tar.read_bytes() == before
