@@ -29,6 +29,7 @@ COMMANDS = {
     "report": Command("pipeline.report.__main__", "write pictures and plots of an output as one HTML file"),
     "show": Command("pipeline.show", "show your own pictures at several ranks"),
     "export": Command("pipeline.export", "write one variant of an output as npy arrays or as a tree of PNG files"),
+    "publish": Command("pipeline.publish.__main__", "upload an output to the Hugging Face Hub, and compare its hashes"),
     "submit": Command("pipeline.submit", "run a job file on its Ray cluster"),
     "study train": Command("pipeline.study.train", "train a network on one variant of an output"),
     "study spectrum": Command("pipeline.study.spectrum", "measure networks at every rank of their input"),

@@ -70,8 +70,11 @@ def test_commands_that_need_data_have_known_options(line: str, monkeypatch: pyte
         parse_job(words[3:])
     elif words[0] == "make":
         assert recipe(words[1])
-    elif words[2].startswith(("pipeline.study.", "pipeline.verify", "pipeline.repair", "pipeline.export")):
-        importlib.import_module(words[2])._parser().parse(words[3:])
+    elif words[2].startswith(
+        ("pipeline.study.", "pipeline.verify", "pipeline.repair", "pipeline.export", "pipeline.publish")
+    ):
+        name = f"{words[2]}.__main__" if words[2] == "pipeline.publish" else words[2]
+        importlib.import_module(name)._parser().parse(words[3:])
     else:
         pytest.fail(f"nothing checks this: {line}")
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "verify": "--source",
     "repair": "--source",
     "export": "--variant",
+    "publish": "--private",
     "report": "--sample",
     "show": "--ranks",
 }

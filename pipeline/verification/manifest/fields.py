@@ -26,6 +26,14 @@ _KEYS = {
     "job": "variants splits limit order seed samples_per_shard",
     "image": "height width side geometry encoder",
     "factors": "store rank dtype error",
+    "published": "repository revision url date",
+}
+# Of a published copy; pipeline.publish writes it.
+_PUBLISHED = {
+    "repository": "[A-Za-z0-9._-]{1,96}/[A-Za-z0-9._-]{1,96}",
+    "revision": "[A-Za-z0-9._-]{1,100}",
+    "url": "https?://[!-~]{1,2000}",
+    "date": "[0-9]{4}-[0-9]{2}-[0-9]{2}",
 }
 _SPLIT = "entries samples rejects shards converted"
 _OF_VARIANT = "component form folder splits"
@@ -41,9 +49,11 @@ def compare(raw: dict[str, Any], manifest: Manifest, faults: Faults) -> None:
         raw: the JSON that ``manifest`` was parsed from.
     """
     for place, keys in _KEYS.items():
-        where = raw[place] if place else raw
-        if where is not None:  # factors may be null
+        where = raw.get(place) if place else {key: raw[key] for key in raw if key != "published"}
+        if isinstance(where, dict):  # factors may be null, and published is missing in all but published copies
             _same_keys(where, keys, place, faults)
+    if "published" in raw:
+        _published(raw["published"], faults)
     _job(raw["job"], manifest, faults)
     _source(raw, faults)
     _versions(raw.get("versions"), LIBRARIES[raw["format"]], faults)
@@ -91,6 +101,15 @@ def _source(raw: dict[str, Any], faults: Faults) -> None:
         faults.add(NAME, f"image.encoder is {printable(encoder, 40)}, which is none")
     if not all(isinstance(name, str) for name in raw["classes"]):
         faults.add(NAME, "classes holds other things than names")
+
+
+def _published(published: Any, faults: Faults) -> None:
+    if not isinstance(published, dict):
+        faults.add(NAME, "published is no description of a published copy")
+        return
+    for key, pattern in _PUBLISHED.items():
+        if not isinstance(published.get(key), str) or not re.fullmatch(pattern, published[key]):
+            faults.add(NAME, f"published.{key} is {printable(published.get(key), 40)}, which is none")
 
 
 def _versions(versions: Any, expected: set[str], faults: Faults) -> None:

@@ -1,0 +1,1 @@
+"""``python -m pipeline.publish``: uploads an output to the Hugging Face Hub, and compares what arrived with the manifest."""

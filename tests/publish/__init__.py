@@ -1,0 +1,1 @@
+"""Promises of ``python -m pipeline.publish``, with a Hub on loopback."""
