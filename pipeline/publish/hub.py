@@ -225,7 +225,10 @@ def _git_hash(content: bytes) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Returns the innermost reason of an error."""
+    """Returns the innermost reason of an error. The address of a refused upload is left out: it may be signed."""
     while error.__cause__ is not None:
         error = error.__cause__
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"the server of the files answered {response.status_code}"
     return f"{type(error).__name__}: {error}"

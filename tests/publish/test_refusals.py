@@ -123,7 +123,10 @@ def test_no_token_a_wrong_one_another_owner_and_no_network_are_one_line(
 
 def test_an_upload_that_the_server_refuses_is_one_line(hub: Server, built: Path, publish: Publish) -> None:
     hub.state.fail_uploads_after = 3
-    assert "uploading" in error(publish(built, WHERE))
+    line = error(publish(built, WHERE))
+    assert "uploading sample-" in line
+    assert "answered 403" in line
+    assert "/lfs/" not in line
     hub.state.fail_uploads_after = None
     assert publish(built, WHERE).returncode == 0
 
