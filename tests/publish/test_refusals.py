@@ -96,10 +96,10 @@ def test_a_name_that_the_hub_does_not_allow_is_refused(
 @pytest.mark.parametrize(
     ("refuse", "line"),
     [
-        ({"repos/create": (403, "You don't have the rights"), "GET /api/datasets/lab": (404, "no")}, "may not write"),
+        ({"repos/create": (403, "You don't have the rights")}, "may not write"),
         ({"/preupload/": (403, "Forbidden")}, "may not write to lab/sample-ranks"),
         ({"/commit/": (500, "out of order")}, "500"),
-        ({"repos/create": (402, "Payment required"), "GET /api/datasets/lab": (404, "no")}, "must pay"),
+        ({"repos/create": (402, "Payment required")}, "must pay"),
         ({"whoami": (429, "slow down")}, "too many requests"),
     ],
 )
