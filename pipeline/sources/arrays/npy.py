@@ -75,7 +75,7 @@ def open_array(path: Path, name: str, start: int = 0, size: int | None = None) -
         fields, length = _fields(head)
         dtype, shape, fortran = fields["descr"], fields["shape"], fields["fortran_order"]
         _check_types(dtype, shape, fortran)
-    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, LookupError, TypeError, SyntaxError, RecursionError, MemoryError):
         raise PipelineError(f"{name}: its header is damaged") from None
     if not isinstance(dtype, str) or "O" in dtype:
         raise PipelineError(f"{name}: {_SAFE if 'O' in str(dtype) else 'it holds records, not numbers'}")

@@ -4,12 +4,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import PipelineError, nearest, one_line
+from pipeline.errors import PipelineError, nearest
 from pipeline.sources.parquet.footer import Column, Footer
 from pipeline.sources.webdataset.classes import MOST_UNNAMED
 
 _IMAGES = ("image", "img", "jpg", "png", "bytes")  # usual names, for the choice among several columns
 _LABELS = ("label", "labels", "cls", "class", "target", "fine_label")
+_KINDS = {"text": "names", "number": "numbers"}
 _LONGEST = 10  # columns in a message
 _HOLDS = {"image": "the bytes of image files", "label": "whole numbers or names"}
 
@@ -20,20 +21,20 @@ class Choice:
 
     Attributes:
         image: the leaf column of the images' bytes.
-        label: the name of the label column.
+        label: the column of the labels.
         kind: ``names`` or ``numbers``.
         classes: class names in the order of the labels, from the ``huggingface`` metadata. None: there are none.
     """
 
     image: Column
-    label: str
+    label: Column
     kind: str
     classes: tuple[str, ...] | None
 
     def describe(self) -> str:
         """Returns the choice in words, for the comparison of files."""
         named = "" if self.classes is None else f" with {len(self.classes)} class names"
-        return f"images in {self.image.path}, labels in {self.label} ({self.kind}{named})"
+        return f"images in {'.'.join(self.image.path)}, labels in {self.label.path[0]} ({self.kind}{named})"
 
 
 def choose(footer: Footer, image_key: str | None, label_key: str | None) -> Choice:
@@ -56,44 +57,26 @@ def choose(footer: Footer, image_key: str | None, label_key: str | None) -> Choi
     label = _chosen(
         footer, "label", label_key, [name for name in labels if name != image], of_type["ClassLabel"], _LABELS
     )
-    return Choice(images[image], label, labels[label], _class_names(footer.path, features, label))
+    kind = _KINDS[labels[label].kind]
+    return Choice(images[image], labels[label], kind, _class_names(footer.path, features, label))
 
 
 def _image_columns(footer: Footer) -> dict[str, Column]:
     """Returns the leaf columns that can hold the bytes of images, by the name of the column that they belong to."""
-    found: dict[str, Column] = {}
-    top = set(footer.reader.schema_arrow.names)
-    for column in footer.columns:
-        name = column.path.removesuffix(".bytes") if column.path not in top else column.path
-        if column.physical == "BYTE_ARRAY" and not column.repeated and name in top and _is_binary(footer, name):
-            found[name] = column
-    return found
+    return {
+        column.path[0]: column
+        for column in footer.columns
+        if column.kind == "bytes" and not column.repeated and column.path[1:] in ((), ("bytes",))
+    }
 
 
-def _is_binary(footer: Footer, name: str) -> bool:
-    """Returns whether a column holds bytes, or structures with a field ``bytes``, and not texts."""
-    import pyarrow as pa
-
-    kind = footer.reader.schema_arrow.field(name).type
-    if pa.types.is_struct(kind):
-        if kind.get_field_index("bytes") < 0:
-            return False
-        kind = kind.field("bytes").type
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
-
-
-def _label_columns(footer: Footer) -> dict[str, str]:
-    """Returns the kinds of the columns that can hold labels: ``names`` or ``numbers``, by column."""
-    import pyarrow as pa
-
-    kinds: dict[str, str] = {}
-    for field in footer.reader.schema_arrow:
-        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        if pa.types.is_integer(kind):
-            kinds[field.name] = "numbers"
-        elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-            kinds[field.name] = "names"
-    return kinds
+def _label_columns(footer: Footer) -> dict[str, Column]:
+    """Returns the columns that can hold labels, by name."""
+    return {
+        column.path[0]: column
+        for column in footer.columns
+        if column.kind in _KINDS and not column.repeated and len(column.path) == 1
+    }
 
 
 def _type_of(features: dict[str, Any], name: str) -> str:
@@ -118,13 +101,14 @@ def _chosen(
         declared: names of the columns that the metadata declare as such.
         usual: names that such columns usually have, the likeliest first.
     """
-    every = footer.reader.schema_arrow.names
+    every = footer.names
     path, listed = footer.path, _listed(every)
     if key is not None:
         if key not in every:
             raise PipelineError(f"{path} has no column {key!r} (--{what}-key){nearest(key, every)}; it has {listed}")
         if key not in fitting:
-            kind = one_line(footer.reader.schema_arrow.field(key).type)[:80]
+            kinds = [_describe(column) for column in footer.columns if column.path[0] == key]
+            kind = kinds[0] if len(kinds) == 1 else "a structure"
             raise PipelineError(f"{path}: the column {key!r} (--{what}-key) holds {kind}, not {_HOLDS[what]}")
         return key
     for candidates in ([name for name in declared if name in fitting], list(fitting)):
@@ -138,6 +122,12 @@ def _chosen(
                 f"{path} has several columns that can be the {what}, {_listed(candidates)}: name one with --{what}-key"
             )
     raise PipelineError(f"{path} has no column of {_HOLDS[what]}; it has {listed}")
+
+
+def _describe(column: Column) -> str:
+    if column.repeated:
+        return "lists"
+    return {"text": "texts", "number": "whole numbers", "bytes": "bytes"}.get(column.kind, column.physical)
 
 
 def _class_names(path: str, features: dict[str, Any], label: str) -> tuple[str, ...] | None:

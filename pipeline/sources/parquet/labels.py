@@ -1,18 +1,17 @@
-"""Reads the label column of Parquet files, one row group at a time."""
+"""Reads the label column of Parquet files, one page at a time."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.sources.parquet.footer import Footer
-from pipeline.sources.parquet.pages import Damaged, pages
+from pipeline.sources.parquet.footer import Column, Footer
+from pipeline.sources.parquet.values import Bytes, column_pages, page_numbers, page_values, plain_values
 from pipeline.sources.webdataset.classes import MOST_UNNAMED
 
 UNLABELLED = -1  # in the label columns of the Hub: an image of a test split whose label is not published
 _LARGEST_NAME = 1000  # bytes
-_LARGEST_PAGES = 1 << 28  # bytes of the pages of labels in one row group, after decompression
+_LARGEST_PAGE = 1 << 26  # bytes of a page of labels after decompression
 
 
 class Labels:
@@ -27,7 +26,7 @@ class Labels:
         self._kind, self._classes = kind, classes
         self._codes: dict[str, int] = {name: number for number, name in enumerate(classes or ())}
 
-    def add(self, footer: Footer, group: int, column: str) -> np.ndarray:
+    def add(self, footer: Footer, group: int, column: Column) -> np.ndarray:
         """Reads the labels of a row group.
 
         Returns:
@@ -37,48 +36,62 @@ class Labels:
             PipelineError: a label is no class name, or is out of range.
             Damaged: the column is damaged.
         """
-        _check_size(footer, group, column)
-        values = footer.column(group, column)
-        if len(values) != footer.rows[group]:
-            raise Damaged("its footer is damaged")
-        return self._named(footer, values) if self._kind == "names" else self._numbers(footer, group, values)
+        read = self._names if self._kind == "names" else self._numbers
+        labels = read(footer, group, column)
+        if self._kind == "numbers":
+            self._check_range(footer, group, labels)
+        return labels
 
-    def _numbers(self, footer: Footer, group: int, values: Any) -> np.ndarray:
-        import pyarrow as pa
-        import pyarrow.compute as pc
+    def _numbers(self, footer: Footer, group: int, column: Column) -> np.ndarray:
+        labels = np.full(footer.rows[group], UNLABELLED, np.int64)
+        dictionary, row = None, 0
+        for page, load in column_pages(footer, group, column, _LARGEST_PAGE):
+            content = load()
+            if page.is_dictionary:
+                dictionary = page_numbers(page, content, 0, column.physical, None)[1]
+                continue
+            present, numbers = page_numbers(page, content, column.level, column.physical, dictionary)
+            labels[row + np.flatnonzero(present)] = numbers
+            row += page.values
+        return labels
 
-        if pa.types.is_dictionary(values.type):
-            values = pc.dictionary_decode(values)
-        numbers: np.ndarray = values.cast(pa.int64()).fill_null(UNLABELLED).to_numpy()
+    def _check_range(self, footer: Footer, group: int, labels: np.ndarray) -> None:
         most = len(self._classes) if self._classes else MOST_UNNAMED
-        wrong = np.flatnonzero((numbers < UNLABELLED) | (numbers >= most))
+        wrong = np.flatnonzero((labels < UNLABELLED) | (labels >= most))
         if len(wrong):
             row = sum(footer.rows[:group]) + int(wrong[0])
             allowed = f"its metadata name {most:,} classes" if self._classes else f"at most {most:,} classes are read"
             raise PipelineError(
-                f"{footer.path}: row {row:,} has the label {numbers[wrong[0]]}; labels are 0, 1, 2, ... and {allowed}"
+                f"{footer.path}: row {row:,} has the label {labels[wrong[0]]}; labels are 0, 1, 2, ... and {allowed}"
             )
-        return numbers
 
-    def _named(self, footer: Footer, values: Any) -> np.ndarray:
-        import pyarrow as pa
+    def _names(self, footer: Footer, group: int, column: Column) -> np.ndarray:
+        labels = np.full(footer.rows[group], UNLABELLED, np.int64)
+        dictionary, in_dictionary, row = None, None, 0
+        for page, load in column_pages(footer, group, column, _LARGEST_PAGE):
+            content = load()
+            if page.is_dictionary:
+                dictionary, in_dictionary = plain_values(content, 0, page.size, page.values), content
+                continue
+            values = page_values(page, content, column.level, dictionary)
+            text = in_dictionary if values.in_dictionary and in_dictionary else content
+            positions, first, places = np.unique(values.positions, return_index=True, return_inverse=True)
+            codes = [
+                self._code(footer, text, position, size)
+                for position, size in zip(positions.tolist(), values.sizes[first].tolist(), strict=True)
+            ]
+            labels[row + np.flatnonzero(values.present)] = np.array(codes, np.int64)[places]
+            row += page.values
+        return labels
 
-        values = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-        names = values.dictionary.to_pylist()
-        codes = np.array([self._code(footer, name) for name in names] or [UNLABELLED], np.int64)
-        indices = values.indices.cast(pa.int64()).fill_null(len(names)).to_numpy()
-        codes = np.append(codes, UNLABELLED) if names else codes
-        taken: np.ndarray = codes[indices]
-        return taken
-
-    def _code(self, footer: Footer, name: str | None) -> int:
-        if name is None:
-            return UNLABELLED
+    def _code(self, footer: Footer, text: Bytes, position: int, size: int) -> int:
+        raw = text(position, min(size, _LARGEST_NAME + 1))
+        name = raw.decode("utf-8", "replace")
         if name in self._codes:
             return self._codes[name]
         if self._classes is not None:
             raise PipelineError(f"{footer.path}: the label {name[:60]!r} is not among the class names of its metadata")
-        if not name.strip() or "\0" in name or len(name.encode()) > _LARGEST_NAME:
+        if not name.strip() or "\0" in name or size > _LARGEST_NAME or name.encode() != raw:
             raise PipelineError(f"{footer.path} has the label {name[:60]!r}, which is no class name")
         if len(self._codes) >= MOST_UNNAMED:
             raise PipelineError(f"{footer.path}: its label column has more than {MOST_UNNAMED:,} different names")
@@ -102,12 +115,3 @@ class Labels:
         for label, name in enumerate(names):
             final[self._codes[name]] = label
         return names, final[labels]
-
-
-def _check_size(footer: Footer, group: int, column: str) -> None:
-    """Raises Damaged if few bytes unpack to many: pyarrow decompresses whatever size a page claims."""
-    number = next(leaf.number for leaf in footer.columns if leaf.path == column)
-    chunk = footer.chunk(group, number)
-    size = sum(page.size for page in pages(footer.read, chunk.start, chunk.end, chunk.rows))
-    if size > _LARGEST_PAGES:
-        raise Damaged(f"the labels of one row group have {size:,} bytes; at most {_LARGEST_PAGES:,} are read")

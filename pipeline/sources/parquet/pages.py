@@ -6,6 +6,7 @@ Source: apache/parquet-format, ``README.md`` and ``parquet.thrift`` (PageHeader,
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from pipeline.extras import install
 from pipeline.sources.parquet.thrift import CutOff, Struct, parse_struct
 
 DATA, DICTIONARY, DATA_2 = 0, 2, 3  # PageType
@@ -46,6 +47,10 @@ class Page:
     encoding: int
     levels: int = 0
     compressed: bool = True
+
+    @property
+    def is_dictionary(self) -> bool:
+        return self.kind == DICTIONARY
 
 
 def pages(read: Read, start: int, end: int, values: int) -> Iterator[Page]:
@@ -125,10 +130,12 @@ def unpacked(page: Page, content: bytes, codec: str) -> bytes:
     Raises:
         Damaged: it cannot be decompressed, or would be too large.
     """
-    import pyarrow as pa
-
     if not is_compressed(page, codec):
         return content
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise Damaged(f"its pages are compressed ({codec}), and {install('pyarrow')}") from None
     if page.size > LARGEST_COMPRESSED:
         raise Damaged(
             f"the page at byte {page.offset:,} has {page.size:,} bytes after decompression, at most {LARGEST_COMPRESSED:,} "

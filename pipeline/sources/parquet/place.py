@@ -120,7 +120,7 @@ def _chunks(path: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
             for group in footer.groups
             for column in footer.columns
             if not column.repeated
-            for chunk in (footer.chunk(group, column.number),)
+            for chunk in (footer.chunk(group, column),)
         )
     starts, ends, codecs = zip(*chunks, strict=True)
     return np.array(starts, np.int64), np.array(ends, np.int64), list(codecs)

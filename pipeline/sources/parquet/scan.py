@@ -1,7 +1,5 @@
 """Lists the rows of Parquet files: the place of each image, and its label."""
 
-import contextlib
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,25 +10,13 @@ import numpy as np
 from pipeline.errors import PipelineError
 from pipeline.sources.parquet import place
 from pipeline.sources.parquet.columns import Choice, choose
-from pipeline.sources.parquet.footer import Chunk, Column, Footer, opened
+from pipeline.sources.parquet.footer import Column, Footer, opened
 from pipeline.sources.parquet.labels import Labels
-from pipeline.sources.parquet.pages import (
-    DICTIONARY,
-    PLAIN,
-    PLAIN_DICTIONARY,
-    Damaged,
-    Page,
-    is_compressed,
-    pages,
-    unpacked,
-)
-from pipeline.sources.parquet.values import Bytes, Ranges, page_values, plain_values
+from pipeline.sources.parquet.pages import LARGEST_COMPRESSED, Page, is_compressed
+from pipeline.sources.parquet.values import Ranges, column_pages, page_values, plain_values, turn
 from pipeline.sources.saved_index import Columns, pack
 
 _SCANS = 4  # files at once: on a network file system a scan mostly waits
-_WHOLE = 1 << 14  # bytes of a value: pages with smaller ones are read whole, of others only the lengths of the values
-_LARGE = 1 << 24  # bytes of a page, of which one is in memory at a time
-_LARGE_PAGE = threading.Lock()
 _NO_IMAGE = -1  # size of a row without an image
 
 
@@ -64,7 +50,7 @@ def scan_files(paths: Sequence[Path], image_key: str | None, label_key: str | No
     with ThreadPoolExecutor(_SCANS) as pool:
         parts = list(pool.map(_rows, paths, (choice.image for choice in choices)))
     labels = Labels(first.kind, first.classes)
-    codes = [_labels(path, first.label, labels) for path in paths]
+    codes = [_labels(path, choice.label, labels) for path, choice in zip(paths, choices, strict=True)]
     classes, final = labels.classes(np.concatenate(codes))
     return {
         "counts": np.array([len(part.sizes) for part in parts], np.int64),
@@ -72,7 +58,7 @@ def scan_files(paths: Sequence[Path], image_key: str | None, label_key: str | No
         "sizes": np.concatenate([part.sizes for part in parts]),
         "labels": final,
         "classes": pack(classes),
-        "columns": pack([first.image.path.removesuffix(".bytes"), first.label]),
+        "columns": pack([first.image.path[0], first.label.path[0]]),
     }
 
 
@@ -93,7 +79,7 @@ def _check_same(paths: Sequence[Path], choices: Sequence[Choice]) -> None:
             raise PipelineError(f"mixed schemas: {paths[0]} and {path} have different class names")
 
 
-def _labels(path: Path, column: str, labels: Labels) -> np.ndarray:
+def _labels(path: Path, column: Column, labels: Labels) -> np.ndarray:
     with opened(path) as footer:
         parts = [labels.add(footer, group, column) for group in footer.groups]
     return np.concatenate([np.zeros(0, np.int64), *parts])
@@ -102,7 +88,7 @@ def _labels(path: Path, column: str, labels: Labels) -> np.ndarray:
 def _rows(path: Path, column: Column) -> Rows:
     """Lists the images of a file, one page at a time. Raises PipelineError."""
     with opened(path) as footer:
-        parts = [_of_group(footer, footer.chunk(group, column.number), column) for group in footer.groups]
+        parts = [_of_group(footer, group, column) for group in footer.groups]
     offsets, sizes = (
         np.concatenate([np.zeros(0, np.int64), *columns])
         for columns in ([p.offsets for p in parts], [p.sizes for p in parts])
@@ -110,40 +96,22 @@ def _rows(path: Path, column: Column) -> Rows:
     return Rows(offsets, sizes)
 
 
-def _of_group(footer: Footer, chunk: Chunk, column: Column) -> Rows:
-    offsets, sizes = np.zeros(chunk.rows, np.int64), np.full(chunk.rows, _NO_IMAGE, np.int64)
+def _of_group(footer: Footer, group: int, column: Column) -> Rows:
+    count, codec = footer.rows[group], footer.chunk(group, column).codec
+    offsets, sizes = np.zeros(count, np.int64), np.full(count, _NO_IMAGE, np.int64)
     dictionary: tuple[Page, Ranges] | None = None
     row = 0
-    for page in pages(footer.read, chunk.start, chunk.end, chunk.rows):
-        with _LARGE_PAGE if page.size > _LARGE else contextlib.nullcontext():
-            if page.kind == DICTIONARY:
-                dictionary = page, _dictionary(footer, page, chunk.codec)
+    for page, load in column_pages(footer, group, column, LARGEST_COMPRESSED):
+        with turn(page):
+            content = load()
+            if page.is_dictionary:
+                dictionary = page, plain_values(content, 0, page.size, page.values)
                 continue
-            content = _content(footer, page, chunk.codec)
             values = page_values(page, content, column.level, dictionary[1] if dictionary else None)
             del content  # the memory of the page
         holder = dictionary[0] if values.in_dictionary and dictionary else page
         rows = row + np.flatnonzero(values.present)
-        offsets[rows] = place.offsets(holder, values.positions, is_compressed(holder, chunk.codec), footer.path)
+        offsets[rows] = place.offsets(holder, values.positions, is_compressed(holder, codec), footer.path)
         sizes[rows] = values.sizes
         row += page.values
     return Rows(offsets, sizes)
-
-
-def _dictionary(footer: Footer, page: Page, codec: str) -> Ranges:
-    if page.encoding not in (PLAIN, PLAIN_DICTIONARY) or page.values * 4 > page.size:
-        raise Damaged("its dictionary is damaged")
-    return plain_values(_content(footer, page, codec), 0, page.size, page.values)
-
-
-def _content(footer: Footer, page: Page, codec: str) -> Bytes:
-    """Returns a function that reads the content of a page after decompression."""
-    if not is_compressed(page, codec):
-        if page.size != page.stored:
-            raise Damaged(f"the page at byte {page.offset:,} has a damaged header")
-        if page.stored > _WHOLE * max(page.values, 1):
-            return lambda position, size: footer.read(page.body + position, min(size, page.size - position))
-    raw = unpacked(page, footer.read(page.body, page.stored), codec)
-    if len(raw) < page.size:
-        raise Damaged(f"the page at byte {page.offset:,} is cut off")
-    return lambda position, size: raw[position : position + size]

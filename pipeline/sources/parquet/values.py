@@ -1,18 +1,101 @@
 """Finds the values of a column of byte strings inside its pages, without a copy of them."""
 
+import contextlib
+import functools
 import struct
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.sources.parquet.pages import DATA, DATA_2, INDICES, PLAIN, Damaged, Page
+from pipeline.sources.parquet.footer import Column, Footer
+from pipeline.sources.parquet.pages import (
+    DATA,
+    DATA_2,
+    INDICES,
+    LARGEST_COMPRESSED,
+    PLAIN,
+    PLAIN_DICTIONARY,
+    Damaged,
+    Page,
+    is_compressed,
+    pages,
+    unpacked,
+)
 
 _ENCODINGS = {4: "BIT_PACKED", 5: "DELTA_BINARY_PACKED", 6: "DELTA_LENGTH_BYTE_ARRAY", 7: "DELTA_BYTE_ARRAY"}
 _LENGTH = struct.Struct("<I")
+_WHOLE = 1 << 14  # bytes of a value: pages with smaller ones are read whole, of others only the lengths of the values
+_LARGE = 1 << 24  # bytes of a page
+_LARGE_PAGE = threading.Lock()
 
 Bytes = Callable[[int, int], bytes]  # (position, size) in the content of a page; returns fewer bytes at its end
 Ranges = tuple[np.ndarray, np.ndarray]  # int64 (n,), int64 (n,): positions and sizes
+
+
+def column_pages(
+    footer: Footer, group: int, column: Column, largest: int
+) -> Iterator[tuple[Page, Callable[[], Bytes]]]:
+    """Yields the pages of a column in a row group, each with a function that loads its content.
+
+    Args:
+        largest: bytes of a page that is read.
+
+    Raises:
+        Damaged: a page is damaged or too large.
+    """
+    chunk = footer.chunk(group, column)
+    for page in pages(footer.read, chunk.start, chunk.end, chunk.rows):
+        if page.size > largest and (largest < LARGEST_COMPRESSED or is_compressed(page, chunk.codec)):
+            raise Damaged(
+                f"the page at byte {page.offset:,} has {page.size:,} bytes after decompression, at most {largest:,} are "
+                "read: write it again with smaller pages, or without compression"
+            )
+        if page.is_dictionary and (page.encoding not in (PLAIN, PLAIN_DICTIONARY) or page.values > page.size):
+            raise Damaged("its dictionary is damaged")
+        yield page, functools.partial(_content, footer, page, chunk.codec)
+
+
+def turn(page: Page) -> contextlib.AbstractContextManager[object]:
+    """Returns the turn of a thread to have a page in memory: threads wait for each other if their pages are large."""
+    return _LARGE_PAGE if page.size > _LARGE else contextlib.nullcontext()
+
+
+def _content(footer: Footer, page: Page, codec: str) -> Bytes:
+    """Returns a function that reads the content of a page. A page of large uncompressed images is not read whole."""
+    if not is_compressed(page, codec):
+        if page.size != page.stored:
+            raise Damaged(f"the page at byte {page.offset:,} has a damaged header")
+        if page.stored > _WHOLE * max(page.values, 1):
+            return lambda position, size: footer.read(page.body + position, min(size, page.size - position))
+    raw = unpacked(page, footer.read(page.body, page.stored), codec)
+    if len(raw) < page.size:
+        raise Damaged(f"the page at byte {page.offset:,} is cut off")
+    return lambda position, size: raw[position : position + size]
+
+
+def page_numbers(
+    page: Page, content: Bytes, max_level: int, physical: str, dictionary: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which values of a page of whole numbers are present, bool (n,), and these values, int64.
+
+    Args:
+        physical: ``INT32`` or ``INT64``.
+        dictionary: the values of the dictionary page before it, if there is one.
+
+    Raises:
+        Damaged: the page is damaged, or has an encoding that is not read.
+    """
+    present, start = (np.ones(page.values, bool), 0) if page.is_dictionary else _present(page, content, max_level)
+    count = int(present.sum())
+    if page.encoding == PLAIN or page.is_dictionary:
+        kind = np.dtype("<i4" if physical == "INT32" else "<i8")
+        raw = content(start, count * kind.itemsize)
+        if len(raw) < count * kind.itemsize:
+            raise Damaged("a page holds fewer values than it says")
+        return present, np.frombuffer(raw, kind).astype(np.int64)
+    return present, _from_dictionary(page, content, start, count, dictionary)
 
 
 def plain_values(content: Bytes, start: int, stop: int, count: int) -> Ranges:
@@ -70,18 +153,27 @@ def page_values(page: Page, content: Bytes, max_level: int, dictionary: Ranges |
     count = int(present.sum())
     if page.encoding == PLAIN:
         return Values(present, *plain_values(content, start, page.size, count), False)
+    numbers = None if dictionary is None else np.arange(len(dictionary[0]))
+    places = _from_dictionary(page, content, start, count, numbers)
+    assert dictionary is not None
+    return Values(present, dictionary[0][places], dictionary[1][places], True)
+
+
+def _from_dictionary(page: Page, content: Bytes, start: int, count: int, dictionary: np.ndarray | None) -> np.ndarray:
+    """Returns the values of a page that holds indices into a dictionary. Raises Damaged."""
     if page.encoding not in INDICES:
         name = _ENCODINGS.get(page.encoding, f"number {page.encoding}")
         raise Damaged(
-            f"the image column has the encoding {name}, which is not read: write the file again with the encoding PLAIN "
+            f"a column has the encoding {name}, which is not read: write the file again with the encoding PLAIN "
             "(pyarrow.parquet.write_table does)"
         )
     if dictionary is None:
         raise Damaged("a page needs a dictionary, and there is none before it")
     indices = _indices(content(start, page.size - start), count)
-    if count and (indices.min() < 0 or indices.max() >= len(dictionary[0])):
+    if count and (indices.min() < 0 or indices.max() >= len(dictionary)):
         raise Damaged("a page names values that its dictionary lacks")
-    return Values(present, dictionary[0][indices], dictionary[1][indices], True)
+    values: np.ndarray = dictionary[indices]
+    return values
 
 
 def _present(page: Page, content: Bytes, max_level: int) -> tuple[np.ndarray, int]:

@@ -106,8 +106,8 @@ def test_columns_are_those_of_the_metadata_or_the_only_ones(tmp_path):
         (columns(label=[1]), (), "no column of the bytes of image files; it has 'label'"),
         (columns(image=[b"a"], label=[1]), ("img",), "no column 'img' (--image-key), did you mean 'image'?"),
         (columns(image=[b"a"], label=[1]), (None, "labels"), "no column 'labels' (--label-key), did you mean 'label'?"),
-        (columns(image=[b"a"], label=[1.5]), (None, "label"), "'label' (--label-key) holds double, not whole numbers"),
-        (columns(image=["a"], label=[1]), ("image",), "'image' (--image-key) holds string, not the bytes of image files"),
+        (columns(image=[b"a"], label=[1.5]), (None, "label"), "'label' (--label-key) holds DOUBLE, not whole numbers"),
+        (columns(image=["a"], label=[1]), ("image",), "'image' (--image-key) holds texts, not the bytes of image files"),
         (columns(image=[[b"a"]], label=[1]), (), "no column of the bytes"),
         (columns(image=[[[1, 2]]], label=[1]), (), "no column of the bytes"),
         (columns(a=[b"a"], b=[b"a"], label=[1]), (), "can be the image, 'a', 'b': name one with --image-key"),
@@ -166,7 +166,7 @@ def test_the_keys_go_with_their_datasets(refused, tmp_path):  # the fixture, whi
     assert "parquet needs --data-dir" in refused("--dataset", "parquet", "--out", tmp_path / "out", "--ranks", 2)
 
 
-def test_without_pyarrow_one_line_says_what_to_install(tmp_path):
+def test_a_compressed_file_needs_pyarrow(tmp_path):
     write(tmp_path / "data" / "a.parquet", table([b"a"], [0]))
     script = "import sys; sys.modules['pyarrow'] = None; from pipeline.build import main; sys.exit(main(sys.argv[1:]))"
     options = [
@@ -181,5 +181,5 @@ def test_without_pyarrow_one_line_says_what_to_install(tmp_path):
     ]
     ran = subprocess.run([sys.executable, "-c", script, *options], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (1, "")
-    line = "pyarrow is not installed: pip install 'rank-shards[parquet]'"
-    assert ran.stderr == f"error: --dataset parquet: {line}\n"
+    line = "its pages are compressed (snappy), and pyarrow is not installed: pip install 'rank-shards[parquet]'"
+    assert ran.stderr == f"error: {tmp_path / 'data' / 'a.parquet'}: {line}\n"
