@@ -94,7 +94,7 @@ def write_npz(root: Path, cifar: Cifar) -> None:
     root.mkdir()
     arrays = {f"{split}_images": images for split, images in cifar.images.items()}
     arrays |= {f"{split}_labels": labels[:, None] for split, labels in cifar.labels.items()}
-    np.savez_compressed(root / "xmnist.npz", **arrays)
+    np.savez_compressed(root / "xmnist.npz", allow_pickle=False, **arrays)
     (root / "classes.txt").write_text("\n".join(NAMES))
 
 
@@ -110,7 +110,7 @@ LAYOUTS = {
 @pytest.fixture(scope="module")
 def layouts(cifar, tmp_path_factory) -> Path:
     """Returns the folder with a folder for each of ``LAYOUTS``."""
-    root = tmp_path_factory.mktemp("layouts")
+    root: Path = tmp_path_factory.mktemp("layouts")
     for name, (_, write) in LAYOUTS.items():
         write(root / name, cifar)
     return root
