@@ -10,7 +10,9 @@ WITHOUT_TORCHVISION = timm==1.0.31 torchattacks==3.5.1
 APART = torchvision==0.28.0 robustbench==1.1.1
 PIP_AUDIT = 2.10.1
 
-.PHONY: demo test test-full test-faults test-gpu soak fuzz lint docs bench bench-gpu audit clean
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' pipeline/__init__.py)
+
+.PHONY: release demo test test-full test-faults test-gpu soak fuzz lint docs bench bench-gpu audit clean
 
 demo: $(READY)  ## the main job on the embedded sample, then its verification
 	$(BIN)/python -m pipeline.build --dataset sample --ranks 3,5,10 --components low,high,full --out out/sample
@@ -58,6 +60,19 @@ audit: $(READY)  ## known vulnerabilities of the pinned dependencies; asks PyPI'
 	$(PYTHON) -m venv $(VENV).audit
 	$(VENV).audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(PIP_AUDIT)
 	$(VENV).audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
+
+release: $(VENV)/.docs  ## checks everything that a release needs; leaves wheel and sdist in dist/
+	@test -z "$$(git status --porcelain)" || { echo "release: git status is not clean: commit or remove what it shows" >&2; exit 1; }
+	@grep -qx '## $(VERSION)' CHANGELOG.md || { echo "release: CHANGELOG.md has no heading '## $(VERSION)' (without unreleased)" >&2; exit 1; }
+	$(MAKE) lint
+	$(MAKE) docs
+	$(MAKE) test
+	rm -rf dist
+	$(BIN)/python -m build --quiet --no-isolation --outdir dist .
+	rm -rf build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m pytest -q -s -m full tests/install
+	@echo "dist/ has the wheel and the sdist of $(VERSION). To release: git tag v$(VERSION)"
 
 $(READY): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)

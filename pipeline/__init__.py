@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.dataset_objects import build_dataset, repair_dataset
     from pipeline.report.rank_image import rank_image
 
-__version__ = "0.2.0"
+__version__ = "1.0.0"
 __all__ = ["build_dataset", "rank_image", "repair_dataset"]
 
 

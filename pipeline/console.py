@@ -31,8 +31,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, prog: str, **options: Any) -> None:
-        module = prog.removeprefix("python -m pipeline.")
-        super().__init__(prog=f"rank-shards {module.replace('.', ' ')}" if _as_subcommand else prog, **options)
+        super().__init__(prog=command(prog.removeprefix("python -m pipeline.")), **options)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
@@ -57,6 +56,11 @@ def as_subcommand() -> Iterator[None]:
         yield
     finally:
         _as_subcommand = before
+
+
+def command(name: str) -> str:
+    """Returns the words that start a command, such as ``study.train``, in the way that this one was started."""
+    return f"rank-shards {name.replace('.', ' ')}" if _as_subcommand else f"python -m pipeline.{name}"
 
 
 def _joined(arguments: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ _OF_OBJECT = "the output was built from a dataset object: call pipeline.repair_d
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m pipeline.repair",
-        description="Rebuild the files of a finished output that python -m pipeline.verify reports, from its manifest.json "
+        description="Rebuild the files of a finished output that verify reports, from its manifest.json "
         "and the source, and verify them. No other file changes.",
         epilog="Exit status: 0 everything is correct; 1 some files are still wrong and are named; 2 wrong usage.",
         allow_abbrev=False,

@@ -93,7 +93,10 @@ def _checked(file: str) -> bytes:
     advice = f"install {manifest['package']}=={manifest['version']}, which brings the photographs"
     spec = importlib.util.find_spec("skimage")  # finds the folder without importing it
     if spec is None or not spec.submodule_search_locations:
-        raise PipelineError(f"the sample dataset needs scikit-image, which is not installed: {advice}")
+        raise PipelineError(
+            "the photographs of the sample dataset come with scikit-image, which is not installed: "
+            "pip install 'rank-shards[sample]'"
+        )
     path = Path(spec.submodule_search_locations[0]) / "data" / file
     try:
         content = path.read_bytes()

@@ -65,13 +65,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
+    prepare_torch()
     from pipeline.study.attacks import tables
     from pipeline.study.attacks.pgd import Attack
     from pipeline.study.attacks.run import run
     from pipeline.study.progress import counter
     from pipeline.study.result_files import make_folder
 
-    prepare_torch()
     images = load_images(options)
     if max(options.ranks, default=0) >= min(images.size):
         raise UsageError(f"--ranks {options.ranks[-1]}: these images have ranks 1 to {min(images.size) - 1}")

@@ -53,11 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
+    prepare_torch()
     from pipeline.study.attribution.gradients import check_options
     from pipeline.study.attribution.maps import compute_maps, maps_file
     from pipeline.study.result_files import make_folder
 
-    prepare_torch()
     check_options(options.reduce, options.output)
     images = _images(options)
     networks = load_networks(options, images.size, len(images.classes))

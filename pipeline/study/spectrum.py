@@ -49,13 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
+    prepare_torch()
     from pipeline.study.distortion.families import parse_families
     from pipeline.study.progress import counter
     from pipeline.study.result_files import make_folder
     from pipeline.study.spectra.spectrum import run
     from pipeline.study.spectra.summary import summary
 
-    prepare_torch()
     families = parse_families(options.family)
     images = load_images(options)
     if options.at >= min(images.size):

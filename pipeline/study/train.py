@@ -108,14 +108,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
+    prepare_torch()
     from pipeline.study.training import tables
     from pipeline.study.training.curves import has_tensorboard
     from pipeline.study.training.data import stand_in_warning
     from pipeline.study.training.runs import run
 
     if not has_tensorboard():
-        console.tell('TensorBoard is not installed (pip install -e ".[study]"): curves are written to curve.csv only')
-    prepare_torch()
+        console.tell(
+            "TensorBoard is not installed (pip install 'rank-shards[study]'): curves are written to curve.csv only"
+        )
     runs = _runs(options)
     trained = run(runs, options.out, options.quiet)
     warning = stand_in_warning(runs.chosen)

@@ -134,7 +134,7 @@ def read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         report = None
     if not isinstance(report, dict) or (report.get("kind"), report.get("format")) != (KIND, FORMAT):
-        raise PipelineError(f"{path} is no report of python -m pipeline.verify --json")
+        raise PipelineError(f"{path} is no report of verify --json")
     content = {key: value for key, value in report.items() if key != "sha256"}
     if report.get("sha256") != _digest(content):
         raise PipelineError(f"{path} was edited: its content does not have its sha256; verify the output again")

@@ -27,6 +27,8 @@ def run_command(line: str) -> str:
 
 
 def _run(words: tuple[str, ...]) -> str:
+    if words[0] == "rank-shards":
+        words = ("python", "-m", f"pipeline.{words[1]}", *words[2:])
     if words[0] == "make":
         _make(words[1])
     elif words[:2] == ("python", "-m"):

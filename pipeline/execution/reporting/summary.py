@@ -6,6 +6,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from pipeline import console
 from pipeline.errors import one_line
 from pipeline.execution.outcome import Outcome
 from pipeline.execution.reporting.events import rounded
@@ -50,7 +51,7 @@ def text(job: Job, outcome: Outcome) -> str:
         lines.append("warning: its shards were built with different library versions; the manifest lists them")
     lines.append(_numerics(manifest))
     if isinstance(job.out, Path):
-        lines.append(f"look: python -m pipeline.report {shlex.quote(str(job.out))}")
+        lines.append(f"look: {console.command('report')} {shlex.quote(str(job.out))}")
     lines.append(f"next: {_next(job)}")
     return "\n".join(one_line(line) for line in lines)
 
@@ -90,9 +91,9 @@ def _bytes(manifest: dict[str, Any]) -> int:
 def _next(job: Job) -> str:
     """Returns the command line that verifies the output. An output in object storage is copied first."""
     if isinstance(job.out, Path):
-        return f"python -m pipeline.verify {shlex.quote(str(job.out))}"
+        return f"{console.command('verify')} {shlex.quote(str(job.out))}"
     folder = f"out/{job.name}"
-    return f"{copy_command(job.out, folder)} && python -m pipeline.verify {folder}"
+    return f"{copy_command(job.out, folder)} && {console.command('verify')} {folder}"
 
 
 def _numerics(manifest: dict[str, Any]) -> str:

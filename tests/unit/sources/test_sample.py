@@ -116,5 +116,5 @@ def test_another_photograph_is_refused_by_driver_and_worker(index, tmp_path, mon
 
 def test_without_scikit_image_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(PipelineError, match=r"not installed: install scikit-image==0\.26\.0"):
+    with pytest.raises(PipelineError, match=r"not installed: pip install 'rank-shards\[sample\]'"):
         Sample().index()

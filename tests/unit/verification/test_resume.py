@@ -541,7 +541,7 @@ def test_a_report_with_a_key_that_comes_twice_is_no_report(out: Path, run: Verif
     path.write_text(path.read_text().replace('"verdict"', '"verdict": "proven",\n "verdict"', 1))
     result = run(out, "--check", path)
     assert (result.status, result.out) == (1, "")
-    assert "is no report of python -m pipeline.verify --json" in result.err
+    assert "is no report of verify --json" in result.err
 
 
 def test_a_read_only_file_system_is_named_as_one(
