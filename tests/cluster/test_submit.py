@@ -152,6 +152,7 @@ def test_ray_job_submit_runs_the_job_and_its_status_tells_failure(folder: Path) 
     project, out, dashboard = copy_of_the_project(folder), folder / "out", free_port()
     head = ["ray", "start", "--head", f"--port={free_port()}", "--num-cpus=2", "--object-store-memory=100000000"]
     ports = ["--node-ip-address=127.0.0.1", f"--dashboard-port={dashboard}", "--include-dashboard=true"]
+    ports.append(f"--dashboard-agent-listen-port={free_port()}")  # another Ray on this machine may have the usual one
     subprocess.run([*head, *ports], env=environment(folder), check=True, stdout=subprocess.DEVNULL)
 
     def ray_job(command: str, *words: str) -> subprocess.CompletedProcess[str]:
