@@ -19,6 +19,7 @@ FORBIDDEN = {
     "verification/faults.py": "pipeline.numerics.svd",  # allowed by the layers alone
     "storage/location.py": "ray",
     "report/stored.py": "cupy",
+    "data/output.py": "huggingface_hub",
 }
 
 
