@@ -5,6 +5,7 @@ offset of a compressed page and the position of the image in the decompressed pa
 in memory, so that images in the order of the file decompress each page once.
 """
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,6 +23,7 @@ _SHIFT = 29  # bits of a position in a page
 _LARGEST_FILE = 1 << (63 - _SHIFT)  # bytes; 16 GiB
 _KEPT = 1 << 26  # bytes of pages in memory; at least one is kept
 _HEADER = 1 << 9  # bytes, more than the header of most pages
+Version = tuple[str, int, int, int]  # of a file: its path, inode, size and time of change
 assert LARGEST_COMPRESSED <= 1 << _SHIFT
 
 
@@ -64,22 +66,28 @@ def _changed(path: str) -> OSError:
     return OSError(f"{path} has changed since it was indexed")
 
 
+def _version(path: str) -> Version:
+    status = os.stat(path)
+    return path, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class _Pages:
     """The last decompressed pages of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pages: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._pages: OrderedDict[tuple[Version, int], bytes] = OrderedDict()
         self._size = 0
 
     def get(self, path: str, offset: int) -> bytes:
         """Returns the decompressed page whose header is at ``offset``. Raises OSError."""
-        key = path, offset
+        version = _version(path)
+        key = version, offset
         with self._lock:  # also during the decompression: a page can be large, and threads often need the same one
             if key in self._pages:
                 self._pages.move_to_end(key)
                 return self._pages[key]
-            raw = _decompressed(path, offset, self._make_room)
+            raw = _decompressed(version, offset, self._make_room)
             self._pages[key] = raw
             self._size += len(raw)
             return raw
@@ -93,12 +101,14 @@ class _Pages:
 _PAGES = _Pages()
 
 
-def _decompressed(path: str, offset: int, make_room: Callable[[int], None]) -> bytes:
+def _decompressed(version: Version, offset: int, make_room: Callable[[int], None]) -> bytes:
+    path = version[0]
+
     def read(start: int, size: int) -> bytes:
         return read_range(path, start, min(size, end - start))
 
     try:
-        starts, ends, codecs = _chunks(path)
+        starts, ends, codecs = _chunks(version)
         chunk = int(np.searchsorted(starts, offset, "right")) - 1
         if chunk < 0 or offset >= ends[chunk]:
             raise _changed(path)
@@ -112,9 +122,9 @@ def _decompressed(path: str, offset: int, make_room: Callable[[int], None]) -> b
 
 
 @lru_cache(maxsize=64)
-def _chunks(path: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _chunks(version: Version) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Returns the column chunks of a file in its order: where they start and end, int64 (n,), and their codecs."""
-    with opened(Path(path)) as footer:
+    with opened(Path(version[0])) as footer:
         chunks = sorted(
             (chunk.start, chunk.end, chunk.codec)
             for group in footer.groups
