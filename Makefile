@@ -8,11 +8,12 @@ WITHOUT_TORCHVISION = timm==1.0.31 torchattacks==3.5.1
 # Clients in a folder that only tests/clients/apart.py puts on the path. torchvision is built for CUDA: other packages would
 # import it and fail. robustbench brings a package "tests".
 APART = torchvision==0.28.0 robustbench==1.1.1
+MUTMUT = 3.8.1
 PIP_AUDIT = 2.10.1
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' pipeline/__init__.py)
 
-.PHONY: release demo test test-full test-faults test-gpu soak fuzz lint docs bench bench-gpu audit clean
+.PHONY: demo test test-full test-faults test-gpu soak mutants fuzz lint docs bench bench-gpu audit release clean
 
 demo: $(READY)  ## the main job on the embedded sample, then its verification
 	$(BIN)/python -m pipeline.build --dataset sample --ranks 3,5,10 --components low,high,full --out out/sample
@@ -36,6 +37,11 @@ test-faults: $(READY)  ## kills, full disks, power failures, and where in a buil
 
 soak: $(READY)  ## MINUTES of random jobs with random faults; prints the seeds that replay what fails
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+mutants: $(READY)  ## changes the code that locks, records and stores, and lists the changes that no test notices; an hour
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt mutmut==$(MUTMUT)
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
 
 fuzz: $(READY)  ## MINUTES of coverage-guided fuzzing for each of PARSERS (default: all)
 	$(BIN)/python -m tests.fuzz $(PARSERS) --minutes $(or $(MINUTES),10)
