@@ -25,6 +25,10 @@ NUMERICS = 1
 ENCODER = "png average/none, Huffman codes of 14 bits, blocks of 32 KB"  # formats.png; another one writes other bytes
 
 
+# Sources whose names of files and folders earlier versions of this program understood differently.
+_RULES_CHANGED = ("imagenet", "folder", "webdataset")
+
+
 @dataclass(frozen=True)
 class Content:
     """What an output holds. It is stored with the output, in ``.build/job.json``.
@@ -226,8 +230,9 @@ def check_format(number: Any) -> None:
 
 def _source_reason(index: SourceIndex, dataset: str) -> str:
     """Returns why the fingerprints of a source may differ although its files are the same."""
-    options = " (was it built with other --classes?)" if dataset in WITH_CLASSES else ""
-    if not index.readings:
+    keys = {"parquet": "--image-key, --label-key or ", "webdataset": "--label-key or "}.get(dataset, "")
+    options = f" (was it built with other {keys}--classes?)" if dataset in WITH_CLASSES else ""
+    if not index.readings or dataset not in _RULES_CHANGED:
         return options
     return (
         f"{options}. If the source has not changed, an earlier version built the output, with other labels or another "

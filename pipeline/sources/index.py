@@ -137,8 +137,8 @@ class SourceIndex:
             no official checksums, or they were not compared.
         left_out: what of the data is not read, and why.
         in_order: whether images are read much faster one after the other, in the source's order.
-        readings: how names were understood by rules that the first versions did not have, for the user. Outputs of those
-            versions may have other labels or another order.
+        readings: how the names of files, folders and columns were understood, for the user: what is not obvious, and, of
+            folders, shards and ImageNet, what earlier versions did not understand.
     """
 
     classes: list[str]

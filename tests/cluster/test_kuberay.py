@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline import __version__
 from pipeline.build import parse_job
 from tests.cluster.conftest import ROOT
 
@@ -90,6 +91,10 @@ def test_its_command_is_a_build_on_the_volume_of_every_pod() -> None:
     assert {variant.name for variant in job.variants} == {"rank50", "highrank50"}
     (mount,) = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["volumeMounts"]
     assert str(job.out).startswith(mount["mountPath"]) and str(job.data_dir).startswith(mount["mountPath"])
+
+
+def test_the_images_have_the_version_of_the_package() -> None:
+    assert set(re.findall(r"rank-shards:([0-9.]+)", TEXT)) == {__version__}
 
 
 def test_ray_is_the_version_of_the_constraints() -> None:

@@ -175,7 +175,9 @@ def test_a_source_with_another_label_is_not_that_of_the_output(tmp_path, cifar, 
     pq.write_table(pa.table(changed), root / "hub" / "train.parquet")
     assert verify([str(tmp_path / "out"), "--source", str(root / "hub"), "--workers", "1"]) == 1
     assert "made from other data" in capsys.readouterr().err
-    assert "source fingerprint" in build(*arguments, "--limit", 20).err
+    line = build(*arguments, "--limit", 20).err
+    assert "source fingerprint" in line and "--label-key" in line
+    assert "earlier version" not in line  # no earlier version reads parquet files
 
 
 def test_what_export_writes_is_a_source_with_the_same_pixels(tmp_path, layouts, build, capsys):
