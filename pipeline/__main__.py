@@ -28,7 +28,9 @@ COMMANDS = {
     "repair": Command("pipeline.repair", "rebuild the files that verify reports, and no others"),
     "report": Command("pipeline.report.__main__", "write pictures and plots of an output as one HTML file"),
     "show": Command("pipeline.show", "show your own pictures at several ranks"),
-    "export": Command("pipeline.export", "write images of an output in the layout of another tool, such as npy or parquet"),
+    "export": Command(
+        "pipeline.export", "write images of an output in the layout of another tool, such as npy or parquet"
+    ),
     "publish": Command("pipeline.publish.__main__", "upload an output to the Hugging Face Hub, and compare its hashes"),
     "submit": Command("pipeline.submit", "run a job file on its Ray cluster"),
     "study train": Command("pipeline.study.train", "train a network on one variant of an output"),

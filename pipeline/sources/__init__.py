@@ -44,8 +44,8 @@ def open_source(
         label_key: for ``parquet``: the column of labels; None for the only one. For ``webdataset``: the field of a sample's
             json that is its label; None for its ``cls`` member.
         classes: for ``WITH_CLASSES``: a class list, as for ``class_list.read_class_list``.
-        download: whether CIFAR may be downloaded. True prints progress to stderr. A function is called with (bytes received,
-            bytes in total) instead.
+        download: whether CIFAR and the photographs of ``sample`` may be downloaded. True prints progress to stderr. A function
+            is called with (bytes received, bytes in total) instead.
 
     Raises:
         UsageError: the dataset is unknown, an option does not go with it, or an option is missing.
@@ -61,10 +61,10 @@ def open_source(
         raise UsageError(f"--dataset {dataset} needs --data-dir, {_TAKES[dataset]}")
     if dataset == "sample":
         if data_dir is not None:
-            raise UsageError("--data-dir does not go with --dataset sample: its photographs come with scikit-image")
-        from pipeline.sources.sample import Sample
+            raise UsageError("--data-dir does not go with --dataset sample: it has its own photographs")
+        from pipeline.sources.sample import open_sample
 
-        return Sample()
+        return open_sample(download)
     if dataset == "imagenet" and data_dir is not None:
         from pipeline.sources.imagenet.source import open_imagenet
 

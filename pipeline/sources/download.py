@@ -35,14 +35,18 @@ class Download:
     Attributes:
         url: where it is.
         size: bytes of the official file.
-        md5: of the official file, hexadecimal.
+        checksum: of the official file, hexadecimal.
+        algorithm: of the checksum, a name that hashlib knows.
+        otherwise: what the user may do if the file can neither be downloaded nor put into the cache, for the error's text.
         pause: seconds before the second try. Each further pause is twice as long.
         timeout: seconds to wait for a connection, or for the next bytes.
     """
 
     url: str
     size: int
-    md5: str
+    checksum: str
+    algorithm: str = "md5"
+    otherwise: str = "give --data-dir the folder that holds it"
     pause: float = 1.0
     timeout: float = 30.0
 
@@ -65,13 +69,14 @@ def fetch(download: Download, target: Path, report: Report) -> None:
         PipelineError: the download failed. The message says why, and where to put the file instead.
     """
     partial = target.with_name(f"{target.name}.part-{os.getpid()}")
-    advice = f"put {target.name} into {target.parent} yourself, or give --data-dir the folder that holds it"
+    advice = f"put {target.name} into {target.parent} yourself, or {download.otherwise}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _try(download, partial, report)
-        md5 = md5_of(partial)
-        if md5 != download.md5:
-            raise _Failed(f"its MD5 is {md5}, the official file has {download.md5}")
+        checksum = _checksum(partial, download.algorithm)
+        if checksum != download.checksum:
+            name = download.algorithm.upper()
+            raise _Failed(f"its {name} is {checksum}, the official file has {download.checksum}")
         os.replace(partial, target)
     except _Failed as error:
         raise PipelineError(f"{download.url} cannot be downloaded ({error}): {advice}") from None
@@ -84,8 +89,12 @@ def fetch(download: Download, target: Path, report: Report) -> None:
 
 def md5_of(path: Path) -> str:
     """Returns the MD5 of a file, hexadecimal. Raises OSError."""
+    return _checksum(path, "md5")
+
+
+def _checksum(path: Path, algorithm: str) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def stderr_report(name: str) -> Report:

@@ -1,4 +1,7 @@
-"""The source of labelled 32-pixel crops of photographs that come with scikit-image: it needs no download."""
+"""The source of labelled 32-pixel crops of photographs that come with scikit-image.
+
+Without scikit-image, they are downloaded from the place from which scikit-image's own registry takes them.
+"""
 
 import hashlib
 import importlib.util
@@ -15,6 +18,8 @@ from PIL import Image
 from pipeline.errors import PipelineError
 from pipeline.numerics.geometry import NATIVE
 from pipeline.sources import manifests
+from pipeline.sources.cache import cache_folder
+from pipeline.sources.download import Download, Report, fetch, stderr_report
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 
 SIDE = 32
@@ -28,6 +33,7 @@ class Photograph(NamedTuple):
     file: str
     size: tuple[int, int]
     reduce: int
+    bytes: int
     sha256: str
 
     @property
@@ -49,7 +55,7 @@ class Sample:
     default_geometry = NATIVE
 
     def index(self) -> SourceIndex:
-        """Checks the photographs and lists their crops. Raises PipelineError if scikit-image is not the right version."""
+        """Checks the photographs and lists their crops. Raises PipelineError if one is another, or cannot be downloaded."""
         manifest = manifests.load("sample")
         classes = [photo["class"] for photo in manifest["photographs"]]
         photographs = _photographs()
@@ -82,30 +88,78 @@ class Sample:
 def _photographs() -> dict[str, Photograph]:
     photographs = manifests.load("sample")["photographs"]
     return {
-        photo["file"]: Photograph(label, photo["file"], tuple(photo["size"]), photo["reduce"], photo["sha256"])
+        photo["file"]: Photograph(
+            label, photo["file"], tuple(photo["size"]), photo["reduce"], photo["bytes"], photo["sha256"]
+        )
         for label, photo in enumerate(photographs)
     }
 
 
-def _checked(file: str) -> bytes:
-    """Returns a photograph's file. Raises PipelineError if it is not the one in the manifest."""
-    manifest = manifests.load("sample")
-    advice = f"install {manifest['package']}=={manifest['version']}, which brings the photographs"
-    spec = importlib.util.find_spec("skimage")  # finds the folder without importing it
-    if spec is None or not spec.submodule_search_locations:
+def open_sample(download: bool | Report) -> Sample:
+    """Returns the source. Its photographs are downloaded into the cache unless scikit-image or the cache has them.
+
+    Args:
+        download: as in ``open_source``.
+
+    Raises:
+        PipelineError: they are not here, and may or can not be downloaded.
+    """
+    absent = [photo for photo in _photographs().values() if not _place(photo.file).is_file()]
+    total = sum(photo.bytes for photo in absent)
+    if absent and not download:
         raise PipelineError(
-            "the photographs of the sample dataset come with scikit-image, which is not installed: "
-            "pip install 'rank-shards[sample]'"
+            f"the photographs of the sample dataset are not here, and --dry-run downloads nothing: build, which fetches "
+            f"{total / 1e6:.0f} MB once, or pip install 'rank-shards[sample]'"
         )
-    path = Path(spec.submodule_search_locations[0]) / "data" / file
+    report = download if callable(download) else stderr_report("photographs of the sample dataset")
+    received = 0
+    for photo in absent:
+        _fetch(photo, lambda now, _, before=received: report(before + now, total))  # type: ignore[misc]
+        received += photo.bytes
+    return Sample()
+
+
+def _place(file: str) -> Path:
+    """Returns the path of a photograph: in scikit-image if it is installed and has it, else in the cache."""
+    spec = importlib.util.find_spec("skimage")  # finds the folder without importing it
+    if spec is not None and spec.submodule_search_locations:
+        path = Path(spec.submodule_search_locations[0]) / "data" / file
+        if path.is_file():
+            return path
+    return cache_folder("sample") / file
+
+
+def _fetch(photo: Photograph, report: Report) -> None:
+    """Downloads a photograph into the cache. Raises PipelineError."""
+    url = manifests.load("sample")["url"] + photo.file
+    advice = "pip install 'rank-shards[sample]', which brings it"
+    fetch(Download(url, photo.bytes, photo.sha256, "sha256", advice), cache_folder("sample") / photo.file, report)
+
+
+def _checked(file: str) -> bytes:
+    """Returns a photograph's file. Raises PipelineError if it is not the one in the manifest.
+
+    A node of a cluster that lacks it downloads it here.
+    """
+    photo, path = _photographs()[file], _place(file)
+    cached = path.parent == cache_folder("sample")
     try:
+        if cached and not path.exists():
+            _fetch(photo, lambda *_: None)
         content = path.read_bytes()
     except OSError as error:
-        raise PipelineError(f"{path} cannot be read ({error.strerror}): {advice}") from None
-    actual, expected = hashlib.sha256(content).hexdigest(), _photographs()[file].sha256
-    if actual != expected:
-        raise PipelineError(f"{path} has SHA-256 {actual}, expected {expected}: {advice}")
+        raise PipelineError(f"{path} cannot be read ({error.strerror}): {_advice(cached)}") from None
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != photo.sha256:
+        raise PipelineError(f"{path} has SHA-256 {actual}, expected {photo.sha256}: {_advice(cached)}")
     return content
+
+
+def _advice(cached: bool) -> str:
+    manifest = manifests.load("sample")
+    if cached:
+        return "delete it, and it is downloaded again"
+    return f"install {manifest['package']}=={manifest['version']}, which brings the photographs"
 
 
 @cache

@@ -200,7 +200,7 @@ def _open_source(
     """Returns the source and its index, if it is given (or embedded) and is the one that the output was made from."""
     source_dir = options.data_dir
     if manifest.dataset == EMBEDDED and source_dir is not None:
-        raise UsageError("--source is not needed here: the photographs of the dataset 'sample' come with this program")
+        raise UsageError("--source is not needed here: the dataset 'sample' has its own photographs")
     if source_dir is None and manifest.dataset != EMBEDDED:
         return None, None
     if manifest.dataset == OBJECT:

@@ -110,7 +110,7 @@ MISSING = {
     "study rig --model small --images out --split train --out results": "study",
     "study spectrum --model small --images out --split train --out results": "study",
     "show pictures": "report",
-    "build --ranks 2": "sample",
+    "build --ranks 2 --dry-run": "sample",
     "build --ranks 2 --out s3://some-bucket/out --dataset folder --data-dir pictures": "cloud",
 }
 

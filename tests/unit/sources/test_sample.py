@@ -1,7 +1,11 @@
 """The sample source has pinned photographs, crops that do not overlap, and mixed classes."""
 
+import functools
+import http.server
 import importlib.metadata
 import importlib.util
+import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import PipelineError
-from pipeline.sources import sample
+from pipeline.sources import download, manifests, open_source, sample
 from pipeline.sources.sample import Sample
 
 FOLDER = Path(importlib.metadata.distribution("scikit-image").locate_file("skimage/data"))  # type: ignore[arg-type]
@@ -114,7 +118,83 @@ def test_another_photograph_is_refused_by_driver_and_worker(index, tmp_path, mon
             call()
 
 
-def test_without_scikit_image_it_says_what_to_install(monkeypatch):
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch, forget):
+    """A folder that a server on this machine offers in place of the official one. There is no scikit-image."""
+    folder = tmp_path / "official"
+    shutil.copytree(
+        FOLDER, folder, ignore=lambda _, names: {name for name in names if name not in sample._photographs()}
+    )
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    manifest = manifests.load("sample") | {"url": f"http://127.0.0.1:{server.server_port}/"}
+    monkeypatch.setattr(manifests, "load", lambda _: manifest)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(PipelineError, match=r"not installed: pip install 'rank-shards\[sample\]'"):
+    monkeypatch.setattr(download.time, "sleep", lambda _: None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield folder
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def cached(tmp_path):
+    return {path.name: path for path in (tmp_path / "cache/rank-shards/sample").glob("*")}
+
+
+def test_without_scikit_image_the_photographs_are_downloaded_once(index, photographs, tmp_path):
+    progress = []
+    downloaded = open_source("sample", download=lambda *step: progress.append(step)).index()
+    assert downloaded.fingerprint() == index.fingerprint()
+    assert {name: path.read_bytes() for name, path in cached(tmp_path).items()} == {
+        path.name: path.read_bytes() for path in photographs.iterdir()
+    }
+    assert progress == sorted(progress) and progress[-1][0] == progress[-1][1] == sum(
+        path.stat().st_size for path in photographs.iterdir()
+    )
+    for path in photographs.iterdir():
+        path.unlink()
+    assert open_source("sample", download=False).index().fingerprint() == index.fingerprint()
+
+
+def test_a_node_without_the_photographs_downloads_the_one_that_it_reads(index, photographs, tmp_path):
+    entry = index.splits["train"].entry(0)
+    assert len(Sample().read(entry)) == 3072
+    assert list(cached(tmp_path)) == [entry.file]
+
+
+def test_what_is_not_the_official_photograph_is_not_kept(photographs, tmp_path):
+    (photographs / "coffee.png").write_bytes(bytes((FOLDER / "coffee.png").stat().st_size))
+    with pytest.raises(PipelineError, match=r"coffee.png cannot be downloaded \(its SHA256 is .*pip install") as caught:
+        open_source("sample", download=lambda *_: None)
+    assert "--data-dir" not in str(caught.value) and "coffee.png" not in cached(tmp_path)
+
+
+def test_a_damaged_file_of_the_cache_is_named(photographs, tmp_path):
+    open_source("sample", download=lambda *_: None)
+    cached(tmp_path)["rocket.jpg"].write_bytes(b"balloon")
+    with pytest.raises(PipelineError, match=r"rocket.jpg has SHA-256 .*: delete it, and it is downloaded again"):
         Sample().index()
+
+
+def test_without_a_network_one_line_says_what_to_do(photographs, monkeypatch):
+    manifest = manifests.load("sample") | {"url": "http://127.0.0.1:9/"}
+    monkeypatch.setattr(manifests, "load", lambda _: manifest)
+    with pytest.raises(
+        PipelineError, match=r"^http://127\.0\.0\.1:9/astronaut\.png cannot be downloaded .*\[sample\]'"
+    ):
+        open_source("sample", download=lambda *_: None)
+
+
+def test_a_dry_run_downloads_nothing(photographs, tmp_path):
+    with pytest.raises(
+        PipelineError, match=r"--dry-run downloads nothing: .* 4 MB once, or pip install 'rank-shards\[sample\]'"
+    ):
+        open_source("sample", download=False)
+    assert not cached(tmp_path)
