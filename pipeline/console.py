@@ -7,6 +7,7 @@ import gc
 import io
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -34,7 +35,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=command(prog.removeprefix("python -m pipeline.")), **options)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+        flag = re.fullmatch(r"argument (.+): ignored explicit argument (.+)", message)
+        raise UsageError(f"{flag[1]} takes no value, not {flag[2]}" if flag else message)
 
     def parse(self, arguments: list[str] | None) -> argparse.Namespace:
         """Returns the parsed arguments, by default those of the command line. Raises UsageError."""

@@ -49,8 +49,8 @@ def _repository(text: str) -> str:
         word = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
         if not re.fullmatch(word, part) or "--" in part or ".." in part or part.endswith(".git"):
             raise UsageError(
-                f"ORG/NAME: {part!r} must be up to 96 letters, digits, '-', '_' or '.', without '--' or '..', and begin and "
-                "end with a letter or digit"
+                f"ORG/NAME: {part!r} must be up to 96 letters, digits, '-', '_' or '.', without '--', '..' or '.git' at the "
+                "end, and begin and end with a letter, digit or '_'"
             )
     return text
 

@@ -52,9 +52,14 @@ class Hub:
         from huggingface_hub import get_token
 
         with self._errors("reading whose token this is"):
-            if get_token() is None:
+            token = get_token()
+            if token is None:
                 raise PipelineError(
                     "there is no token: set HF_TOKEN, or run 'hf auth login', with a token that may write"
+                )
+            if not (token.isascii() and token.isprintable()):  # it could not be sent
+                raise PipelineError(
+                    "the token is not valid: it has characters that no token has; set HF_TOKEN, or run 'hf auth login' again"
                 )
             user = self._api.whoami()
         owner, name = self.repository.partition("/")[0], str(user.get("name"))

@@ -44,7 +44,7 @@ def open_source(
         label_key: for ``parquet``: the column of labels; None for the only one. For ``webdataset``: the field of a sample's
             json that is its label; None for its ``cls`` member.
         classes: for ``WITH_CLASSES``: a class list, as for ``class_list.read_class_list``.
-        download: whether CIFAR and the photographs of ``sample`` may be downloaded. True prints progress to stderr. A function
+        download: whether CIFAR and ``sample`` may be downloaded. True prints progress to stderr. A function
             is called with (bytes received, bytes in total) instead.
 
     Raises:

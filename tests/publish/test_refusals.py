@@ -115,6 +115,7 @@ def test_no_token_a_wrong_one_another_owner_and_no_network_are_one_line(
 ) -> None:
     assert "there is no token" in error(publish(built, WHERE, HF_TOKEN=None))
     assert "token is not valid" in error(publish(built, WHERE, HF_TOKEN="hf_wrong"))
+    assert "characters that no token has" in error(publish(built, WHERE, HF_TOKEN="hf_é"))
     assert "no member of an organization" in error(publish(built, "somebody/else"))
     assert "cannot be reached" in error(publish(built, WHERE, HF_ENDPOINT="http://127.0.0.1:9"))
     assert "HF_HUB_OFFLINE" in error(publish(built, WHERE, HF_HUB_OFFLINE="1"))

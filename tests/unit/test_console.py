@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pipeline import console
+from pipeline.verify import main as verify
 
 
 class Referent:
@@ -102,6 +103,11 @@ def test_other_dropped_exceptions_are_still_reported(monkeypatch: pytest.MonkeyP
     with console.stopped_by_sigterm():
         dropping(lambda: 1 / 0)
     assert dropped == [ZeroDivisionError]
+
+
+def test_a_value_for_an_option_that_takes_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(["out", "--quick=yes"]) == 2
+    assert capsys.readouterr().err == "error: --quick takes no value, not 'yes'\n"
 
 
 @pytest.mark.parametrize(
