@@ -1,7 +1,9 @@
 """``rank-shards submit``: updates a cluster's copy of a job file and runs the job there."""
 
+import contextlib
 import importlib.util
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -21,7 +23,7 @@ def _parser() -> Parser:
         usage="%(prog)s JOB.yaml [options of build]",
         description="Run a job file on its cluster: check it, update the cluster's copy of it without restarting Ray "
         "(ray up --no-restart), and build there (ray submit). Options of build override the file. The same command resumes.",
-        epilog="Exit status: that of the build; 1 failed; 2 wrong usage, and nothing was sent.",
+        epilog="Exit status: 0 built; 1 failed; 2 wrong usage, and nothing was sent.",
         allow_abbrev=False,
     )
     parser.add_argument("job", metavar="JOB.yaml", help="job file with the sections metadata.job and provider")
@@ -82,6 +84,8 @@ def _checked(config: Path, flags: list[str]) -> dict[str, Any]:
     options = parse_flags(flags)
     if "config" in options:
         raise UsageError("--config cannot be used with submit: the job file is its first argument")
+    if _is_of_kubernetes(config):
+        raise UsageError(f"config {config} is a file for Kubernetes: kubectl apply -f {config}")
     section = read_job_file(config, overridden=options)  # its errors name the file
     try:
         here = Job.parse(section | options)
@@ -100,7 +104,29 @@ def _checked(config: Path, flags: list[str]) -> dict[str, Any]:
         )
     if cluster["provider"].get("type") == "aws":
         _check_aws(config, cluster)
+    _check_local_files(config, cluster)
     return cluster
+
+
+def _check_local_files(config: Path, cluster: dict[str, Any]) -> None:
+    """Raises UsageError if this machine lacks the key for ssh, or a file that is sent to the nodes."""
+    auth, mounts = cluster.get("auth"), cluster.get("file_mounts")
+    key = auth.get("ssh_private_key") if isinstance(auth, dict) else None
+    if isinstance(key, str) and not os.path.isfile(os.path.expanduser(key)):
+        raise UsageError(
+            f"config {config}: there is no {key}; set auth.ssh_private_key to the key that opens the machines"
+        )
+    for path in mounts.values() if isinstance(mounts, dict) else ():
+        if isinstance(path, str) and not os.path.exists(os.path.expanduser(path)):
+            raise UsageError(
+                f"config {config}: file_mounts sends {path}, which does not exist here; submit in the folder of the project"
+            )
+
+
+def _is_of_kubernetes(config: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # reading the job reports these
+        return re.search(r"(?m)^apiVersion:", config.read_text()) is not None
+    return False
 
 
 def _check_aws(config: Path, cluster: dict[str, Any]) -> None:

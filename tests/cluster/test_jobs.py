@@ -223,6 +223,26 @@ def test_a_cluster_of_aws_without_an_image_is_refused_before_ray_up(
     assert "node type worker has no ImageId" in ran.stderr
 
 
+def test_a_key_or_a_file_that_is_not_here_is_named_before_ray_up(head: Head, tmp_path: Path) -> None:
+    document = yaml.safe_load((JOBS / "imagenet_rank50.yaml").read_text())
+    document["auth"]["ssh_private_key"] = str(tmp_path / "key")
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(document))
+    for line in (
+        f"there is no {tmp_path / 'key'}; set auth.ssh_private_key",
+        "file_mounts sends pipelin, which does not",
+    ):
+        ran = head.run(str(tmp_path / "job.yaml"))
+        assert (ran.returncode, ran.stderr.count("\n")) == (2, 1) and line in ran.stderr
+        (tmp_path / "key").touch()
+        document["file_mounts"]["~/rank-shards/pipeline"] = "pipelin"
+        (tmp_path / "job.yaml").write_text(yaml.safe_dump(document))
+
+
+def test_a_file_of_kubernetes_is_not_submitted_to_ray(head: Head) -> None:
+    ran = head.run(str(JOBS / "kuberay.yaml"))
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1) and "kubectl apply -f" in ran.stderr
+
+
 def test_a_missing_boto3_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     document = yaml.safe_load((JOBS / "aws.yaml").read_text())
     for node_type in document["available_node_types"].values():
