@@ -115,8 +115,11 @@ def _ranks(rank: Any) -> range:
         raise UsageError(f"rank: {one_line(repr(rank))}: give a whole number, or (lowest, highest)")
     if not ranks:
         raise UsageError(f"rank: {rank} holds no rank; write (lowest, highest)")
-    if min(ranks) < 1:
-        raise UsageError(f"rank: {min(ranks)} is too small, the least is 1")
+    least, most = sorted((ranks[0], ranks[-1]))
+    if least < 1:
+        raise UsageError(f"rank: {least} is too small, the least is 1")
+    if most > MAX_SIDE:
+        raise UsageError(f"rank: {most} is too large, the most is {MAX_SIDE:,}, the largest side of an image")
     return ranks
 
 
@@ -189,12 +192,12 @@ class _Truncate(torch.autograd.Function):
 
 def _eigenpairs(planes: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the eigenvalues, ascending, and eigenvectors of A^T A of planes with h >= w."""
-    try:
-        squares, vectors = torch.linalg.eigh(planes.mT @ planes)
-    except RuntimeError:  # torch.linalg.LinAlgError is one
+    gram = planes.mT @ planes
+    if not torch.isfinite(gram).all():  # eigh notices it in small matrices only
         if torch.isfinite(planes).all():
-            raise
-        raise UsageError("image: it has values that are not finite (NaN or infinity)") from None
+            raise UsageError("image: its values are too large: their squares overflow float64")
+        raise UsageError("image: it has values that are not finite (NaN or infinity)")
+    squares, vectors = torch.linalg.eigh(gram)
     return squares, vectors
 
 

@@ -393,6 +393,7 @@ MISTAKES: list[tuple[Any, dict[str, Any], str]] = [
     (Listed([torch.full((3, 32, 32), 0.5)], [0]), {}, "0.5, which is no grey level / 255"),
     (Listed([torch.full((3, 32, 32), float("nan"))], [0]), {}, "leave out Normalize"),
     (Listed([IMAGE.astype(np.float16)], [0]), {}, "train[0] is an array of float16"),
+    (Listed([torch.zeros(3, 8, 8, dtype=torch.bfloat16)], [0]), {}, "train[0] is a tensor of bfloat16, (3, 8, 8)"),
     (Listed([], []), {}, "train of the dataset holds no images"),
     (iter([(IMAGE, 0)]), {}, "train is a list_iterator, not a map-style dataset"),
     ([IMAGE], {}, "items of the dataset are of type ndarray"),

@@ -280,6 +280,9 @@ def test_wrong_arguments_are_one_line(arguments: tuple[object, ...], message: st
         (torch.zeros(1, 15_001, dtype=torch.uint8), "image: (1, 15001) is not (..., h, w)"),
         (torch.full((3, 4, 4), torch.nan), "image: it has values that are not finite (NaN or infinity)"),
         (torch.full((3, 4, 4), torch.inf), "image: it has values that are not finite (NaN or infinity)"),
+        (torch.full((3, 32, 32), torch.nan), "image: it has values that are not finite (NaN or infinity)"),
+        (torch.full((3, 32, 32), torch.inf), "image: it has values that are not finite (NaN or infinity)"),
+        (torch.full((3, 32, 32), 1e200, dtype=torch.float64), "image: its values are too large"),
         (Image.new("RGBA", (4, 4)), "image: a PIL image of mode RGBA: convert it to RGB or L first"),
         (Image.new("I;16", (4, 4)), "image: a PIL image of mode I;16: convert it to RGB or L first"),
     ],
@@ -289,6 +292,12 @@ def test_wrong_images_are_one_line(image: object, message: str) -> None:
         RankTruncate(2)(image)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("rank", [10**30, (1, 10**30), range(1, 10**30)])
+def test_a_rank_of_no_image_is_refused_at_once(rank: int | tuple[int, int] | range) -> None:
+    with pytest.raises(UsageError, match="is too large, the most is 15,000"):
+        RankTruncate(rank)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ def picture_of(image: Any) -> Picture:
         return decode_image(image)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(image, torch.Tensor):
+        if image.dtype == torch.bfloat16:  # NumPy has none; like float16, it cannot hold grey levels / 255
+            raise UsageError(f"a tensor of bfloat16, {_shape(image)}; allowed: {_ALLOWED}")
         return _of_array(image.detach().cpu().numpy(), planes=True)
     if isinstance(image, np.ndarray) or (hasattr(image, "__array__") and not isinstance(image, str)):
         return _of_array(np.asarray(image), planes=False)

@@ -1,8 +1,9 @@
 """Finds the Parquet files in a folder as ``hf download`` leaves it, and the split of each."""
 
+import itertools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from pipeline.sources.tree import list_folders
 SUFFIX = ".parquet"
 _DEEPEST = 3  # folders below the root, as in default/train/0000.parquet
 # As ``datasets`` names shards: SPLIT-00000-of-00004.parquet, or with a digest before the suffix.
-_SHARD = re.compile(r"(?P<split>[A-Za-z0-9_]{1,40})-\d{5}-of-\d{5}(-[0-9a-f]+)?")
+_SHARD = re.compile(r"(?P<split>[A-Za-z0-9_]{1,40})-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?")
 
 
 class ParquetFiles(NamedTuple):
@@ -60,7 +61,7 @@ def _find(root: Path, folder: str, depth: int) -> ParquetFiles | None:
             )
         found = _by_name(root, own)
         beside = (f"folders with Parquet files beside them, left out: {', '.join(below)}",) if below else ()
-        return found._replace(left_out=beside)
+        return found._replace(left_out=(*beside, *_missing(own)))
     if not below:
         return None
     if all(split_in(name) for name in below):
@@ -124,6 +125,21 @@ def _by_name(root: Path, files: list[str]) -> ParquetFiles:
     if "" in splits:
         return ParquetFiles({"train": splits[""]})
     return ParquetFiles({split: splits[split] for split in in_order(splits)}, readings=tuple(readings.values()))
+
+
+def _missing(files: Iterable[str]) -> Iterator[str]:
+    """Yields a line for each split whose names, such as train-00000-of-00002, count more files than there are."""
+    numbers: dict[tuple[str, int], set[int]] = {}
+    for file in files:
+        if match := _SHARD.fullmatch(os.path.basename(file)[: -len(SUFFIX)]):
+            numbers.setdefault((match["split"], int(match["count"])), set()).add(int(match["number"]))
+    for (split, count), present in numbers.items():
+        if len(present) < count:
+            first = next(number for number in itertools.count() if number not in present)
+            yield (
+                f"files of {split} that are missing: {count - len(present):,} of {count:,} by their names "
+                f"(the first is {split}-{first:05d}-of-{count:05d})"
+            )
 
 
 def _split(root: Path, file: str) -> str:

@@ -63,6 +63,7 @@ class Footer:
     Attributes:
         path, size: of the file.
         rows: by row group.
+        groups: numbers of the row groups that have rows.
         columns: the leaf columns.
         names: of the columns that are no part of another.
     """
@@ -78,9 +79,13 @@ class Footer:
         self.rows = [_count(group[3]) for group in self._groups]
         if sum(self.rows) != _count(fields[3]):
             raise Damaged("its footer is damaged")
-        if sum(self.rows) * _LEAST > size:
-            raise Damaged(f"its footer claims {sum(self.rows):,} images in {size:,} bytes")
-        self.groups = range(len(self.rows))
+        # A group without rows has no pages: some writers give its columns no place.
+        self.groups = [group for group, rows in enumerate(self.rows) if rows]
+
+    def check_rows(self) -> None:
+        """Raises Damaged if the file is too small for images in all of its rows."""
+        if sum(self.rows) * _LEAST > self.size:
+            raise Damaged(f"its footer claims {sum(self.rows):,} images in {self.size:,} bytes")
 
     def read(self, offset: int, size: int) -> bytes:
         """Returns ``size`` bytes of the file from ``offset``, fewer at its end."""

@@ -1,6 +1,6 @@
 """Lists the rows of Parquet files: the place of each image, and its label."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,16 +44,19 @@ def scan_files(paths: Sequence[Path], image_key: str | None, label_key: str | No
         PipelineError: a file is damaged, lacks a column, or has other columns than the first.
         OSError: a file cannot be read.
     """
-    choices = [_choice(path, image_key, label_key) for path in paths]
-    _check_same(paths, choices)
-    first = choices[0]
+    choices = {path: choice for path in paths if (choice := _choice(path, image_key, label_key))}
+    if not choices:
+        raise PipelineError(f"{paths[0]}{' and all others' if len(paths) > 1 else ''}: no rows")
+    _check_same(choices)
+    first = next(iter(choices.values()))
     with ThreadPoolExecutor(_SCANS) as pool:
-        parts = list(pool.map(_rows, paths, (choice.image for choice in choices)))
+        parts = list(pool.map(_rows, choices, (choice.image for choice in choices.values())))
     labels = Labels(first.kind, first.classes)
-    codes = [_labels(path, choice.label, labels) for path, choice in zip(paths, choices, strict=True)]
+    codes = [_labels(path, choice.label, labels) for path, choice in choices.items()]
     classes, final = labels.classes(np.concatenate(codes))
+    counts = dict(zip(choices, (len(part.sizes) for part in parts), strict=True))
     return {
-        "counts": np.array([len(part.sizes) for part in parts], np.int64),
+        "counts": np.array([counts.get(path, 0) for path in paths], np.int64),
         "offsets": np.concatenate([part.offsets for part in parts]),
         "sizes": np.concatenate([part.sizes for part in parts]),
         "labels": final,
@@ -62,21 +65,26 @@ def scan_files(paths: Sequence[Path], image_key: str | None, label_key: str | No
     }
 
 
-def _choice(path: Path, image_key: str | None, label_key: str | None) -> Choice:
+def _choice(path: Path, image_key: str | None, label_key: str | None) -> Choice | None:
+    """Returns the columns of a file. None: it has no rows, and perhaps no types either."""
     with opened(path) as footer:
-        return choose(footer, image_key, label_key)
+        if not footer.groups:
+            return None
+        choice = choose(footer, image_key, label_key)
+        footer.check_rows()
+        return choice
 
 
-def _check_same(paths: Sequence[Path], choices: Sequence[Choice]) -> None:
-    first = choices[0]
-    for path, choice in zip(paths, choices, strict=True):
+def _check_same(choices: Mapping[Path, Choice]) -> None:
+    of, first = next(iter(choices.items()))
+    for path, choice in choices.items():
         if choice.describe() != first.describe():
             raise PipelineError(
-                f"mixed schemas: {paths[0]} has {first.describe()}, {path} has {choice.describe()}; give the folder "
+                f"mixed schemas: {of} has {first.describe()}, {path} has {choice.describe()}; give the folder "
                 "of one dataset"
             )
         if choice.classes != first.classes:
-            raise PipelineError(f"mixed schemas: {paths[0]} and {path} have different class names")
+            raise PipelineError(f"mixed schemas: {of} and {path} have different class names")
 
 
 def _labels(path: Path, column: Column, labels: Labels) -> np.ndarray:

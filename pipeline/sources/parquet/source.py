@@ -18,7 +18,7 @@ from pipeline.sources.parquet.place import read_image
 from pipeline.sources.parquet.scan import scan_files
 from pipeline.sources.saved_index import Columns, saved, unpack
 
-_SCAN = 1  # increase it when ``scan_files`` accepts or returns something else
+_SCAN = 2  # increase it when ``scan_files`` accepts or returns something else
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import itertools
 import pickle
 
+import pyarrow as pa
 import pytest
 
 from pipeline.sources.parquet.source import Parquet
@@ -104,3 +105,27 @@ def test_the_fingerprint_changes_with_images_labels_and_classes(tmp_path):
     for number, written in enumerate(tables):
         write(tmp_path / str(number) / "a.parquet", written)
     assert len({Parquet(tmp_path / str(number)).index().fingerprint() for number in range(len(tables))}) == len(tables)
+
+
+def test_files_without_rows_are_read_as_such(tmp_path):
+    written = table(images(4), [0, 1, 0, 1])
+    names = [f"train-{number:05d}-of-00004.parquet" for number in range(4)]
+    write(tmp_path / names[0], pa.table({"image": pa.nulls(0), "label": pa.nulls(0)}))  # as pandas writes no rows
+    write(tmp_path / names[1], written.slice(0, 3))
+    write(tmp_path / names[2], written.slice(0, 0))
+    write(tmp_path / names[3], written.slice(3))
+    assert Parquet(tmp_path).index().splits["train"].names == [f"{row:08d}" for row in range(4)]
+    assert contents(Parquet(tmp_path)) == images(4)
+    for name in (names[1], names[3]):
+        (tmp_path / name).unlink()
+    assert refused(tmp_path).endswith(f"{names[0]} and all others: no rows")
+
+
+def test_files_that_the_names_count_and_that_are_missing_are_reported(tmp_path):
+    written = table(images(4), [0, 1, 0, 1])
+    for number in (0, 2):
+        write(tmp_path / "data" / f"train-{number:05d}-of-00004.parquet", written)
+    write(tmp_path / "data" / "test-00000-of-00001.parquet", written)
+    assert Parquet(tmp_path).index().left_out == (
+        "files of train that are missing: 2 of 4 by their names (the first is train-00001-of-00004)",
+    )
