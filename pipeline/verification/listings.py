@@ -84,8 +84,15 @@ def read_listings(manifest: Manifest, source: SourceIndex | None, faults: Faults
         source: the index of the source, if it is given: every line must agree with it.
         faults: receives wrong lines, repeated keys and wrong counts. (Hashes are compared with those of all files.)
     """
-    rejects = _read_rejects(manifest, faults)
-    return {split: _SplitReader(manifest, split, rejects[split], source, faults).read() for split in manifest.splits}
+    rejects, complete = _read_rejects(manifest, faults)
+    listings = {
+        split: _SplitReader(manifest, split, rejects[split], source, faults).read() for split in manifest.splits
+    }
+    for listing in listings.values():
+        listing.usable &= (
+            complete  # otherwise tars and spectra would be blamed for what is wrong with the list of rejects
+        )
+    return listings
 
 
 class _SplitReader:
@@ -204,8 +211,8 @@ def _open(manifest: Manifest, name: str) -> io.BufferedReader:
     return open_own(manifest.root / name, SLACK + (claim.size if claim else 0))
 
 
-def _read_rejects(manifest: Manifest, faults: Faults) -> dict[str, dict[int, _Reject]]:
-    """Returns the rejected entries by split and position."""
+def _read_rejects(manifest: Manifest, faults: Faults) -> tuple[dict[str, dict[int, _Reject]], bool]:
+    """Returns the rejected entries by split and position, and whether they can be all that there are."""
     rejects: dict[str, dict[int, _Reject]] = {split: {} for split in manifest.splits}
     try:
         with _open(manifest, REJECTS) as file:
@@ -220,14 +227,17 @@ def _read_rejects(manifest: Manifest, faults: Faults) -> dict[str, dict[int, _Re
                     raise BadLine(f"line {number}: position {position} is none of {split}, or comes twice")
                 rejects[split][position] = _Reject(key, raw["name"], raw["reason"])
     except BadLine as error:
-        faults.add(REJECTS, str(error))
+        faults.add(REJECTS, f"{error}; the samples cannot be checked")
+        return rejects, False
     except OSError:
-        return rejects  # reported with all files
+        return rejects, False  # reported with all files
+    complete = True
     for split, positions in rejects.items():
         claimed = manifest.splits[split].rejects
         if len(positions) != claimed:
+            complete = False
             faults.add(REJECTS, f"{counted(len(positions), 'reject')} of {split}, the manifest says {claimed}")
-    return rejects
+    return rejects, complete
 
 
 def _lines(file: Any) -> Iterator[bytes]:

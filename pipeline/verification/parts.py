@@ -20,7 +20,7 @@ class ShardWork:
         indexes, labels: int64, of its output positions, as in a ``Listing``; None if that cannot be used: then only the
             files are verified.
         rejects: its output positions that have no sample.
-        listed: whether the list of samples is the file that the manifest claims.
+        listed: whether the lists of samples and of rejects are the files that the manifest claims.
         recomputed: the output positions to recompute, with their entries in the source if there is one.
         unreadable: entries of the source that are rejects, and are tried again.
     """

@@ -13,7 +13,9 @@ import torch
 FOLDER = Path(sys.prefix) / "apart"
 
 if __name__ == "__main__":
-    sys.path.append(str(FOLDER))
+    # Before site-packages, where torchattacks has a part of robustbench. After this project: robustbench, too, has tests.
+    site = next(i for i, folder in enumerate(sys.path) if folder.endswith("site-packages"))
+    sys.path.insert(site, str(FOLDER))
     operators = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -15,9 +15,10 @@ FOUND = {
     1: "verify compared images that it could not read with the size of their originals",
     11: "the dataset card changed with the hidden files of the source",
     59: "the same, in an output that grew",
+    102: "a damaged list of rejects was blamed on the manifest, so that repair refused",
 }
 ON_S3 = (119,)
-MORE = range(100, 108)
+MORE = (100, 101, *range(103, 108))
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,11 @@ def test_story(seed: int, player: PlayerServer) -> None:
     assert not played.failure, "\n".join([*played.events, played.failure])
 
 
-@pytest.mark.parametrize(
-    ("mutant", "seed"), [("a record before its files", 504), ("the manifest is not removed first", 505)]
-)
-def test_a_story_finds_a_fault_of_the_program(mutant: str, seed: int) -> None:
-    with PlayerServer() as player:
-        assert player.play(seed, mutant).failure
+@pytest.mark.parametrize("mutant", ["a record before its files", "the manifest is not removed first"])
+def test_stories_find_a_fault_of_the_program(mutant: str) -> None:
+    """Not always the same story, because some accidents come at a random time. The first seeds have found both."""
+    for seed in (504, 508, *range(505, 560)):
+        with PlayerServer() as player:
+            if player.play(seed, mutant).failure:
+                return
+    raise AssertionError("no story has found it")

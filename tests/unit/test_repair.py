@@ -183,6 +183,20 @@ def test_shards_with_rejects_and_their_list_are_repaired(
     assert contents(out) == right
 
 
+@pytest.mark.parametrize("damage", [lambda data: b"z" + data[1:], lambda data: b"", lambda data: data + data])
+def test_a_damaged_list_of_rejects_is_the_only_fault(
+    cut_folder: tuple[Path, Path, Files], run: Repair, damage: Callable[[bytes], bytes]
+) -> None:
+    out, folder, right = cut_folder
+    rejects = out / "rejects.jsonl"
+    rejects.write_bytes(damage(rejects.read_bytes()))
+    found = run(verify.main, out, "--source", folder)
+    assert found.status == 1
+    assert all(line.startswith("rejects.jsonl: ") for line in found.err.splitlines())
+    assert repaired(run(repair.main, out, "--source", folder, "--workers", 0)) == {"rejects.jsonl"}
+    assert contents(out) == right
+
+
 def test_another_source_is_refused(cut_folder: tuple[Path, Path, Files], run: Repair) -> None:
     out, folder, _ = cut_folder
     flip(next(out.rglob("*000001.tar")))

@@ -823,8 +823,8 @@ def test_a_torn_tar_of_images_of_any_size_is_the_only_fault(
     ("old", "new", "fault"),
     [
         ('"b/02.png"', '"b/03.png"', "train is train-00000007, b/02.png, not b/03.png"),
-        ('"b/02.png"', "2", "line 1 is no reject of this output"),
-        ("}\n", ', "more": 1}\n', "line 1 is no reject of this output"),
+        ('"b/02.png"', "2", "line 1 is no reject of this output; the samples cannot be checked"),
+        ("}\n", ', "more": 1}\n', "line 1 is no reject of this output; the samples cannot be checked"),
     ],
 )
 def test_a_reject_is_the_entry_that_the_list_of_samples_names(
