@@ -4,7 +4,9 @@ Source: ``datasets.data_files``, ``SPLIT_KEYWORDS``: a keyword is delimited by `
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+
+from pipeline.errors import PipelineError
 
 SPLITS = ("train", "val", "validation", "test")  # in the order in which they are built
 _KEYWORDS = {
@@ -53,3 +55,23 @@ def in_source(asked: str, splits: Collection[str]) -> str:
 def in_order(splits: Iterable[str]) -> list[str]:
     """Returns the splits in the order in which they are built: those of other names come last, sorted."""
     return sorted(splits, key=lambda split: (SPLITS.index(split) if split in SPLITS else len(SPLITS), split))
+
+
+def folders_by_split(place: object, splits: Mapping[str, str]) -> dict[str, str]:
+    """Returns the folder of each split, in the order of ``splits``.
+
+    Args:
+        place: the folder that they are in, for the error.
+        splits: the split of each folder, by the folder's path.
+
+    Raises:
+        PipelineError: two folders are one split.
+    """
+    folders: dict[str, str] = {}
+    for folder, split in splits.items():
+        if split in folders:
+            raise PipelineError(
+                f"{place} has two folders for the split {split}, {folders[split]} and {folder}: move one of them elsewhere"
+            )
+        folders[split] = folder
+    return folders

@@ -51,6 +51,14 @@ class _Content(NamedTuple):
     system: list[str]
 
 
+def list_names(folder: Path) -> list[str]:
+    """Returns the names of all that is directly in a folder, bytewise sorted. Raises PipelineError if that is impossible."""
+    try:
+        return sorted(os.listdir(folder), key=os.fsencode)
+    except OSError as error:
+        raise PipelineError(f"{folder} cannot be listed: {error.strerror}") from None
+
+
 def list_folders(folder: str) -> Folders:
     """Lists the folders directly in ``folder``. Raises PipelineError if that is impossible."""
     names, files = [], 0

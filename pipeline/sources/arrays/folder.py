@@ -1,6 +1,5 @@
 """Finds arrays in a folder, in its folders of splits, or in an .npz archive."""
 
-import os
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -8,8 +7,8 @@ from pipeline.sources.arrays.layout import Layout, find_layout, joined
 from pipeline.sources.arrays.npy import Array, open_array
 from pipeline.sources.arrays.npz import open_npz
 from pipeline.sources.class_list import ClassList, read_class_list
-from pipeline.sources.splits import split_in
-from pipeline.sources.tree import list_folders
+from pipeline.sources.splits import folders_by_split, split_in
+from pipeline.sources.tree import list_folders, list_names
 from pipeline.sources.webdataset.classes import DEFAULT
 
 _CLASSES = ("classes.txt", DEFAULT)  # the first is what pipeline.export writes
@@ -49,11 +48,7 @@ def open_folder(data_dir: Path) -> tuple[Path, Layout, ClassList | None]:
 
 def _names(folder: Path) -> list[str]:
     """Returns the names of the arrays and archives in a folder, bytewise sorted. Raises PipelineError."""
-    try:
-        names = sorted(os.listdir(folder), key=os.fsencode)
-    except OSError as error:
-        raise PipelineError(f"{folder} cannot be listed: {error.strerror}") from None
-    return [name for name in names if name.endswith((".npy", ".npz")) and name[0] != "."]
+    return [name for name in list_names(folder) if name.endswith((".npy", ".npz")) and name[0] != "."]
 
 
 def _of_folder(folder: Path) -> tuple[Path, Layout, ClassList | None]:
@@ -81,16 +76,9 @@ def _of_npz(path: Path) -> tuple[Path, Layout, ClassList | None]:
 
 
 def _of_splits(root: Path, below: dict[str, Path]) -> tuple[Path, Layout, ClassList | None]:
-    folders: dict[str, Path] = {}
-    for name, folder in below.items():
-        split = split_in(name) or ""
-        if split in folders:
-            raise PipelineError(
-                f"{root} has two folders for the split {split}, {folders[split].name} and {name}: move one of them elsewhere"
-            )
-        folders[split] = folder
-    layouts = [(split, _layout_of(folder)) for split, folder in folders.items()]
-    classes = [_classes(folder) for folder in (root, *folders.values())]
+    folders = folders_by_split(root, {name: split_in(name) or "" for name in below})
+    layouts = [(split, _layout_of(below[name])) for split, name in folders.items()]
+    classes = [_classes(folder) for folder in (root, *(below[name] for name in folders.values()))]
     named = [names for names in classes if names]
     for names in named:
         if names.names != named[0].names:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import PipelineError
-from pipeline.sources.splits import SPELLINGS, exact_split, in_order, split_in, splits_in
-from pipeline.sources.tree import list_folders
+from pipeline.sources.splits import SPELLINGS, exact_split, folders_by_split, in_order, split_in, splits_in
+from pipeline.sources.tree import list_folders, list_names
 
 SUFFIX = ".parquet"
 _DEEPEST = 3  # folders below the root, as in default/train/0000.parquet
@@ -76,10 +76,7 @@ def _find(root: Path, folder: str, depth: int) -> ParquetFiles | None:
 
 def _files(root: Path, folder: str) -> list[str]:
     """Returns the Parquet files directly in a folder, bytewise sorted. Raises PipelineError."""
-    try:
-        names = sorted(os.listdir(root / folder), key=os.fsencode)
-    except OSError as error:
-        raise PipelineError(f"{root / folder} cannot be listed: {error.strerror}") from None
+    names = list_names(root / folder)
     return [os.path.join(folder, name) for name in names if name.lower().endswith(SUFFIX) and name[0] not in "._"]
 
 
@@ -91,14 +88,7 @@ def _has_files(root: Path, folder: str, depth: int) -> bool:
 
 
 def _by_folder(root: Path, below: dict[str, str]) -> ParquetFiles:
-    folders: dict[str, str] = {}
-    for name, path in below.items():
-        split = split_in(name) or ""
-        if split in folders:
-            raise PipelineError(
-                f"{root} has two folders for the split {split}, {folders[split]} and {path}: move one of them elsewhere"
-            )
-        folders[split] = path
+    folders = folders_by_split(root, {path: split_in(name) or "" for name, path in below.items()})
     splits = {split: _files(root, folders[split]) for split in in_order(folders)}
     for split, files in splits.items():
         if not files:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import PipelineError
-from pipeline.sources.splits import SPELLINGS, in_order, split_in, splits_in
-from pipeline.sources.tree import list_folders
+from pipeline.sources.splits import SPELLINGS, folders_by_split, in_order, split_in, splits_in
+from pipeline.sources.tree import list_folders, list_names
 from pipeline.storage.system_files import is_system_file
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -70,10 +70,7 @@ def _below(root: Path, folder: str) -> _Tars:
 
 def _tars(root: Path, folder: str) -> _Tars:
     """Lists the tars directly in a folder. Raises PipelineError."""
-    try:
-        names = sorted(os.listdir(root / folder), key=os.fsencode)
-    except OSError as error:
-        raise PipelineError(f"{root / folder} cannot be listed: {error.strerror}") from None
+    names = list_names(root / folder)
     visible = [name for name in names if name[:1] != "."]
     for name in visible:
         if name.endswith(_COMPRESSED):
@@ -94,13 +91,7 @@ def _by_folder(root: Path, below: dict[str, _Tars]) -> Shards:
             f"{root} holds no shards, but {strange[0]}/ does: give --data-dir that folder, or call the folders of splits "
             f"{SPELLINGS}"
         )
-    folders: dict[str, str] = {}
-    for name, split in named.items():
-        if split in folders:
-            raise PipelineError(
-                f"{root} has two folders for the split {split}, {folders[split]} and {name}: move one of them elsewhere"
-            )
-        folders[split] = name
+    folders = folders_by_split(root, named)
     return Shards(
         splits={split: below[folders[split]].paths for split in in_order(folders)},
         left_out=_hidden(below.values()),
