@@ -11,10 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.errors import PipelineError, nearest, one_line
-from pipeline.storage.files import regular_descriptor
-from pipeline.storage.pointers import pointer
+from pipeline.sources.text_files import read_text
+from pipeline.storage.files import TooLong
 
 OFFICIAL = Path("imagenet")  # the word in the place of a file
+CLASSNAMES = "classnames.txt"  # the class list beside WebDataset shards, and others
+MOST_UNNAMED = 100_000  # classes of a source that names none
 _LARGEST = 64 << 20  # bytes
 _WORDNET_ID = re.compile(r"n\d{8}(?=\s)")
 _FORMS = "one class name per line, or JSON: a list of names, or an object with the list classes"
@@ -85,15 +87,9 @@ def read_class_list(file: Path) -> ClassList:
     if file == OFFICIAL:
         return _official()
     try:
-        with open(regular_descriptor(file), "rb") as opened:
-            content = opened.read(_LARGEST + 1)
-        text = content.decode("utf-8-sig") if len(content) <= _LARGEST else ""
-    except OSError as error:
-        raise PipelineError(f"{file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise PipelineError(f"{file} is no UTF-8 text: it should hold {_FORMS}") from None
-    if fault := pointer(content):
-        raise PipelineError(f"{file} is {fault}")
+        text = read_text(file, _LARGEST, f"it should hold {_FORMS}").removeprefix("\ufeff")  # a byte order mark
+    except TooLong:
+        text = ""
     names = _from_json(text, file) if file.suffix.lower() == ".json" else [line.strip() for line in text.splitlines()]
     if not names:
         raise PipelineError(f"{file} holds no class names: it should hold {_FORMS}")

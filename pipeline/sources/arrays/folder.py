@@ -6,12 +6,11 @@ from pipeline.errors import PipelineError
 from pipeline.sources.arrays.layout import Layout, find_layout, joined
 from pipeline.sources.arrays.npy import Array, open_array
 from pipeline.sources.arrays.npz import open_npz
-from pipeline.sources.class_list import ClassList, read_class_list
+from pipeline.sources.class_list import CLASSNAMES, ClassList, read_class_list
 from pipeline.sources.splits import folders_by_split, split_in
 from pipeline.sources.tree import list_folders, list_names
-from pipeline.sources.webdataset.classes import DEFAULT
 
-_CLASSES = ("classes.txt", DEFAULT)  # the first is what pipeline.export writes
+_CLASSES = ("classes.txt", CLASSNAMES)  # the first is what pipeline.export writes
 _ADVICE = "--data-dir takes the folder that holds the arrays (.npy, .npz), or an .npz file"
 
 

@@ -13,11 +13,10 @@ from pipeline.numerics.geometry import NATIVE
 from pipeline.sources.arrays.folder import open_folder
 from pipeline.sources.arrays.images import Form, NotGreyLevels, as_file, as_picture, form_of, grey_levels
 from pipeline.sources.arrays.layout import Layout, Part
-from pipeline.sources.class_list import ClassList, read_class_list
+from pipeline.sources.class_list import MOST_UNNAMED, ClassList, read_class_list
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 from pipeline.sources.ranges import read_range
 from pipeline.sources.saved_index import Columns, pack, saved, unpack
-from pipeline.sources.webdataset.classes import MOST_UNNAMED
 
 _PIECE = 1 << 24  # bytes of images that are in memory at once
 _SCAN = 1  # increase it when ``_scan`` accepts or computes something else

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from pipeline.errors import PipelineError, one_line
 from pipeline.sources.folder.classes import ClassFolder
+from pipeline.sources.text_files import read_text
 from pipeline.sources.tree import IMAGE_SUFFIXES, Files, Folders, list_files, list_folders
-from pipeline.storage.files import TooLong, read_regular
-from pipeline.storage.pointers import pointer
+from pipeline.storage.files import TooLong
 
 TABLE = "val_annotations.txt"
 _LARGEST = 64 << 20  # bytes of the table; the official one has half a million
@@ -142,16 +142,9 @@ def _val(root: str, val: str) -> tuple[list[ClassFolder], int, int]:
 def _read_table(table: Path) -> dict[str, str]:
     """Returns the class of each image. Rows are ``val_0.JPEG<TAB>n03444034<TAB>0<TAB>32<TAB>44<TAB>62``."""
     try:
-        content = read_regular(table, _LARGEST)
-        rows = content.decode("utf-8").splitlines()
+        rows = read_text(table, _LARGEST, "get it again").splitlines()
     except TooLong:
         raise PipelineError(f"{table} is far larger than the official file: get it again") from None
-    except OSError as error:
-        raise PipelineError(f"{table} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise PipelineError(f"{table} is no UTF-8 text: get it again") from None
-    if fault := pointer(content):
-        raise PipelineError(f"{table} is {fault}")
     labels: dict[str, str] = {}
     for number, row in enumerate(rows, 1):
         name, _, rest = row.partition("\t")

@@ -7,10 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.errors import UsageError, one_line
-from pipeline.sources.class_list import ClassList, of_names, read_class_list
+from pipeline.sources.class_list import MOST_UNNAMED, ClassList, of_names, read_class_list
 from pipeline.sources.objects.items import Key
-
-_MOST_UNNAMED = 100_000  # labels without names
 
 Labels = list[int] | list[str]  # of a split, one per item
 
@@ -87,7 +85,7 @@ def label(raw: Mapping[str, list[int | str | None]], own: list[str] | None, list
         return _labelled(raw, by_name, listed.names if listed else own or [], listed)
     largest = max(numbers, default=0)
     names = own or (listed.names if listed else None)
-    if largest >= (len(names) if names else _MOST_UNNAMED):
+    if largest >= (len(names) if names else MOST_UNNAMED):
         allowed = f"names {len(names):,} classes" if names else "does not name its classes: give classes="
         where = "classes=" if names and not own else "the dataset"
         raise UsageError(f"a label is {largest:,}, and {where} {allowed}")

@@ -109,7 +109,7 @@ class DatasetObject:
             shape=sizes.pop() if len(sizes) == 1 else None,
             title="Dataset object",
             terms="The terms of the images in the dataset apply; they are not known to this program.",
-            note="; ".join(filter(None, [counted])),
+            note=counted,
             checksums={split: _digest(reads) for split, reads in self._reads.items()},
             left_out=(f"items that cannot be read, which become rejects: {faults:,}",) if faults else (),
         )

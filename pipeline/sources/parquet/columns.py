@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import PipelineError, nearest
+from pipeline.sources.class_list import MOST_UNNAMED
 from pipeline.sources.parquet.footer import Column, Footer
-from pipeline.sources.webdataset.classes import MOST_UNNAMED
 
 _IMAGES = ("image", "img", "jpg", "png", "bytes")  # usual names, for the choice among several columns
 _LABELS = ("label", "labels", "cls", "class", "target", "fine_label")

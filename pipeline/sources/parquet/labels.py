@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.sources.class_list import MOST_UNNAMED
 from pipeline.sources.parquet.footer import Column, Footer
 from pipeline.sources.parquet.values import Bytes, column_pages, page_numbers, page_values, plain_values
-from pipeline.sources.webdataset.classes import MOST_UNNAMED
 
 UNLABELLED = -1  # in the label columns of the Hub: an image of a test split whose label is not published
 _LARGEST_NAME = 1000  # bytes

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.sources.class_list import ClassList, read_class_list
-
-DEFAULT = "classnames.txt"
-MOST_UNNAMED = 100_000  # labels without a file of names
+from pipeline.sources.class_list import CLASSNAMES, ClassList, read_class_list
 
 
 def read_classes(root: Path, file: Path | None) -> ClassList | None:
@@ -17,5 +14,5 @@ def read_classes(root: Path, file: Path | None) -> ClassList | None:
     Raises:
         PipelineError: the file cannot be read, is empty, is no UTF-8 text, or has an empty line.
     """
-    path = file or root / DEFAULT
+    path = file or root / CLASSNAMES
     return read_class_list(path) if file or path.is_file() else None
