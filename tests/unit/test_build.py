@@ -79,12 +79,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "unknown option '--max-reject=3', did you mean '--max-rejects'?; see --help",
         ),
         (["--ranks", "3", "--zzz"], "unknown option '--zzz'; see --help"),
-        (["--ranks", "3", "--dry-run=yes"], "argument --dry-run/--no-dry-run: ignored explicit argument 'yes'"),
+        (["--ranks", "3", "--dry-run=yes"], "--dry-run/--no-dry-run takes no value, not 'yes'"),
         (["--ranks", "3", "--config"], "argument --config: expected one argument"),
         (["--config", "none.yaml"], "config none.yaml: No such file or directory"),
         (
             ["--ranks", "3", "--data-dir", "x"],
-            "--data-dir does not go with --dataset sample: its photographs come with scikit-image",
+            "--data-dir does not go with --dataset sample: it has its own photographs",
         ),
         (
             ["--ranks", "3", "--dataset", "folder"],
