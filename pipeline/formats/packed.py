@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.numerics.jit import compiled
+from pipeline.numerics.jit import step
 
 
-@compiled
+@step
 def copy(source: Any, target: Any, at: Any) -> None:
     """Copies bytes to a place in an array. NumPy's assignment does the same, but takes seconds to compile.
 

@@ -18,7 +18,7 @@ from pipeline.formats.deflate import huffman
 from pipeline.formats.deflate.adler import adler32
 from pipeline.formats.deflate.blocks import deflate, max_words
 from pipeline.formats.packed import PackedFiles, copy
-from pipeline.numerics.jit import compiled
+from pipeline.numerics.jit import compiled, step
 
 NONE = 0
 AVERAGE = 3
@@ -117,7 +117,7 @@ def _encode(pixels: Any, filter_type: Any, head: Any, tail: Any, files: Any, sto
 _words = compiled(max_words)
 
 
-@compiled
+@step
 def _filter(planes: Any, width: Any, filter_type: Any, filtered: Any) -> None:
     """Filters the three planes of an image.
 
@@ -145,7 +145,7 @@ def _filter(planes: Any, width: Any, filter_type: Any, filtered: Any) -> None:
                 rest[place] = here[place] - (above[place] >> 1)
 
 
-@compiled
+@step
 def _interleave(planes: Any, width: Any, filter_type: Any, lines: Any) -> None:
     """Writes the rows of a PNG: of each the filter type, then red, green and blue of each pixel.
 
@@ -171,7 +171,7 @@ def _interleave(planes: Any, width: Any, filter_type: Any, lines: Any) -> None:
         at += 1 + 3 * width
 
 
-@compiled
+@step
 def _big_endian(target: Any, at: Any, value: Any) -> None:
     """Writes a number as 4 bytes, the highest first."""
     for place in range(4):

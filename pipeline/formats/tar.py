@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.formats.packed import PackedFiles, copy
-from pipeline.numerics.jit import compiled
+from pipeline.numerics.jit import compiled, step
 from pipeline.storage import files
 
 BLOCK = 512
@@ -174,7 +174,7 @@ def _fill(headers: Any, sums: Any, files: Any, stops: Any, labels: Any, members:
         start = stops[image]
 
 
-@compiled
+@step
 def _octal(target: Any, at: Any, digits: Any, value: Any) -> Any:
     """Writes a number in octal digits, zeros before it. Returns the sum of the bytes."""
     total = 0

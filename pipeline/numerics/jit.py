@@ -53,7 +53,9 @@ def step(function: Any, **options: Any) -> Any:
     """
     if _config.DISABLE_JIT:
         raise PipelineError("NUMBA_DISABLE_JIT is set, but these loops run only as compiled code: unset it")
-    return numba.njit(**options)(function)
+    # Numba would also compile an entry for C, which nothing calls.
+    without_entry: dict[str, Any] = {"no_cfunc_wrapper": True}
+    return numba.njit(**without_entry, **options)(function)
 
 
 @functools.cache

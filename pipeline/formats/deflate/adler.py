@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.numerics.jit import compiled
+from pipeline.numerics.jit import step
 
 _PRIME = 65521
 _PART = 2048  # bytes whose sums cannot overflow 32 bits: 255 * 2048 * 2049 / 2 < 2 ** 32
 
 
-@compiled
+@step
 def adler32(data: Any) -> Any:
     """Returns the Adler-32 of uint8 data, uint64.
 

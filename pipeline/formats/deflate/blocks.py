@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.formats.deflate.code_header import LENGTHS, describe
 from pipeline.formats.deflate.huffman import LONGEST, SYMBOLS, canonical_codes, code_lengths
-from pipeline.numerics.jit import compiled
+from pipeline.numerics.jit import step
 
 BLOCK = 32768  # bytes of data of a block
 _END = 256  # the symbol that ends a block
@@ -20,7 +20,7 @@ def max_words(size: int) -> int:
     return int((size * LONGEST // 8 + (size // BLOCK + 1) * _HEADER) // 8 + 1)
 
 
-@compiled
+@step
 def deflate(data: Any, words: Any, scratch: Any) -> Any:
     """Compresses data into one deflate stream.
 
@@ -59,7 +59,7 @@ def deflate(data: Any, words: Any, scratch: Any) -> Any:
     return np.int64(at) * 8 + (np.int64(used) + 7) // 8
 
 
-@compiled
+@step
 def _count(block: Any, tables: Any, counts: Any) -> None:
     """Counts the bytes of a block, and its end once.
 
@@ -84,7 +84,7 @@ def _count(block: Any, tables: Any, counts: Any) -> None:
     counts[_END] = 1
 
 
-@compiled
+@step
 def _put(words: Any, at: Any, buffer: Any, used: Any, bits: Any, width: Any) -> Any:
     """Appends bits to the stream. All arguments but ``words`` are uint64.
 
@@ -108,7 +108,7 @@ def _put(words: Any, at: Any, buffer: Any, used: Any, bits: Any, width: Any) -> 
     return at + (total >> _6), buffer, total & _63
 
 
-@compiled
+@step
 def _put_bytes(block: Any, codes: Any, words: Any, at: Any, buffer: Any, used: Any) -> Any:
     """Appends the codes of a block's bytes and of its end: four codes at a time, which together have at most 56 bits.
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.formats.deflate.huffman import SYMBOLS, canonical_codes, code_lengths
-from pipeline.numerics.jit import compiled
+from pipeline.numerics.jit import step
 
 LENGTHS = SYMBOLS + 2  # of the bytes and the end of block, and of two distance codes
 _ALPHABET = 19  # lengths 0 to 15, and three kinds of runs
@@ -16,7 +16,7 @@ _STORED = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
 FIRST = 17  # bits of the fields before these: of the block, and three counts
 
 
-@compiled
+@step
 def describe(lengths: Any, fields: Any, widths: Any, scratch: Any) -> Any:
     """Computes the fields of a block's header, from its type to the end of the description of its code.
 
@@ -55,7 +55,7 @@ def describe(lengths: Any, fields: Any, widths: Any, scratch: Any) -> Any:
     return used
 
 
-@compiled
+@step
 def _runs(lengths: Any, symbols: Any, extras: Any) -> Any:
     """Divides code lengths into runs of equal ones, each as long as possible, and writes these with few symbols.
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.numerics.jit import compiled
+from pipeline.numerics.jit import step
 
 SYMBOLS = 257  # the byte values and the end of a block: the largest alphabet
 # Bits of a code. zlib allows 15; four codes of 14 bits can be appended to a stream at once, and files grow by less than
@@ -20,7 +20,7 @@ def scratch() -> np.ndarray:
     return np.empty((4, SYMBOLS), np.int64)
 
 
-@compiled
+@step
 def code_lengths(counts: Any, limit: Any, lengths: Any, scratch: Any) -> None:
     """Computes the lengths of a Huffman code in which no code is longer than ``limit`` bits.
 
@@ -48,7 +48,7 @@ def code_lengths(counts: Any, limit: Any, lengths: Any, scratch: Any) -> None:
         lengths[order[place]] = weights[place]
 
 
-@compiled
+@step
 def _sort_by_count(counts: Any, order: Any, other: Any, largest: Any, bins: Any) -> Any:
     """Returns the symbols by ascending count, those of equal count in their previous order: a stable radix sort.
 
@@ -74,7 +74,7 @@ def _sort_by_count(counts: Any, order: Any, other: Any, largest: Any, bins: Any)
     return order
 
 
-@compiled
+@step
 def _depths(weights: Any) -> None:
     """Replaces ascending weights by the depths of their leaves in a Huffman tree, which descend.
 
@@ -116,7 +116,7 @@ def _depths(weights: Any) -> None:
         nodes, depth = 2 * inner, depth + 1
 
 
-@compiled
+@step
 def _shorten(lengths: Any, limit: Any, bins: Any) -> None:
     """Changes descending code lengths so that none is above ``limit``, as zlib's ``gen_bitlen`` (trees.c) does.
 
@@ -150,7 +150,7 @@ def _shorten(lengths: Any, limit: Any, bins: Any) -> None:
             place += 1
 
 
-@compiled
+@step
 def canonical_codes(lengths: Any, codes: Any) -> None:
     """Computes the codes that belong to these lengths: shorter ones first, those of equal length by symbol.
 
@@ -172,7 +172,7 @@ def canonical_codes(lengths: Any, codes: Any) -> None:
             starts[length] += 1
 
 
-@compiled
+@step
 def _reversed16(code: Any) -> Any:
     """Returns 16 bits in reverse order."""
     code = ((code & 0x5555) << 1) | ((code >> 1) & 0x5555)
