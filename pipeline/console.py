@@ -139,8 +139,8 @@ def run(command: Callable[[], int], stopped: str) -> int:
     Args:
         stopped: the message after Ctrl-C or SIGTERM.
     """
-    sys.stdout, sys.stderr = _open(sys.stdout), _open(sys.stderr)
     try:
+        sys.stdout, sys.stderr = _open(sys.stdout), _open(sys.stderr)
         _check_encoding()
         status = command()
         sys.stdout.flush()

@@ -89,6 +89,17 @@ def test_a_stop_that_an_import_turns_into_an_error_is_a_stop(
     assert (status, capsys.readouterr().err) == (1, "stopped\n")
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_before_the_command_begins_is_a_stop(
+    how: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seed 251512838 of the soak, where the signal came at another moment when it was replayed."""
+    monkeypatch.setattr(console, "_open", lambda _: os.kill(os.getpid(), how))
+    with console.stopped_by_sigterm():
+        status = console.run(lambda: 0, "stopped")
+    assert (status, capsys.readouterr().err) == (1, "stopped\n")
+
+
 def test_any_other_error_of_an_import_is_raised() -> None:
     def work() -> int:
         raise ImportError("numpy cannot be imported")
