@@ -175,6 +175,8 @@ class Story:
             stopped = STOP in accident.names and lines[-1].startswith("stopped; ")
             assert stopped or lines[-1].startswith("error: "), run
             assert len(lines) <= (2 if EINVAL in accident.names else 1), run
+        elif STOP in accident.names and run.status == -accident.number:
+            assert (run.operations, lines) == (0, []), run  # the signal came before the command handles it
         else:
             assert run.status == calm, run
 

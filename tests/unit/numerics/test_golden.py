@@ -1,10 +1,11 @@
-"""Golden values: the pixels of the sample at fixed ranks, pinned, so that a processor or library that alters one is noticed.
+"""Golden values: pixels and files of the sample at fixed ranks, pinned: a processor or library that alters one is noticed.
 
 ``python -m pipeline.verify --sample 48`` has compared all of them with float64 ``numpy.linalg.svd``. Nine subpixels are near
 a rounding tie: docs/numerics.md allows them to differ on another processor.
 """
 
 import hashlib
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,13 @@ PIXELS = {
     "lowpass6": "af0ee3231a26629d6de9bc7a50a47a3f6fb7e2c5b36c825dd11912681612b825",
     "highpass6": "60102b608df27bdf403cfb12200c4500c3be409cab64eb4eed2846eda43b7199",
     "full": "40131466af1bf33b73e8a251995a0077ce530fbaa8c998aeaaf82b7020d723a8",
+}
+
+# SHA-256 of the PNG files one after the other, in the order of their keys: docs/format.md defines every byte.
+FILES = {
+    "rank5": "d17378cd5eb3ac6081a6bf88d4c1b30f1f74be51689c5e43c53feee4786e249b",
+    "highrank20": "4a706398cae0a31c6b7aefd0fac9d57d3684e279f301fc91f0d59ddc0f68f104",
+    "full": "4b255de1b9baccbcc80d056d03f3347a73885ea4850338280da4cae026867ce4",
 }
 
 # Sums of float32 (48, 32, 32, 3) with the weights cos(0), cos(1), ...: the last bits may differ between processors.
@@ -65,6 +73,18 @@ def test_exact_values(variant: str, out: Path) -> None:
     values = pixels(out, variant).astype(np.float64).ravel()
     assert values @ np.cos(np.arange(len(values))) == pytest.approx(SUMS[variant], abs=1e-4)
     assert np.abs(values).max() > 0.01  # a sum of zeros would pass
+
+
+@pytest.mark.parametrize("variant", FILES)
+def test_files(variant: str, out: Path) -> None:
+    digest, count = hashlib.sha256(), 0
+    for shard in sorted(out.glob(f"sample-{variant}/*.tar")):
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                if member.name.endswith(".png"):
+                    digest.update(tar.extractfile(member).read())  # type: ignore[union-attr]
+                    count += 1
+    assert (count, digest.hexdigest()) == (COUNT, FILES[variant])
 
 
 def test_every_variant_is_pinned(out: Path) -> None:
