@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,6 +25,13 @@ _SIZES = ("rank", "above", "radius")
 HELD_OUT = ("validation", "val", "test")
 _LARGEST = 1 << 63  # limit of NumPy's int64 and of file sizes
 _MAX_BYTES = 1 << 29  # of a manifest; that of ImageNet with eight variants has 7 MB
+
+
+def split_name(split: str, splits: Collection[str]) -> str | None:
+    """Returns the name in ``splits`` that ``split`` means, by itself or as an alias; None if there is none."""
+    if split in splits:
+        return split
+    return next((name for name in HELD_OUT if name in splits), None) if split in HELD_OUT else None
 
 
 @dataclass(frozen=True)
@@ -152,12 +159,10 @@ class Output:
         )
 
     def _split(self, split: str) -> str:
-        if split in self.splits:
-            return split
-        held_out = [name for name in HELD_OUT if name in self.splits]
-        if split in HELD_OUT and held_out:
-            return held_out[0]
-        raise UsageError(_unknown("split", split, self.splits, self.root))
+        name = split_name(split, self.splits)
+        if name is None:
+            raise UsageError(_unknown("split", split, self.splits, self.root))
+        return name
 
     def _shard(self, raw: Any, where: str) -> Shard:
         if not isinstance(raw, dict):

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data import RankDataset, open_output
+from pipeline.data.output import split_name
 from pipeline.errors import PipelineError, Undecodable, UsageError
 from pipeline.formats.sample_key import sample_key
 from pipeline.numerics.geometry import Geometry
 from pipeline.sources import open_source
 from pipeline.sources.cifar import manifest
 from pipeline.sources.class_list import ClassList
+from pipeline.study.class_names import shown_names
 
 _RECORD = 1 + 3 * 32 * 32  # bytes: the label, then three planes
 _BATCH = 10_000  # images of an official batch file
@@ -38,6 +40,11 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the classes for figures: ``tench`` for ImageNet's n01440764."""
+        return shown_names(self.classes)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -108,8 +115,10 @@ def from_source(
     """
     source = open_source(dataset, data_dir, allow_unverified=allow_unverified)
     index = source.index()
-    if split not in index.splits:
+    name = split_name(split, index.splits)
+    if name is None:
         raise UsageError(f"split {split!r}: {dataset} has {', '.join(index.splits)}")
+    split = name
     entries, geometry = index.splits[split], geometry or source.default_geometry
     count = len(entries) if limit is None else min(limit, len(entries))
     in_order = source.default_order == "source"

@@ -20,6 +20,7 @@ _MODEL = (
     "NAME of a built-in network, module:factory, FILE.onnx, FILE.pt2 or timm:NAME; LABEL= sets its name in tables and "
     "figures"
 )
+_LARGEST_INPUT = 4096
 
 
 @dataclass
@@ -31,6 +32,7 @@ class ModelOption:
     weights: Path | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    input_size: int | None = None
 
 
 class _AddModel(argparse.Action):
@@ -69,8 +71,15 @@ def _add_models(parser: Parser) -> None:
         "--weights", metavar="FILE", type=path("--weights"), help="state dict, as torch.save writes it", **last
     )
     scale = "of the input in [0, 1] (default: the network's own)"
-    group.add_argument("--mean", metavar="R,G,B", type=_triple, help=f"mean {scale}", **last)
-    group.add_argument("--std", metavar="R,G,B", type=_triple, help=f"standard deviation {scale}", **last)
+    group.add_argument("--mean", metavar="R,G,B", type=_triple("--mean"), help=f"mean {scale}", **last)
+    group.add_argument("--std", metavar="R,G,B", type=_triple("--std"), help=f"standard deviation {scale}", **last)
+    group.add_argument(
+        "--input-size",
+        metavar="N",
+        type=whole("--input-size", 1, _LARGEST_INPUT),
+        help="resize every image, after its distortion, to N x N pixels for this network",
+        **last,
+    )
     group.add_argument("--device", metavar="NAME", default="cpu", help="cpu (default) or cuda")
 
 
@@ -132,12 +141,21 @@ def check_choice(option: str, value: str, allowed: Collection[str]) -> str:
     return value
 
 
-def _triple(text: str) -> tuple[float, float, float]:
-    try:
-        red, green, blue = map(float, text.split(","))
-    except ValueError:
-        raise UsageError(f"{text!r}: --mean and --std take three numbers such as 0.49,0.48,0.45") from None
-    return red, green, blue
+def _triple(option: str) -> Callable[[str], tuple[float, float, float]]:
+    """Returns an argparse type: three numbers in [0, 1]. Those of images in 0..255 would give confident nonsense."""
+
+    def parse(text: str) -> tuple[float, float, float]:
+        try:
+            red, green, blue = map(float, text.split(","))
+        except ValueError:
+            raise UsageError(f"{option} {text!r}: give three numbers such as 0.49,0.48,0.45") from None
+        if not all(0 <= value <= 1 for value in (red, green, blue)):
+            raise UsageError(
+                f"{option} {text}: the three numbers are of images in [0, 1]; divide those of images in 0..255 by 255"
+            )
+        return red, green, blue
+
+    return parse
 
 
 def load_networks(options: argparse.Namespace, size: tuple[int, int], classes: int) -> "list[Network]":
@@ -156,7 +174,8 @@ def load_networks(options: argparse.Namespace, size: tuple[int, int], classes: i
         load_network(model.spec, model.weights, name=model.label, mean=model.mean, std=model.std, device=options.device)
         for model in models
     ]
-    for network in networks:
+    for network, model in zip(networks, models, strict=True):
+        network.input_size = model.input_size
         network.check_classes(size, classes)
         if sum(other.name == network.name for other in networks) > 1:
             raise UsageError(f"two networks are called {network.name!r}: name them with --model LABEL=SPEC")

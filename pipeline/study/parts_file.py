@@ -39,6 +39,22 @@ class PartsFile:
 
 
 @contextmanager
+def open_results(out: Path, study: str, settings: Mapping[str, Any]) -> Iterator[PartsFile]:
+    """Opens the parts of a study in its folder, ``STUDY.parts.jsonl``. See ``open_parts``.
+
+    Raises:
+        UsageError: the folder holds finished results without their parts.
+    """
+    path = out / f"{study}.parts.jsonl"
+    if (out / f"{study}.json").exists() and not path.exists():
+        raise UsageError(
+            f"--out {out} holds results without {path.name}, so they cannot be resumed: name another folder"
+        )
+    with open_parts(path, settings) as file:
+        yield file
+
+
+@contextmanager
 def open_parts(path: Path, settings: Mapping[str, Any]) -> Iterator[PartsFile]:
     """Opens the file, or creates it. It is locked until the block ends.
 
@@ -99,7 +115,7 @@ def _check_settings(path: Path, found: Any, wanted: dict[str, Any]) -> None:
             was, now = (_short(content.get(key)) for content in (found, wanted))
             raise UsageError(
                 f"--out {path.parent} holds results of other settings: {key} was {was}, now it is {now}; "
-                f"name another folder, or remove {path.name} in it to compute them again"
+                "name another folder"
             )
 
 

@@ -40,8 +40,8 @@ def select_ranks(ranks: Ranks | None, side: int) -> tuple[int, ...]:
     chosen = tuple(range(side + 1)[ranks]) if isinstance(ranks, slice) else ranks
     if not chosen:
         raise UsageError(f"--ranks: the range is empty; these images have ranks 0 to {side}")
-    if chosen[-1] > side:
-        raise UsageError(f"--ranks: {chosen[-1]} is above the rank of these images, {side}")
+    if max(chosen) > side:
+        raise UsageError(f"--ranks: {max(chosen)} is above the rank of these images, {side}")
     return tuple(sorted({*chosen, side}))
 
 
@@ -53,3 +53,8 @@ def default_ranks(side: int) -> tuple[int, ...]:
     for last, step in (*_LADDER, (side, _LAST_STEP)):
         ranks += range(ranks[-1] + step, min(last, side - 1) + 1, step)
     return (*ranks, side)
+
+
+def listed(ranks: tuple[int, ...]) -> str:
+    """Returns ranks for a message: all of a few, else the first ones and the last one."""
+    return ", ".join(map(str, ranks)) if len(ranks) <= 12 else f"{', '.join(map(str, ranks[:6]))}, ..., {ranks[-1]}"

@@ -1,25 +1,37 @@
 """``python -m pipeline.study.spectrum``: classifies images at every rank (Algorithm 1, figures 6, 7 and 13)."""
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pipeline import console
 from pipeline.console import Parser, whole
 from pipeline.errors import UsageError
 from pipeline.study.options import add_out, check_choice, load_images, load_networks, prepare_torch, study_parser
+from pipeline.study.ranks import EVERY, listed, parse_ranks
 
 if TYPE_CHECKING:  # torch and numpy would slow down --help
-    from pipeline.study.spectra.spectrum import Spectrum
+    from pipeline.study.images import Images
+    from pipeline.study.networks.network import Network
+    from pipeline.study.spectra.spectrum import Plan, Spectrum
     from pipeline.study.spectra.tables import Twin
 
 
 def _parser() -> Parser:
     parser = study_parser(
         "spectrum",
-        "Classify every image at every rank k = 0 (black) .. min(h, w) with any number of networks: accuracy "
-        "(figures 6, 7, 13) and agreement with the full-rank prediction (Algorithm 1), with 95 % intervals.",
+        "Classify every image at ranks from k = 0 (black) to min(h, w) with any number of networks: accuracy "
+        "(figures 6, 7, 13) and agreement with the full-rank prediction (Algorithm 1), with 95 % intervals. "
+        "The same command continues a run that was stopped.",
     )
     group = parser.add_argument_group("experiment")
+    group.add_argument(
+        "--ranks",
+        metavar="LIST",
+        type=parse_ranks,
+        help="such as 1,5,10 or START:STOP:STEP (default: every rank up to 32 pixels, about 40 ranks above)",
+    )
     group.add_argument(
         "--family",
         metavar="LIST",
@@ -37,37 +49,87 @@ def _parser() -> Parser:
     group.add_argument(
         "--reference", metavar="LABEL", help="network to which gaps are measured (default: the first that is no twin)"
     )
-    group.add_argument("--at", metavar="K", type=whole("--at"), default=3, help="rank of the summary (default 3)")
-    group.add_argument("--batch", metavar="N", type=whole("--batch"), default=64, help="batch size (default 64)")
+    group.add_argument(
+        "--at", metavar="K", type=whole("--at"), help="rank of the summary (default 3; 10 for images above 32 pixels)"
+    )
+    group.add_argument(
+        "--batch",
+        metavar="N",
+        type=whole("--batch"),
+        help="images at a time in each thread (default: 64 of 32 pixels, 4 of 224 pixels)",
+    )
+    group.add_argument("--dry-run", action="store_true", help="estimate the time on this machine; write nothing")
     add_out(group, "tables and figures")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. Returns the exit status."""
-    return console.run(lambda: _main(_parser().parse(arguments)), "stopped; no results were written")
+    return console.run(lambda: _main(_parser().parse(arguments)), "stopped; the same command continues")
 
 
 def _main(options: argparse.Namespace) -> int:
     prepare_torch()
     from pipeline.study.distortion.families import parse_families
-    from pipeline.study.progress import counter
-    from pipeline.study.result_files import make_folder
-    from pipeline.study.spectra.spectrum import run
+    from pipeline.study.spectra.estimate import dry_run
+    from pipeline.study.spectra.spectrum import Plan
     from pipeline.study.spectra.summary import summary
+    from pipeline.study.threads import split_cores
 
     families = parse_families(options.family)
+    threads = split_cores()
     images = load_images(options)
-    if options.at >= min(images.size):
-        raise UsageError(f"--at {options.at}: these images have ranks 1 to {min(images.size) - 1}")
+    plan = Plan.of(images.size, families, options.ranks, options.as_stored, options.batch)
+    options.at = _rank_of_summary(options.at, plan.ranks)
     networks = load_networks(options, images.size, len(images.classes))
     twins, reference = _twins(options, [network.name for network in networks])
-    make_folder(options.out, other="attack")
-    progress = counter("images at every rank")
-    spectrum = run(networks, images, families, options.as_stored, options.batch, progress)
-    _write(spectrum, twins, reference, options)
+    if options.dry_run:
+        print(dry_run(networks, images, plan, threads))
+        return 0
+    spectrum = _compute(networks, images, plan, threads, options)
+    warnings = list(_doubts(spectrum))
+    _write(spectrum, twins, reference, warnings, options)
     print(summary(spectrum, twins, options.at))
+    for line in warnings:
+        console.tell(f"warning: {line}")
     return 0
+
+
+def _rank_of_summary(at: int | None, ranks: tuple[int, ...]) -> int:
+    """Returns the rank of ``--at``, or the measured rank that is nearest to the default."""
+    below = ranks[:-1] or ranks
+    if at is None:
+        wanted = 3 if ranks[-1] <= EVERY else 10
+        return min(below, key=lambda rank: (abs(rank - wanted), rank))
+    if at not in below:
+        raise UsageError(f"--at {at}: the measured ranks are {listed(below)}")
+    return at
+
+
+def _compute(
+    networks: "list[Network]", images: "Images", plan: "Plan", threads: int, options: argparse.Namespace
+) -> "Spectrum":
+    """Computes what the folder does not hold yet."""
+    from pipeline.study.digests import images_digest, network_digests
+    from pipeline.study.parts_file import open_results
+    from pipeline.study.progress import counter
+    from pipeline.study.result_files import make_folder
+    from pipeline.study.spectra.spectrum import distorted_in, run
+
+    make_folder(options.out, other="attack")
+    settings = asdict(plan) | {"images": images_digest(images), "networks": network_digests(networks, options.model)}
+    with open_results(options.out, "spectrum", settings) as parts:
+        start = distorted_in(parts, plan)
+        if 0 < start < plan.distorted(len(images)):
+            console.tell(f"continuing: {start:,} of {plan.distorted(len(images)):,} distorted images are done")
+        return run(networks, images, plan, parts, threads, counter("distorted images", start))
+
+
+def _doubts(spectrum: "Spectrum") -> Iterator[str]:
+    from pipeline.study.sanity import doubts
+
+    for number, name in enumerate(spectrum.models):
+        yield from doubts(name, spectrum.predictions[number, 0, -1], spectrum.images)
 
 
 def _twins(options: argparse.Namespace, names: list[str]) -> "tuple[list[Twin], str]":
@@ -92,7 +154,9 @@ def _twins(options: argparse.Namespace, names: list[str]) -> "tuple[list[Twin], 
     return [Twin(robust, natural, reference) for robust, natural in pairs], reference
 
 
-def _write(spectrum: "Spectrum", twins: "list[Twin]", reference: str, options: argparse.Namespace) -> None:
+def _write(
+    spectrum: "Spectrum", twins: "list[Twin]", reference: str, warnings: list[str], options: argparse.Namespace
+) -> None:
     from pipeline.study.plots.spectrum import controls_figure, spectrum_figure
     from pipeline.study.plots.style import figure_style, save
     from pipeline.study.result_files import plain_options, settings, write_csv, write_json
@@ -104,6 +168,7 @@ def _write(spectrum: "Spectrum", twins: "list[Twin]", reference: str, options: a
     write_csv(out / "predictions.csv", tables.predictions(spectrum))
     if len(spectrum.models) > 1:
         write_csv(out / "differences.csv", tables.differences(spectrum))
+    (out / "shares.csv").unlink(missing_ok=True)  # of another --twin
     if twins:
         write_csv(out / "shares.csv", tables.shares(spectrum, twins))
     with figure_style():
@@ -112,6 +177,7 @@ def _write(spectrum: "Spectrum", twins: "list[Twin]", reference: str, options: a
             write_csv(out / "controls.csv", tables.controls(spectrum))
             save(controls_figure(spectrum), out / "controls")
     content = {"images": spectrum.images.origin, "count": len(spectrum.images), "reference": reference}
+    content |= {"ranks": spectrum.ranks, "warnings": warnings}
     write_json(out / "spectrum.json", settings(plain_options(options)) | content)
 
 

@@ -1,6 +1,6 @@
 """Families of distortions with one parameter: SVD rank, and the controls blur, low-pass and noise."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -21,11 +21,13 @@ def parse_families(text: str) -> tuple[str, ...]:
     return (RANK, *(name for name in names if name != RANK))  # controls are matched to rank
 
 
-def rank_images(pixels: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields x_k for k = 0 (black) to min(h, w) (the image itself): Algorithm 1 of the paper, with one decomposition.
+def rank_images(pixels: np.ndarray, ranks: Sequence[int] | None = None) -> Iterator[np.ndarray]:
+    """Yields x_k at ascending ranks from 0 (black) to min(h, w) (the image itself): Algorithm 1 of the paper, with one
+    decomposition.
 
     Args:
         pixels: uint8 (n, 3, h, w).
+        ranks: ascending; None for every rank.
 
     Yields:
         float64 (n, 3, h, w), 255 A_k in grey levels, neither rounded nor clipped. Do not modify the array.
@@ -33,23 +35,32 @@ def rank_images(pixels: np.ndarray) -> Iterator[np.ndarray]:
     decomposed = svd.decompose(pixels.reshape(-1, *pixels.shape[2:]))
     planes, vectors, scaled = decomposed.planes, decomposed.vectors, decomposed.scaled
     height, width = planes.shape[1:]
-    cut = np.zeros_like(planes)
-    yield cut.reshape(pixels.shape)
-    for k in range(1, min(height, width)):
-        vector, scaled_vector = vectors[:, :, k - 1 : k], scaled[:, :, k - 1 : k]
-        left, right = (scaled_vector, vector) if width <= height else (vector, scaled_vector)
-        cut = cut + left @ right.swapaxes(1, 2)
-        yield cut.reshape(pixels.shape)
-    yield planes.reshape(pixels.shape)
+    cut, before = np.zeros_like(planes), 0
+    for k in _every(pixels) if ranks is None else ranks:
+        if k == min(height, width):
+            yield planes.reshape(pixels.shape)
+        else:
+            vector, scaled_vector = vectors[:, :, before:k], scaled[:, :, before:k]
+            left, right = (scaled_vector, vector) if width <= height else (vector, scaled_vector)
+            cut = cut + left @ right.swapaxes(1, 2)
+            yield cut.reshape(pixels.shape)
+        before = k
 
 
-def stored_rank_images(pixels: np.ndarray) -> Iterator[np.ndarray]:
+def stored_rank_images(pixels: np.ndarray, ranks: Sequence[int] | None = None) -> Iterator[np.ndarray]:
     """Yields the same images rounded and clipped to 0..255, as the builder stores them in PNG files (docs/numerics.md)."""
     decomposed = svd.decompose(pixels.reshape(-1, *pixels.shape[2:]))
-    yield np.zeros(pixels.shape)
-    for k in range(1, min(pixels.shape[2:])):
-        yield stored(svd.truncate(decomposed, k).planes).reshape(pixels.shape)
-    yield pixels.astype(np.float64)
+    for k in _every(pixels) if ranks is None else ranks:
+        if k == 0:
+            yield np.zeros(pixels.shape)
+        elif k == min(pixels.shape[2:]):
+            yield pixels.astype(np.float64)
+        else:
+            yield stored(svd.truncate(decomposed, k).planes).reshape(pixels.shape)
+
+
+def _every(pixels: np.ndarray) -> range:
+    return range(min(pixels.shape[2:]) + 1)
 
 
 def stored(images: np.ndarray) -> np.ndarray:

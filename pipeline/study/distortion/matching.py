@@ -1,6 +1,6 @@
 """Matches controls to rank k: bisects the parameter of each image until its mean squared error is that of rank k."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,29 +40,37 @@ class Distorted(NamedTuple):
     matched: np.ndarray
 
 
-def distort(pixels: np.ndarray, keys: list[str], families: tuple[str, ...], as_stored: bool) -> Iterator[Distorted]:
-    """Yields rank k of a batch for k = 0 to min(h, w), then each control with the same errors, image by image.
+def distort(
+    pixels: np.ndarray,
+    keys: list[str],
+    families: tuple[str, ...],
+    as_stored: bool,
+    ranks: Sequence[int] | None = None,
+) -> Iterator[Distorted]:
+    """Yields rank k of a batch at each rank, then each control with the same errors, image by image.
 
     Args:
         pixels: uint8 (n, 3, h, w).
         keys: keys of the images; they seed the noise.
         families: names, with ``rank``.
         as_stored: round and clip images to 0..255, as PNG files store them, before errors are measured.
+        ranks: ascending, from 0 (black) to min(h, w) (the image itself); None for every rank.
     """
     images = pixels.astype(np.float64)
+    ranks = range(min(pixels.shape[2:]) + 1) if ranks is None else ranks
     errors = []
-    for k, cut in enumerate((stored_rank_images if as_stored else rank_images)(pixels)):
+    for k, cut in zip(ranks, (stored_rank_images if as_stored else rank_images)(pixels, ranks), strict=True):
         errors.append(mse(cut, images))
         yield Distorted(RANK, k, cut, errors[-1], np.ones(len(pixels), bool))
     targets = np.stack(errors, axis=1)
     for name in families:
         if name == "jpeg":
-            yield from _jpeg(Jpeg(pixels), targets)
+            yield from _jpeg(Jpeg(pixels), targets, ranks)
         elif name != RANK:
             control = create(name, images, keys)
             batches = _stored(control, images, targets) if as_stored else _unclipped(control, targets)
-            for k, batch in enumerate(batches):
-                yield _measured(name, k, batch, images, targets[:, k])
+            for k, target, batch in zip(ranks, targets.T, batches, strict=True):
+                yield _measured(name, k, batch, images, target)
 
 
 def create(name: str, images: np.ndarray, keys: list[str]) -> Family:
@@ -113,8 +121,8 @@ def _stored(control: Family, images: np.ndarray, targets: np.ndarray) -> Iterato
         yield stored(control.apply(parameter))
 
 
-def _jpeg(jpeg: Jpeg, targets: np.ndarray) -> Iterator[Distorted]:
-    for k, target in enumerate(targets.T):
+def _jpeg(jpeg: Jpeg, targets: np.ndarray, ranks: Sequence[int]) -> Iterator[Distorted]:
+    for k, target in zip(ranks, targets.T, strict=True):
         images, error = jpeg.nearest(target)
         yield Distorted("jpeg", k, images.astype(np.float64), error, _matched(error, target))
 

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pipeline.errors import UsageError, one_line
 from pipeline.study.networks.cifar import Triple
@@ -21,6 +22,7 @@ class Network(nn.Module):
 
     Attributes:
         name, size, differentiable: the arguments.
+        input_size: side of the square to which images are resized first, in pixels; None keeps their size.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.module, self.name, self.size, self.differentiable = module, name, size, differentiable
+        self.input_size: int | None = None
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
@@ -50,6 +53,8 @@ class Network(nn.Module):
         Raises:
             UsageError: the network does not accept images of this size.
         """
+        if self.input_size and x.ndim == 4 and x.shape[2:] != (self.input_size, self.input_size):
+            x = resize(x, self.input_size)
         self.check_shape(tuple(x.shape))
         logits: Tensor = self.module((x - self.mean) / self.std)
         return logits
@@ -61,7 +66,8 @@ class Network(nn.Module):
         if self.size and shape[2:] != self.size:
             actual, expected = (" x ".join(map(str, size)) for size in (shape[2:], self.size))
             raise UsageError(
-                f"{self.name} takes images of {expected} pixels, these have {actual}: use --resize, in the build or here"
+                f"{self.name} takes images of {expected} pixels, these have {actual}: use --input-size, or --resize, "
+                "in the build or here"
             )
 
     def outputs(self, size: tuple[int, int]) -> int:
@@ -106,3 +112,12 @@ class Network(nn.Module):
             raise UsageError(f"{experiment} needs gradients, but {self.name} has none (ONNX runs forward only)")
         if not self(torch.zeros(1, 3, *size, device=self.device, requires_grad=True)).requires_grad:
             raise UsageError(f"{experiment} needs gradients, but {self.name} detaches its input from them")
+
+
+def resize(x: Tensor, side: int) -> Tensor:
+    """Returns images of ``side`` x ``side`` pixels: bilinear, with antialiasing, differentiable.
+
+    Args:
+        x: float (n, 3, h, w).
+    """
+    return F.interpolate(x, (side, side), mode="bilinear", align_corners=False, antialias=True)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from pipeline.study.distortion.matching import psnr
 from pipeline.study.intervals import Interval, paired_difference, wilson
 from pipeline.study.plots.style import COLOURS, MARKERS, percent
+from pipeline.study.ranks import EVERY
 from pipeline.study.spectra.spectrum import Spectrum
 from pipeline.study.spectra.tables import MEASURES, Twin, hits
 
@@ -21,7 +22,7 @@ def spectrum_figure(spectrum: Spectrum, twins: Sequence[Twin], reference: str) -
     """Returns a figure of accuracy and agreement against rank (7a), above the gaps to a reference network (7c)."""
     figure, panels = plt.subplots(2, 2, figsize=(7.2, 5.2), sharex=True, height_ratios=(1.35, 1))
     reference_place = spectrum.models.index(reference)
-    ranks = np.arange(spectrum.error.shape[1])
+    ranks = np.array(spectrum.ranks)
     for column, measure in enumerate(MEASURES):
         above, below = panels[:, column]
         right = hits(spectrum, measure)[:, 0]
@@ -37,6 +38,7 @@ def spectrum_figure(spectrum: Spectrum, twins: Sequence[Twin], reference: str) -
         below.set_title(f"{'cd'[column]}   Gap in {measure} to {reference}")
         percent(below, "points", unit="")
         below.set_xlabel("rank k (0 is black)")
+        _scale_ranks(above, below, side=int(ranks[-1]))
         _add_psnr_axis(above, ranks, spectrum.error[0])
     panels[0, 1].legend(loc="lower right")
     return figure
@@ -58,13 +60,36 @@ def _add_psnr_axis(axes: Axes, ranks: np.ndarray, error: np.ndarray) -> None:
     """Adds a second axis on top: the PSNR of rank k in decibels."""
     values = psnr(error.mean(-1, dtype=np.float64))
     axes.set_xlim(ranks[0], ranks[-1])
-    ticks = [int(rank) for rank in np.linspace(ranks[0], ranks[-1], 9).round() if np.isfinite(values[int(rank)])]
-    _add_top_axis(axes, ticks, [f"{values[rank]:.0f}" for rank in ticks], "PSNR of rank k, dB")
+    if ranks[-1] > EVERY:
+        ticks = [int(np.argmin(np.abs(ranks - tick))) for tick in axes.get_xticks()]
+    else:
+        ticks = [int(np.argmin(np.abs(ranks - k))) for k in np.linspace(ranks[0], ranks[-1], 9).round()]
+    ticks = [place for place in dict.fromkeys(ticks) if np.isfinite(values[place])]
+    labels = [f"{values[place]:.0f}" for place in ticks]
+    _add_top_axis(axes, ranks[ticks].tolist(), labels, "PSNR of rank k, dB")
+
+
+def _scale_ranks(above: Axes, below: Axes, side: int) -> None:
+    """Gives low ranks more room on the shared axis of large images, where accuracy changes at low rank."""
+    if side <= EVERY:
+        return
+    ticks = [k for k in (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000) if k < 0.85 * side]
+    for axes in (above, below):
+        axes.set_xscale("function", functions=(_root, np.square))
+        axes.set_xticks([*ticks, side])
+        axes.minorticks_off()
+
+
+def _root(ranks: np.ndarray) -> np.ndarray:
+    root: np.ndarray = np.sqrt(np.maximum(ranks, 0))
+    return root
 
 
 def _add_top_axis(axes: Axes, ticks: Sequence[float], labels: list[str], title: str) -> None:
     second = axes.twiny()
     second.grid(False)
+    if axes.get_xscale() == "function":
+        second.set_xscale("function", functions=(_root, np.square))
     second.set_xlim(axes.get_xlim())
     second.set_xticks(ticks, labels)
     second.spines["top"].set_visible(True)
@@ -94,7 +119,7 @@ def controls_figure(spectrum: Spectrum) -> Figure:
         if number % columns == 0:
             percent(axes, "accuracy")
         if number < columns:
-            _add_rank_axis(axes, decibels, drawn)
+            _add_rank_axis(axes, spectrum.ranks, decibels, drawn)
         if number >= len(spectrum.models) - columns:
             axes.set_xlabel("PSNR, dB")
             axes.tick_params(labelbottom=True)  # also above an unused panel
@@ -104,11 +129,11 @@ def controls_figure(spectrum: Spectrum) -> Figure:
     return figure
 
 
-def _add_rank_axis(axes: Axes, decibels: np.ndarray, drawn: np.ndarray) -> None:
+def _add_rank_axis(axes: Axes, ranks: Sequence[int], decibels: np.ndarray, drawn: np.ndarray) -> None:
     """Adds a second axis on top: the rank with this mean PSNR."""
     spacing = (axes.get_xlim()[1] - axes.get_xlim()[0]) / 15  # labels closer than this would overlap
     ticks: list[int] = []
-    for k in np.flatnonzero(drawn).tolist():
-        if not ticks or decibels[k] - decibels[ticks[-1]] > spacing:
-            ticks.append(k)
-    _add_top_axis(axes, decibels[ticks].tolist(), [str(k) for k in ticks], "rank k")
+    for place in np.flatnonzero(drawn).tolist():
+        if not ticks or decibels[place] - decibels[ticks[-1]] > spacing:
+            ticks.append(place)
+    _add_top_axis(axes, decibels[ticks].tolist(), [str(ranks[place]) for place in ticks], "rank k")

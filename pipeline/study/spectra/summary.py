@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.study.ranks import EVERY
 from pipeline.study.spectra.spectrum import Spectrum
-from pipeline.study.spectra.tables import MEASURES, SHARE, Twin, controls, curves, saturation, shares
+from pipeline.study.spectra.tables import SHARE, Twin, controls, curves, measures, saturation, shares
 
 
 def summary(spectrum: Spectrum, twins: Sequence[Twin], at: int) -> str:
@@ -34,15 +35,22 @@ def summary(spectrum: Spectrum, twins: Sequence[Twin], at: int) -> str:
 
 
 def _curves(spectrum: Spectrum, at: int) -> Iterator[str]:
-    full = spectrum.error.shape[1] - 1
-    ranks = sorted({k for k in (0, 1, 2, 3, 5, 10, 15, 20, at, full) if k <= full})
+    ranks = shown_ranks(spectrum.ranks, at)
     width = max(map(len, spectrum.models))
     rows = {(row["model"], row["rank"]): row for row in curves(spectrum) if row["family"] == "rank"}
-    for measure in MEASURES:
+    for measure in measures(spectrum):
         yield f"\n{measure + ', %':{width}}" + "".join(f"{f'k = {k}':>8}" for k in ranks) + f"   95 % at k = {at}"
         for name in spectrum.models:
             cells = "".join(f"{100 * rows[name, k][measure]:8.1f}" for k in ranks)
             yield f"{name:{width}}{cells}   {_interval(rows[name, at], measure)}"
+
+
+def shown_ranks(ranks: Sequence[int], at: int) -> list[int]:
+    """Returns about ten of the ranks: every quarter, low ranks closer to each other, ``at`` and the image itself."""
+    side = ranks[-1]
+    wanted = (0, 1, 2, 3, 5, 10, 15, 20) if side <= EVERY else (0, 1, 3, 5, 10, 20, 40, side // 4, side // 2)
+    nearest = {min(ranks, key=lambda rank: (abs(rank - k), rank)) for k in wanted if k < side}
+    return sorted(nearest | {at, side})
 
 
 def _interval(row: dict[str, Any], column: str) -> str:

@@ -11,6 +11,7 @@ from pipeline.study.intervals import Interval, paired_difference, share, wilson
 from pipeline.study.spectra.spectrum import Spectrum
 
 MEASURES = ("accuracy", "agreement")  # agreement with the label, and with the prediction at full rank
+TOP5 = "top-5 accuracy"
 
 SHARE = "architecture's share"
 
@@ -23,8 +24,15 @@ class Twin(NamedTuple):
     reference: str
 
 
+def measures(spectrum: Spectrum) -> tuple[str, ...]:
+    """Returns the names of the measures: top-5 accuracy needs many classes."""
+    return MEASURES if spectrum.top5 is None else (*MEASURES, TOP5)
+
+
 def hits(spectrum: Spectrum, measure: str) -> np.ndarray:
     """Returns whether each prediction counts for a measure, bool (models, families, ranks, n)."""
+    if measure == TOP5 and spectrum.top5 is not None:
+        return spectrum.top5
     return spectrum.right if measure == "accuracy" else spectrum.agrees
 
 
@@ -33,14 +41,15 @@ def curves(spectrum: Spectrum) -> Iterator[dict[str, Any]]:
 
     ``psnr`` is that of the mean error over these images.
     """
-    measured = [_over_matched(spectrum, measure) for measure in MEASURES]
+    measured = {measure: _over_matched(spectrum, measure) for measure in measures(spectrum)}
     for m, model in enumerate(spectrum.models):
         for f, family in enumerate(spectrum.families):
-            for k in range(spectrum.error.shape[1]):
-                row = {"model": model, "family": family, "rank": k, "images": int(spectrum.matched[f, k].sum())}
-                row["psnr"] = float(psnr(np.array(_mean(spectrum.error[f, k][spectrum.matched[f, k]]))))
-                for measure, interval in zip(MEASURES, measured, strict=True):
-                    row |= _columns(measure, interval, (m, f, k))
+            for place, k in enumerate(spectrum.ranks):
+                matched = spectrum.matched[f, place]
+                row = {"model": model, "family": family, "rank": k, "images": int(matched.sum())}
+                row["psnr"] = float(psnr(np.array(_mean(spectrum.error[f, place][matched]))))
+                for measure, interval in measured.items():
+                    row |= _columns(measure, interval, (m, f, place))
                 yield row
 
 
@@ -63,24 +72,28 @@ def by_class(spectrum: Spectrum) -> Iterator[dict[str, Any]]:
         own = spectrum.images.labels == label
         if not own.any():
             continue
-        measured = [wilson(hits(spectrum, measure)[:, 0, :, own].sum(0), own.sum()) for measure in MEASURES]
+        measured = {
+            measure: wilson(hits(spectrum, measure)[:, 0, :, own].sum(0), own.sum()) for measure in measures(spectrum)
+        }
         for m, model in enumerate(spectrum.models):
-            for k in range(spectrum.error.shape[1]):
+            for place, k in enumerate(spectrum.ranks):
                 row: dict[str, Any] = {"model": model, "class": name, "rank": k, "images": int(own.sum())}
-                for measure, interval in zip(MEASURES, measured, strict=True):
-                    row |= _columns(measure, interval, (m, k))
+                for measure, interval in measured.items():
+                    row |= _columns(measure, interval, (m, place))
                 yield row
 
 
 def differences(spectrum: Spectrum) -> Iterator[dict[str, Any]]:
     """Yields the difference, first minus second, of every two networks at every rank, with Newcombe's paired interval."""
     for first, second in combinations(range(len(spectrum.models)), 2):
-        pairs = [(hits(spectrum, measure)[first, 0], hits(spectrum, measure)[second, 0]) for measure in MEASURES]
-        measured = [paired_difference(*pair) for pair in pairs]
-        for k in range(spectrum.error.shape[1]):
+        measured = {
+            measure: paired_difference(hits(spectrum, measure)[first, 0], hits(spectrum, measure)[second, 0])
+            for measure in measures(spectrum)
+        }
+        for place, k in enumerate(spectrum.ranks):
             row: dict[str, Any] = {"first": spectrum.models[first], "second": spectrum.models[second], "rank": k}
-            for measure, interval in zip(MEASURES, measured, strict=True):
-                row |= _columns(measure, interval, k)
+            for measure, interval in measured.items():
+                row |= _columns(measure, interval, place)
             yield row
 
 
@@ -88,11 +101,11 @@ def controls(spectrum: Spectrum) -> Iterator[dict[str, Any]]:
     """Yields the difference, control minus rank, of each network and control at equal error, over the matched images."""
     for m, model in enumerate(spectrum.models):
         for f, family in enumerate(spectrum.families[1:], 1):
-            for k in range(spectrum.error.shape[1]):
-                matched = spectrum.matched[f, k]
+            for place, k in enumerate(spectrum.ranks):
+                matched = spectrum.matched[f, place]
                 row: dict[str, Any] = {"model": model, "family": family, "rank": k, "images": int(matched.sum())}
-                for measure in MEASURES:
-                    right = hits(spectrum, measure)[m, :, k][:, matched]
+                for measure in measures(spectrum):
+                    right = hits(spectrum, measure)[m, :, place][:, matched]
                     empty = Interval(*(np.array(np.nan),) * 3)
                     row |= _columns(measure, paired_difference(right[f], right[0]) if matched.any() else empty, ())
                 yield row
@@ -115,11 +128,11 @@ def shares(spectrum: Spectrum, twins: list[Twin]) -> Iterator[dict[str, Any]]:
             }
             values = right.astype(np.int8)
             shares_of_gap = share(values[natural] - values[reference], values[robust] - values[reference])
-            for k in range(spectrum.error.shape[1]):
+            for place, k in enumerate(spectrum.ranks):
                 row: dict[str, Any] = {**twin._asdict(), "measure": measure, "rank": k}
                 for name, interval in parts.items():
-                    row |= _columns(name, interval, k)
-                row |= _columns(SHARE, shares_of_gap, k)
+                    row |= _columns(name, interval, place)
+                row |= _columns(SHARE, shares_of_gap, place)
                 yield row | {"adversarial training's share": 1 - row[SHARE]}
 
 
@@ -129,11 +142,12 @@ def predictions(spectrum: Spectrum) -> Iterator[dict[str, Any]]:
         for f, family in enumerate(spectrum.families):
             for i, key in enumerate(spectrum.images.keys):
                 row = {"model": model, "family": family, "key": key, "label": int(spectrum.images.labels[i])}
-                yield row | {f"rank {k}": int(c) for k, c in enumerate(spectrum.predictions[m, f, :, i])}
+                classes = zip(spectrum.ranks, spectrum.predictions[m, f, :, i].tolist(), strict=True)
+                yield row | {f"rank {k}": c for k, c in classes}
 
 
 def saturation(spectrum: Spectrum, model: int, within: float = 0.02) -> int:
-    """Returns the lowest rank from which a network's accuracy stays within ``within`` of its full-rank accuracy."""
+    """Returns the lowest measured rank from which a network's accuracy stays within ``within`` of its full-rank accuracy."""
     accuracy = spectrum.right[model, 0].mean(-1)
     below = np.flatnonzero(accuracy < accuracy[-1] - within)
-    return int(below[-1]) + 1 if len(below) else 0
+    return spectrum.ranks[int(below[-1]) + 1 if len(below) else 0]

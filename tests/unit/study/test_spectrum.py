@@ -15,7 +15,7 @@ from pipeline.study.networks.cifar import ARCHITECTURES
 from pipeline.study.networks.network import Network
 from pipeline.study.rig import main as rig_main
 from pipeline.study.spectra import tables
-from pipeline.study.spectra.spectrum import Spectrum, run
+from pipeline.study.spectra.spectrum import Plan, Spectrum, run
 from pipeline.study.spectra.summary import summary
 from pipeline.study.spectrum import main
 from tests.unit.study.conftest import PUBLISHED, Run, table, tensor
@@ -36,7 +36,7 @@ def algorithm_1(network: Network, images: Images) -> np.ndarray:
 
 def test_predictions_equal_algorithm_1(published: Callable[[str], Network], test_images: Images) -> None:
     images, network = test_images.first(6), published("resnet2b")
-    spectrum = run([network, published("cnn_a_adv")], images, batch=4)
+    spectrum = run([network, published("cnn_a_adv")], images, Plan.of(images.size, batch=4))
     expected = algorithm_1(network, images)
     np.testing.assert_array_equal(spectrum.predictions[0, 0], expected)
     np.testing.assert_array_equal(spectrum.agrees[0, 0], expected == expected[-1])
@@ -46,7 +46,9 @@ def test_predictions_equal_algorithm_1(published: Callable[[str], Network], test
 
 def test_the_batch_does_not_change_the_result(published: Callable[[str], Network], test_images: Images) -> None:
     images = test_images.first(9)
-    first, second = (run([published("cnn_a_adv")], images, ("rank", "noise"), batch=size) for size in (2, 9))
+    first, second = (
+        run([published("cnn_a_adv")], images, Plan.of(images.size, ("rank", "noise"), batch=size)) for size in (2, 9)
+    )
     np.testing.assert_array_equal(first.predictions, second.predictions)
     np.testing.assert_allclose(first.error, second.error, rtol=1e-6)
 
@@ -72,7 +74,7 @@ def test_networks_get_unclipped_images_unless_as_stored() -> None:
     run([Network(Recorder(), "recorder")], images)
     assert min(float(x.min()) for x in inputs) < -0.01
     inputs.clear()
-    run([Network(Recorder(), "recorder")], images, as_stored=True)
+    run([Network(Recorder(), "recorder")], images, Plan.of(images.size, as_stored=True))
     levels = 255 * torch.cat(inputs)
     assert levels.min() >= 0
     assert levels.max() <= 255
@@ -84,7 +86,8 @@ def spectrum_of(predictions: np.ndarray, labels: np.ndarray, models: list[str]) 
     n = len(labels)
     images = Images(np.zeros((n, 1, 1, 3), np.uint8), labels, [f"test-{i}" for i in range(n)], ["a", "b", "c"], "test")
     shape = (1, predictions.shape[1], n)
-    return Spectrum(images, models, ("rank",), predictions[:, None], np.ones(shape, np.float32), np.ones(shape, bool))
+    error, matched = np.ones(shape, np.float32), np.ones(shape, bool)
+    return Spectrum(images, models, ("rank",), tuple(range(shape[1])), predictions[:, None], error, matched)
 
 
 def test_tables_equal_a_recount() -> None:
@@ -169,7 +172,7 @@ def test_the_command_writes_tables_and_figures(command: Run, weights: Path, reco
     assert (ran.status, ran.err) == (0, "")
     assert "Gap to resnet2b at rank 3" in ran.out
     names = ("spectrum.png", "spectrum.pdf", "spectrum.csv", "spectrum.json", "classes.csv", "predictions.csv")
-    more = ("differences.csv", "shares.csv", "controls.csv", "controls.png", "controls.pdf")
+    more = ("spectrum.parts.jsonl", "differences.csv", "shares.csv", "controls.csv", "controls.png", "controls.pdf")
     assert {path.name for path in (tmp_path / "a").iterdir()} == {*names, *more}
     predictions = table(tmp_path / "a" / "predictions.csv")
     assert len(predictions) == 3 * 3 * LIMIT
@@ -207,7 +210,9 @@ def test_outputs_with_full_are_accepted(
         ran = command(experiment, *model, "--images", tmp_path / "full")
         assert (ran.status, ran.err) == (0, "")
         assert "4 images" in ran.out
-    assert command(main, *model, "--images", tmp_path / "full", "--as-stored").status == 0
+    stored = (*model, "--images", tmp_path / "full", "--as-stored")
+    assert "other settings: as_stored was false, now it is true" in refused(main, *stored)
+    assert command(main, *stored, "--out", tmp_path / "stored").status == 0
 
 
 def test_networks_that_do_not_fit_the_images(
@@ -237,7 +242,7 @@ def test_mistakes(refused: Callable[..., str], weights: Path, records: Path, tmp
         ((*model, *rest, "--family", ""), "'' is not one of rank, lowpass, blur, jpeg, noise"),
         ((*model, *rest, "--reference", ""), "--reference: ''"),
         ((*model, *rest, "--out", ""), "--out"),
-        ((*model, *rest, "--at", "40"), "these images have ranks 1 to 31"),
+        ((*model, *rest, "--at", "40"), "--at 40: the measured ranks are 0, 1, 2, 3, 4, 5, ..., 31"),
         ((*model, *rest, "--twin", "one=three"), "--twin: 'three' is not one of one"),
         ((*model, *rest, "--twin", "one=one"), "not its own twin"),
         ((*model, *other, *rest, "--twin", "one=two"), "give it as --reference"),
