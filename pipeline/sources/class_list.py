@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.class_names import distinct
 from pipeline.errors import PipelineError, nearest, one_line
 from pipeline.sources.text_files import read_text
 from pipeline.storage.files import TooLong
@@ -105,7 +106,7 @@ def of_names(names: Sequence[str], origin: str) -> ClassList:
     ids = [match[0] if (match := _WORDNET_ID.match(name)) else "" for name in names]
     also = tuple((name, label) for label, name in enumerate(ids)) if all(ids) and len({*ids}) == len(ids) else ()
     repeated = tuple(name for name, count in counts.items() if count > 1)
-    return ClassList(_distinct(names), origin, repeated, also)
+    return ClassList(distinct(names), origin, repeated, also)
 
 
 def images_per_class(labels: Iterable[np.ndarray], classes: int) -> str:
@@ -149,12 +150,3 @@ def _plain(name: str) -> str:
 
 def _is_number(name: str) -> bool:
     return name.isascii() and name.isdigit() and len(name) < 10
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Appends the label to names that several labels have; to all names if that gives equal ones again."""
-    counts = Counter(names)
-    distinct = [f"{name} ({label})" if counts[name] > 1 else name for label, name in enumerate(names)]
-    if len(set(distinct)) < len(names):
-        distinct = [f"{name} ({label})" for label, name in enumerate(names)]
-    return distinct

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.class_names import unique
 from pipeline.data import RankDataset
 from pipeline.formats.clients import croissant, files
-from pipeline.formats.clients.labels import unique
 from pipeline.verify import main as verify
 from tests.clients.conftest import COUNTS, VARIANTS, Output, own_cache, same_once, sample
 from tests.clients.test_metadata import ODD

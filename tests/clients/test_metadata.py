@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
+from pipeline.class_names import lines, unique
 from pipeline.formats.clients import files
-from pipeline.formats.clients.labels import lines, unique
 from tests.clients.conftest import VARIANTS, Output
 
 ODD = [

@@ -2,11 +2,11 @@
 
 import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.class_names import unique
 from pipeline.data.dataset import RankDataset
 from pipeline.data.export.unfinished import Progress, appearing, report, silent
 from pipeline.data.output import open_output
@@ -96,17 +96,9 @@ def _schema(classes: Sequence[str]) -> Any:
 
     features = {
         "image": {"_type": "Image"},
-        "label": {"names": _unique(classes), "_type": "ClassLabel"},
+        "label": {"names": unique(classes), "_type": "ClassLabel"},
         "key": {"dtype": "string", "_type": "Value"},
     }
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     return pa.schema([("image", image), ("label", pa.int64()), ("key", pa.string())], metadata)
-
-
-def _unique(classes: Sequence[str]) -> list[str]:
-    """Returns the names in valid UTF-8. Equal names, which ClassLabel refuses, get their label: ``crane (134)``."""
-    names = [name.encode("utf-8", "backslashreplace").decode() for name in classes]
-    counts = Counter(names)
-    numbered = [f"{name} ({label})" if counts[name] > 1 else name for label, name in enumerate(names)]
-    return numbered if len({*numbered}) == len(names) else [f"{name} ({label})" for label, name in enumerate(names)]

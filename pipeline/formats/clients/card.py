@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
+from pipeline import class_names
 from pipeline.errors import one_line
-from pipeline.formats.clients import labels, timm
+from pipeline.formats.clients import timm
 from pipeline.numerics.variants import PASSES, SIGNED
 
 _SIGNED = {"high": "high-rank-only images", "band": "bands", "highpass": "high-pass images"}
@@ -49,7 +50,7 @@ def _info(manifest: dict[str, Any], variant: dict[str, Any]) -> dict[str, Any]:
     for part in variant["splits"].values():
         for shard in part["shards"]:
             digest.update(bytes.fromhex(shard["sha256"]))
-    names = {str(i): name for i, name in enumerate(labels.unique(manifest["classes"]))}
+    names = {str(i): name for i, name in enumerate(class_names.unique(manifest["classes"]))}
     return {
         "config_name": variant["folder"],
         "description": f"content-sha256:{digest.hexdigest()}",

@@ -7,11 +7,11 @@ the order of the labels, as CLIP_benchmark reads it.
 import json
 from typing import Any
 
-from pipeline.formats.clients import labels
+from pipeline import class_names
 
 
 def files(manifest: dict[str, Any]) -> dict[str, bytes]:
-    classes = "".join(f"{name}\n" for name in labels.lines(manifest["classes"])).encode()
+    classes = "".join(f"{name}\n" for name in class_names.lines(manifest["classes"])).encode()
     contents = {}
     for variant in manifest["variants"].values():
         shards = [shard for split in variant["splits"].values() for shard in split["shards"]]

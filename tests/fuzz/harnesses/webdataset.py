@@ -4,8 +4,8 @@ import contextlib
 import tarfile
 from collections.abc import Iterator
 
+from pipeline import class_names
 from pipeline.errors import PipelineError
-from pipeline.formats.clients import labels
 from pipeline.sources.webdataset.classes import read_classes
 from pipeline.sources.webdataset.scan import scan_shard
 from tests.fuzz import repair
@@ -31,7 +31,7 @@ def _names(data: bytes) -> None:
     (folder() / "classnames.txt").write_bytes(data)
     classes = read_classes(folder(), None)
     assert classes is not None
-    for names in (labels.unique(classes.names), labels.lines(classes.names)):
+    for names in (class_names.unique(classes.names), class_names.lines(classes.names)):
         assert len(set(names)) == len(names) == len(classes.names)
         assert all("\n" not in name and "\r" not in name and name.encode() for name in names)
 

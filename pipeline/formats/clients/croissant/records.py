@@ -7,7 +7,7 @@ the file name by the key.
 
 from typing import Any
 
-from pipeline.formats.clients import labels
+from pipeline import class_names
 from pipeline.formats.clients.croissant import distribution
 
 _CLASSES = "classes"
@@ -35,7 +35,7 @@ def _classes(names: list[str]) -> dict[str, Any]:
             _field(label, "The label.", "sc:Integer"),
             _field(name, "The name of the class.", ["sc:Text", "sc:name"]),
         ],
-        "data": [{label: i, name: text} for i, text in enumerate(labels.unique(names))],
+        "data": [{label: i, name: text} for i, text in enumerate(class_names.unique(names))],
     }
 
 

@@ -1,4 +1,4 @@
-"""Class names that readers accept: printable and unique. A name's position is its label."""
+"""Names of classes that readers accept: printable and distinct. A name's position is its label."""
 
 import unicodedata
 from collections import Counter
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 def unique(classes: Sequence[str]) -> list[str]:
     """Returns the names in valid UTF-8. Equal names, which Hugging Face refuses, get their label: ``crane (134)``."""
-    return _numbered([_utf8(name) for name in classes])
+    return distinct([_utf8(name) for name in classes])
 
 
 def lines(classes: Sequence[str]) -> list[str]:
     """Returns the names as ``unique`` does, each on one line: white space becomes one space, ESC becomes ``\\x1b``."""
-    return _numbered([_escaped(" ".join(_utf8(name).split())) for name in classes])
+    return distinct([_escaped(" ".join(_utf8(name).split())) for name in classes])
 
 
 def _escaped(name: str) -> str:
@@ -25,7 +25,8 @@ def _utf8(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _numbered(names: list[str]) -> list[str]:
+def distinct(names: Sequence[str]) -> list[str]:
+    """Appends the label to names that several classes have: ``crane (134)``. An empty name becomes its label: ``(5)``."""
     names = [name or f"({label})" for label, name in enumerate(names)]
     counts = Counter(names)
     numbered = [f"{name} ({label})" if counts[name] > 1 else name for label, name in enumerate(names)]
