@@ -5,6 +5,7 @@ The Python API is ``rig`` and ``vanilla``. Both accept any torch classifier, on 
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pipeline import console
@@ -15,8 +16,9 @@ from pipeline.study.options import add_out, load_images, load_networks, prepare_
 if TYPE_CHECKING:  # torch and numpy would slow down --help
     from pipeline.study.attribution.gradients import rig as rig
     from pipeline.study.attribution.gradients import vanilla as vanilla
-    from pipeline.study.attribution.maps import Maps
+    from pipeline.study.attribution.maps import Maps, Method
     from pipeline.study.images import Images
+    from pipeline.study.networks.network import Network
 
 
 _LIMIT = 8
@@ -26,7 +28,7 @@ def _parser() -> Parser:
     parser = study_parser(
         "rig",
         "Computes Rank Integrated Gradients (eq. 3 of the paper) of images for one or more networks and, for comparison, "
-        "plain gradients. --reduce applies to both.",
+        "plain gradients. --reduce applies to both. The same command continues a run that was stopped.",
     )
     group = parser.add_argument_group("experiment (--limit is 8 images by default)")
     group.add_argument(
@@ -41,26 +43,57 @@ def _parser() -> Parser:
         "--output", metavar="WHAT", default="softmax", help="softmax (default) or logit of the top class"
     )
     group.add_argument(
-        "--batch", metavar="N", type=whole("--batch"), default=128, help="gradients at a time (default 128)"
+        "--integrated-gradients",
+        metavar="STEPS",
+        type=whole("--integrated-gradients"),
+        help="also compute Integrated Gradients from a black image, by Captum",
     )
+    group.add_argument(
+        "--batch",
+        metavar="N",
+        type=whole("--batch"),
+        help="gradients at a time in each thread (default: 128 of 32 pixels, 4 of 224 pixels)",
+    )
+    group.add_argument("--dry-run", action="store_true", help="estimate the time on this machine; write nothing")
     add_out(group, "maps, tables and the figure")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. Returns the exit status."""
-    return console.run(lambda: _main(_parser().parse(arguments)), "stopped; no results were written")
+    return console.run(lambda: _main(_parser().parse(arguments)), "stopped; the same command continues")
 
 
 def _main(options: argparse.Namespace) -> int:
     prepare_torch()
     from pipeline.study.attribution.gradients import check_options
-    from pipeline.study.attribution.maps import compute_maps, maps_file
-    from pipeline.study.result_files import make_folder
+    from pipeline.study.attribution.integrated import require_captum
+    from pipeline.study.attribution.maps import Method, fitting_batch
+    from pipeline.study.threads import split_cores
 
     check_options(options.reduce, options.output)
+    if options.integrated_gradients:
+        require_captum()
+    threads = split_cores()
     images = _images(options)
     networks = load_networks(options, images.size, len(images.classes))
+    _check_networks(networks, images)
+    batch = options.batch or fitting_batch(images.size)
+    method = Method(options.reduce, options.output, batch, options.integrated_gradients or 0)
+    if options.dry_run:
+        print(_dry_run(networks, images, method, threads))
+        return 0
+    maps = _compute(networks, images, method, threads, options)
+    _write(images, maps, options)
+    for network_maps in maps:
+        print(network_maps.summary())
+    return 0
+
+
+def _check_networks(networks: "Sequence[Network]", images: "Images") -> None:
+    """Raises UsageError for networks without gradients, and for two whose maps would have one file name."""
+    from pipeline.study.attribution.maps import maps_file
+
     files: dict[str, str] = {}
     for network in networks:
         network.check_gradients("RIG", images.size)
@@ -70,12 +103,39 @@ def _main(options: argparse.Namespace) -> int:
                 f"the maps of {other!r} and of {network.name!r} would both be {maps_file(other)}: "
                 "give labels of letters and digits"
             )
+
+
+def _compute(
+    networks: "Sequence[Network]", images: "Images", method: "Method", threads: int, options: argparse.Namespace
+) -> "list[Maps]":
+    """Computes what the folder does not hold yet."""
+    from pipeline.study.attribution.maps import compute_maps
+    from pipeline.study.digests import images_digest, network_digests
+    from pipeline.study.parts_file import open_results
+    from pipeline.study.progress import counter
+    from pipeline.study.result_files import make_folder
+
     make_folder(options.out)
-    maps = [compute_maps(network, images, options.reduce, options.output, options.batch) for network in networks]
-    _write(images, maps, options)
-    for network_maps in maps:
-        print(network_maps.summary())
-    return 0
+    settings = asdict(method) | {"images": images_digest(images), "networks": network_digests(networks, options.model)}
+    with open_results(options.out, "rig", settings) as parts:
+        done, units = len(parts.parts), len(networks) * len(images)
+        if 0 < done < units:
+            console.tell(f"continuing: {done:,} of {units:,} maps are done")
+        show = counter("gradients", done * method.gradients(images))
+        return compute_maps(networks, images, method, parts, threads, show)
+
+
+def _dry_run(networks: "Sequence[Network]", images: "Images", method: "Method", threads: int) -> str:
+    """Returns a line for people with the estimated time, from the plain gradients of the first images."""
+    from pipeline.liveness import duration
+    from pipeline.study.attribution.maps import seconds_per_gradient
+
+    count = method.gradients(images) * len(images) * len(networks)
+    seconds = count * seconds_per_gradient(networks, images, method, threads)
+    return (
+        f"{len(images):,} images, {len(networks)} networks, {count:,} gradients: about {duration(seconds)} in {threads} "
+        "threads. Nothing was written."
+    )
 
 
 def _images(options: argparse.Namespace) -> "Images":
@@ -106,6 +166,8 @@ def _write(images: "Images", maps: "Sequence[Maps]", options: argparse.Namespace
     write_csv(out / "rig.csv", (row for network_maps in maps for row in network_maps.rows(images)))
     for m in maps:
         arrays = {"rig": m.rig, "vanilla": m.vanilla, "target": m.target, "keys": np.array(images.keys)}
+        if m.integrated is not None:
+            arrays["integrated"] = m.integrated
         write_npz(out / maps_file(m.name), arrays)
     with figure_style():
         save(rig_figure(images, maps), out / "rig")

@@ -11,30 +11,35 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from pipeline.study.attribution.maps import Maps
 from pipeline.study.images import Images
+from pipeline.study.ranks import EVERY
 
 _QUANTILE = 0.99  # quantile of a map's absolute values at which its colours saturate
 _MAX_IMAGES = 16
 
 
 def rig_figure(images: Images, maps: Sequence[Maps]) -> Figure:
-    """Returns a figure with a column per image: the image, then plain gradients and RIG of each network.
+    """Returns a figure with a column per image: the image, then the maps of each network, plain gradients first.
 
     Each map has its own colour scale, symmetric around zero.
     """
-    count, rows = min(len(images), _MAX_IMAGES), 1 + 2 * len(maps)
-    figure = plt.figure(figsize=(1.25 + 0.78 * count, 0.35 + 0.84 * rows))
+    count, rows = min(len(images), _MAX_IMAGES), 1 + sum(len(m.methods) for m in maps)
+    side = 0.78 if min(images.size) <= EVERY else 1.15  # inches
+    figure = plt.figure(figsize=(1.25 + side * count, 0.35 + (side + 0.06) * rows))
     panels = figure.subplots(rows, count, squeeze=False)
     figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02))
+    names, labels = images.names, ["image"]
+    for m in maps:
+        for place, (method, values) in enumerate(m.methods.items()):
+            for column in range(count):
+                axes = panels[len(labels), column]
+                _map(axes, values[column])
+                if place == 0:
+                    prediction = f"{names[m.target[column]]} {100 * m.probability[column]:.0f} %"
+                    axes.set_title(prediction, fontsize=6, weight="normal", loc="center", pad=2, color="#555555")
+            labels.append(f"{m.name}\n{method}")
     for column in range(count):
         _hide_axes(panels[0, column]).imshow(images.pixels[column], interpolation="nearest")
-        panels[0, column].set_title(images.classes[images.labels[column]], fontsize=7, weight="normal", loc="center")
-        for number, m in enumerate(maps):
-            prediction = f"{images.classes[m.target[column]]} {100 * m.probability[column]:.0f} %"
-            above, below = panels[1 + 2 * number, column], panels[2 + 2 * number, column]
-            _map(above, m.vanilla[column])
-            _map(below, m.rig[column])
-            above.set_title(prediction, fontsize=6, weight="normal", loc="center", pad=2, color="#555555")
-    labels = ["image", *(f"{m.name}\n{method}" for m in maps for method in ("gradients", "RIG"))]
+        panels[0, column].set_title(names[images.labels[column]], fontsize=7, weight="normal", loc="center")
     for row, label in enumerate(labels):
         panels[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
     return figure

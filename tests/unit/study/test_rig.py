@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UsageError
 from pipeline.study.images import Images
+from pipeline.study.networks.load import load_network
 from pipeline.study.networks.network import Network
 from pipeline.study.rig import main, rig, vanilla
 from tests.unit.study.conftest import PUBLISHED, Run, table, tensor
@@ -150,7 +151,15 @@ def test_the_command_writes_maps_table_and_figure(command: Run, weights: Path, r
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.count("correlation of RIG with plain gradients") == 2
     files = {path.name for path in (tmp_path / "o").iterdir()}
-    assert files == {"rig.png", "rig.pdf", "rig.csv", "rig.json", "maps-cifar_cnn_a_adv.npz", "maps-resnet2b.npz"}
+    assert files == {
+        "rig.png",
+        "rig.pdf",
+        "rig.csv",
+        "rig.json",
+        "rig.parts.jsonl",
+        "maps-cifar_cnn_a_adv.npz",
+        "maps-resnet2b.npz",
+    }
     rows = table(tmp_path / "o" / "rig.csv")
     assert [(row["model"], row["key"], row["label"]) for row in rows[:2]] == [
         ("cifar_cnn_a_adv", "test-00000003", "airplane"),
@@ -162,6 +171,41 @@ def test_the_command_writes_maps_table_and_figure(command: Run, weights: Path, r
     settings = json.loads((tmp_path / "o" / "rig.json").read_text())
     assert settings["options"]["reduce"] == "max"
     assert str(tmp_path / "o") not in json.dumps(settings)
+
+
+def test_stopped_it_continues_with_the_same_maps(
+    command: Run, refused: Callable[..., str], weights: Path, records: Path, tmp_path: Path
+) -> None:
+    model = ("--model", "cnn_a", "--weights", weights / PUBLISHED["cnn_a_adv"][1], "--images", records, "--limit", 3)
+    assert command(main, *model, "--out", tmp_path / "a").status == 0
+    parts = (tmp_path / "a" / "rig.parts.jsonl").read_bytes()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "rig.parts.jsonl").write_bytes(parts[: parts.index(b"\n", parts.index(b"\n") + 1) + 40])
+    ran = command(main, *model, "--out", tmp_path / "b")
+    assert (ran.status, ran.err) == (0, "continuing: 1 of 3 maps are done\n")
+    for name in ("rig.csv", "maps-cifar_cnn_a_adv.npz", "rig.png", "rig.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    assert 'output was "softmax", now it is "logit"' in refused(
+        main, *model, "--out", tmp_path / "a", "--output", "logit"
+    )
+    ran = command(main, *model, "--out", tmp_path / "c", "--dry-run")
+    assert "3 images, 1 networks, 96 gradients: about " in ran.out
+    assert not (tmp_path / "c").exists()
+
+
+def test_integrated_gradients_are_captums(
+    command: Run, weights: Path, records: Path, test_images: Images, tmp_path: Path
+) -> None:
+    captum = pytest.importorskip("captum.attr")
+    path = weights / PUBLISHED["resnet2b"][1]
+    model = ("--model", "resnet2b", "--weights", path, "--images", records, "--limit", 2, "--out", tmp_path)
+    assert command(main, *model, "--integrated-gradients", 20).status == 0
+    network, x = load_network("resnet2b", path), tensor(test_images.first(2))
+    target = network(x).argmax(1)
+    expected = captum.IntegratedGradients(lambda y: network(y).softmax(1)).attribute(x, target=target, n_steps=20)
+    with np.load(tmp_path / "maps-resnet2b.npz") as maps:
+        np.testing.assert_allclose(maps["integrated"], expected.amax(1).numpy(), atol=1e-5)
+    assert all(-1 <= float(row["correlation with integrated"]) <= 1 for row in table(tmp_path / "rig.csv"))
 
 
 class Steps(nn.Module):
