@@ -167,14 +167,9 @@ class _Truncate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rank: int, gradient: str, component: str) -> Tensor:
         ctx.rank, ctx.gradient, ctx.component = min(rank, *x.shape[-2:]), gradient, component
-        wide = x.shape[-1] > x.shape[-2]
-        planes = x.mT if wide else x
-        squares, vectors = _eigenpairs(planes)
-        kept = vectors[..., -ctx.rank :]
+        low, squares, vectors = _cut(x, ctx.rank)
         if gradient != "straight-through":
             ctx.save_for_backward(x, squares, vectors)
-        cut = (planes @ kept) @ kept.mT
-        low: Tensor = cut.mT if wide else cut
         return low if component == "low" else x - low
 
     @staticmethod
@@ -188,6 +183,16 @@ class _Truncate(torch.autograd.Function):
         low = _backward(planes, upstream, squares, vectors, ctx)
         low = low.mT if wide else low
         return low if ctx.component == "low" else gradient - low, None, None, None
+
+
+def _cut(x: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns A_k of float64 planes, and the eigenvalues, ascending, and eigenvectors of their smaller Gram matrices."""
+    wide = x.shape[-1] > x.shape[-2]
+    planes = x.mT if wide else x
+    squares, vectors = _eigenpairs(planes)
+    kept = vectors[..., -rank:]
+    low = (planes @ kept) @ kept.mT
+    return low.mT if wide else low, squares, vectors
 
 
 def _eigenpairs(planes: Tensor) -> tuple[Tensor, Tensor]:
@@ -255,11 +260,7 @@ def stored_on_gpu(pixels: Tensor, rank: int, component: str) -> Tensor:
     ``svd.MAX_ERROR`` (``svd.doubtful``), or where a value is that close to a rounding tie.
     """
     x = pixels.double()
-    planes = x.mT if x.shape[2] > x.shape[1] else x
-    squares, vectors = torch.linalg.eigh(planes.mT @ planes)
-    kept = vectors[..., -rank:]
-    cut = (planes @ kept) @ kept.mT
-    cut = cut.mT if planes is not x else cut
+    cut, squares, _ = _cut(x, rank)
     rounded = cut.round()  # halves to even
     levels: Tensor = (rounded if component == "low" else x - rounded + OFFSET).clip(0, 255).to(torch.uint8)
     margins = 0.5 - (cut - rounded).abs().amax(dim=(1, 2))

@@ -4,9 +4,7 @@ Where they have to be compiled first, it says so. Compilation takes most of a mi
 """
 
 import contextlib
-import os
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,7 +12,7 @@ import numpy as np
 from numba.core import event
 
 from pipeline import console
-from pipeline.execution.child_process import python_path
+from pipeline.execution import child_process
 from pipeline.formats import png, tar
 from pipeline.numerics import batch, resample
 from pipeline.numerics.small import LARGEST
@@ -26,8 +24,10 @@ SIDES = (LARGEST, LARGEST + 1)
 
 def sides_of(task: ShardTask) -> tuple[int, ...]:
     """Returns those of ``SIDES`` whose kernels the images of a task need."""
-    smallest = task.side if task.shape else 1
-    return tuple(side for side in SIDES if (smallest <= LARGEST if side <= LARGEST else task.side > LARGEST))
+    small, large = SIDES
+    if task.side <= LARGEST:
+        return (small,)
+    return (large,) if task.shape else SIDES
 
 
 def load(sides: Sequence[int] = SIDES, quiet: bool = False) -> None:
@@ -79,9 +79,8 @@ class _Compilation(event.Listener):
         if not self._process:
             if not self._quiet:
                 console.tell("compiling loops for this processor, once on this machine")
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "pipeline.execution.compiled_loops"],  # -P: not from the current folder
-                env=os.environ | {"PYTHONPATH": python_path()},
+            self._process = child_process.start(
+                "pipeline.execution.compiled_loops",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ from types import ModuleType, TracebackType
 from typing import NoReturn
 
 from pipeline.errors import PipelineError
-from pipeline.execution.child_process import python_path
+from pipeline.execution import child_process
 from pipeline.planning.shard_task import Progress, ShardTask, Step
 from pipeline.sources.objects.source import DatasetObject
 
@@ -117,9 +117,8 @@ def _name(status: int) -> str:
 
 
 def _started() -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "pipeline.execution.deadly_images"],  # -P: not from the current folder
-        env=os.environ | {"PYTHONPATH": python_path()},
+    return child_process.start(
+        "pipeline.execution.deadly_images",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

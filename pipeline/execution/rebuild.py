@@ -30,7 +30,7 @@ from pipeline.planning.output_spec import ENCODER
 from pipeline.planning.plan import Plan, Shard, tar_name
 from pipeline.planning.record import Record, Reject
 from pipeline.planning.shard_task import Progress, ShardTask, shard_task, shard_tasks
-from pipeline.sources import OBJECT
+from pipeline.sources import OBJECT, options_of_reading
 from pipeline.sources.index import Entry, Source
 from pipeline.storage.local_store import LocalStore
 from pipeline.storage.store import BUILD, SCRATCH
@@ -160,10 +160,12 @@ class _Repair:
         source, plan = run.plan_job(self._job, self._source)
         expected, actual = self._document["source"]["fingerprint"], plan.content.fingerprint
         if actual != expected:
+            options = options_of_reading(self._job.dataset)
+            needed = f"the data and {options}" if options else "the data"
             raise PipelineError(
                 f"the source is not the one that the output was built from: its fingerprint is {actual}, the manifest says "
-                f"{one_line(expected)}; nothing can be repaired from it: give the data and the "
-                "--classes of the build, or rebuild the output with --overwrite"
+                f"{one_line(expected)}; nothing can be repaired from it: give {needed} of the build, "
+                "or rebuild the output with --overwrite"
             )
         if self._document["image"]["encoder"] != ENCODER:
             raise PipelineError(

@@ -26,7 +26,7 @@ from pipeline.planning.job import Job
 from pipeline.planning.output_spec import Content, geometry_of, resolve
 from pipeline.planning.plan import Plan, make_plan
 from pipeline.planning.shard_task import ShardTask, shard_tasks
-from pipeline.sources import description, open_source
+from pipeline.sources import IN_FOLDERS, description, open_source
 from pipeline.sources.index import Source, SourceIndex
 from pipeline.sources.shapes import shapes_of
 from pipeline.storage.lock import LostLock
@@ -46,7 +46,7 @@ def plan_job(job: Job, source: Source | None = None) -> tuple[Source, Plan]:
     with _disk_errors(job):
         output_state.check_place(open_store(job.out), job.out)
     inside = isinstance(job.out, Path) and job.data_dir and job.out.resolve().is_relative_to(job.data_dir.resolve())
-    if job.dataset in ("imagenet", "folder", "webdataset", "parquet", "arrays") and inside:
+    if job.dataset in IN_FOLDERS and inside:
         raise UsageError(f"--out {job.out} lies inside --data-dir {job.data_dir}, whose images it would join")
     source = source or open_source(
         job.dataset,

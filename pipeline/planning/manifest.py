@@ -24,6 +24,11 @@ REJECTS = "rejects.jsonl"
 _LINES = 1 << 14  # of samples, written at once
 
 
+def to_json(document: Mapping[str, Any]) -> bytes:
+    """Returns the bytes of ``manifest.json``."""
+    return json.dumps(document, indent=1).encode() + b"\n"
+
+
 def describe(plan: Plan, records: Mapping[Shard, Record]) -> dict[str, Any]:
     """Returns the manifest without the list of files.
 

@@ -11,7 +11,7 @@ from pipeline.numerics.geometry import MAX_SIDE, Geometry
 from pipeline.numerics.variants import OFFSET, Variant, canonical
 from pipeline.planning.job import Job
 from pipeline.planning.shard_size import divisible_size
-from pipeline.sources import WITH_CLASSES
+from pipeline.sources import options_of_reading
 from pipeline.sources.index import SourceIndex
 from pipeline.sources.shapes import Shapes
 from pipeline.sources.splits import in_source
@@ -230,8 +230,8 @@ def check_format(number: Any) -> None:
 
 def _source_reason(index: SourceIndex, dataset: str) -> str:
     """Returns why the fingerprints of a source may differ although its files are the same."""
-    keys = {"parquet": "--image-key, --label-key or ", "webdataset": "--label-key or "}.get(dataset, "")
-    options = f" (was it built with other {keys}--classes?)" if dataset in WITH_CLASSES else ""
+    options = options_of_reading(dataset)
+    options = f" (was it built with other {options}?)" if options else ""
     if not index.readings or dataset not in _RULES_CHANGED:
         return options
     return (

@@ -199,7 +199,7 @@ def finish(store: Store, plan: Plan, run: str, recheck: bool) -> dict[str, Any]:
     files = manifest.committed(plan, records)
     files |= {name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in small.items()}
     document["files"] = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in sorted(files.items())}
-    final = json.dumps(document, indent=1).encode() + b"\n"
+    final = manifest.to_json(document)
     unchanged = snapshot.size(manifest.NAME) == len(final) and store.read(manifest.NAME) == final
     unchanged = unchanged and all(snapshot.size(name) == size for name, (size, _) in files.items())
     if unchanged and not recheck:

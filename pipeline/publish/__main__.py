@@ -106,8 +106,9 @@ def _plan(options: argparse.Namespace, manifest: dict[str, Any]) -> str:
 
 
 def _publish(options: argparse.Namespace, manifest: dict[str, Any]) -> int:
+    from pipeline.planning.manifest import NAME
     from pipeline.publish import local
-    from pipeline.publish.copy import MANIFEST, Copy, groups
+    from pipeline.publish.copy import Copy, groups
     from pipeline.publish.hub import Hub
 
     hub = Hub(options.repository, options.revision)
@@ -125,7 +126,7 @@ def _publish(options: argparse.Namespace, manifest: dict[str, Any]) -> int:
     held = hub.manifest()
     date = options.date or hub.date_of(manifest, held) or datetime.datetime.now(datetime.UTC).date().isoformat()
     copy = Copy.of(options.out, manifest, hub.publication(date))
-    if held is not None and held != copy.read(MANIFEST):
+    if held is not None and held != copy.read(NAME):
         hub.retract()
     for folder, names in groups(copy.files).items():
         say(f"uploading {folder or 'the files at the root'}: {len(names):,} files")

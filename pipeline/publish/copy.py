@@ -1,15 +1,13 @@
 """The published copy of an output: the same files, with the date and the addresses in the manifest and in Croissant."""
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.formats.clients import croissant
-
-MANIFEST = "manifest.json"
+from pipeline.planning.manifest import NAME, to_json
 
 
 class CopiedFile(NamedTuple):
@@ -39,7 +37,7 @@ class Copy:
         files = {name: CopiedFile(claim["bytes"], claim["sha256"]) for name, claim in manifest["files"].items()}
         files |= {name: _copied(content) for name, content in croissant.files(document).items()}
         document["files"] = {name: {"bytes": file.size, "sha256": file.sha256} for name, file in sorted(files.items())}
-        files[MANIFEST] = _copied(json.dumps(document, indent=1).encode() + b"\n")
+        files[NAME] = _copied(to_json(document))
         return cls(out, files)
 
     def read(self, name: str) -> bytes:

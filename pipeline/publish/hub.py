@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import extras
 from pipeline.errors import PipelineError, one_line
-from pipeline.publish.copy import MANIFEST, Copy
+from pipeline.formats.clients import croissant
+from pipeline.planning.manifest import NAME
+from pipeline.publish.copy import Copy
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
@@ -99,8 +101,7 @@ class Hub:
             for file in self._files()
             if file.path not in expected
             and (
-                file.path.endswith(".tar")
-                or (file.path.startswith(folders) and not file.path.endswith("croissant.json"))
+                file.path.endswith(".tar") or (file.path.startswith(folders) and not file.path.endswith(croissant.NAME))
             )
         ]
         if foreign:
@@ -122,9 +123,7 @@ class Hub:
 
         with self._errors("reading its manifest"), tempfile.TemporaryDirectory() as folder:
             try:
-                path = self._api.hf_hub_download(
-                    **self._where, filename=MANIFEST, revision=self.revision, cache_dir=folder
-                )
+                path = self._api.hf_hub_download(**self._where, filename=NAME, revision=self.revision, cache_dir=folder)
             except EntryNotFoundError:
                 return None
             return Path(path).read_bytes()
@@ -148,7 +147,7 @@ class Hub:
         """Deletes the dataset's manifest before it changes: a dataset with a manifest is complete."""
         with self._errors("deleting its old manifest"):
             self._api.delete_file(
-                MANIFEST, **self._where, revision=self.revision, commit_message="Another version is being uploaded"
+                NAME, **self._where, revision=self.revision, commit_message="Another version is being uploaded"
             )
 
     def upload(self, copy: Copy, folder: str, names: list[str], progress: bool) -> None:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:  # NumPy and Pillow must not slow down --help
 
 DATASETS: tuple[str, ...] = ("sample", "cifar10", "cifar100", "imagenet", "folder", "webdataset", "parquet", "arrays")
 OBJECT = "object"  # of outputs that pipeline.build_dataset made: no command opens it
-WITH_CLASSES = ("imagenet", "folder", "webdataset", "parquet", "arrays")  # sources that take a class list
 _TAKES = {
     "imagenet": "a folder with ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, or train/<synset>/ and val/<synset>/",
     "folder": "a folder with train/<class>/... or <class>/... in it",
@@ -22,6 +21,14 @@ _TAKES = {
     "parquet": "a folder with .parquet files in it",
     "arrays": "a folder with .npy files of images and labels in it, or an .npz file",
 }
+IN_FOLDERS = tuple(_TAKES)
+"""Sources that are read from the user's own folder. They take a class list."""
+
+
+def options_of_reading(dataset: str) -> str:
+    """Returns the options that decide how the files of a source are read, in words; "" if it has none."""
+    options = {"parquet": "--image-key, --label-key or --classes", "webdataset": "--label-key or --classes"}
+    return options.get(dataset, "--classes" if dataset in IN_FOLDERS else "")
 
 
 def open_source(
@@ -43,7 +50,7 @@ def open_source(
         image_key: for ``parquet``: the column of images; None for the only one.
         label_key: for ``parquet``: the column of labels; None for the only one. For ``webdataset``: the field of a sample's
             json that is its label; None for its ``cls`` member.
-        classes: for ``WITH_CLASSES``: a class list, as for ``class_list.read_class_list``.
+        classes: for ``IN_FOLDERS``: a class list, as for ``class_list.read_class_list``.
         download: whether CIFAR and ``sample`` may be downloaded. True prints progress to stderr. A function
             is called with (bytes received, bytes in total) instead.
 
@@ -55,8 +62,8 @@ def open_source(
         raise UsageError("image-key: goes with --dataset parquet only, whose files may have several columns")
     if dataset not in ("webdataset", "parquet") and label_key is not None:
         raise UsageError("label-key: goes with --dataset webdataset and parquet only")
-    if dataset in DATASETS and dataset not in WITH_CLASSES and classes is not None:
-        raise UsageError(f"classes: goes with --dataset {', '.join(WITH_CLASSES)}; {dataset} has its own classes")
+    if dataset in DATASETS and dataset not in IN_FOLDERS and classes is not None:
+        raise UsageError(f"classes: goes with --dataset {', '.join(IN_FOLDERS)}; {dataset} has its own classes")
     if dataset in _TAKES and data_dir is None:
         raise UsageError(f"--dataset {dataset} needs --data-dir, {_TAKES[dataset]}")
     if dataset == "sample":

@@ -88,10 +88,9 @@ def read_listings(manifest: Manifest, source: SourceIndex | None, faults: Faults
     listings = {
         split: _SplitReader(manifest, split, rejects[split], source, faults).read() for split in manifest.splits
     }
-    for listing in listings.values():
-        listing.usable &= (
-            complete  # otherwise tars and spectra would be blamed for what is wrong with the list of rejects
-        )
+    if not complete:  # tars and spectra would be blamed for what is wrong with the list of rejects
+        for listing in listings.values():
+            listing.usable = False
     return listings
 
 

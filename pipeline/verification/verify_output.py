@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pipeline.cores import usable_cores
 from pipeline.errors import PipelineError, UsageError
 from pipeline.liveness import lasting
-from pipeline.sources import DATASETS, OBJECT, WITH_CLASSES, open_source
+from pipeline.sources import DATASETS, OBJECT, open_source, options_of_reading
 from pipeline.sources.index import Entry, Source, SourceIndex
 from pipeline.verification.arrays import spectra
 from pipeline.verification.faults import Faults, printable
@@ -28,10 +28,6 @@ from pipeline.verification.workers.stall_watch import SILENCE, Alarm
 # The dataset that is embedded in a dependency: its source needs no folder.
 EMBEDDED = "sample"
 _FILES_IN_A_PART = 256
-_HINTS = {
-    "webdataset": "; is it built with other --label-key or --classes?",
-    "parquet": "; is it built with other --image-key or --label-key?",
-}
 
 Progress = Callable[[int, int], None]
 
@@ -217,7 +213,8 @@ def _open_source(
     fingerprint = index.fingerprint()
     if fingerprint != manifest.fingerprint:
         place = f"--source {source_dir}" if source_dir else "the embedded photographs"
-        hint = _HINTS.get(manifest.dataset, "; is it built with other --classes?" * (manifest.dataset in WITH_CLASSES))
+        reading = options_of_reading(manifest.dataset)
+        hint = f"; was it built with other {reading}?" if reading else ""
         claimed = printable(manifest.fingerprint, 64)
         faults.add(NAME, f"made from other data than {place}: fingerprint {claimed}, not {fingerprint}{hint}")
         return None, None

@@ -38,6 +38,10 @@ class _Read(NamedTuple):
     fault: str = ""
     message: str = ""
 
+    def is_like(self, other: "_Read") -> bool:
+        """Whether both reads gave the same item. Messages of an exception may differ, as by an address in memory."""
+        return self._replace(message="") == other._replace(message="")
+
 
 class DatasetObject:
     """Map-style datasets, by split: ``len(dataset)``, and ``dataset[i]`` is (image, label) or a dict.
@@ -125,7 +129,7 @@ class DatasetObject:
         if most is not None:
             return b"" if before.fault else _header(before.height, before.width, "")
         now, picture = self._read(entry.file, entry.index)
-        if now._replace(message="") != before._replace(message=""):
+        if not now.is_like(before):
             raise PipelineError(_differs(entry.file, entry.index))
         if picture is None:
             return b"!" + now.fault.encode()
@@ -146,7 +150,7 @@ class DatasetObject:
         reads = []
         for i in range(count):
             read = self._patiently(split, i)
-            if i < _TWICE and self._patiently(split, i)._replace(message="") != read._replace(message=""):
+            if i < _TWICE and not self._patiently(split, i).is_like(read):
                 raise UsageError(_differs(split, i))
             reads.append(read)
         return reads

@@ -124,9 +124,8 @@ class _ShardVerifier:
         if expected is None:
             return None
         for variant, claimed in shard.samples.items():
-            if self._work.listed and claimed != len(
-                expected
-            ):  # otherwise a list is at fault, which is reported already
+            # Without a complete list, the list is at fault, which is reported already.
+            if self._work.listed and claimed != len(expected):
                 self.faults.add(NAME, f"{shard.tars[variant]} has {claimed} samples there, {len(expected)} are listed")
         return expected
 
