@@ -53,6 +53,12 @@ def _parser() -> Parser:
         "--at", metavar="K", type=whole("--at"), help="rank of the summary (default 3; 10 for images above 32 pixels)"
     )
     group.add_argument(
+        "--examples",
+        metavar="N",
+        type=whole("--examples", 1, 16),
+        help="also show N images at the rank of --at with the top classes of every network (figure 4)",
+    )
+    group.add_argument(
         "--batch",
         metavar="N",
         type=whole("--batch"),
@@ -89,6 +95,8 @@ def _main(options: argparse.Namespace) -> int:
     spectrum = _compute(networks, images, plan, threads, options)
     warnings = list(_doubts(spectrum))
     _write(spectrum, twins, reference, warnings, options)
+    if options.examples:
+        _write_examples(networks, images, options)
     print(summary(spectrum, twins, options.at))
     for line in warnings:
         console.tell(f"warning: {line}")
@@ -179,6 +187,22 @@ def _write(
     content = {"images": spectrum.images.origin, "count": len(spectrum.images), "reference": reference}
     content |= {"ranks": spectrum.ranks, "warnings": warnings}
     write_json(out / "spectrum.json", settings(plain_options(options)) | content)
+
+
+def _write_examples(networks: "list[Network]", images: "Images", options: argparse.Namespace) -> None:
+    """Writes examples of N images at even distances."""
+    import numpy as np
+
+    from pipeline.study.plots.examples import examples_figure
+    from pipeline.study.plots.style import figure_style, save
+    from pipeline.study.result_files import write_csv
+    from pipeline.study.spectra.examples import examples
+
+    count = min(options.examples, len(images))
+    shown = examples(networks, images.at(np.arange(count) * len(images) // count), options.at)
+    write_csv(options.out / "examples.csv", shown.rows())
+    with figure_style():
+        save(examples_figure(shown), options.out / "examples")
 
 
 if __name__ == "__main__":
