@@ -139,31 +139,36 @@ def run(command: Callable[[], int], stopped: str) -> int:
     Args:
         stopped: the message after Ctrl-C or SIGTERM.
     """
+    global _ended
     try:
         sys.stdout, sys.stderr = _open(sys.stdout), _open(sys.stderr)
         _check_encoding()
         status = command()
         sys.stdout.flush()
+        _ended = True
         return status
-    except PipelineError as error:
+    except BaseException as error:
+        _ended = True  # first, so that a signal cannot come between this error and its message
+        return _reported(error, stopped)
+
+
+def _reported(error: BaseException, stopped: str) -> int:
+    """Prints one line about the end of a command, and returns its exit status. Raises errors of the program itself."""
+    if isinstance(error, PipelineError):
         return _failed(f"error: {_short(one_line(error))}", error.status)
-    except KeyboardInterrupt:
+    if isinstance(error, KeyboardInterrupt):
         return _failed(stopped)
-    except ModuleNotFoundError as error:
-        absent = extras.missing(error)
-        if absent is None:
-            raise
+    if isinstance(error, ModuleNotFoundError) and (absent := extras.missing(error)):
         return _failed(f"error: {absent}", absent.status)
-    except BrokenPipeError:  # the reader of stdout has ended; what is committed stays
+    if isinstance(error, BrokenPipeError):  # the reader of stdout has ended; what is committed stays
         sys.stdout = _nowhere()  # else the interpreter prints an error when it flushes stdout
         return FAILED
-    except OSError as error:
+    if isinstance(error, OSError):
         sys.stdout = _nowhere()
         return _failed(f"error: {one_line(error.filename or _operation(error))}: {one_line(error.strerror or error)}")
-    except Exception:
-        if not _stop_came:
-            raise
+    if isinstance(error, Exception) and _stop_came:
         return _failed(stopped)  # the signal came during an import of C code, which turns it into another error
+    raise error
 
 
 def _check_encoding() -> None:
@@ -211,6 +216,8 @@ def stopped_by_sigterm() -> Iterator[None]:
 
     def stop(*_: object) -> None:
         global _stop_came
+        if _ended:
+            return
         _stop_came = True
         warnings.simplefilter("ignore")
         raise KeyboardInterrupt
@@ -222,8 +229,8 @@ def stopped_by_sigterm() -> Iterator[None]:
         elif not _stop_came:
             hook(unraisable)
 
-    global _stop_came
-    _stop_came = False
+    global _stop_came, _ended
+    _stop_came = _ended = False
     alarm, hook = signal.getsignal(signal.SIGALRM), sys.unraisablehook
     numbers = [signal.SIGTERM]
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # background commands of a shell ignore it
@@ -284,6 +291,7 @@ def write(text: str, end: str = "\n") -> None:
 
 _for_machines = False
 _stop_came = False  # whether a signal has stopped the current command
+_ended = False  # whether it has ended, so that a signal changes nothing any more
 
 
 @contextlib.contextmanager

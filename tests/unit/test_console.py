@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pipeline import console
+from pipeline.errors import UsageError
 from pipeline.verify import main as verify
 
 
@@ -98,6 +99,28 @@ def test_a_stop_before_the_command_begins_is_a_stop(
     with console.stopped_by_sigterm():
         status = console.run(lambda: 0, "stopped")
     assert (status, capsys.readouterr().err) == (1, "stopped\n")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_message_of_an_error_changes_nothing(
+    how: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seed 773796638 of the soak."""
+    tell = console.tell
+
+    def interrupted(text: str) -> None:
+        os.kill(os.getpid(), how)
+        tell(text)
+        os.kill(os.getpid(), how)
+
+    def work() -> int:
+        raise UsageError("ranks: none given")
+
+    monkeypatch.setattr(console, "tell", interrupted)
+    with console.stopped_by_sigterm():
+        status = console.run(work, "stopped")
+        os.kill(os.getpid(), how)
+    assert (status, capsys.readouterr().err) == (2, "error: ranks: none given\n")
 
 
 def test_any_other_error_of_an_import_is_raised() -> None:
