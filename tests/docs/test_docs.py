@@ -30,7 +30,14 @@ RUN = (
 )
 # Those of clients.md run in tests/clients/test_examples.py and those of studies in tests/unit/study/test_docs.py. Commands
 # of cluster.md need a cluster: tests/cluster/test_docs.py checks their options.
-ELSEWHERE = ("docs/clients.md", "docs/cluster.md", "docs/study.md", "docs/training.md", "docs/reproduction.md")
+ELSEWHERE = (
+    "docs/clients.md",
+    "docs/cluster.md",
+    "docs/study.md",
+    "docs/own_network.md",
+    "docs/training.md",
+    "docs/reproduction.md",
+)
 CIFAR10 = "python -m pipeline.build --dataset cifar10 --ranks 3,5,10,20 --components low,high,full"
 
 

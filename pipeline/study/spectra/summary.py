@@ -36,7 +36,7 @@ def summary(spectrum: Spectrum, twins: Sequence[Twin], at: int) -> str:
 
 def _curves(spectrum: Spectrum, at: int) -> Iterator[str]:
     ranks = shown_ranks(spectrum.ranks, at)
-    width = max(map(len, spectrum.models))
+    width = max(map(len, (*spectrum.models, *(f"{measure}, %" for measure in measures(spectrum)))))
     rows = {(row["model"], row["rank"]): row for row in curves(spectrum) if row["family"] == "rank"}
     for measure in measures(spectrum):
         yield f"\n{measure + ', %':{width}}" + "".join(f"{f'k = {k}':>8}" for k in ranks) + f"   95 % at k = {at}"

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ DOCS = Path(__file__).resolve().parents[3] / "docs"
 COMMAND = re.compile(r"^python -m (pipeline\.study\.\w+) (.+)$", re.M)
 
 
-@pytest.mark.parametrize("name", ["study.md", "reproduction.md", "training.md"])
+@pytest.mark.parametrize("name", ["study.md", "reproduction.md", "training.md", "own_network.md"])
 def test_the_parsers_accept_every_command(name: str) -> None:
     commands = COMMAND.findall((DOCS / name).read_text())
     assert commands
@@ -29,3 +30,21 @@ def test_the_python_of_study_md_runs() -> None:
     }
     exec(block, names)
     assert names["maps"].shape == (2, 4, 4)
+
+
+def test_the_page_for_an_own_network_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (DOCS / "own_network.md").read_text()
+    [network] = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    lines = [line for block in re.findall(r"^```bash\n(.*?)^```", page, re.M | re.S) for line in block.splitlines()]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("my_network", None)
+    Path("my_network.py").write_text(network)
+    few = {"pipeline.build": ["--limit", "96", "--samples-per-shard", "64", "--workers", "0"]}
+    for line in lines:
+        python, _, module, *arguments = line.split()
+        assert python == "python"
+        assert importlib.import_module(module).main([*arguments, *few.get(module, [])]) == 0, line
+    assert {path.name for path in tmp_path.iterdir()} >= {"spectrum", "controls", "rig", "runs", "out"}
+    for figure in ("spectrum/spectrum.png", "controls/controls.png", "rig/rig.png"):
+        assert (tmp_path / figure).exists(), figure
