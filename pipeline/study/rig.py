@@ -49,6 +49,9 @@ def _parser() -> Parser:
         help="also compute Integrated Gradients from a black image, by Captum",
     )
     group.add_argument(
+        "--stages", action="store_true", help="also show how the map of the first image comes about (figure 10)"
+    )
+    group.add_argument(
         "--batch",
         metavar="N",
         type=whole("--batch"),
@@ -85,6 +88,8 @@ def _main(options: argparse.Namespace) -> int:
         return 0
     maps = _compute(networks, images, method, threads, options)
     _write(images, maps, options)
+    if options.stages:
+        _write_stages(networks[0], images, method, options)
     for network_maps in maps:
         print(network_maps.summary())
     return 0
@@ -172,6 +177,17 @@ def _write(images: "Images", maps: "Sequence[Maps]", options: argparse.Namespace
     with figure_style():
         save(rig_figure(images, maps), out / "rig")
     write_json(out / "rig.json", settings(plain_options(options)) | {"images": images.origin})
+
+
+def _write_stages(network: "Network", images: "Images", method: "Method", options: argparse.Namespace) -> None:
+    """Draws the stages of the first image with the first network."""
+    from pipeline.study.attribution.stages import stages
+    from pipeline.study.plots.rig import stages_figure
+    from pipeline.study.plots.style import figure_style, save
+
+    shown = stages(network, images, method)
+    with figure_style():
+        save(stages_figure(images, shown), options.out / "stages")
 
 
 def __getattr__(name: str) -> object:

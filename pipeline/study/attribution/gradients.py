@@ -1,6 +1,6 @@
 """Rank Integrated Gradients (equation 3 of the paper) and plain gradients of any torch classifier."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -43,18 +43,35 @@ def rig(
         UsageError: x is no float batch in [0, 1], the model is in training mode, or an option is unknown.
     """
     x, target = _check_arguments(model, x, target, reduce, output)
+    total = torch.zeros_like(x[:, 0])
+    for k, _, maps in along_ranks(model, x, target, reduce, output, internal_batch_size):
+        total += weight(k, x) * maps
+    return total
+
+
+def weight(k: int, x: Tensor) -> float:
+    """Returns the weight of the gradient at rank k in equation 3, (w - k)/w."""
+    side = min(x.shape[2:])
+    return (side - k) / side
+
+
+def along_ranks(
+    model: Model, x: Tensor, target: Tensor, reduce: str, output: str, batch: int
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yields k, the rank-k images (n, 3, h, w) and the gradients there, reduced over the channels (n, h, w), for k = 1..w-1.
+
+    Args:
+        target: int64 (n,). The other arguments are those of ``rig``, already checked.
+    """
     side = min(x.shape[2:])
     left, values, right = torch.linalg.svd(x.double(), full_matrices=False)
     left = left * values[..., None, :]
-    total = torch.zeros_like(x[:, 0])
-    ranks_per_batch = max(1, internal_batch_size // len(x))
+    ranks_per_batch = max(1, batch // len(x))
     for start in range(1, side, ranks_per_batch):
         ranks = range(start, min(start + ranks_per_batch, side))
         cuts = torch.cat([(left[..., :k] @ right[..., :k, :]).to(x.dtype) for k in ranks])
-        maps = _gradients(model, cuts, target.repeat(len(ranks)), reduce, output, internal_batch_size)
-        weights = torch.tensor([(side - k) / side for k in ranks], dtype=x.dtype, device=x.device)
-        total += torch.einsum("k,knhw->nhw", weights, maps.view(len(ranks), *total.shape))
-    return total
+        maps = _gradients(model, cuts, target.repeat(len(ranks)), reduce, output, batch)
+        yield from zip(ranks, torch.split(cuts, len(x)), torch.split(maps, len(x)), strict=True)
 
 
 def vanilla(

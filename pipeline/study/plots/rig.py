@@ -1,4 +1,4 @@
-"""The figure of RIG maps beside plain gradients: figures 1, 8, 11, 17 and 18 of the paper."""
+"""The figures of RIG maps: beside plain gradients (figures 1, 8, 11, 17, 18 of the paper), and their stages (figure 10)."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from pipeline.study.attribution.maps import Maps
+from pipeline.study.attribution.stages import Stages
 from pipeline.study.images import Images
 from pipeline.study.ranks import EVERY
 
@@ -42,6 +43,25 @@ def rig_figure(images: Images, maps: Sequence[Maps]) -> Figure:
         panels[0, column].set_title(names[images.labels[column]], fontsize=7, weight="normal", loc="center")
     for row, label in enumerate(labels):
         panels[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
+    return figure
+
+
+def stages_figure(images: Images, shown: Stages) -> Figure:
+    """Returns a figure with a column per rank: the rank-k image, the gradients there, and their weighted sum so far.
+
+    Each map has its own colour scale, symmetric around zero.
+    """
+    side = 1.15  # inches
+    figure = plt.figure(figsize=(1.0 + side * len(shown.ranks), 0.6 + 3 * side))
+    panels = figure.subplots(3, len(shown.ranks), squeeze=False)
+    for column, k in enumerate(shown.ranks.tolist()):
+        _hide_axes(panels[0, column]).imshow(np.clip(shown.cuts[column], 0, 1), interpolation="nearest")
+        panels[0, column].set_title(f"k = {k}", fontsize=7.5, weight="normal", loc="center")
+        _map(panels[1, column], shown.gradients[column])
+        _map(panels[2, column], shown.sums[column])
+    for row, label in enumerate(("rank k", "gradients\nat rank k", "weighted sum\nof ranks 1 to k")):
+        panels[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
+    figure.suptitle(f"{shown.model}, class {images.names[shown.target]}", fontsize=8)
     return figure
 
 

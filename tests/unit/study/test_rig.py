@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError
+from pipeline.study.attribution.maps import Method
+from pipeline.study.attribution.stages import stages
 from pipeline.study.images import Images
 from pipeline.study.networks.load import load_network
 from pipeline.study.networks.network import Network
@@ -177,11 +179,12 @@ def test_stopped_it_continues_with_the_same_maps(
     command: Run, refused: Callable[..., str], weights: Path, records: Path, tmp_path: Path
 ) -> None:
     model = ("--model", "cnn_a", "--weights", weights / PUBLISHED["cnn_a_adv"][1], "--images", records, "--limit", 3)
-    assert command(main, *model, "--out", tmp_path / "a").status == 0
+    assert command(main, *model, "--out", tmp_path / "a", "--stages").status == 0
+    assert (tmp_path / "a" / "stages.png").stat().st_size > 10_000
     parts = (tmp_path / "a" / "rig.parts.jsonl").read_bytes()
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "rig.parts.jsonl").write_bytes(parts[: parts.index(b"\n", parts.index(b"\n") + 1) + 40])
-    ran = command(main, *model, "--out", tmp_path / "b")
+    ran = command(main, *model, "--out", tmp_path / "b", "--stages")
     assert (ran.status, ran.err) == (0, "continuing: 1 of 3 maps are done\n")
     for name in ("rig.csv", "maps-cifar_cnn_a_adv.npz", "rig.png", "rig.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
@@ -206,6 +209,15 @@ def test_integrated_gradients_are_captums(
     with np.load(tmp_path / "maps-resnet2b.npz") as maps:
         np.testing.assert_allclose(maps["integrated"], expected.amax(1).numpy(), atol=1e-5)
     assert all(-1 <= float(row["correlation with integrated"]) <= 1 for row in table(tmp_path / "rig.csv"))
+
+
+def test_the_last_stage_is_rig(published: Callable[[str], Network], test_images: Images) -> None:
+    network, images = published("resnet2b"), test_images.first(1)
+    shown = stages(network, images, Method("max", "softmax", 8))
+    assert shown.ranks.tolist() == [3, 5, 8, 12, 19, 31]
+    assert shown.target == int(network(tensor(images)).argmax(1))
+    np.testing.assert_allclose(shown.sums[-1], rig(network, tensor(images))[0].numpy(), atol=1e-6)
+    assert np.abs(shown.cuts[-1] - images.pixels[0] / 255).max() < 0.05
 
 
 class Steps(nn.Module):
