@@ -182,7 +182,7 @@ class _Svd:
 
     def __init__(self, output: Output) -> None:
         from pipeline.numerics import cpu
-        from pipeline.numerics.small import LARGEST
+        from pipeline.numerics.kernels.small import LARGEST
 
         for height, width in (output.shape,) if output.shape else ((3, 3), (LARGEST + 1, LARGEST + 1)):
             if min(height, width) > 1:

@@ -15,7 +15,7 @@ from pipeline import console
 from pipeline.execution import child_process
 from pipeline.formats import png, tar
 from pipeline.numerics import batch, resample
-from pipeline.numerics.small import LARGEST
+from pipeline.numerics.kernels.small import LARGEST
 from pipeline.planning.shard_task import ShardTask
 
 SIDES = (LARGEST, LARGEST + 1)

@@ -13,9 +13,9 @@ error. Three kinds of planes are solved again, each at the ranks concerned:
 import numpy as np
 
 from pipeline.numerics import rounding, svd
-from pipeline.numerics.large import solve as large
-from pipeline.numerics.small import LARGEST
-from pipeline.numerics.small import solve as small
+from pipeline.numerics.kernels.large import solve as large
+from pipeline.numerics.kernels.small import LARGEST
+from pipeline.numerics.kernels.small import solve as small
 from pipeline.numerics.solved import EPS, EXACT_TIE, TIE, Solved
 from pipeline.numerics.svd import Solution, Truncation
 

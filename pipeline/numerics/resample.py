@@ -24,7 +24,7 @@ from PIL import Image
 
 from pipeline.numerics.geometry import MAX_SIDE, Geometry
 from pipeline.numerics.jit import compiled
-from pipeline.numerics.lanes import I8, I32, I64, index, intrinsic, pointer
+from pipeline.numerics.kernels.lanes import I8, I32, I64, index, intrinsic, pointer
 
 _BITS = 22  # of a weight's fraction (PRECISION_BITS)
 _HALF = 1 << (_BITS - 1)

@@ -1,4 +1,4 @@
-"""What the compiled kernels of ``numerics.small`` and ``numerics.large`` compute of a batch of planes."""
+"""What the compiled kernels of ``numerics.kernels.small`` and ``numerics.kernels.large`` compute of a batch of planes."""
 
 from typing import NamedTuple, Protocol
 

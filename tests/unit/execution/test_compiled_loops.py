@@ -85,8 +85,8 @@ def test_two_processes_share_the_compilation(tmp_path: Path) -> None:
     folders, hits = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    assert "pipeline.numerics.small" in folders
-    assert "pipeline.formats" not in folders and "pipeline.numerics.large" not in folders
+    assert "pipeline.numerics.kernels.small" in folders
+    assert "pipeline.formats" not in folders and "pipeline.numerics.kernels.large" not in folders
     assert hits == "1"
 
 

@@ -6,7 +6,7 @@ The entries are whole numbers below 255^2 * 15,000 < 2^53, so that float64 holds
 from typing import Any
 
 from pipeline.numerics.jit import step
-from pipeline.numerics.lanes import LANES, fma, load, splat, store
+from pipeline.numerics.kernels.lanes import LANES, fma, load, splat, store
 
 CHUNK = 8  # rows of A that are read together; with 32 columns they fill half of a first-level cache
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.numerics import cpu
-from pipeline.numerics.small.solve import truncate_planes
+from pipeline.numerics.kernels.small.solve import truncate_planes
 from tests.unit.numerics.planes import adversarial as planes_that_provoke_errors
 
 GAP, TIE = 1e-9, 1e-5

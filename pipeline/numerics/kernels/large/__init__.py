@@ -4,7 +4,7 @@ Let A be a plane of grey levels, n its smaller side. The steps, one module each:
 
 1. ``gram``: G = A^T A, or A A^T of a wide plane, exactly.
 2. ``tridiagonal``: G = Q T Q^T with a tridiagonal T, by blocked Householder reduction (LAPACK's ``dsytrd``).
-3. ``numerics.eigenvalues``: all eigenvalues of T, by root-free QR (``dsterf``), of up to eight planes in the lanes.
+3. ``numerics.kernels.eigenvalues``: all eigenvalues of T, by root-free QR (``dsterf``), of up to eight planes in the lanes.
 4. ``vectors``: leading eigenvectors of T, by twisted factorisation (``dlar1v``), eight eigenvalues in the lanes.
 5. ``back_transform``: Q times these vectors (``dormtr``).
 6. ``measures``: how far the vectors are from exact.

@@ -1,4 +1,4 @@
-"""Each step of ``pipeline.numerics.large`` in plain NumPy, for one plane, without blocks, lanes or in-place tricks."""
+"""Each step of ``pipeline.numerics.kernels.large`` in plain NumPy, for one plane, without blocks, lanes or tricks."""
 
 from typing import NamedTuple
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.numerics.lanes import LANES
+from pipeline.numerics.kernels.lanes import LANES
 
 _LINE = 64  # bytes
 

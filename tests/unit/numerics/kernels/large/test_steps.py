@@ -5,15 +5,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from pipeline.numerics import layout
-from pipeline.numerics.large.back_transform import multiply_by_q
-from pipeline.numerics.large.cut import cut
-from pipeline.numerics.large.gram import gram
-from pipeline.numerics.large.measures import measure
-from pipeline.numerics.large.project import fill_strips, project, transpose_vectors
-from pipeline.numerics.large.tridiagonal import reduce_to_tridiagonal, work_size
-from pipeline.numerics.large.vectors import twisted_vectors
-from tests.unit.numerics.large import reference
+from pipeline.numerics.kernels import layout
+from pipeline.numerics.kernels.large.back_transform import multiply_by_q
+from pipeline.numerics.kernels.large.cut import cut
+from pipeline.numerics.kernels.large.gram import gram
+from pipeline.numerics.kernels.large.measures import measure
+from pipeline.numerics.kernels.large.project import fill_strips, project, transpose_vectors
+from pipeline.numerics.kernels.large.tridiagonal import reduce_to_tridiagonal, work_size
+from pipeline.numerics.kernels.large.vectors import twisted_vectors
+from tests.unit.numerics.kernels.large import reference
 
 EPS = 2.0**-52
 SIDES = [3, 8, 9, 10, 64, 65, 71, 96, 97, 130]

@@ -8,7 +8,7 @@ at every rank: the bits of a rank do not depend on the others.
 from typing import Any
 
 from pipeline.numerics.jit import step
-from pipeline.numerics.lanes import (
+from pipeline.numerics.kernels.lanes import (
     LANES,
     absolute,
     any_lane,
@@ -21,8 +21,8 @@ from pipeline.numerics.lanes import (
     store,
     store_int16,
 )
-from pipeline.numerics.small import odd
-from pipeline.numerics.small.transfer import STRIP
+from pipeline.numerics.kernels.small import odd
+from pipeline.numerics.kernels.small.transfer import STRIP
 from pipeline.numerics.solved import FAR
 
 

@@ -13,7 +13,7 @@ top. A sweep takes most of its time waiting for a division, so p and p + q_i are
 from typing import Any
 
 from pipeline.numerics.jit import step
-from pipeline.numerics.lanes import (
+from pipeline.numerics.kernels.lanes import (
     LANES,
     absolute,
     any_lane,

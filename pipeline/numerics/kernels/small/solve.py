@@ -4,16 +4,16 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.numerics import layout
-from pipeline.numerics.eigenvalues import eigenvalues
 from pipeline.numerics.jit import compiled, step
-from pipeline.numerics.lanes import LANES
-from pipeline.numerics.small import odd
-from pipeline.numerics.small.cuts import cut, scale
-from pipeline.numerics.small.eigenvectors import eigenvectors
-from pipeline.numerics.small.gram import add_gram, clear
-from pipeline.numerics.small.householder import multiply_by_q, reduce
-from pipeline.numerics.small.transfer import STRIP, empty, empty_exact, fill
+from pipeline.numerics.kernels import layout
+from pipeline.numerics.kernels.eigenvalues import eigenvalues
+from pipeline.numerics.kernels.lanes import LANES
+from pipeline.numerics.kernels.small import odd
+from pipeline.numerics.kernels.small.cuts import cut, scale
+from pipeline.numerics.kernels.small.eigenvectors import eigenvectors
+from pipeline.numerics.kernels.small.gram import add_gram, clear
+from pipeline.numerics.kernels.small.householder import multiply_by_q, reduce
+from pipeline.numerics.kernels.small.transfer import STRIP, empty, empty_exact, fill
 from pipeline.numerics.solved import Solved
 
 

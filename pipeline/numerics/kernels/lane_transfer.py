@@ -8,7 +8,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from pipeline.numerics.lanes import I64, LANES, VECTOR, index, intrinsic, pointer, transpose
+from pipeline.numerics.kernels.lanes import I64, LANES, VECTOR, index, intrinsic, pointer, transpose
 
 
 @intrinsic

@@ -7,8 +7,8 @@ planes stay small too.
 from typing import Any
 
 from pipeline.numerics.jit import step
-from pipeline.numerics.lane_transfer import gather_int16, spread_bytes
-from pipeline.numerics.lanes import LANES
+from pipeline.numerics.kernels.lane_transfer import gather_int16, spread_bytes
+from pipeline.numerics.kernels.lanes import LANES
 
 STRIP = 32
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.numerics.jit import compiled
-from pipeline.numerics.lane_transfer import spread_bytes, transpose_block
-from pipeline.numerics.lanes import LANES, fma, load, splat, spread, store
+from pipeline.numerics.kernels.lane_transfer import spread_bytes, transpose_block
+from pipeline.numerics.kernels.lanes import LANES, fma, load, splat, spread, store
 
 
 @compiled

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.numerics.jit import compiled, step
-from pipeline.numerics.lanes import LANES, fma, load, splat, spread, store, total, totals
+from pipeline.numerics.kernels.lanes import LANES, fma, load, splat, spread, store, total, totals
 
 PANEL = 8  # rows of a panel; a multiple of LANES
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipeline.numerics import eigenvalues as root_free
-from pipeline.numerics.small import cuts, gram, householder, transfer
-from pipeline.numerics.small import eigenvectors as twisted
-from tests.unit.numerics.large import reference
+from pipeline.numerics.kernels import eigenvalues as root_free
+from pipeline.numerics.kernels.small import cuts, gram, householder, transfer
+from pipeline.numerics.kernels.small import eigenvectors as twisted
+from tests.unit.numerics.kernels.large import reference
 
 EPS = 2.0**-52
 SIDES = [1, 2, 3, 4, 5, 8, 9, 31, 32, 33, 64]

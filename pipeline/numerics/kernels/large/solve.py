@@ -4,17 +4,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.numerics import layout
-from pipeline.numerics.eigenvalues import eigenvalues
 from pipeline.numerics.jit import compiled
-from pipeline.numerics.lanes import LANES
-from pipeline.numerics.large.back_transform import multiply_by_q
-from pipeline.numerics.large.cut import cut
-from pipeline.numerics.large.gram import gram
-from pipeline.numerics.large.measures import measure
-from pipeline.numerics.large.project import fill_strips, project, transpose_vectors
-from pipeline.numerics.large.tridiagonal import reduce_to_tridiagonal, work_size
-from pipeline.numerics.large.vectors import twisted_vectors
+from pipeline.numerics.kernels import layout
+from pipeline.numerics.kernels.eigenvalues import eigenvalues
+from pipeline.numerics.kernels.lanes import LANES
+from pipeline.numerics.kernels.large.back_transform import multiply_by_q
+from pipeline.numerics.kernels.large.cut import cut
+from pipeline.numerics.kernels.large.gram import gram
+from pipeline.numerics.kernels.large.measures import measure
+from pipeline.numerics.kernels.large.project import fill_strips, project, transpose_vectors
+from pipeline.numerics.kernels.large.tridiagonal import reduce_to_tridiagonal, work_size
+from pipeline.numerics.kernels.large.vectors import twisted_vectors
 from pipeline.numerics.solved import Solved
 
 # Memory for the reflectors of planes whose eigenvalues are computed side by side.
@@ -135,7 +135,7 @@ def _eigenvalues(group: list[_Reduced]) -> np.ndarray:
 
 @compiled
 def _eigenvalues_in_lanes(diagonal: Any, beside: Any, n: int, values: Any, squares: Any, ends: Any, state: Any) -> None:
-    """Runs ``numerics.eigenvalues``, whose machine code is kept only as a part of a function like this."""
+    """Runs ``numerics.kernels.eigenvalues``, whose machine code is kept only as a part of a function like this."""
     eigenvalues(diagonal, beside, n, values, squares, ends, state)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.numerics.jit import compiled, step
-from pipeline.numerics.lanes import LANES, fma, load, splat, total
+from pipeline.numerics.kernels.lanes import LANES, fma, load, splat, total
 from pipeline.numerics.solved import EPS, NEIGHBOURS
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.numerics.jit import compiled, step
-from pipeline.numerics.lanes import (
+from pipeline.numerics.kernels.lanes import (
     LANES,
     absolute,
     any_lane,

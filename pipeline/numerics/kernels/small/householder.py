@@ -12,8 +12,8 @@ a first-level cache.
 from typing import Any
 
 from pipeline.numerics.jit import step
-from pipeline.numerics.lanes import LANES, copy_sign, fma, load, select, splat, square_root, store
-from pipeline.numerics.small import odd
+from pipeline.numerics.kernels.lanes import LANES, copy_sign, fma, load, select, splat, square_root, store
+from pipeline.numerics.kernels.small import odd
 
 
 @step

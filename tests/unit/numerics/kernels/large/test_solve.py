@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.numerics import cpu
-from pipeline.numerics.large.solve import truncate_planes
+from pipeline.numerics.kernels.large.solve import truncate_planes
 from tests.unit.numerics.planes import GAP, TIE, Verdict, adversarial, judge, photographs
 
 RANKS = (10, 30, 50, 100)
@@ -136,7 +136,7 @@ DIGEST = """
 import hashlib
 import numpy as np
 from pipeline.numerics import cpu
-from pipeline.numerics.large.solve import truncate_planes
+from pipeline.numerics.kernels.large.solve import truncate_planes
 pixels = np.random.default_rng(8).integers(0, 256, (3, 75, 90), dtype=np.uint8)
 for planes in (pixels, pixels.transpose(0, 2, 1).copy()):
     solved = truncate_planes(planes, (3, 20, 60), 30, True)

@@ -11,8 +11,8 @@ eigenvalues may not be orthogonal: ``skew`` measures that.
 from typing import Any
 
 from pipeline.numerics.jit import step
-from pipeline.numerics.lanes import LANES, absolute, fma, larger, load, select, splat, square_root, store
-from pipeline.numerics.small import odd
+from pipeline.numerics.kernels.lanes import LANES, absolute, fma, larger, load, select, splat, square_root, store
+from pipeline.numerics.kernels.small import odd
 from pipeline.numerics.solved import EPS, FAINT, NEIGHBOURS, TINY
 
 

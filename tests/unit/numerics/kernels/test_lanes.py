@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.numerics import lanes
 from pipeline.numerics.jit import compiled
-from pipeline.numerics.lane_transfer import gather_int16, spread_bytes, transpose_block
-from pipeline.numerics.lanes import load, select, store, store_int16
+from pipeline.numerics.kernels import lanes
+from pipeline.numerics.kernels.lane_transfer import gather_int16, spread_bytes, transpose_block
+from pipeline.numerics.kernels.lanes import load, select, store, store_int16
 
 SPECIAL = np.array([0.0, -0.0, 1.5, -2.5, 1e300, np.inf, np.nan, 5e-324])
 PAIRS = [

@@ -12,7 +12,7 @@ of the vectors:
 from typing import Any
 
 from pipeline.numerics.jit import compiled, step
-from pipeline.numerics.lanes import LANES, fma, load, splat, spread, store, total
+from pipeline.numerics.kernels.lanes import LANES, fma, load, splat, spread, store, total
 
 
 @step

@@ -15,7 +15,7 @@ would turn them into denormal numbers, with which processors compute many times 
 from typing import Any
 
 from pipeline.numerics.jit import compiled, step
-from pipeline.numerics.lanes import LANES, absolute, fma, load, select, splat, spread, square_root, store
+from pipeline.numerics.kernels.lanes import LANES, absolute, fma, load, select, splat, spread, square_root, store
 from pipeline.numerics.solved import FAINT, TINY
 
 

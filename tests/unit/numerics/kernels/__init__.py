@@ -1,0 +1,1 @@
+"""Tests of the compiled kernels: lanes, small planes, large planes."""
