@@ -72,6 +72,7 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.study.attribution.gradients import check_options
     from pipeline.study.attribution.integrated import require_captum
     from pipeline.study.attribution.maps import Method, fitting_batch
+    from pipeline.study.sanity import doubts
     from pipeline.study.threads import split_cores
 
     check_options(options.reduce, options.output)
@@ -92,6 +93,9 @@ def _main(options: argparse.Namespace) -> int:
         _write_stages(networks[0], images, method, options)
     for network_maps in maps:
         print(network_maps.summary())
+    for network_maps in maps:
+        for line in doubts(network_maps.name, network_maps.target, images):
+            console.tell(f"warning: {line}")
     return 0
 
 

@@ -15,6 +15,7 @@ from pipeline.study.networks.network import Network
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_ON_GPU = 4  # threads that cut images for a GPU
 _POLL = 0.2  # seconds between calls of ``poll``
 
 
@@ -63,15 +64,14 @@ def in_threads(
 ) -> Iterator[tuple[Item, Result]]:
     """Yields each item with its result, in the order in which they are finished.
 
-    Each thread has its own copy of the networks, because modules may store values between their layers. Networks on a GPU
-    are not copied, and run in one thread.
+    Each thread has its own copy of the networks, because modules may store values between their layers.
 
     Args:
         work: called with networks, an item, and the counter for its units of work.
-        threads: number of threads.
+        threads: number of threads; at most four if a network is on a GPU, which holds their copies.
         poll: called five times a second with the units done.
     """
-    threads = threads if all(network.device.type == "cpu" for network in networks) else 1
+    threads = threads if all(network.device.type == "cpu" for network in networks) else min(threads, _ON_GPU)
     ticks, free = Ticks(), queue.SimpleQueue[Sequence[Network]]()
     for number in range(threads):
         free.put(copy.deepcopy(networks) if number else networks)

@@ -45,13 +45,16 @@ def finished_parts(out: Path) -> int:
 def test_killed_twice_it_gives_the_same_tables(weights: Path, records: Path, command: Run, tmp_path: Path) -> None:
     command_line = [sys.executable, "-m", "pipeline.study.spectrum", *job(weights, records, tmp_path / "killed")]
     before = 0
-    for _ in range(2):
+    for number in (signal.SIGKILL, signal.SIGINT):
         process = subprocess.Popen(command_line, env=os.environ | {"OMP_NUM_THREADS": "2"}, stderr=subprocess.PIPE)
         while finished_parts(tmp_path / "killed") < before + 2:
             assert process.poll() is None, process.stderr and process.stderr.read()
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.send_signal(number)
+        _, error = process.communicate()
+        assert (process.returncode, error.decode().splitlines()[-1:]) == (
+            (-9, []) if number == signal.SIGKILL else (1, ["stopped; the same command continues"])
+        )
         before = finished_parts(tmp_path / "killed")
         assert before < 40
     ran = command(main, *job(weights, records, tmp_path / "killed"))

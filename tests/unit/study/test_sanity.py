@@ -62,6 +62,40 @@ def test_mean_and_std_of_other_units_are_refused(
     assert not (tmp_path / "o").exists()
 
 
+def test_mistakes_are_one_line(refused: Callable[..., str], records: Path, tmp_path: Path) -> None:
+    model = ("--model", f"{__name__}:One", "--images", records, "--limit", 4, "--out", tmp_path / "o")
+    cases: list[tuple[object, tuple[object, ...], str]] = [
+        (main, ("--ranks", "1,x"), "--ranks: 'x' is not a whole number from 0"),
+        (main, ("--ranks", "40"), "--ranks: 40 is above the rank of these images, 32"),
+        (main, ("--ranks", "9:3"), "--ranks: the range is empty; these images have ranks 0 to 32"),
+        (main, ("--ranks", "1:9:0"), "with a step from 1"),
+        (main, ("--ranks", ""), "--ranks: '' is not a whole number"),
+        (main, ("--ranks", "1,2", "--at", "7"), "--at 7: the measured ranks are 1, 2"),
+        (main, ("--batch", "0"), "--batch: '0' is not a whole number from 1"),
+        (main, ("--examples", "17"), "--examples: '17' is not a whole number from 1 to 16"),
+        (main, ("--input-size", "5000"), "--input-size: '5000' is not a whole number from 1 to 4,096"),
+        (main, ("--model", f"{__name__}:Wide"), "cannot take images of 32 x 32 pixels"),
+        (main, ("--model", f"{__name__}:Broken"), "returns NaN instead of logits"),
+        (main, ("--classes", "imagenet"), "is not in the 1,000 names of ILSVRC 2012"),
+        (rig_main, ("--integrated-gradients", "0"), "--integrated-gradients: '0' is not a whole number from 1"),
+        (rig_main, ("--model", f"{__name__}:Cut"), "detaches its input"),
+    ]
+    for command, arguments, part in cases:
+        error = refused(command, *model, *arguments, status=1 if "--classes" in arguments else 2)
+        assert part in error, (arguments, error)
+    assert not (tmp_path / "o").exists()
+
+
+class Broken(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1)[:, :10] * float("nan")
+
+
+class Cut(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.detach().flatten(1)[:, :10]
+
+
 def test_top5_needs_many_classes(test_images: Images) -> None:
     class Ranked(nn.Module):
         """Class scores fall with the distance from class 10."""
