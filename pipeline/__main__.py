@@ -35,6 +35,7 @@ COMMANDS = {
     "submit": Command("pipeline.submit", "run a job file on its Ray cluster"),
     "study train": Command("pipeline.study.train", "train a network on one variant of an output"),
     "study spectrum": Command("pipeline.study.spectrum", "measure networks at every rank of their input"),
+    "study benchmark": Command("pipeline.study.benchmark", "compare networks by their errors on distorted images"),
     "study attack": Command("pipeline.study.attack", "attack a network, and measure how truncated ranks defend it"),
     "study rig": Command("pipeline.study.rig", "compute the pixels that a prediction depends on, by rank"),
 }

@@ -1,8 +1,6 @@
 """``python -m pipeline.study.spectrum``: classifies images at every rank (Algorithm 1, figures 6, 7 and 13)."""
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pipeline import console
@@ -14,7 +12,7 @@ from pipeline.study.ranks import EVERY, listed, parse_ranks
 if TYPE_CHECKING:  # torch and numpy would slow down --help
     from pipeline.study.images import Images
     from pipeline.study.networks.network import Network
-    from pipeline.study.spectra.spectrum import Plan, Spectrum
+    from pipeline.study.spectra.spectrum import Spectrum
     from pipeline.study.spectra.tables import Twin
 
 
@@ -77,7 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     prepare_torch()
     from pipeline.study.distortion.families import parse_families
+    from pipeline.study.result_files import make_folder
     from pipeline.study.spectra.estimate import dry_run
+    from pipeline.study.spectra.resumed import doubts_of, resumed
     from pipeline.study.spectra.spectrum import Plan
     from pipeline.study.spectra.summary import summary
     from pipeline.study.threads import split_cores
@@ -92,8 +92,9 @@ def _main(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(dry_run(networks, images, plan, threads))
         return 0
-    spectrum = _compute(networks, images, plan, threads, options)
-    warnings = list(_doubts(spectrum))
+    make_folder(options.out, other="attack")
+    spectrum = resumed("spectrum", networks, images, plan, threads, options)
+    warnings = doubts_of(spectrum)
     _write(spectrum, twins, reference, warnings, options)
     if options.examples:
         _write_examples(networks, images, options)
@@ -112,32 +113,6 @@ def _rank_of_summary(at: int | None, ranks: tuple[int, ...]) -> int:
     if at not in below:
         raise UsageError(f"--at {at}: the measured ranks are {listed(below)}")
     return at
-
-
-def _compute(
-    networks: "list[Network]", images: "Images", plan: "Plan", threads: int, options: argparse.Namespace
-) -> "Spectrum":
-    """Computes what the folder does not hold yet."""
-    from pipeline.study.digests import images_digest, network_digests
-    from pipeline.study.parts_file import open_results
-    from pipeline.study.progress import counter
-    from pipeline.study.result_files import make_folder
-    from pipeline.study.spectra.spectrum import distorted_in, run
-
-    make_folder(options.out, other="attack")
-    settings = asdict(plan) | {"images": images_digest(images), "networks": network_digests(networks, options.model)}
-    with open_results(options.out, "spectrum", settings) as parts:
-        start = distorted_in(parts, plan)
-        if 0 < start < plan.distorted(len(images)):
-            console.tell(f"continuing: {start:,} of {plan.distorted(len(images)):,} distorted images are done")
-        return run(networks, images, plan, parts, threads, counter("distorted images", start))
-
-
-def _doubts(spectrum: "Spectrum") -> Iterator[str]:
-    from pipeline.study.sanity import doubts
-
-    for number, name in enumerate(spectrum.models):
-        yield from doubts(name, spectrum.predictions[number, 0, -1], spectrum.images)
 
 
 def _twins(options: argparse.Namespace, names: list[str]) -> "tuple[list[Twin], str]":
