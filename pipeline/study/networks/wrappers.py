@@ -59,4 +59,5 @@ _WRAPPERS = (
     _Wrapper("DataParallel", "module."),
     _Wrapper("the robustness library (attacker, normalizer)", "model.", own=("attacker.", "normalizer.")),
     _Wrapper("Lightning (model.)", "model."),
+    _Wrapper("a wrapper (net.)", "net."),
 )

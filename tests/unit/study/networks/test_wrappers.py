@@ -58,6 +58,7 @@ CHECKPOINTS: dict[str, tuple[Callable[[], Any], str]] = {
     "EMA in a dict": (lambda: {"state_dict": AveragedModel(plain()).state_dict()}, "AveragedModel"),
     "Lightning": (lambda: {"state_dict": prefixed("model."), "pytorch-lightning_version": "2.5.0"}, "Lightning"),
     "compiled Lightning": (lambda: {"state_dict": prefixed("model._orig_mod.")}, "torch.compile, Lightning"),
+    "part net": (lambda: prefixed("net."), "a wrapper (net.)"),
     "robustness": (robustness, "DataParallel, the robustness library"),
     "robustness on one GPU": (lambda: robustness(""), "the robustness library"),
     "net": (lambda: {"net": prefixed("module."), "acc": 93.0, "epoch": 5}, "DataParallel"),
