@@ -116,6 +116,49 @@ def test_the_spectrum_of_a_network_with_a_thousand_outputs(
     assert {row["class"] for row in rows if float(row["accuracy"])} == {synset}
 
 
+NETWORKS = """
+import nets, pack
+
+def load(build, file):
+    network = build()
+    network.load_state_dict(pack.unpack(f"FOLDER/{file}"))
+    return network
+
+def mobilenet(): return load(nets.mobilenet_v2, "mobilenet_v2.int8.npz")
+def squeezenet(): return load(nets.SqueezeNet10, "squeezenet10.code.npz")
+"""
+
+
+def test_published_networks_at_their_input_sizes(
+    photographs: Path,
+    shared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = str(shared / "data/weights/imagenet")
+    (tmp_path / "published.py").write_text(NETWORKS.replace("FOLDER", folder))
+    for path in (folder, str(tmp_path)):
+        monkeypatch.syspath_prepend(path)
+    models = ["--model", "published:mobilenet", "--model", "published:squeezenet", "--input-size", "227"]
+    source = ["--dataset", "folder", "--data-dir", str(photographs), "--split", "train", "--classes", "imagenet"]
+    options = [*GEOMETRY, "--limit", "12", "--ranks", "3,100", "--examples", "2", "--out", str(tmp_path / "out")]
+    assert spectrum.main([*source, *models, *options]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "top-5 accuracy, %" in printed.out
+    with open(tmp_path / "out/spectrum.csv") as file:
+        rows = {(row["model"], row["rank"]): row for row in csv.DictReader(file)}
+    for model in ("published:mobilenet", "published:squeezenet"):
+        low, high, full = (float(rows[model, rank]["accuracy"]) for rank in ("3", "100", "224"))
+        assert low <= 0.2
+        assert high >= 0.4
+        assert full >= 0.4
+        assert float(rows[model, "224"]["top-5 accuracy"]) >= max(full, 0.6)
+    with open(tmp_path / "out/examples.csv") as file:
+        assert len(list(csv.DictReader(file))) == 2 * 2 * 2 * 5
+
+
 def test_a_class_outside_of_the_list_is_one_line(
     photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
