@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.build import main
+from pipeline.export import main as export_command
 from tests.conftest import make_official, write_small_cifar
 
 
@@ -78,6 +79,21 @@ def edit(out: Path) -> Edit:
         (out / "manifest.json").write_text(json.dumps(manifest))
 
     return apply
+
+
+Export = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def export(capsys: pytest.CaptureFixture[str]) -> Export:
+    """Returns a function that runs the command ``export`` in this process. It returns exit status, stdout and stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = export_command([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

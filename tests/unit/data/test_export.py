@@ -11,22 +11,7 @@ import pytest
 from pipeline.data import RankDataset, export_folder, export_npy
 from pipeline.data.export import class_folders
 from pipeline.errors import PipelineError, UsageError
-from pipeline.export import main
-from tests.unit.data.conftest import Edit, read_shards
-
-Export = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def export(capsys: pytest.CaptureFixture[str]) -> Export:
-    """Returns a function that runs the command in this process. It returns exit status, stdout and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main([str(argument) for argument in arguments])
-        return status, *capsys.readouterr()
-
-    return run
+from tests.unit.data.conftest import Edit, Export, read_shards
 
 
 def names(folder: Path) -> list[str]:

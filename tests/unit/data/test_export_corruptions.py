@@ -12,9 +12,8 @@ from pipeline.build import main as build
 from pipeline.data import export_cifar_c, export_imagenet_c
 from pipeline.data.export import corruptions
 from pipeline.errors import PipelineError
-from pipeline.export import main
 from tests.conftest import make_official, write_small_cifar
-from tests.unit.data.conftest import read_shards
+from tests.unit.data.conftest import Export, read_shards
 
 MILDEST_FIRST = {
     "low_rank": [f"rank{k}" for k in (9, 7, 5, 3, 2)],
@@ -43,19 +42,6 @@ def severe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corruptions, "CIFAR_IMAGES", COUNT)
-
-
-Export = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def export(capsys: pytest.CaptureFixture[str]) -> Export:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main([str(argument) for argument in arguments])
-        return status, *capsys.readouterr()
-
-    return run
 
 
 def in_order_of_the_source(out: Path, variant: str) -> tuple[np.ndarray, list[int]]:

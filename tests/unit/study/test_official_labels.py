@@ -28,6 +28,12 @@ def photographs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def tiny(photographs: Path) -> list[str]:
+    """The options that read the photographs at 16 pixels."""
+    at_16 = ["--resize", "16", "--crop", "16"]
+    return ["--dataset", "folder", "--data-dir", str(photographs), "--split", "train", *at_16]
+
+
 def loaded(*options: object) -> Images:
     return load_images(study_parser("spectrum", "").parse([*map(str, options)]))
 
@@ -94,22 +100,10 @@ def test_the_spectrum_of_a_network_with_a_thousand_outputs(
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     sys.modules.pop("constant", None)
-    source = [
-        "--dataset",
-        "folder",
-        "--data-dir",
-        str(photographs),
-        "--split",
-        "train",
-        "--resize",
-        "16",
-        "--crop",
-        "16",
-    ]
-    model = ["--model", "constant:Constant", "--limit", "4", "--out", str(tmp_path / "out")]
-    assert spectrum.main([*source, *model]) == 2
+    arguments = [*tiny(photographs), "--model", "constant:Constant", "--limit", "4", "--out", str(tmp_path / "out")]
+    assert spectrum.main(arguments) == 2
     assert "predicts 1,000 classes, but the images have 40; --classes" in capsys.readouterr().err
-    assert spectrum.main([*source, *model, "--classes", "imagenet"]) == 0
+    assert spectrum.main([*arguments, "--classes", "imagenet"]) == 0
     with open(tmp_path / "out/classes.csv") as file:
         rows = list(csv.DictReader(file))
     assert len({row["class"] for row in rows}) == 4 and {row["images"] for row in rows} == {"1"}
@@ -163,27 +157,7 @@ def test_a_class_outside_of_the_list_is_one_line(
     photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "list.txt").write_text("cat\ndog\n")
-    source = [
-        "--dataset",
-        "folder",
-        "--data-dir",
-        str(photographs),
-        "--split",
-        "train",
-        "--resize",
-        "16",
-        "--crop",
-        "16",
-    ]
-    arguments = [
-        *source,
-        "--classes",
-        str(tmp_path / "list.txt"),
-        "--model",
-        "resnet20",
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    assert spectrum.main(arguments) == 1
+    options = ["--classes", str(tmp_path / "list.txt"), "--model", "resnet20", "--out", str(tmp_path / "out")]
+    assert spectrum.main([*tiny(photographs), *options]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "and 39 more" in line and "the 2 names of" in line and "list.txt" in line
