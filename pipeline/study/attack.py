@@ -33,6 +33,11 @@ def _parser() -> Parser:
         "--seed", metavar="N", type=whole("--seed", 0), default=0, help="seed of targets and starts (default 0)"
     )
     group.add_argument("--ranks", metavar="LIST", type=_ranks, default=(), help="ranks of truncation, such as 5,10,20")
+    group.add_argument(
+        "--autoattack",
+        action="store_true",
+        help="also AutoAttack with the same eps, which has no target (needs torchattacks; much slower than PGD)",
+    )
     group.add_argument("--batch", metavar="N", type=whole("--batch"), default=256, help="batch size (default 256)")
     add_out(group, "tables and the figure")
     return parser
@@ -67,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     prepare_torch()
     from pipeline.study.attacks import tables
+    from pipeline.study.attacks.auto import check
     from pipeline.study.attacks.pgd import Attack
     from pipeline.study.attacks.run import run
     from pipeline.study.progress import counter
@@ -80,9 +86,11 @@ def _main(options: argparse.Namespace) -> int:
     networks = load_networks(options, images.size, len(images.classes))
     for network in networks:
         network.check_gradients("an attack", images.size)
+    if options.autoattack:
+        check(len(images.classes))
     make_folder(options.out, other="spectrum")
     step = 2.5 * options.eps / options.steps if options.step_size == _RELATIVE else options.step_size
-    attack = Attack(options.eps, options.steps, step, options.seed)
+    attack = Attack(options.eps, options.steps, step, options.seed, options.autoattack)
     attacked = run(networks, images, attack, options.ranks, options.batch, counter("batches attacked"))
     _write(attacked, options)
     print(tables.text(attacked), flush=True)

@@ -17,12 +17,14 @@ class Attack:
         steps: number of gradient steps.
         step_size: change of a subpixel in one step.
         seed: seed of targets and starts.
+        auto: whether AutoAttack with the same ``eps`` follows, see ``auto.py``.
     """
 
     eps: float = 4 / 255
     steps: int = 20
     step_size: float = 1 / 255
     seed: int = 0
+    auto: bool = False
 
 
 def draw_targets(labels: np.ndarray, classes: int, seed: int) -> np.ndarray:

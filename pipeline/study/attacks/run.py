@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.study.attacks.auto import auto_attack
 from pipeline.study.attacks.pgd import Attack, draw_starts, draw_targets, perturb
 from pipeline.study.attacks.truncation import GRADIENTS, Truncated
 from pipeline.study.images import Images
@@ -15,6 +16,7 @@ from pipeline.study.progress import Progress, silent
 
 TRANSFER = "transfer"  # images made for the network alone, classified behind truncation
 DIRECT = "direct"  # images made for the network that classifies them
+AUTO = "autoattack"  # the same, by AutoAttack, which has no target
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Outcome:
     Attributes:
         model: name of the network.
         rank: rank of truncation; None for no truncation.
-        attack: ``direct``, ``transfer``, or the name of the gradient through the truncation (see ``GRADIENTS``).
+        attack: ``direct``, ``transfer``, ``autoattack``, or the name of the gradient through the truncation (see
+            ``GRADIENTS``). AutoAttack has the exact gradient.
         before, after: int64 (n,), the classifier's predictions of the images and of the adversarial images.
     """
 
@@ -68,7 +71,8 @@ def run(
         progress: called with the number of finished batches and of all batches.
 
     Raises:
-        UsageError: no gradients flow through a network.
+        UsageError: no gradients flow through a network, or AutoAttack needs more classes.
+        PipelineError: AutoAttack needs a package that is not installed.
     """
     for network in networks:
         network.check_gradients("an attack", images.size)
@@ -82,7 +86,11 @@ def run(
             x = pixels.permute(0, 3, 1, 2).float().contiguous() / 255
             aims = torch.from_numpy(targets[rows]).to(network.device)
             noise = torch.from_numpy(starts[rows]).to(network.device)
-            for rank, name, before, after in _attack_batch(network, x, aims, noise, attack, ranks):
+            results = list(_attack_batch(network, x, aims, noise, attack, ranks))
+            if attack.auto:
+                labels = torch.from_numpy(images.labels[rows]).to(network.device)
+                results += _auto_attack_batch(network, x, labels, len(images.classes), attack, ranks)
+            for rank, name, before, after in results:
                 predictions.setdefault((network.name, rank, name), []).append((before, after))
             progress(number * len(slices) + done, len(networks) * len(slices))
     outcomes = [
@@ -104,6 +112,16 @@ def _attack_batch(
         yield rank, TRANSFER, before, _predict(truncated[GRADIENTS[0]], adversarial)
         for gradient, classifier in truncated.items():
             yield rank, gradient, before, _predict(classifier, perturb(classifier, x, targets, starts, attack))
+
+
+def _auto_attack_batch(
+    network: Network, x: Tensor, labels: Tensor, classes: int, attack: Attack, ranks: Sequence[int]
+) -> Iterator[tuple[int | None, str, Tensor, Tensor]]:
+    """Yields the same for AutoAttack on the network alone and, adaptively, behind each truncation."""
+    for rank in (None, *ranks):
+        classifier = network if rank is None else Truncated(network, rank, "exact")
+        adversarial = auto_attack(classifier, x, labels, attack.eps, classes, attack.seed)
+        yield rank, AUTO, _predict(classifier, x), _predict(classifier, adversarial)
 
 
 @torch.no_grad()

@@ -5,16 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.study.attacks.run import DIRECT, TRANSFER, Attacked, Outcome
+from pipeline.study.attacks.run import AUTO, DIRECT, TRANSFER, Attacked, Outcome
 from pipeline.study.intervals import wilson
 from pipeline.study.result_files import aligned
 
 # The prediction after the attack is the target, the true class, or another class. The three shares add up to 1.
+# AutoAttack has no target: every wrong class is a success.
 SHARES = ("success", "recovery", "other")
 ALL, RIGHT = "all", "right before"
 _DESCRIPTIONS = {
     DIRECT: "made for it",
     TRANSFER: "made for the network alone",
+    AUTO: "AutoAttack, any wrong class",
     "fixed": "adaptive, V_k held fixed (BPDA)",
     "exact": "adaptive, exact gradient",
 }
@@ -44,7 +46,8 @@ def rows(attacked: Attacked) -> Iterator[dict[str, Any]]:
 
 
 def _hits(outcome: Outcome, attacked: Attacked) -> dict[str, np.ndarray]:
-    success, recovery = outcome.after == attacked.targets, outcome.after == attacked.images.labels
+    recovery = outcome.after == attacked.images.labels
+    success = ~recovery if outcome.attack == AUTO else outcome.after == attacked.targets
     return {"success": success, "recovery": recovery, "other": ~(success | recovery)}
 
 
@@ -55,7 +58,8 @@ def predictions(attacked: Attacked) -> Iterator[dict[str, Any]]:
         columns = (images.keys, images.labels, attacked.targets, outcome.before, outcome.after)
         for key, label, target, before, after in zip(*columns, strict=True):
             row = {"key": key, "model": outcome.model, "rank": outcome.rank, "attack": outcome.attack}
-            yield row | {"label": label, "target": target, "before": before, "after": after}
+            aim = None if outcome.attack == AUTO else target
+            yield row | {"label": label, "target": aim, "before": before, "after": after}
 
 
 def text(attacked: Attacked) -> str:
@@ -71,9 +75,10 @@ def text(attacked: Attacked) -> str:
         ]
         before = f"{100 * row['accuracy before']:.1f}" if row["images"] == ALL else ""
         lines.append((*labels(row), row["images"], f"{row['count']:,}", before, *cells))
+    also = "; AutoAttack with the same eps" if attack.auto else ""
     caption = (
         f"Targeted L-infinity PGD, eps {255 * attack.eps:g}/255, {attack.steps} steps of {255 * attack.step_size:g}/255, "
-        f"random start, seed {attack.seed}; {len(attacked.images):,} images of {attacked.images.origin}. "
+        f"random start, seed {attack.seed}{also}; {len(attacked.images):,} images of {attacked.images.origin}. "
         "Per cent, with 95 % intervals (Wilson)."
     )
     return "\n".join([*aligned(lines, left=4), caption])
