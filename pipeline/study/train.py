@@ -22,7 +22,8 @@ def _parser() -> Parser:
         prog="python -m pipeline.study.train",
         description="Train networks on variants of an output. Test them on full-rank images, on the variant's own images "
         "and, if the variant is high-rank-only, on signed images without the offset of 128. High-rank-only variants are "
-        "also trained on signed images, the negative control. All images are held in memory.",
+        "also trained on signed images, the negative control. Images are held in memory, or read "
+        "from the shards (--stream).",
         epilog="The same command continues a stopped training. More variants or seeds are added to the folder. "
         "DIR/VARIANT/seedN has weights.pt, curve.csv and TensorBoard's events. DIR has results.csv, results.json and the "
         "figure, for the variants and seeds of the last command. Exit status: 0 done; 1 failed; 2 wrong usage.",
@@ -53,6 +54,7 @@ def _parser() -> Parser:
         )
     parser.add_argument("--no-control", action="store_true", help="do not train on signed images")
     _add_recipe(parser)
+    _add_stream(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress")
     return parser
 
@@ -68,7 +70,9 @@ def _add_recipe(parser: Parser) -> None:
     )
     group.add_argument("--epochs", metavar="N", type=whole("--epochs"), help="default: the recipe's")
     group.add_argument("--lr", metavar="X", type=_rate, help="maximum learning rate (default: the recipe's, 0.1)")
-    group.add_argument("--batch", metavar="N", type=whole("--batch"), help="images per step (default 128)")
+    group.add_argument(
+        "--batch", metavar="N", type=whole("--batch"), help="images per step, of all processes (default 128)"
+    )
     group.add_argument(
         "--padding", metavar="N", type=whole("--padding", 0), default=4, help="pixels around random crops (default 4)"
     )
@@ -84,6 +88,21 @@ def _add_recipe(parser: Parser) -> None:
         metavar="NAME",
         type=_one_of("--precision", _PRECISIONS),
         help="float32, or bfloat16 by autocast (default: bfloat16 on a GPU that supports it)",
+    )
+
+
+def _add_stream(parser: Parser) -> None:
+    group = parser.add_argument_group("large datasets")
+    group.add_argument(
+        "--stream",
+        action="store_true",
+        help="read images from the shards when they are needed; torchrun may start several processes",
+    )
+    group.add_argument(
+        "--workers",
+        metavar="N",
+        type=whole("--workers", 0, 1024),
+        help="DataLoader workers of each process, with --stream (default 0: the process itself reads)",
     )
 
 
@@ -112,14 +131,18 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.study.training import tables
     from pipeline.study.training.curves import has_tensorboard
     from pipeline.study.training.data import stand_in_warning
+    from pipeline.study.training.processes import joined
     from pipeline.study.training.runs import run
 
+    runs = _runs(options)
+    with joined(runs.device) as team:
+        trained = run(runs, options.out, options.quiet, team)
+    if not team.first:
+        return 0
     if not has_tensorboard():
         console.tell(
             "TensorBoard is not installed (pip install 'rank-shards[study]'): curves are written to curve.csv only"
         )
-    runs = _runs(options)
-    trained = run(runs, options.out, options.quiet)
     warning = stand_in_warning(runs.chosen)
     _write(runs, trained, warning, options)
     print(tables.text(runs, trained, warning), flush=True)
@@ -131,6 +154,8 @@ def _runs(options: argparse.Namespace) -> "Runs":
     from pipeline.study.training.recipe import RECIPES
     from pipeline.study.training.runs import Runs, choose_device, default_precision
 
+    if options.workers is not None and not options.stream:
+        raise UsageError("--workers needs --stream")
     overrides = {name: getattr(options, name) for name in ("epochs", "lr", "batch")}
     recipe = replace(RECIPES[options.recipe], **{name: value for name, value in overrides.items() if value is not None})
     device = choose_device(options.device)
@@ -145,6 +170,7 @@ def _runs(options: argparse.Namespace) -> "Runs":
         device=device,
         precision=options.precision or default_precision(device),
         control=not options.no_control,
+        workers=(options.workers or 0) if options.stream else None,
     )
 
 

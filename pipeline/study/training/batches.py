@@ -31,6 +31,23 @@ class Samples:
         return Samples(self.pixels.to(device), self.labels.to(device), self.zero)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[2]
+
+    def signed(self, zero: int) -> "Samples":
+        """Returns the samples with another grey level for 0.0."""
+        return Samples(self.pixels, self.labels, zero)
+
+    def sample(self) -> Tensor:
+        """Returns all pixels: mean and standard deviation are computed from them."""
+        return self.pixels
+
+    def augmented(self, padding: int, fill: int) -> "Augmented":
+        """Returns the training batches."""
+        return Augmented(self, padding, fill)
+
+    @property
     def digest(self) -> str:
         """The first 12 digits of SHA-256 over pixels and labels."""
         digest = hashlib.sha256(self.pixels.cpu().numpy().data)

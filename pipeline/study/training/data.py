@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.data import RankView, open_output
+from pipeline.data import RankDataset, RankView, open_output
 from pipeline.data.output import NAME
 from pipeline.errors import UsageError, nearest, one_line
 from pipeline.numerics.variants import OFFSET, Variant
 from pipeline.study.images import Images, from_output
 from pipeline.study.networks.cifar import Triple
 from pipeline.study.training.batches import Samples
+from pipeline.study.training.streamed import Stream, Streamed, streamed
 
 STAND_IN = "stand-in, not comparable with the paper: the source's files are not the official ones"
 
@@ -50,8 +51,8 @@ class VariantImages:
     variant: str
     signed: bool
     classes: int
-    train: Samples
-    test: Samples
+    train: Samples | Streamed
+    test: Samples | Streamed
 
     @property
     def fill(self) -> int:
@@ -59,20 +60,28 @@ class VariantImages:
         return OFFSET if self.signed else 0
 
 
-def without_offset(samples: Samples) -> Samples:
+def without_offset(samples: Samples | Streamed) -> Samples | Streamed:
     """Returns high-rank-only images as signed residuals around 0: the input of the negative control."""
-    return Samples(samples.pixels, samples.labels, OFFSET)
+    return samples.signed(OFFSET)
 
 
-def read_variant(selection: Selection, variant: str) -> VariantImages:
+def read_variant(selection: Selection, variant: str, stream: Stream | None = None) -> VariantImages:
     """Returns the images of a variant. A variant that is not stored is cut from ``full``, to the same bytes.
+
+    Args:
+        stream: how to read images when they are needed; None reads all of them into memory.
 
     Raises:
         UsageError: the output has no such variant or split, or a file of keys names unknown keys.
         PipelineError: the output is unfinished, missing or damaged.
     """
-    train = _samples(selection.root, variant, selection.train, selection.train_keys)
-    test = _samples(selection.root, variant, selection.test, selection.test_keys)
+    splits = ((selection.train, selection.train_keys), (selection.test, selection.test_keys))
+    train: Samples | Streamed
+    test: Samples | Streamed
+    if stream:
+        train, test = (_streamed(selection.root, variant, *split, stream) for split in splits)
+    else:
+        train, test = (_samples(selection.root, variant, *split) for split in splits)
     output = open_output(selection.root)
     if _is_read_as_stored(selection.root, variant):
         part = output.part(variant, selection.test)
@@ -82,10 +91,11 @@ def read_variant(selection: Selection, variant: str) -> VariantImages:
     return VariantImages(name, signed, len(output.classes), train, test)
 
 
-def moments(samples: Samples) -> tuple[Triple, Triple]:
+def moments(samples: Samples | Streamed) -> tuple[Triple, Triple]:
     """Returns mean and standard deviation of each channel, in units of the image in [0, 1]."""
+    pixels = samples.sample()
     levels = np.arange(256) / 255
-    counts = [np.bincount(samples.pixels[..., channel].flatten().numpy(), minlength=256) for channel in range(3)]
+    counts = [np.bincount(pixels[..., channel].flatten().numpy(), minlength=256) for channel in range(3)]
     means = [float(count @ levels / count.sum()) for count in counts]
     squares = [float(count @ levels**2 / count.sum()) for count in counts]
     deviations = [float(np.sqrt(square - mean**2)) for square, mean in zip(squares, means, strict=True)]
@@ -106,6 +116,14 @@ def _samples(root: Path, variant: str, split: str, keys: Path | None) -> Samples
     return Samples(torch.from_numpy(np.ascontiguousarray(images.pixels)), torch.from_numpy(images.labels))
 
 
+def _streamed(root: Path, variant: str, split: str, keys: Path | None, stream: Stream) -> Streamed:
+    stored = _is_read_as_stored(root, variant)
+    shards = RankDataset(root, variant if stored else "full", split)
+    source = shards if stored else _view(root, variant, split)
+    rows = np.arange(len(shards)) if keys is None else _positions([key for key, _ in shards.samples], keys)
+    return streamed(source, rows, shards, stream, shards.part.shape)
+
+
 def _is_read_as_stored(root: Path, variant: str) -> bool:
     """Returns False if the variant must be cut from ``full``.
 
@@ -121,11 +139,15 @@ def _is_read_as_stored(root: Path, variant: str) -> bool:
 
 
 def _cut(root: Path, variant: str, split: str) -> Images:
-    parsed = Variant.parse(variant)
-    view = RankView(root, parsed.rank, parsed.component, split, factors=False)
+    view = _view(root, variant, split)
     pixels = np.stack([np.asarray(image) for image, _ in (view[i] for i in range(len(view)))])
     keys = [key for key, _ in view.samples]
     return Images(pixels, np.array(view.targets, np.int64), keys, view.classes, f"{root}, {variant}, {split}")
+
+
+def _view(root: Path, variant: str, split: str) -> RankView:
+    parsed = Variant.parse(variant)
+    return RankView(root, parsed.rank, parsed.component, split, factors=False)
 
 
 def _positions(keys: Sequence[str], file: Path) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.data import RankDataset
 from pipeline.errors import UsageError
+from pipeline.study.training.batches import Samples
 from pipeline.study.training.data import STAND_IN, Selection, moments, read_variant, stand_in_warning, without_offset
 from tests.unit.study.outputs import sample_output
 
@@ -23,6 +24,7 @@ def test_stored_pixels_labels_and_fill(variant: str, sample_out: Path) -> None:
     images = read_variant(Selection(sample_out), variant)
     for split, samples in (("train", images.train), ("test", images.test)):
         data = RankDataset(sample_out, variant, split)
+        assert isinstance(samples, Samples)
         np.testing.assert_array_equal(samples.pixels.numpy(), data.data)
         assert samples.labels.tolist() == data.targets
         assert samples.zero == 0
@@ -59,6 +61,8 @@ def test_keys_select_images(sample_out: Path, tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text(f"\n{train.key(5)}\r\n")
     selection = Selection(sample_out, train_keys=tmp_path / "train.txt", test_keys=tmp_path / "test.txt")
     images = read_variant(selection, "rank2")
+    assert isinstance(images.test, Samples)
+    assert isinstance(images.train, Samples)
     np.testing.assert_array_equal(images.test.pixels.numpy(), test.data[[7, 3, 90]])
     assert images.test.labels.tolist() == [test.targets[i] for i in (7, 3, 90)]
     np.testing.assert_array_equal(images.train.pixels.numpy(), train.data[[5]])

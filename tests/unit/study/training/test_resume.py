@@ -14,10 +14,10 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.study.networks.load import load_network
 from pipeline.study.networks.network import Network
 from pipeline.study.training import checkpoint
-from pipeline.study.training.batches import Samples
+from pipeline.study.training.batches import Augmented, Samples
 from pipeline.study.training.curves import Row
 from pipeline.study.training.loop import Setting, train
-from pipeline.study.training.recipe import RECIPES
+from pipeline.study.training.recipe import RECIPES, descent
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 STEPS = 3
@@ -85,6 +85,24 @@ def test_the_same_weights_after_an_interruption(when: tuple[int, int], setting: 
         assert torch.equal(tensor, continued[name]), name
 
 
+def test_losses_in_memory_are_those_of_a_plain_loop(setting: Setting, tmp_path: Path) -> None:
+    rows = train(network(), 5, setting, tmp_path, no_report)
+    plain = network().requires_grad_(True)
+    plain.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser, schedule = descent(setting.recipe, plain.module, STEPS)
+    assert isinstance(setting.train, Samples)
+    for epoch, row in enumerate(rows, 1):
+        torch.manual_seed(5 * 1_000_003 + epoch)
+        losses = []
+        for x, labels in Augmented(setting.train, 1, 0).epoch(16, 5 * 1_000_003 + epoch):
+            losses.append(torch.nn.functional.cross_entropy(plain.train()(x), labels))
+            optimiser.zero_grad()
+            losses[-1].backward()
+            optimiser.step()
+            schedule.step()
+        assert row["loss"] == float(sum(loss.detach() for loss in losses)) / STEPS
+
+
 def test_stopped_while_the_checkpoint_is_written(
     setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +141,7 @@ def test_it_learns_and_its_weights_load_with_their_normalisation(setting: Settin
     assert loaded.mean.flatten().tolist() == pytest.approx(MEAN)
     assert loaded.std.flatten().tolist() == pytest.approx(STD)
     tested = setting.tests["full"]
+    assert isinstance(tested, Samples)
     x = torch.from_numpy(tested.pixels.numpy().transpose(0, 3, 1, 2) / np.float32(255))
     assert (loaded(x).argmax(1) == tested.labels).double().mean().item() == pytest.approx(rows[-1]["full"])
 
