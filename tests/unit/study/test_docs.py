@@ -10,7 +10,7 @@ import pytest
 import torch
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
-COMMAND = re.compile(r"^python -m (pipeline\.study\.\w+) (.+)$", re.M)
+COMMAND = re.compile(r"^(?:python|torchrun .*?) -m (pipeline\.study\.\w+) (.+)$", re.M)
 
 
 @pytest.mark.parametrize("name", ["study.md", "reproduction.md", "training.md", "own_network.md"])
