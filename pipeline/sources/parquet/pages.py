@@ -136,11 +136,7 @@ def unpacked(page: Page, content: bytes, codec: str) -> bytes:
         import pyarrow as pa
     except ImportError:
         raise Damaged(f"its pages are compressed ({codec}), and {install('pyarrow')}") from None
-    if page.size > LARGEST_COMPRESSED:
-        raise Damaged(
-            f"the page at byte {page.offset:,} has {page.size:,} bytes after decompression, at most {LARGEST_COMPRESSED:,} "
-            "are read: write it again with smaller pages, or without compression"
-        )
+    check_size(page, LARGEST_COMPRESSED)
     size = page.size - page.levels
     try:
         # An empty page has no compressed bytes at all with some writers.
@@ -148,6 +144,15 @@ def unpacked(page: Page, content: bytes, codec: str) -> bytes:
     except (pa.ArrowException, OSError, ValueError):
         raise Damaged(f"the page at byte {page.offset:,} cannot be decompressed ({codec})") from None
     return content[: page.levels] + bytes(raw)
+
+
+def check_size(page: Page, largest: int) -> None:
+    """Raises Damaged if a page has more than ``largest`` bytes."""
+    if page.size > largest:
+        raise Damaged(
+            f"the page at byte {page.offset:,} has {page.size:,} bytes after decompression, at most {largest:,} are read: "
+            "write it again with smaller pages, or without compression"
+        )
 
 
 def is_compressed(page: Page, codec: str) -> bool:

@@ -19,6 +19,7 @@ from pipeline.sources.parquet.pages import (
     PLAIN_DICTIONARY,
     Damaged,
     Page,
+    check_size,
     is_compressed,
     pages,
     unpacked,
@@ -47,11 +48,8 @@ def column_pages(
     """
     chunk = footer.chunk(group, column)
     for page in pages(footer.read, chunk.start, chunk.end, chunk.rows):
-        if page.size > largest and (largest < LARGEST_COMPRESSED or is_compressed(page, chunk.codec)):
-            raise Damaged(
-                f"the page at byte {page.offset:,} has {page.size:,} bytes after decompression, at most {largest:,} are "
-                "read: write it again with smaller pages, or without compression"
-            )
+        if largest < LARGEST_COMPRESSED or is_compressed(page, chunk.codec):
+            check_size(page, largest)
         if page.is_dictionary and (page.encoding not in (PLAIN, PLAIN_DICTIONARY) or page.values > page.size):
             raise Damaged("its dictionary is damaged")
         yield page, functools.partial(_content, footer, page, chunk.codec)
