@@ -1,5 +1,6 @@
 """Lists the rows of Parquet files: the place of each image, and its label."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,15 +23,17 @@ _NO_IMAGE = -1  # size of a row without an image
 
 @dataclass(frozen=True)
 class Rows:
-    """The images of one file, in the order of its rows.
+    """The images and labels of one file, in the order of its rows.
 
     Attributes:
         offsets: int64 (n,), as ``place`` defines them; 0 without an image.
         sizes: int64 (n,), bytes; -1 without an image.
+        labels: int64 (n,), as ``Labels.add`` returns them.
     """
 
     offsets: np.ndarray
     sizes: np.ndarray
+    labels: np.ndarray
 
 
 def scan_files(paths: Sequence[Path], image_key: str | None, label_key: str | None) -> Columns:
@@ -49,11 +52,10 @@ def scan_files(paths: Sequence[Path], image_key: str | None, label_key: str | No
         raise PipelineError(f"{paths[0]}{' and all others' if len(paths) > 1 else ''}: no rows")
     _check_same(choices)
     first = next(iter(choices.values()))
-    with ThreadPoolExecutor(_SCANS) as pool:
-        parts = list(pool.map(_rows, choices, (choice.image for choice in choices.values())))
     labels = Labels(first.kind, first.classes)
-    codes = [_labels(path, choice.label, labels) for path, choice in choices.items()]
-    classes, final = labels.classes(np.concatenate(codes))
+    with ThreadPoolExecutor(_SCANS) as pool:
+        parts = list(pool.map(_rows, choices, choices.values(), itertools.repeat(labels)))
+    classes, final = labels.classes(np.concatenate([part.labels for part in parts]))
     counts = dict(zip(choices, (len(part.sizes) for part in parts), strict=True))
     return {
         "counts": np.array([counts.get(path, 0) for path in paths], np.int64),
@@ -87,24 +89,17 @@ def _check_same(choices: Mapping[Path, Choice]) -> None:
             raise PipelineError(f"mixed schemas: {of} and {path} have different class names")
 
 
-def _labels(path: Path, column: Column, labels: Labels) -> np.ndarray:
+def _rows(path: Path, choice: Choice, labels: Labels) -> Rows:
+    """Lists the images and labels of a file, one page at a time. Raises PipelineError."""
     with opened(path) as footer:
-        parts = [labels.add(footer, group, column) for group in footer.groups]
-    return np.concatenate([np.zeros(0, np.int64), *parts])
+        images = [_images(footer, group, choice.image) for group in footer.groups]
+        codes = [labels.add(footer, group, choice.label) for group in footer.groups]
+        offsets, sizes = zip(*images, strict=True)
+        return Rows(np.concatenate(offsets), np.concatenate(sizes), np.concatenate(codes))
 
 
-def _rows(path: Path, column: Column) -> Rows:
-    """Lists the images of a file, one page at a time. Raises PipelineError."""
-    with opened(path) as footer:
-        parts = [_of_group(footer, group, column) for group in footer.groups]
-    offsets, sizes = (
-        np.concatenate([np.zeros(0, np.int64), *columns])
-        for columns in ([p.offsets for p in parts], [p.sizes for p in parts])
-    )
-    return Rows(offsets, sizes)
-
-
-def _of_group(footer: Footer, group: int, column: Column) -> Rows:
+def _images(footer: Footer, group: int, column: Column) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ``offsets`` and ``sizes`` of a row group, as in ``Rows``."""
     count, codec = footer.rows[group], footer.chunk(group, column).codec
     offsets, sizes = np.zeros(count, np.int64), np.full(count, _NO_IMAGE, np.int64)
     dictionary: tuple[Page, Ranges] | None = None
@@ -122,4 +117,4 @@ def _of_group(footer: Footer, group: int, column: Column) -> Rows:
         offsets[rows] = place.offsets(holder, values.positions, is_compressed(holder, codec), footer.path)
         sizes[rows] = values.sizes
         row += page.values
-    return Rows(offsets, sizes)
+    return offsets, sizes
