@@ -91,6 +91,7 @@ def _main(options: argparse.Namespace) -> int:
 
 def _plan(options: argparse.Namespace, manifest: dict[str, Any]) -> str:
     """Returns what would be uploaded, by folder."""
+    from pipeline.planning.manifest import NAME
     from pipeline.publish.copy import groups
 
     lines = [f"would publish {options.out} as the dataset {options.repository}, revision {options.revision}:"]
@@ -98,7 +99,7 @@ def _plan(options: argparse.Namespace, manifest: dict[str, Any]) -> str:
     for folder, names in groups(sizes).items():
         total = sum(sizes[name] for name in names)
         lines.append(f"  {folder or 'files at the root'}: {len(names):,} files, {total:,} bytes")
-        lines += [] if folder else [f"    {name}" for name in [*names, "manifest.json"]]
+        lines += [] if folder else [f"    {name}" for name in [*names, NAME]]
     lines.append(
         f"  in all {len(sizes) + 1:,} files, {sum(sizes.values()):,} bytes and manifest.json; nothing was uploaded"
     )
