@@ -59,5 +59,5 @@ def auto_attack(classifier: nn.Module, x: Tensor, labels: Tensor, eps: float, cl
     )
     devices = [x.device] if x.is_cuda else []
     with torch.random.fork_rng(devices):
-        adversarial: Tensor = ensemble(x, labels)
+        adversarial: Tensor = ensemble(x.contiguous(), labels)
     return adversarial.detach()

@@ -110,6 +110,28 @@ def test_publishing_needs_the_claim(claims: Claims) -> None:
         raise AssertionError("entered")
 
 
+def test_an_object_is_created_once(url: str) -> None:
+    claims = ObjectClaims(Bucket(url))
+    assert claims._create(Claim(OWNER, 3))
+    assert not claims._create(Claim(OWNER | {"run": "late"}, 3))
+    assert claims.last() == Claim(OWNER, 3)
+
+
+def test_a_claim_that_vanishes_between_two_requests_keeps_its_number(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = ObjectClaims(Bucket(url))
+    claims.take_over(Claim({}, 6), Claim(OWNER))
+    monkeypatch.setattr(Bucket, "read", raising(FileNotFoundError(errno.ENOENT, "No such file")))
+    assert claims.last() == Claim({}, 7)
+
+
+def test_an_old_claim_that_cannot_be_deleted_does_no_harm(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = ObjectClaims(Bucket(url))
+    first = claims.take_over(Claim(), Claim(OWNER))
+    monkeypatch.setattr(Bucket, "delete", raising(PermissionError(errno.EACCES, "no permission")))
+    second = claims.take_over(first, Claim(OWNER | {"run": "second"}))
+    assert claims.last() == second
+
+
 # Files
 
 

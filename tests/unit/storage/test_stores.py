@@ -195,6 +195,25 @@ def test_objects_that_a_server_keeps_are_an_error(url: str, monkeypatch: pytest.
     assert error.value.filename == f"{url}/folder/a"
 
 
+def test_a_missing_bucket_is_one_line_and_is_asked_for_without_patience(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient: list[bool] = []
+    names = Bucket.names
+
+    def noted(bucket: Bucket, folder: str) -> list[str]:
+        patient.append(bucket.patient)
+        assert folder == ""
+        return names(bucket, folder)
+
+    monkeypatch.setattr(Bucket, "names", noted)
+    open_store(url).check()
+    with pytest.raises(PipelineError) as error:
+        open_store("s3://nobody-bucket/out").check()
+    assert str(error.value) == "--out s3://nobody-bucket/out: there is no such bucket"
+    assert patient == [False, False]
+
+
 def test_object_storage_has_no_limit_and_a_disk_has_one(url: str, tmp_path: Path) -> None:
     assert open_store(url).free() is None
     free = shutil.disk_usage(tmp_path).free
@@ -244,6 +263,17 @@ def test_a_file_where_a_folder_belongs_is_named(folder: Store, tmp_path: Path) -
     for name in ("file", "file/below"):
         with pytest.raises(PipelineError, match=f"^{tmp_path}/out/file is a file where a folder belongs"):
             folder.make_folders([name])
+
+
+def test_an_error_names_the_file_of_the_output_and_not_its_scratch_file(folder: Store, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with folder.lock(RUN):
+        with pytest.raises(FileNotFoundError) as error:
+            folder.put("none/x", b"1", RUN)
+        assert error.value.filename == str(out / "none")
+    with pytest.raises(OSError, match="too long") as long:
+        folder.make_folders(["x" * 300])
+    assert long.value.filename == str(out / ("x" * 300))
 
 
 def test_scratch_that_is_not_published_is_removed(folder: Store, tmp_path: Path) -> None:

@@ -90,15 +90,15 @@ def test_it_is_a_row_beside_pgd_and_goes_through_the_truncation(
 def test_the_paper_s_steps_agree_with_torchattacks(
     name: str, published: Callable[[str], Network], test_images: object
 ) -> None:
-    images = test_images.first(64)  # type: ignore[attr-defined]
+    images = test_images.first(32)  # type: ignore[attr-defined]
     network = published(name)
-    x = torch.from_numpy(images.pixels).permute(0, 3, 1, 2).float() / 255
+    x = torch.from_numpy(images.pixels).permute(0, 3, 1, 2).contiguous().float() / 255
     labels = torch.from_numpy(images.labels)
     ours = right(network, auto.auto_attack(network, x, labels, 1 / 255, 10, 0), labels)
     theirs = right(network, torchattacks.AutoAttack(network, eps=1 / 255, seed=0)(x, labels), labels)
-    print(f"\n{name}, eps 1/255, robust of 64 images: {ours} with 100 steps, {theirs} by torchattacks.AutoAttack")
+    print(f"\n{name}, eps 1/255, robust of 32 images: {ours} with 100 steps, {theirs} by torchattacks.AutoAttack")
     assert ours <= theirs + 1
-    assert theirs - ours <= 6
+    assert theirs - ours <= 4
 
 
 def test_few_classes_and_a_missing_package_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
