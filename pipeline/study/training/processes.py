@@ -1,6 +1,7 @@
 """The processes of one training: what they add up, compare and leave to the first of them. ``torchrun`` starts them."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,10 @@ from pipeline.errors import PipelineError, UsageError, one_line
 
 _TIMEOUT = timedelta(minutes=30)  # the longest that a process waits for the others
 _LINE = 1.0  # seconds that the first process has to print its error before torchrun ends it
+
+_LOST = (
+    "another process of the training ended, or torchrun was stopped: the same command continues after the last epoch"
+)
 
 T = TypeVar("T")
 
@@ -158,6 +163,7 @@ def joined(device: str) -> Iterator[Team]:
     if process_count() == 1:
         yield ALONE
         return
+    signal.signal(signal.SIGTERM, _stopped)  # torchrun sends it when a process is lost
     cuda = torch.device(device).type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
@@ -186,6 +192,8 @@ def _loss_reported() -> Iterator[None]:
     try:
         yield
     except RuntimeError:  # gloo and NCCL have long messages, with addresses instead of reasons
-        raise PipelineError(
-            "another process of the training ended: the same command continues after the last finished epoch"
-        ) from None
+        raise PipelineError(_LOST) from None
+
+
+def _stopped(number: int, frame: Any) -> NoReturn:
+    raise PipelineError(_LOST)
