@@ -13,7 +13,7 @@ from pipeline import console
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.execution.outcome import Outcome
+    from pipeline.execution.reporting.outcome import Outcome
     from pipeline.planning.job import Job
     from pipeline.sources.objects.source import DatasetObject
 

@@ -19,8 +19,8 @@ from pipeline.execution.build_shard import try_build_shard
 from pipeline.execution.device import Device
 from pipeline.execution.failure import Failure
 from pipeline.execution.gpus.client import place
-from pipeline.execution.outcome import Outcome
 from pipeline.execution.ray import local
+from pipeline.execution.reporting.outcome import Outcome
 from pipeline.numerics.batch import Computed, compute
 from pipeline.numerics.cut import Cut
 from pipeline.numerics.recipe import Recipe

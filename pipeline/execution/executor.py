@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from pipeline.execution.failure import Failure
-from pipeline.execution.listener import Listener
+from pipeline.execution.reporting.listener import Listener
 from pipeline.execution.reporting.stall_watch import Heartbeats
 from pipeline.planning.shard_task import Progress, ShardTask
 

@@ -11,7 +11,7 @@ from pipeline.execution.device import CPU, Device
 from pipeline.execution.executor import Result
 from pipeline.execution.failure import Failure
 from pipeline.execution.gpus import choose
-from pipeline.execution.listener import Listener
+from pipeline.execution.reporting.listener import Listener
 from pipeline.numerics.batch import Place
 from pipeline.planning.shard_task import Progress, ShardTask
 

@@ -17,8 +17,8 @@ from pipeline.cores import usable_cores
 from pipeline.errors import PipelineError, Undecodable, one_line
 from pipeline.execution import deadly_images, run, scheduler
 from pipeline.execution.in_process import ThisProcess
-from pipeline.execution.listener import Listener
 from pipeline.execution.ray.local import LocalRay
+from pipeline.execution.reporting.listener import Listener
 from pipeline.execution.reporting.progress import Pace, ProgressLine
 from pipeline.execution.reporting.stall_watch import Watch
 from pipeline.formats import clients, spectra

@@ -15,9 +15,9 @@ from pipeline.errors import PipelineError, UsageError, redacted
 from pipeline.execution import scheduler
 from pipeline.execution.device import Device
 from pipeline.execution.executor import Executor
-from pipeline.execution.outcome import BuildListener, Outcome, silent
 from pipeline.execution.ray import address
 from pipeline.execution.reporting.events import Events, rounded
+from pipeline.execution.reporting.outcome import BuildListener, Outcome, silent
 from pipeline.execution.reporting.progress import Pace
 from pipeline.execution.worker_count import pixels_of, worker_count
 from pipeline.liveness import lasting

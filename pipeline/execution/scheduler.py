@@ -8,7 +8,7 @@ from pipeline.errors import PipelineError
 from pipeline.execution import deadly_images
 from pipeline.execution.executor import Executor, Workers
 from pipeline.execution.failure import Failure, NodeLost, WorkerDied
-from pipeline.execution.listener import Listener
+from pipeline.execution.reporting.listener import Listener
 from pipeline.planning.plan import Shard
 from pipeline.planning.shard_task import Progress, ShardTask
 

@@ -17,7 +17,6 @@ from pipeline.execution.device import Device
 from pipeline.execution.failure import Failure
 from pipeline.execution.gpus import choose
 from pipeline.execution.gpus.pool import Servers, build_on_gpus
-from pipeline.execution.listener import Listener
 from pipeline.execution.ray import node_check
 from pipeline.execution.ray.address import cluster_environment, our_signal_handlers, quiet_ray
 from pipeline.execution.ray.heartbeat import RayHeartbeats
@@ -25,6 +24,7 @@ from pipeline.execution.ray.metrics import RayMetrics
 from pipeline.execution.ray.node_check import Expected
 from pipeline.execution.ray.nodes import MEMORY, NEEDS, Nodes
 from pipeline.execution.ray.workers import RayWorkers, named
+from pipeline.execution.reporting.listener import Listener
 from pipeline.numerics import runtime
 from pipeline.planning.shard_task import Progress, ShardTask
 from pipeline.storage.store import BUILD

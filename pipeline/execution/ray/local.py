@@ -19,11 +19,11 @@ from pipeline.execution.child_process import python_path
 from pipeline.execution.device import CPU, Device
 from pipeline.execution.gpus import choose
 from pipeline.execution.gpus.pool import build_on_gpus
-from pipeline.execution.listener import Listener
 from pipeline.execution.ray.address import quiet_ray, restored_environment
 from pipeline.execution.ray.heartbeat import RayHeartbeats
 from pipeline.execution.ray.temporary import ray_folder
 from pipeline.execution.ray.workers import RayWorkers, named
+from pipeline.execution.reporting.listener import Listener
 from pipeline.numerics import runtime
 from pipeline.planning.shard_task import ShardTask
 

@@ -1,1 +1,1 @@
-"""Reports a build to people and to programs: events, progress, stalls and the summary."""
+"""Reports a build to people and to programs: listeners, events, progress, stalls and the summary."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from pipeline import console
 from pipeline.errors import one_line
-from pipeline.execution.outcome import Outcome
 from pipeline.execution.reporting.events import rounded
+from pipeline.execution.reporting.outcome import Outcome
 from pipeline.execution.reporting.progress import per_second, shares
 from pipeline.liveness import duration
 from pipeline.planning.job import Job

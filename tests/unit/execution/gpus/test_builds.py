@@ -14,7 +14,7 @@ from pipeline import verify
 from pipeline.errors import PipelineError
 from pipeline.execution import run, scheduler
 from pipeline.execution.device import Device
-from pipeline.execution.outcome import Outcome
+from pipeline.execution.reporting.outcome import Outcome
 from pipeline.planning.job import Job
 from tests.conftest import Files, contents
 from tests.unit.execution.gpus import fake

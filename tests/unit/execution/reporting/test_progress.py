@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from pipeline import console
 from pipeline.build import main
-from pipeline.execution.outcome import NodeWork, Outcome
 from pipeline.execution.reporting.events import Events
+from pipeline.execution.reporting.outcome import NodeWork, Outcome
 from pipeline.execution.reporting.progress import Pace, ProgressLine, describe, per_second
 from pipeline.execution.reporting.summary import slowest
 from tests.conftest import contents

@@ -7,8 +7,8 @@ from typing import Any
 from pipeline import console
 from pipeline.errors import PipelineError, one_line
 from pipeline.execution.failure import Failure
-from pipeline.execution.listener import Listener
 from pipeline.execution.reporting.events import STDERR, Events
+from pipeline.execution.reporting.listener import Listener
 from pipeline.execution.reporting.progress import Pace, ProgressLine
 from pipeline.execution.reporting.stall_watch import Watch
 from pipeline.planning import manifest
