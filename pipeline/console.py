@@ -69,13 +69,8 @@ def _joined(arguments: list[str]) -> list[str]:
     """Turns ``--ranks -3,5`` into ``--ranks=-3,5``, so that a negative list is a wrong value and not an unknown option."""
     joined: list[str] = []
     for argument in arguments:
-        if (
-            joined
-            and joined[-1].startswith("--")
-            and "=" not in joined[-1]
-            and argument[:1] == "-"
-            and argument[1:2].isdigit()
-        ):
+        negative = argument[:1] == "-" and argument[1:2].isdigit()
+        if negative and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
             joined[-1] += f"={argument}"
         else:
             joined.append(argument)
