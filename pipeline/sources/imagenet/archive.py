@@ -13,9 +13,9 @@ import numpy as np
 from pipeline.errors import PipelineError
 from pipeline.sources.imagenet.manifest import DATASET, Archive
 from pipeline.sources.names import Names
-from pipeline.sources.plain_tars import Headers, PlainMembers, plain_members
 from pipeline.sources.saved_index import Columns, saved
-from pipeline.sources.tar_members import Member, scan
+from pipeline.sources.tars.members import Member, scan
+from pipeline.sources.tars.plain import Headers, PlainMembers, plain_members
 from pipeline.storage.files import regular_descriptor
 from pipeline.storage.system_files import is_system_file
 

@@ -19,7 +19,7 @@ from pipeline.sources.imagenet.tree import is_flat, list_flat, list_tree
 from pipeline.sources.images import decode_image
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 from pipeline.sources.ranges import read_file
-from pipeline.sources.tar_members import read_member
+from pipeline.sources.tars.members import read_member
 
 _HEADER_NAME = 90  # bytes; a member's header holds shorter names whole, whatever folder is before them
 

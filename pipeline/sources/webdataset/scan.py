@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.sources.tar_members import Member, scan
+from pipeline.sources.tars.members import Member, scan
 from pipeline.storage.files import regular_descriptor
 from pipeline.storage.system_files import is_system_file
 

@@ -14,7 +14,7 @@ from pipeline.sources.class_list import MOST_UNNAMED, ClassList
 from pipeline.sources.images import decode_image
 from pipeline.sources.index import Entry, Picture, SourceIndex, SplitIndex
 from pipeline.sources.saved_index import Columns, pack, saved, unpack
-from pipeline.sources.tar_members import read_member
+from pipeline.sources.tars.members import read_member
 from pipeline.sources.webdataset.classes import read_classes
 from pipeline.sources.webdataset.scan import scan_shard
 from pipeline.sources.webdataset.shards import find_shards

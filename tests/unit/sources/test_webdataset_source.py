@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
 from pipeline.numerics.geometry import NATIVE
-from pipeline.sources import tar_members
-from pipeline.sources.tar_members import Member, scan
+from pipeline.sources.tars.members import Member, read_member, scan
 from pipeline.sources.webdataset import scan as webdataset_scan
 from pipeline.sources.webdataset.source import WebDataset
 from tests.conftest import examples
@@ -456,7 +455,7 @@ def test_the_scan_agrees_with_tarfile(tmp_path, files, form, folder):
         expected = [Member(member.name, member.offset_data, member.size) for member in tar if member.isreg()]
     with open(path, "rb") as file:
         assert list(scan(file.fileno(), "x")) == expected
-        assert [tar_members.read_member(str(path), m.offset, m.size, b"") for m in expected] == [c for _, c in files]
+        assert [read_member(str(path), m.offset, m.size, b"") for m in expected] == [c for _, c in files]
 
 
 # The saved index, and reading after a change

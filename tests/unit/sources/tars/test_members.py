@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
-from pipeline.sources.plain_tars import Headers, plain_members
-from pipeline.sources.tar_members import BLOCK, Member, scan
+from pipeline.sources.tars.members import BLOCK, Member, scan
+from pipeline.sources.tars.plain import Headers, plain_members
 from tests.conftest import examples
 from tests.unit.sources.make_imagenet import tar_bytes
 

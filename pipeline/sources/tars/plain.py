@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.sources.tar_members import BLOCK, Member, Read, check_end
+from pipeline.sources.tars.members import BLOCK, Member, Read, check_end
 
 _NO_WAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux only; without it every header is read as if it were not cached
 

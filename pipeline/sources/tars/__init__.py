@@ -1,0 +1,1 @@
+"""Lists tar archives in place, without unpacking them."""
