@@ -25,7 +25,7 @@ def rig_figure(images: Images, maps: Sequence[Maps]) -> Figure:
     """
     count, rows = min(len(images), _MAX_IMAGES), 1 + sum(len(m.methods) for m in maps)
     side = 0.78 if min(images.size) <= EVERY else 1.15  # inches
-    figure = plt.figure(figsize=(1.25 + side * count, 0.35 + (side + 0.06) * rows))
+    figure = Figure(figsize=(1.25 + side * count, 0.35 + (side + 0.06) * rows))
     panels = figure.subplots(rows, count, squeeze=False)
     figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02))
     names, labels = images.names, ["image"]
@@ -52,7 +52,7 @@ def stages_figure(images: Images, shown: Stages) -> Figure:
     Each map has its own colour scale, symmetric around zero.
     """
     side = 1.15  # inches
-    figure = plt.figure(figsize=(1.0 + side * len(shown.ranks), 0.6 + 3 * side))
+    figure = Figure(figsize=(1.0 + side * len(shown.ranks), 0.6 + 3 * side))
     panels = figure.subplots(3, len(shown.ranks), squeeze=False)
     for column, k in enumerate(shown.ranks.tolist()):
         _hide_axes(panels[0, column]).imshow(np.clip(shown.cuts[column], 0, 1), interpolation="nearest")
