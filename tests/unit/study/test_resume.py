@@ -46,7 +46,12 @@ def test_killed_twice_it_gives_the_same_tables(weights: Path, records: Path, com
     command_line = [sys.executable, "-m", "pipeline.study.spectrum", *job(weights, records, tmp_path / "killed")]
     before = 0
     for number in (signal.SIGKILL, signal.SIGINT):
-        process = subprocess.Popen(command_line, env=os.environ | {"OMP_NUM_THREADS": "2"}, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command_line,
+            env=os.environ | {"OMP_NUM_THREADS": "2"},
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background commands of a shell ignore it
+        )
         while finished_parts(tmp_path / "killed") < before + 2:
             assert process.poll() is None, process.stderr and process.stderr.read()
             time.sleep(0.01)
