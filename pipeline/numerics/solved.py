@@ -25,7 +25,7 @@ FAR = far(TIE)
 # Constants of the eigenvectors.
 EPS = 2.0**-52
 NEIGHBOURS = 4  # vectors against which each vector is tested: those of the next larger eigenvalues
-TINY = 1e-300  # replaces a pivot that is zero
+TINY = 1e-280  # replaces a pivot that is zero: b^2 / TINY must not overflow, and b is at most 1.5e13 (LAPACK: pivmin)
 FAINT = 1e-100  # smaller entries become zero: their products would be denormal numbers, on which processors are slow
 
 
