@@ -21,10 +21,10 @@ def main(arguments: list[str]) -> int:
         return 1
     sys.path.insert(0, str(root))
     if arguments and arguments[0].endswith((".yaml", ".yml")):
-        from pipeline import console
+        from pipeline import signals
         from pipeline.submit import main as submit
 
-        console.leave(submit(arguments))
+        signals.leave(submit(arguments))
     from pipeline.execution.ray import on_head
 
     on_head.main(arguments)

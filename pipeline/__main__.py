@@ -6,7 +6,7 @@ import os
 import sys
 from typing import NamedTuple, NoReturn
 
-from pipeline import __version__, console
+from pipeline import __version__, console, signals
 from pipeline.errors import UsageError, nearest
 
 
@@ -92,8 +92,8 @@ def script() -> NoReturn:
     with contextlib.suppress(OSError):  # the current folder was removed
         sys.path.append(os.getcwd())
     os.environ["PYTHONSAFEPATH"] = "1"  # for processes that commands start
-    console.leave(main())
+    signals.leave(main())
 
 
 if __name__ == "__main__":
-    console.leave(main())
+    signals.leave(main())

@@ -5,7 +5,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import console
+from pipeline import console, signals
 from pipeline.console import Parser
 from pipeline.errors import FAILED, REJECTS, PipelineError, UsageError
 from pipeline.planning.options import GROUPS
@@ -68,7 +68,7 @@ def parse_job(arguments: list[str] | None) -> "Job":
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. Returns the exit status."""
-    with console.stopped_by_sigterm():
+    with signals.raising():
         return _run(arguments, "stopped; what is committed stays, and the same command continues from there")
 
 
@@ -109,4 +109,4 @@ def _main(job: "Job") -> int:
 
 
 if __name__ == "__main__":
-    console.leave(main())
+    signals.leave(main())

@@ -1,22 +1,18 @@
-"""What the commands share: options whose errors are one line, messages on stderr, signals and exit statuses."""
+"""What the commands share: options whose errors are one line, messages on stderr and exit statuses."""
 
 import argparse
-import atexit
 import contextlib
-import gc
 import io
 import json
 import os
 import re
-import signal
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from pipeline import extras
+from pipeline import extras, signals
 from pipeline.errors import FAILED, PipelineError, UsageError, nearest, one_line
 
 _LONGEST = 2_000  # characters of an error message
@@ -132,18 +128,17 @@ def run(command: Callable[[], int], stopped: str) -> int:
     """Runs a command and returns its exit status. An error that ends it is one line on stderr.
 
     Args:
-        stopped: the message after Ctrl-C or SIGTERM.
+        stopped: the message after Ctrl-C or SIGTERM, unless the KeyboardInterrupt has one.
     """
-    global _ended
     try:
         sys.stdout, sys.stderr = _open(sys.stdout), _open(sys.stderr)
         _check_encoding()
         status = command()
         sys.stdout.flush()
-        _ended = True
+        signals.end()
         return status
     except BaseException as error:
-        _ended = True  # first, so that a signal cannot come between this error and its message
+        signals.end()  # first, so that a signal cannot come between this error and its message
         return _reported(error, stopped)
 
 
@@ -152,7 +147,7 @@ def _reported(error: BaseException, stopped: str) -> int:
     if isinstance(error, PipelineError):
         return _failed(f"error: {_short(one_line(error))}", error.status)
     if isinstance(error, KeyboardInterrupt):
-        return _failed(stopped)
+        return _failed(str(error) or stopped)
     if isinstance(error, ModuleNotFoundError) and (absent := extras.missing(error)):
         return _failed(f"error: {absent}", absent.status)
     if isinstance(error, BrokenPipeError):  # the reader of stdout has ended; what is committed stays
@@ -161,7 +156,7 @@ def _reported(error: BaseException, stopped: str) -> int:
     if isinstance(error, OSError):
         sys.stdout = _nowhere()
         return _failed(f"error: {one_line(error.filename or _operation(error))}: {one_line(error.strerror or error)}")
-    if isinstance(error, Exception) and _stop_came:
+    if isinstance(error, Exception) and signals.stopped():
         return _failed(stopped)  # the signal came during an import of C code, which turns it into another error
     raise error
 
@@ -179,70 +174,6 @@ def _operation(error: OSError) -> str:
     names = [(frame.f_globals.get("__name__", ""), frame.f_code.co_name) for frame in frames]
     module, function = next((name for name in reversed(names) if name[0].startswith("pipeline.")), (__name__, "run"))
     return "writing to standard output" if module == __name__ else f"{function} ({module})"
-
-
-def leave(status: int) -> NoReturn:
-    """Ends the process with this status, which Ctrl-C and SIGTERM no longer change.
-
-    A signal may come while the interpreter ends. After a failure the interpreter is skipped: CPython may still act on an
-    earlier KeyboardInterrupt that was caught, and C++ code may abort on it.
-    ``test_impatient_ctrl_c`` of tests/faults/test_interrupts.py fails without this.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    gc.freeze()  # the end of the process frees all objects; a last garbage collection would only take time
-    if status != FAILED:
-        sys.exit(status)
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(status)
-
-
-@contextlib.contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """While the block runs, SIGTERM raises KeyboardInterrupt as Ctrl-C does, and neither is lost.
-
-    Python drops exceptions that are raised in callbacks of weak references, in finalizers and the like. A dropped
-    KeyboardInterrupt is raised again 10 ms later, by SIGALRM. After a stop, other dropped exceptions and warnings are
-    not shown: they come from objects that were half made, such as asyncio's event loop.
-    """
-
-    def stop(*_: object) -> None:
-        global _stop_came
-        if _ended:
-            return
-        _stop_came = True
-        warnings.simplefilter("ignore")
-        raise KeyboardInterrupt
-
-    def raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
-        if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            signal.signal(signal.SIGALRM, stop)
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
-        elif not _stop_came:
-            hook(unraisable)
-
-    global _stop_came, _ended
-    _stop_came = _ended = False
-    alarm, hook = signal.getsignal(signal.SIGALRM), sys.unraisablehook
-    numbers = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # background commands of a shell ignore it
-        numbers.append(signal.SIGINT)
-    before = {number: signal.signal(number, stop) for number in numbers}
-    sys.unraisablehook = raise_again
-    try:
-        with warnings.catch_warnings():
-            yield
-    finally:
-        sys.unraisablehook = hook
-        if signal.getsignal(signal.SIGALRM) is stop:
-            signal.signal(signal.SIGALRM, signal.SIG_IGN)  # the block has ended, so an alarm that is due is ignored
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, alarm or signal.SIG_DFL)
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _open(stream: TextIO | None) -> TextIO:
@@ -285,8 +216,6 @@ def write(text: str, end: str = "\n") -> None:
 
 
 _for_machines = False
-_stop_came = False  # whether a signal has stopped the current command
-_ended = False  # whether it has ended, so that a signal changes nothing any more
 
 
 @contextlib.contextmanager

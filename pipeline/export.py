@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from pipeline import console
+from pipeline import console, signals
 from pipeline.console import Parser
 from pipeline.errors import UsageError, nearest, one_line
 from pipeline.storage.location import local_output
@@ -116,4 +116,4 @@ def _progress(options: argparse.Namespace) -> Callable[[int, int], None]:
 
 
 if __name__ == "__main__":
-    console.leave(main())
+    signals.leave(main())

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline import console
+from pipeline import console, signals
 from pipeline.console import Parser
 from pipeline.errors import FAILED, PipelineError, UsageError, one_line
 from pipeline.sources import OBJECT
@@ -40,7 +40,7 @@ def _parser() -> Parser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. Returns the exit status."""
-    with console.stopped_by_sigterm():
+    with signals.raising():
         return console.run(
             lambda: _main(_parser().parse(arguments)), "stopped; what is repaired stays, and the same command continues"
         )
@@ -170,4 +170,4 @@ def _verified(options: argparse.Namespace, only: frozenset[str] | None) -> list[
 
 
 if __name__ == "__main__":
-    console.leave(main())
+    signals.leave(main())

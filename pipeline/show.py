@@ -5,7 +5,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import console
+from pipeline import console, signals
 from pipeline.console import Parser
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.extras import install
@@ -134,4 +134,4 @@ def _window(image: "Image.Image", title: str) -> None:
 
 
 if __name__ == "__main__":
-    console.leave(main())
+    signals.leave(main())

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import console
+from pipeline import console, signals
 from pipeline.console import Parser
 from pipeline.errors import FAILED, PipelineError, UsageError
 
@@ -144,4 +144,4 @@ def _check_aws(config: Path, cluster: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    console.leave(main())
+    signals.leave(main())

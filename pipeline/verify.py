@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pipeline import console
+from pipeline import console, signals
 from pipeline.console import Parser
 from pipeline.errors import FAILED, UsageError, one_line
 from pipeline.storage.location import local_output
@@ -77,7 +77,7 @@ def _share(text: str) -> tuple[int, int]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. Returns the exit status."""
-    with console.stopped_by_sigterm():
+    with signals.raising():
         return console.run(lambda: _main(_parser().parse(arguments)), "stopped; nothing is verified")
 
 
@@ -138,8 +138,9 @@ def _verify(options: argparse.Namespace) -> int:
         verification = verify_output(options.out, settings, progress)
     except KeyboardInterrupt:
         if verified and path and path.is_file():
-            console.tell(f"stopped; {verified} parts are verified, and the same command continues from there")
-            return FAILED
+            raise KeyboardInterrupt(
+                f"stopped; {verified} parts are verified, and the same command continues from there"
+            ) from None
         raise
     if options.json:
         content = report.to_bytes(report.of_verification(verification, options.sample))
@@ -207,4 +208,4 @@ def _safe(text: str) -> str:
 
 
 if __name__ == "__main__":
-    console.leave(main())
+    signals.leave(main())

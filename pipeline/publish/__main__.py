@@ -6,7 +6,7 @@ import re
 import sys
 from typing import Any
 
-from pipeline import console
+from pipeline import console, signals
 from pipeline.console import Parser
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.storage.location import local_output
@@ -70,7 +70,7 @@ def _date(text: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. Returns the exit status."""
-    with console.stopped_by_sigterm():
+    with signals.raising():
         return console.run(
             lambda: _main(_parser().parse(arguments)), "stopped; what is uploaded stays, and the same command continues"
         )
@@ -147,4 +147,4 @@ def _publish(options: argparse.Namespace, manifest: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    console.leave(main())
+    signals.leave(main())

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from pipeline import console
+from pipeline import console, signals
 from pipeline.console import Parser
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.storage.location import local_output
@@ -82,4 +82,4 @@ def _write(target: Path, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    console.leave(main())
+    signals.leave(main())

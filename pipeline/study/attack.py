@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from pipeline import console
+from pipeline import console, signals
 from pipeline.console import Parser, whole
 from pipeline.errors import UsageError
 from pipeline.study.options import add_out, load_images, load_networks, prepare_torch, study_parser, whole_numbers
@@ -112,4 +112,4 @@ def _write(attacked: "Attacked", options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    console.leave(main())
+    signals.leave(main())

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from pipeline import console
+from pipeline import console, signals
 from pipeline.console import Parser
 from pipeline.errors import UsageError
 from pipeline.study.options import (
@@ -140,4 +140,4 @@ def _write(
 
 
 if __name__ == "__main__":
-    console.leave(main())
+    signals.leave(main())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from pipeline import console
+from pipeline import console, signals
 from pipeline.console import Parser, whole
 from pipeline.errors import UsageError
 from pipeline.study.options import add_out, load_images, load_networks, prepare_torch, study_parser
@@ -204,4 +204,4 @@ def __getattr__(name: str) -> object:
 
 
 if __name__ == "__main__":
-    console.leave(main())
+    signals.leave(main())

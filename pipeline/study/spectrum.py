@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from pipeline import console
+from pipeline import console, signals
 from pipeline.console import Parser, whole
 from pipeline.errors import UsageError
 from pipeline.study.options import add_out, check_choice, load_images, load_networks, prepare_torch, study_parser
@@ -181,4 +181,4 @@ def _write_examples(networks: "list[Network]", images: "Images", options: argpar
 
 
 if __name__ == "__main__":
-    console.leave(main())
+    signals.leave(main())

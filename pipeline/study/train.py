@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from pipeline import console
+from pipeline import console, signals
 from pipeline.console import Parser, whole
 from pipeline.errors import UsageError
 from pipeline.study.options import add_out, check_choice, prepare_torch, whole_numbers
@@ -188,4 +188,4 @@ def _write(runs: "Runs", trained: "Sequence[Trained]", warning: str, options: ar
 
 
 if __name__ == "__main__":
-    console.leave(main())
+    signals.leave(main())

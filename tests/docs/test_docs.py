@@ -184,5 +184,5 @@ def test_the_architecture_shows_the_layers_of_the_contract() -> None:
     diagram = blocks("docs/architecture.md")[0].text.split("+--")
     lines = [set(re.findall(r"\w+", line)) - {"__main__"} for line in re.findall(r'"(.+)"', contract)]
     shown = [set(re.findall(r"\w+", box)) for box in diagram if re.search(r"\w", box)]
-    assert len(lines) == len(shown) == 8
+    assert len(lines) == len(shown) == 9
     assert all(names <= box for names, box in zip(lines, shown, strict=True))
