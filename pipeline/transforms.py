@@ -265,7 +265,7 @@ def stored_on_gpu(pixels: Tensor, rank: int, component: str) -> Tensor:
     levels: Tensor = (rounded if component == "low" else x - rounded + OFFSET).clip(0, 255).to(torch.uint8)
     margins = 0.5 - (cut - rounded).abs().amax(dim=(1, 2))
     values = svd.roots(squares.cpu().numpy()[:, ::-1])
-    doubtful = svd.doubtful(values[:, 0], values[:, rank - 1], values[:, rank])
+    doubtful = svd.doubtful(values[:, 0], values[:, rank - 1], values[:, rank], values.shape[1])
     doubtful |= margins.cpu().numpy() < svd.MAX_ERROR
     if doubtful.any():
         chosen = torch.from_numpy(np.flatnonzero(doubtful)).to(pixels.device)

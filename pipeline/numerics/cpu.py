@@ -19,8 +19,9 @@ from pipeline.numerics.kernels.small import solve as small
 from pipeline.numerics.solved import EPS, EXACT_TIE, TIE, Solved
 from pipeline.numerics.svd import Solution, Truncation
 
-# Bounds on the measures of ``Solved``: the residual relative to the largest eigenvalue, and the skew in grey levels.
-RESIDUAL, SKEW = 16 * EPS, 1e-8
+# Bounds on the measures of ``Solved``: the residual relative to the largest eigenvalue (one rounding is usual), and the skew
+# in grey levels.
+RESIDUAL, SKEW = 10 * EPS, 1e-8
 
 
 def solve(pixels: np.ndarray, ranks: tuple[int, ...], count: int = 0, exact: bool = False) -> Solution:
@@ -66,7 +67,7 @@ def _truncations(
     first, last, following = values[:, 0], values[:, columns - 1].T, values[:, columns].T
     degenerate, deficient = last - following <= svd.GAP * first, following == 0
     failed = ~sound[:, columns - 1].T
-    recomputed = (svd.doubtful(first, last, following) | (solved.margins < EXACT_TIE)) & ~failed
+    recomputed = (svd.doubtful(first, last, following, values.shape[1]) | (solved.margins < EXACT_TIE)) & ~failed
     near = solved.near
     for i, plane in np.argwhere(recomputed):
         cut, degenerate[i, plane] = svd.lapack_cut(pixels[plane].astype(np.float64), ranks[i])

@@ -20,7 +20,7 @@ def lowpass(planes: Array, radius: int, xp: ModuleType = np) -> Truncation:
     """Keeps the frequencies (u, v) with u^2 + v^2 <= radius^2, u and v in periods per height and per width.
 
     Sums of few cosines meet rounding ties exactly: half of a chequerboard is 127.5. Every arithmetic leaves other last bits
-    there. So a value within ``svd.EXACT_TIE`` of a half is set to that half, and rounds to the even side on every backend.
+    there. So a value within ``EXACT_TIE`` of a half is set to that half, and rounds to the even side on every backend.
 
     Args:
         planes: float64 (p, h, w), grey levels 0..255.

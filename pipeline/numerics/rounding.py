@@ -1,8 +1,9 @@
 """Per-pixel arithmetic between a rank's real numbers and the stored bytes (docs/numerics.md).
 
 Each function has two forms. NumPy arrays go through loops that numba compiles, because NumPy itself would make many passes
-through memory. Arrays of other namespaces (CuPy) go through array operations. All arithmetic is exact, except one
-subtraction, which both forms round alike. So both give the same bytes.
+through memory. Arrays of other namespaces (CuPy) go through array operations. Both give the same bytes, because all
+arithmetic is exact: a number minus the nearest whole number, and sums and differences of whole numbers. One subtraction
+is rounded, that of a distance from 0.5, and both forms round it alike.
 """
 
 from types import ModuleType

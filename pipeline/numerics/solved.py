@@ -24,7 +24,7 @@ FAR = far(TIE)
 
 # Constants of the eigenvectors.
 EPS = 2.0**-52
-NEIGHBOURS = 4  # vectors against which each vector is tested: those of the next larger eigenvalues
+NEIGHBOURS = 4  # vectors with which each vector is compared: those of the next larger eigenvalues
 TINY = 1e-280  # replaces a pivot that is zero: b^2 / TINY must not overflow, and b is at most 1.5e13 (LAPACK: pivmin)
 FAINT = 1e-100  # smaller entries become zero: their products would be denormal numbers, on which processors are slow
 
@@ -38,7 +38,8 @@ class Solved(NamedTuple):
     Attributes:
         eigenvalues: float64 (p, n), of the Gram matrix of the smaller side, descending.
         residual: float64 (p, m): in column j the largest |T z - lambda z| of the eigenvectors 0..j of the tridiagonal
-            matrix T. NaN where a value did not converge. m is the number of vectors that were computed, at least the
+            matrix T. (That of Q z and G adds the rounding errors of the reduction to T, a few of lambda_1.) NaN where a
+            value did not converge. m is the number of vectors that were computed, at least the
             largest rank and ``count``.
         skew: float64 (p, m): in column j the largest |<z_i, z_l>| sqrt(max(lambda_i, 1)) over close neighbours i < l <= j,
             in grey levels: by how much vectors that are not orthogonal may move a pixel. Pairs where lambda_i cannot be

@@ -6,7 +6,8 @@ Every plane A holds grey levels 0..255, and all arithmetic is in float64. The st
 2. The eigenvectors of G are the singular vectors of A; its eigenvalues are the squares of the singular values (paper eq. 1).
 3. A_k = A V_k V_k^T, or U_k U_k^T A (paper eq. 2). This needs no division by a singular value.
 
-The result is as accurate as LAPACK's SVD of A where sigma_k and sigma_{k+1} are well separated. ``truncate`` finds the
+G is exact, but the eigensolver rounds relative to sigma_1^2, where LAPACK's SVD of A rounds relative to sigma_1. That is
+accurate enough for the contract (docs/numerics.md) where sigma_k and sigma_{k+1} are well separated. ``truncate`` finds the
 planes where they are not, and recomputes these with LAPACK (``numpy.linalg.svd``) from A itself.
 
 Each plane and each rank goes through BLAS calls of its own. So its bits do not depend on the batch or on the other ranks.
@@ -24,8 +25,8 @@ from pipeline.numerics.solved import EPS, EXACT_TIE, TIE
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
-# Estimated error of A_k in grey levels above which LAPACK recomputes the plane. On photographs, and on images made to
-# provoke errors, the largest error of a plane that was kept is 1.1e-7: far below the contract's 1e-5 around a rounding tie.
+# Estimated error of A_k in grey levels above which LAPACK recomputes the plane. The estimate assumes vectors that are exact
+# to one rounding of the largest eigenvalue. ``cpu`` accepts ten, which makes at most the contract's 1e-5 around a tie.
 MAX_ERROR = 1e-6
 # The same for the factors. They are stored as float32, which costs about as much.
 FACTORS_ERROR = 1e-4
@@ -194,7 +195,7 @@ def truncate(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> Trunc
     first, last, following = values[:, 0], values[:, rank - 1], values[:, rank]
     degenerate = last - following <= GAP * first
     rounded, margin, near = rounding.round_planes(cut, TIE, xp)
-    recompute = doubtful(first, last, following) | (margin < EXACT_TIE)
+    recompute = doubtful(first, last, following, values.shape[1]) | (margin < EXACT_TIE)
     recomputed = np.flatnonzero(to_host(recompute))
     for plane in recomputed:
         exact, degenerate[plane] = lapack_cut(to_host(planes[plane]), rank)
@@ -234,27 +235,28 @@ def factors(decomposed: Decomposition, rank: int, xp: ModuleType = np) -> tuple[
     left, right = (inner.copy(), outer) if wide else (outer, inner.copy())
     sigma = sigma.copy()
     following = xp.concatenate([values, xp.zeros_like(values[:, :1])], axis=1)[:, 1 : rank + 1]
-    recompute = doubtful(values[:, :1], values[:, :rank], following, FACTORS_ERROR).any(axis=1)
+    recompute = doubtful(values[:, :1], values[:, :rank], following, values.shape[1], FACTORS_ERROR).any(axis=1)
     for plane in np.flatnonzero(to_host(recompute)):
         u, s, v = np.linalg.svd(to_host(planes[plane]), full_matrices=False)
         left[plane], sigma[plane], right[plane] = (xp.asarray(part) for part in (u[:, :rank], s[:rank], v[:rank].T))
     return left, sigma / 255, right
 
 
-def doubtful(first: Array, last: Array, following: Array, allowed: float = MAX_ERROR) -> Array:
+def doubtful(first: Array, last: Array, following: Array, n: int, allowed: float = MAX_ERROR) -> Array:
     """Returns where the error of A_k may exceed ``allowed`` grey levels, and rounding does not hide it.
 
     The error of A_k is estimated as eps sigma_1^2 sigma_k / (sigma_k^2 - sigma_{k+1}^2): a first-order perturbation of the
-    eigenvectors of G by its rounding errors, times sigma_k. The strict bound has another factor n (docs/numerics.md). The
-    estimate is infinite or NaN where sigma_k = sigma_{k+1}.
+    eigenvectors of G by its rounding errors (Davis and Kahan, 1970), times sigma_k. The strict bound has another factor n
+    (docs/numerics.md). Where sigma_k = sigma_{k+1}, the estimate is infinite or NaN, and counts as too large.
 
     Args:
         first, last, following: sigma_1, sigma_k and sigma_{k+1}.
+        n: the smaller side. Values up to sqrt(n eps) sigma_1 are zero here (``roots``), whatever they are.
         allowed: grey levels.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         error = EPS * first**2 * last / (last**2 - following**2)
-    return (error > allowed) & (following > NEGLIGIBLE)
+    return ~(error <= allowed) & (np.maximum(following, np.sqrt(n * EPS) * first) > NEGLIGIBLE)
 
 
 def lapack_cut(plane: np.ndarray, rank: int) -> tuple[np.ndarray, bool]:

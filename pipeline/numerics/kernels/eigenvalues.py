@@ -1,9 +1,20 @@
 """All eigenvalues of eight symmetric tridiagonal matrices, by the root-free QR iteration of Pal, Walker and Kahan.
 
 Source: LAPACK's ``dsterf``; Parlett, The Symmetric Eigenvalue Problem, section 8.15. A sweep is one QR step with
-Wilkinson's shift on d (diagonal) and q (squares of the off-diagonal). With the rotation's c^2 = p / (p + q_i) and s^2
-= q_i / (p + q_i), it needs no square root. The last eigenvalue of a block converges, and the block becomes one row
-shorter.
+Wilkinson's shift on d (diagonal) and q (squares of the off-diagonal). It begins with gamma = d_0 - shift and p =
+gamma^2. For each row i, with r = p + q_i, the rotation's cosine and sine have the squares c = p / r and s = q_i / r,
+and no square root is needed:
+
+    q_{i-1} = s_before r,  gamma_next = c (d_{i+1} - shift) - s gamma,  d_i = gamma + (d_{i+1} - gamma_next),
+    p = gamma_next^2 / c.
+
+The last eigenvalue of a block converges, and the block becomes one row shorter. It has converged where q is below
+dsterf's bound, relative to the two diagonal elements beside it. It also has where the off-diagonal element is below
+eps / 8 of the largest element: values near zero would hardly meet the relative bound, and the reduction to tridiagonal
+form has already left larger errors.
+
+``dsterf`` scales matrices whose numbers could overflow. Elements of T are at most 1.5e13 here, so their squares are
+far from it, and ``tiny`` bounds gamma from below.
 
 The matrices step together, each with its own block: lanes beyond the end of their block compute numbers that are not
 stored. Unlike ``dsterf`` this does not split a matrix at a small element in its middle, and always iterates from the
@@ -42,7 +53,7 @@ def eigenvalues(diagonal: Any, beside: Any, n: int, values: Any, squares: Any, e
         values: receives n vectors: NaN in the lanes that did not converge.
         squares: n vectors, workspace.
         ends: int64 (8,), workspace: the last row of each lane's block.
-        state: 6 vectors, workspace.
+        state: 5 vectors, workspace: the bound for q, and what ``_deflate`` writes.
     """
     largest = splat(0.0)
     for i in range(n):

@@ -87,6 +87,26 @@ def photographs(shared: Path, count: int, side: int = 224) -> np.ndarray:
     return np.concatenate(images)
 
 
+def meeting_zero_pivots(more: int) -> np.ndarray:
+    """Returns uint8 (24, 16 + more, 7 + more): drawings whose sixth eigenvalue meets a pivot of exactly zero.
+
+    Args:
+        more: number of single pixels that continue the diagonal of blocks.
+    """
+    drawings = []
+    for x in range(117, 256, 6):
+        blocks = [x * np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 1]])]
+        blocks += [np.array([[x], [x], [x - 2 * i - 1]]) for i in range(4)]
+        blocks += [np.array([[level]]) for level in np.linspace(20, 90, more).astype(int)]
+        plane, row, column = np.zeros((16 + more, 7 + more), np.uint8), 0, 0
+        for block in blocks:
+            height, width = block.shape
+            plane[row : row + height, column : column + width] = block
+            row, column = row + height, column + width
+        drawings.append(plane)
+    return np.array(drawings)
+
+
 class Verdict(NamedTuple):
     """Result of a comparison with LAPACK.
 
@@ -121,11 +141,12 @@ def judge(pixels: np.ndarray, ranks: tuple[int, ...], solved: Solved) -> Verdict
     total = Verdict()
     for i, rank in enumerate(ranks):
         last, following = sigma[:, rank - 1], sigma[:, rank]
-        bound = 16 * EPS * solved.eigenvalues[:, 0]
+        bound = 10 * EPS * solved.eigenvalues[:, 0]
         sound = (solved.residual[:, rank - 1] <= bound) & (solved.skew[:, rank - 1] <= 1e-8)
         with np.errstate(divide="ignore", invalid="ignore"):
             error = EPS * first**2 * last / (last**2 - following**2)
-        doubtful = ((error > 1e-6) & (following > 0.25)) | (solved.margins[i] < EXACT_TIE)
+        unknown = np.sqrt(min(exact.shape[1:]) * EPS) * first  # smaller values count as zero
+        doubtful = (~(error <= 1e-6) & (np.maximum(following, unknown) > 0.25)) | (solved.margins[i] < EXACT_TIE)
         negligible = following <= GAP * first
         degenerate = (last - following <= GAP * first) & ~negligible
         cut = (left[:, :, :rank] * sigma[:, None, :rank]) @ right[:, :rank]

@@ -27,6 +27,7 @@ def test_rounding(data: st.DataObject) -> None:
     shape = data.draw(SHAPES)
     levels = data.draw(arrays.arrays(np.float64, shape, elements=st.floats(-31000, 31000)))
     halves = np.floor(levels) + 0.5  # ties, which are rounded to the even number
+    # One step of float64 on both sides of the band around a tie, where the rounded 0.5 - band decides.
     edges = np.round(levels) + 0.5 - np.array([1e-5, 1e-5 + 2**-54, 1e-5 - 2**-54])[levels.astype(int) % 3]
     for planes in (levels, halves, edges):
         for band in (1e-9, 1e-5, 0.1):

@@ -5,7 +5,7 @@ Let A be a plane of grey levels, n its smaller side. The steps, one module each:
 1. ``gram``: G = A^T A, or A A^T of a wide plane, exactly.
 2. ``tridiagonal``: G = Q T Q^T with a tridiagonal T, by blocked Householder reduction (LAPACK's ``dsytrd``).
 3. ``numerics.kernels.eigenvalues``: all eigenvalues of T, by root-free QR (``dsterf``), of up to eight planes in the lanes.
-4. ``vectors``: leading eigenvectors of T, by twisted factorisation (``dlar1v``), eight eigenvalues in the lanes.
+4. ``vectors``: leading eigenvectors of T, by twisted factorisation (the idea of ``dlar1v``), eight eigenvalues in the lanes.
 5. ``back_transform``: Q times these vectors (``dormtr``).
 6. ``measures``: how far the vectors are from exact.
 7. ``project``: A V, or A^T U of a wide plane.

@@ -59,7 +59,7 @@ def _store(
                     exact[to + k] = lane(level, k)
         distance = absolute(level - whole)
         farthest = larger(distance, farthest)
-        if any_lane(distance > far):  # rare: about two pixels in a million
+        if any_lane(distance > far):  # rare: the band around ties holds two of 100,000 numbers
             beyond = select(distance > far, splat(1.0), splat(0.0))
             store(ties, at + LANES, load(ties, at + LANES) + beyond)
         to += width

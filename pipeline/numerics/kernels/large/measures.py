@@ -2,8 +2,11 @@
 
 Twisted factorisation computes each vector independently of the others, so vectors of close eigenvalues may not be
 orthogonal. In a cut, a pair z_i, z_j moves a pixel by up to |<z_i, z_j>| sigma_i grey levels: that is the skew. A pair does
-not count where lambda_i cannot be distinguished from zero (at most n eps lambda_1), because A leaves nothing of its vectors.
-A rank above the rank of a plane has such vectors.
+not count where lambda_i cannot be distinguished from zero (at most n eps lambda_1): A maps its vectors to at most
+sqrt(2 n eps) sigma_1. A rank above the rank of a plane has such vectors.
+
+A vector is compared with the ``NEIGHBOURS`` before it alone. Larger clusters of close eigenvalues have close neighbours
+too, so these notice them.
 """
 
 from typing import Any

@@ -128,7 +128,7 @@ def _eigenvalues(group: list[_Reduced]) -> np.ndarray:
     lanes = group + group[-1:] * (LANES - len(group))
     diagonal, beside = (np.stack([part[i] for part in lanes], axis=1).reshape(-1) for i in (1, 2))
     n = len(group[0].diagonal)
-    values, squares, state = np.empty(n * LANES), np.empty(n * LANES), np.empty(6 * LANES)
+    values, squares, state = np.empty(n * LANES), np.empty(n * LANES), np.empty(5 * LANES)
     _eigenvalues_in_lanes(diagonal, beside, n, values, squares, np.empty(LANES, np.int64), state)
     return values.reshape(n, LANES).T[: len(group)]
 

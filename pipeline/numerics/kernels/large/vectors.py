@@ -1,9 +1,10 @@
 """Computes leading eigenvectors of a symmetric tridiagonal matrix T by twisted factorisation.
 
-Source: Dhillon, "A new O(n^2) algorithm for the symmetric tridiagonal eigenvalue/eigenvector problem", 1997, section 3.1
-(LAPACK's dlar1v). T - lambda I is factorised from the top (pivots p_i) and from the bottom (pivots m_i). The two meet in the
-row where |p_i + m_i - (T_ii - lambda)| is smallest. The vector z is 1 in that row. Upwards z_i = -(e_i / p_i) z_{i+1}, and
-downwards z_i = -(e_{i-1} / m_i) z_{i-1}. The joint pivot, divided by the length of z, is the residual |T z - lambda z|.
+Source: Dhillon, "A new O(n^2) algorithm for the symmetric tridiagonal eigenvalue/eigenvector problem", PhD thesis, Berkeley,
+1997, section 3.1. (LAPACK's dlar1v does the same with a factorisation L D L^T; here it is T itself.) T - lambda I is
+factorised from the top (pivots p_i) and from the bottom (pivots m_i). The two meet in the row where the joint pivot
+|p_i + m_i - (T_ii - lambda)| is smallest. The vector z is 1 in that row. Upwards z_i = -(e_i / p_i) z_{i+1}, and downwards
+z_i = -(e_{i-1} / m_i) z_{i-1}. The residual |T z - lambda z| is measured from z, not derived from the joint pivot.
 
 The eight lanes hold eight eigenvalues of one matrix. Each vector depends on its own eigenvalue alone, so vectors of close
 eigenvalues may not be orthogonal: ``measures.py`` measures that.
@@ -45,8 +46,8 @@ def _factorise(diagonal: Any, beside: Any, n: int, values: Any, above: Any, belo
 
 
 @step
-def _twist(diagonal: Any, beside: Any, n: int, values: Any, above: Any, below: Any) -> tuple[Any, Any]:
-    """Returns the smallest joint pivot of each lane, and its row as a float64."""
+def _twist(diagonal: Any, beside: Any, n: int, values: Any, above: Any, below: Any) -> Any:
+    """Returns the row of the smallest joint pivot of each lane, as a float64."""
     least, row = splat(1e300), splat(0.0)
     for i in range(n):
         joint = spread(diagonal, i) - values
@@ -58,7 +59,7 @@ def _twist(diagonal: Any, beside: Any, n: int, values: Any, above: Any, below: A
         smaller = joint < least
         least = select(smaller, joint, least)
         row = select(smaller, splat(float(i)), row)
-    return least, row
+    return row
 
 
 @step
@@ -82,6 +83,27 @@ def _vectors(n: int, row: Any, above: Any, below: Any, out: Any, at: int) -> Any
     return square
 
 
+@step
+def _residual(diagonal: Any, beside: Any, n: int, values: Any, vectors: Any, at: int) -> Any:
+    """Returns |T z - lambda z| of the eight vectors that begin at element ``at``.
+
+    In exact arithmetic it is the joint pivot over |z|. It is computed from the vectors themselves, so that it also notices
+    a factorisation that failed.
+    """
+    square = before = splat(0.0)
+    z = load(vectors, at)
+    for i in range(n):
+        error, after = (spread(diagonal, i) - values) * z, z
+        if i > 0:
+            error = fma(spread(beside, i - 1), before, error)
+        if i < n - 1:
+            after = load(vectors, at + (i + 1) * LANES)
+            error = fma(spread(beside, i), after, error)
+        square = fma(error, error, square)
+        before, z = z, after
+    return square_root(square)
+
+
 @compiled
 def twisted_vectors(
     diagonal: Any, beside: Any, values: Any, count: int, vectors: Any, residuals: Any, work: Any
@@ -103,9 +125,9 @@ def twisted_vectors(
     for j in range(0, count, LANES):
         eight = load(values, j)
         _factorise(diagonal, beside, n, eight, above, below)
-        least, row = _twist(diagonal, beside, n, eight, above, below)
+        row = _twist(diagonal, beside, n, eight, above, below)
         inverse = splat(1.0) / square_root(_vectors(n, row, above, below, vectors, j * n))
-        store(residuals, j, least * inverse)
         for i in range(j * n, (j + LANES) * n, LANES):
             entry = load(vectors, i) * inverse
             store(vectors, i, select(absolute(entry) > faint, entry, zero))
+        store(residuals, j, _residual(diagonal, beside, n, eight, vectors, j * n))

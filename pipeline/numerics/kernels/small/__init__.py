@@ -5,7 +5,7 @@ steps, one module each:
 
 1. ``transfer``: the bytes of eight planes become lanes.
 2. ``gram``: G = A^T A, exactly.
-3. ``householder``: G = Q T Q^T with a tridiagonal T (LAPACK's ``dsytd2``), and later Q z (``dorm2l``).
+3. ``householder``: G = Q T Q^T with a tridiagonal T (LAPACK's ``dsytd2``), and later Q z (``dorm2r``).
 4. ``numerics.kernels.eigenvalues``: all eigenvalues of T, by root-free QR (``dsterf``).
 5. ``eigenvectors``: leading eigenvectors of T, by twisted factorisation, and two measures of their error.
 6. ``cuts``: A V, and A_k = (A V_k) V_k^T of every rank, rounded, with the distance to rounding ties.

@@ -27,7 +27,7 @@ from pipeline.numerics.solved import FAR
 
 
 @step
-def scale(strip: Any, rows: int, n: int, vectors: Any, count: int, scaled: Any) -> None:
+def project(strip: Any, rows: int, n: int, vectors: Any, count: int, scaled: Any) -> None:
     """Computes A V of a strip, in blocks of two rows and two vectors.
 
     Args:
@@ -59,10 +59,10 @@ def cut(scaled: Any, rows: int, n: int, vectors: Any, ranks: Any, rounded: Any, 
     """Cuts a strip at all ranks, in blocks of two rows and two columns.
 
     Args:
-        scaled: from ``scale``.
+        scaled: from ``project``.
         rows: number of rows.
         n: number of columns.
-        vectors: as in ``scale``.
+        vectors: as in ``project``.
         ranks: int64, ascending.
         rounded: int16, receives (ranks, ``STRIP``, n) vectors.
         exact: receives the same before rounding; not where its size is 0.
@@ -93,7 +93,7 @@ def cut(scaled: Any, rows: int, n: int, vectors: Any, ranks: Any, rounded: Any, 
                 farthest = larger(larger(f00, f01), larger(f10, f11))
                 at = 2 * k * LANES
                 store(ties, at, larger(farthest, load(ties, at)))
-                if any_lane(farthest > splat(FAR)):  # rare: about two subpixels in a million
+                if any_lane(farthest > splat(FAR)):  # rare: the band around ties holds two of 100,000 numbers
                     near = _beyond(f00)
                     if c1 > c:
                         near = near + _beyond(f01)

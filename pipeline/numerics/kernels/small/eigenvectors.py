@@ -1,11 +1,11 @@
 """Leading eigenvectors of eight symmetric tridiagonal matrices T, by twisted factorisation, and two measures of their
 error.
 
-Source: Dhillon, "A new O(n^2) algorithm for the symmetric tridiagonal eigenvalue/eigenvector problem", 1997, section 3.1.
-T - lambda I is factorised from the top and from the bottom. The two factorisations are joined at the row where their
-pivots nearly cancel. The vector is 1 at that row, and the other entries follow from it, upwards and downwards; |T z -
-lambda z| is the joint pivot over |z|. Each vector is computed independently of the others, so vectors of close
-eigenvalues may not be orthogonal: ``skew`` measures that.
+Source: Dhillon, "A new O(n^2) algorithm for the symmetric tridiagonal eigenvalue/eigenvector problem", PhD thesis,
+Berkeley, 1997, section 3.1. T - lambda I is factorised from the top (pivots p_i) and from the bottom (pivots m_i). The
+two factorisations meet at the row where the joint pivot |p_i + m_i - (T_ii - lambda)| is smallest. The vector is 1 at
+that row, and the other entries follow from it, upwards and downwards. Each vector is computed independently of the
+others, so vectors of close eigenvalues may not be orthogonal: ``_skew`` measures that.
 """
 
 from typing import Any
@@ -36,8 +36,9 @@ def eigenvectors(
     for j in range(count):
         shift = load(values, j * LANES)
         _factorise(diagonal, beside, n, shift, above, below)
-        least = _join(diagonal, beside, n, shift, above, below, vectors, j * odd(n))
-        residual = select(least <= residual, residual, least)  # also NaN
+        _join(diagonal, beside, n, shift, above, below, vectors, j * odd(n))
+        error = _residual(diagonal, beside, n, shift, vectors, j * odd(n))
+        residual = select(error <= residual, residual, error)  # also NaN
         closest = _skew(vectors, j, n, values)
         skew = select(closest <= skew, skew, closest)
         store(errors, 2 * j * LANES, residual)
@@ -69,8 +70,8 @@ def _factorise(diagonal: Any, beside: Any, n: int, shift: Any, above: Any, below
 
 
 @step
-def _join(diagonal: Any, beside: Any, n: int, shift: Any, above: Any, below: Any, vectors: Any, to: int) -> Any:
-    """Writes a unit vector from both factorisations. Returns |T z - lambda z|.
+def _join(diagonal: Any, beside: Any, n: int, shift: Any, above: Any, below: Any, vectors: Any, to: int) -> None:
+    """Writes a unit vector from both factorisations.
 
     Args:
         diagonal, beside, n, shift, above, below: see ``_factorise``.
@@ -110,7 +111,27 @@ def _join(diagonal: Any, beside: Any, n: int, shift: Any, above: Any, below: Any
     for i in range(n):
         z = load(vectors, (to + i) * LANES) * inverse
         store(vectors, (to + i) * LANES, select(absolute(z) > faint, z, zero))
-    return least * inverse
+
+
+@step
+def _residual(diagonal: Any, beside: Any, n: int, shift: Any, vectors: Any, at: int) -> Any:
+    """Returns |T z - lambda z| of the vector that begins at ``at``, in vectors.
+
+    In exact arithmetic it is the joint pivot over |z|. It is computed from the vector itself, so that it also notices a
+    factorisation that failed.
+    """
+    square = before = splat(0.0)
+    z = load(vectors, at * LANES)
+    for i in range(n):
+        error, after = (load(diagonal, i * LANES) - shift) * z, z
+        if i > 0:
+            error = fma(load(beside, (i - 1) * LANES), before, error)
+        if i < n - 1:
+            after = load(vectors, (at + i + 1) * LANES)
+            error = fma(load(beside, i * LANES), after, error)
+        square = fma(error, error, square)
+        before, z = z, after
+    return square_root(square)
 
 
 @step
@@ -118,8 +139,8 @@ def _skew(vectors: Any, j: int, n: int, values: Any) -> Any:
     """Returns the largest |<z_i, z_j>| sqrt(max(lambda_i, 1)) of vector j and its ``NEIGHBOURS`` before it; NaN where
     one is NaN.
 
-    Pairs do not count where lambda_i cannot be distinguished from zero: vectors of the null space are multiplied by
-    A, which leaves nothing of them. (A rank above the rank of a plane has such vectors.)
+    Pairs do not count where lambda_i cannot be distinguished from zero: A maps such vectors to at most
+    sqrt(2 n eps) sigma_1. (A rank above the rank of a plane has such vectors.)
     """
     noise = splat(EPS * n) * load(values, 0)
     one, zero = splat(1.0), splat(0.0)

@@ -1,6 +1,6 @@
 """Householder reduction of eight symmetric matrices to tridiagonal form, G = Q T Q^T, and products with Q.
 
-Source: LAPACK's ``dsytd2``, ``dlarfg`` (reflectors) and ``dorm2l`` (products with Q); Golub and Van Loan, Matrix
+Source: LAPACK's ``dsytd2``, ``dlarfg`` (reflectors) and ``dorm2r`` (products with Q); Golub and Van Loan, Matrix
 Computations, section 8.3.1. Step j finds the reflector H = I - tau v v^T that maps column j to beta times a unit
 vector. With y = G v and w = tau y - (tau^2 / 2) (y . v) v, the rest of the matrix becomes G - v w^T - w v^T.
 

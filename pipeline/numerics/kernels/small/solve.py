@@ -9,11 +9,11 @@ from pipeline.numerics.kernels import layout
 from pipeline.numerics.kernels.eigenvalues import eigenvalues
 from pipeline.numerics.kernels.lanes import LANES
 from pipeline.numerics.kernels.small import odd
-from pipeline.numerics.kernels.small.cuts import cut, scale
+from pipeline.numerics.kernels.small.cuts import cut, project
 from pipeline.numerics.kernels.small.eigenvectors import eigenvectors
 from pipeline.numerics.kernels.small.gram import add_gram, clear
 from pipeline.numerics.kernels.small.householder import multiply_by_q, reduce
-from pipeline.numerics.kernels.small.transfer import STRIP, empty, empty_exact, fill
+from pipeline.numerics.kernels.small.transfer import STRIP, read_strip, write_exact_strip, write_strip
 from pipeline.numerics.solved import Solved
 
 
@@ -47,7 +47,7 @@ def truncate_planes(pixels: np.ndarray, ranks: tuple[int, ...], count: int = 0, 
 
 def _workspace(n: int, ranks: int, count: int, exact: bool) -> np.ndarray:
     """Returns workspace for ``_solve``, float64."""
-    lanes = STRIP * n + n * n + 8 * n + count * (n + STRIP + 4) + 2 * ranks + 6 + ranks * STRIP * n * exact
+    lanes = STRIP * n + n * n + 8 * n + count * (n + STRIP + 4) + 2 * ranks + 5 + ranks * STRIP * n * exact
     return layout.aligned(lanes * LANES + ranks * STRIP * n * LANES // 4)
 
 
@@ -79,12 +79,12 @@ def _solve(
     diagonal, used = _take(work, used, n)
     beside, used = _take(work, used, n)
     scales, used = _take(work, used, n)
-    solution, used = _take(work, used, n)
+    descending, used = _take(work, used, n)
     room0, used = _take(work, used, n)
     room1, used = _take(work, used, n)
     room2, used = _take(work, used, n)
     pairs, used = _take(work, used, n)
-    state, used = _take(work, used, 6)
+    state, used = _take(work, used, 5)
     z, used = _take(work, used, count * odd(n))
     scaled, used = _take(work, used, count * odd(STRIP))
     measures, used = _take(work, used, 2 * count)
@@ -100,28 +100,28 @@ def _solve(
         clear(gram, n * n)
         for row in range(0, length, STRIP):
             rows = min(STRIP, length - row)
-            fill(pixels, starts, shape, row, rows, strip)
+            read_strip(pixels, starts, shape, row, rows, strip)
             add_gram(strip, rows, n, gram)
         reduce(gram, n, diagonal, beside, scales, room0, room1, room2)
-        eigenvalues(diagonal, beside, n, solution, room0, ends, state)
-        eigenvectors(diagonal, beside, n, solution, count, z, room0, room1, measures)
+        eigenvalues(diagonal, beside, n, descending, room0, ends, state)
+        eigenvectors(diagonal, beside, n, descending, count, z, room0, room1, measures)
         multiply_by_q(gram, scales, n, z, count, pairs)
         clear(distances, 2 * ranks.size)
         for row in range(0, length if ranks.size else 0, STRIP):
             rows = min(STRIP, length - row)
             if length > STRIP:
-                fill(pixels, starts, shape, row, rows, strip)
-            scale(strip, rows, n, z, ranks[-1], scaled)
+                read_strip(pixels, starts, shape, row, rows, strip)
+            project(strip, rows, n, z, ranks[-1], scaled)
             cut(scaled, rows, n, z, ranks, whole, levels, distances)
             for i in range(ranks.size):
                 at, block = (i * padded + first) * size, i * STRIP * n * LANES
-                empty(whole[block:], shape, row, rows, lanes, rounded, at)
+                write_strip(whole[block:], shape, row, rows, lanes, rounded, at)
                 if exact:
-                    empty_exact(levels[block:], shape, row, rows, lanes, planes, (i * p + first) * size)
+                    write_exact_strip(levels[block:], shape, row, rows, lanes, planes, (i * p + first) * size)
         for k in range(lanes):
             plane = first + k
             for i in range(n):
-                values[plane, i] = solution[i * LANES + k]
+                values[plane, i] = descending[i * LANES + k]
             for j in range(count):
                 errors[0, plane, j] = measures[2 * j * LANES + k]
                 errors[1, plane, j] = measures[(2 * j + 1) * LANES + k]

@@ -14,7 +14,7 @@ STRIP = 32
 
 
 @step
-def fill(pixels: Any, starts: Any, shape: Any, first: int, rows: int, strip: Any) -> None:
+def read_strip(pixels: Any, starts: Any, shape: Any, first: int, rows: int, strip: Any) -> None:
     """Converts a strip of eight planes to float64 lanes.
 
     Args:
@@ -43,12 +43,12 @@ def fill(pixels: Any, starts: Any, shape: Any, first: int, rows: int, strip: Any
 
 
 @step
-def empty(strip: Any, shape: Any, first: int, rows: int, lanes: int, rounded: Any, start: int) -> None:
+def write_strip(strip: Any, shape: Any, first: int, rows: int, lanes: int, rounded: Any, start: int) -> None:
     """Copies a strip of rounded cuts from lanes to planes.
 
     Args:
         strip: int16, (rows, n) vectors.
-        shape, first, rows: as in ``fill``.
+        shape, first, rows: as in ``read_strip``.
         lanes: number of lanes that hold a plane; ``rounded`` has room for eight.
         rounded: int16, flat planes.
         start: index in ``rounded`` where the first plane begins.
@@ -71,8 +71,8 @@ def empty(strip: Any, shape: Any, first: int, rows: int, lanes: int, rounded: An
 
 
 @step
-def empty_exact(strip: Any, shape: Any, first: int, rows: int, lanes: int, planes: Any, start: int) -> None:
-    """Does the same as ``empty`` for float64 cuts before rounding."""
+def write_exact_strip(strip: Any, shape: Any, first: int, rows: int, lanes: int, planes: Any, start: int) -> None:
+    """Does the same as ``write_strip`` for float64 cuts before rounding."""
     length, n, wide = shape
     for row in range(rows):
         for column in range(n):

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+TINY = 1e-280  # replaces a pivot that is zero
+
 
 class Tridiagonal(NamedTuple):
     """G = Q T Q^T, with Q the product of the reflectors I - scale v v^T."""
@@ -50,16 +52,19 @@ def reduce_to_tridiagonal(matrix: np.ndarray) -> Tridiagonal:
 
 
 def twisted_vector(diagonal: np.ndarray, beside: np.ndarray, value: float) -> tuple[np.ndarray, float]:
-    """Returns the unit eigenvector of one eigenvalue, and |T z - lambda z|, by twisted factorisation.
+    """Returns the unit eigenvector of one eigenvalue, by twisted factorisation, and |T z - lambda z|.
 
-    Dhillon, "A new O(n^2) algorithm for the symmetric tridiagonal eigenvalue/eigenvector problem", 1997, section 3.1.
+    Dhillon, "A new O(n^2) algorithm for the symmetric tridiagonal eigenvalue/eigenvector problem", PhD thesis, Berkeley,
+    1997, section 3.1. A pivot that is zero is replaced by a number whose quotients do not overflow, as in LAPACK's dstebz.
     """
     n = len(diagonal)
     shifted = diagonal - value
     above, below = shifted.copy(), shifted.copy()  # pivots of the eliminations from the top and from the bottom
     for i in range(1, n):
+        above[i - 1] = above[i - 1] or TINY
         above[i] -= beside[i - 1] ** 2 / above[i - 1]
     for i in range(n - 2, -1, -1):
+        below[i + 1] = below[i + 1] or TINY
         below[i] -= beside[i] ** 2 / below[i + 1]
     joint = np.abs(above + below - shifted)
     row = int(np.argmin(joint))
@@ -69,8 +74,11 @@ def twisted_vector(diagonal: np.ndarray, beside: np.ndarray, value: float) -> tu
         z[i] = -beside[i] / above[i] * z[i + 1]
     for i in range(row + 1, n):
         z[i] = -beside[i - 1] / below[i] * z[i - 1]
-    length = np.linalg.norm(z)
-    return z / length, float(joint[row] / length)
+    z /= np.linalg.norm(z)
+    error = shifted * z
+    error[1:] += beside * z[:-1]
+    error[:-1] += beside * z[1:]
+    return z, float(np.linalg.norm(error))
 
 
 def measures(vectors: np.ndarray, values: np.ndarray, residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

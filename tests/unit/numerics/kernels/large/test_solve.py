@@ -1,9 +1,5 @@
 """Large planes: every byte is that of float64 LAPACK, and each plane's bits depend on this plane alone."""
 
-import hashlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -130,30 +126,3 @@ def test_without_ranks_only_the_spectrum_and_vectors_are_computed() -> None:
     solved = truncate_planes(pixels, (), 66)
     assert solved.vectors is not None and solved.vectors.shape == (2, 66, 66)
     np.testing.assert_array_equal(solved.eigenvalues, spectrum.eigenvalues)
-
-
-DIGEST = """
-import hashlib
-import numpy as np
-from pipeline.numerics import cpu
-from pipeline.numerics.kernels.large.solve import truncate_planes
-pixels = np.random.default_rng(8).integers(0, 256, (3, 75, 90), dtype=np.uint8)
-for planes in (pixels, pixels.transpose(0, 2, 1).copy()):
-    solved = truncate_planes(planes, (3, 20, 60), 30, True)
-    print(hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in solved)).hexdigest())
-"""
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("processor", ["nehalem", "haswell"])
-def test_the_bits_are_the_same_on_processors_without_avx512_and_without_fma(processor: str, tmp_path: Path) -> None:
-    """Nehalem has two lanes and computes fma in software, Haswell has four lanes."""
-    pixels = np.random.default_rng(8).integers(0, 256, (3, 75, 90), dtype=np.uint8)
-    expected = []
-    for planes in (pixels, pixels.transpose(0, 2, 1).copy()):
-        solved = truncate_planes(planes, (3, 20, 60), 30, True)
-        parts = b"".join(np.ascontiguousarray(part).tobytes() for part in solved)
-        expected.append(hashlib.sha256(parts).hexdigest())
-    environment = os.environ | {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
-    run = subprocess.run([sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True)
-    assert run.stdout.split() == expected

@@ -61,12 +61,12 @@ def test_strips_of_pixels_become_lanes_and_rounded_strips_planes(length: int, n:
     first, rows = length // 3, length - length // 3 - length // 5
     order = np.array([3, 0, 7, 7, 1, 2, 6, 5])
     strip = np.full(rows * n * 8, -1.0)
-    transfer.fill(pixels.reshape(-1), order * length * n, (length, n, wide), first, rows, strip)
+    transfer.read_strip(pixels.reshape(-1), order * length * n, (length, n, wide), first, rows, strip)
     np.testing.assert_array_equal(from_lanes(strip, rows, n), tall[order, first : first + rows])
     rounded = np.full((8, *pixels.shape[1:]), -9, np.int16)
-    transfer.empty(strip.astype(np.int16) - 300, (length, n, wide), first, rows, 8, rounded.reshape(-1), 0)
+    transfer.write_strip(strip.astype(np.int16) - 300, (length, n, wide), first, rows, 8, rounded.reshape(-1), 0)
     exact = np.zeros((5, *pixels.shape[1:]))
-    transfer.empty_exact(strip, (length, n, wide), first, rows, 5, exact.reshape(-1), 0)
+    transfer.write_exact_strip(strip, (length, n, wide), first, rows, 5, exact.reshape(-1), 0)
     expected = np.full((8, length, n), -9)
     expected[:, first : first + rows] = tall[order, first : first + rows] - 300.0
     np.testing.assert_array_equal(rounded.swapaxes(1, 2) if wide else rounded, expected)
@@ -150,7 +150,7 @@ def root_free_qr(diagonal: np.ndarray, beside: np.ndarray) -> np.ndarray:
 def solve(diagonal: np.ndarray, beside: np.ndarray) -> np.ndarray:
     """The compiled eigenvalues (8, n) of diagonals (8, n)."""
     n = diagonal.shape[1]
-    values, squares, state = np.empty(n * 8), np.empty(n * 8), np.empty(6 * 8)
+    values, squares, state = np.empty(n * 8), np.empty(n * 8), np.empty(5 * 8)
     padded = np.concatenate([beside, np.full((8, 1), np.nan)], axis=1)
     root_free.eigenvalues(into_lanes(diagonal), into_lanes(padded), n, values, squares, np.empty(8, np.int64), state)
     return from_lanes(values, n)
@@ -252,7 +252,7 @@ def test_cuts_are_sums_of_products_and_their_ties_are_measured(rows: int, n: int
     a, ranks = planes(rows, n).astype(float), np.array(sorted({1, max(1, n // 2), n}))
     v = rng.normal(size=(8, n, columns(n))) / np.sqrt(n)
     scaled = np.zeros(n * 33 * 8)
-    cuts.scale(into_lanes(a), rows, n, into_lanes(v), n, scaled)
+    cuts.project(into_lanes(a), rows, n, into_lanes(v), n, scaled)
     s = from_lanes(scaled, n, 33)[:, :, :rows]
     np.testing.assert_allclose(s, v[:, :, :n] @ a.swapaxes(1, 2), atol=1e-10)
     halves = np.where(rng.random(s.shape) < 0.5, np.rint(s) / 2, s)  # some sums are ties at rank 1
