@@ -6,8 +6,9 @@ READY = $(VENV)/.ready
 # Clients that the tests run. They require torchvision, which has no CPU build here, but the tests use no part that needs it.
 WITHOUT_TORCHVISION = timm==1.0.31 torchattacks==3.5.1
 # Clients in a folder that only tests/clients/apart.py puts on the path. torchvision is built for CUDA: other packages would
-# import it and fail. robustbench brings a package "tests".
-APART = torchvision==0.28.0 robustbench==1.1.1
+# import it and fail. robustbench brings a package "tests", and needs an old setuptools. The others are its dependencies.
+APART = torchvision==0.28.0 robustbench==1.1.1 setuptools==81.0.0 gdown==5.1.0 beautifulsoup4==4.15.0 soupsieve==4.1.3 \
+	geotorch==0.4.0 torchdiffeq==0.2.5
 MUTMUT = 3.8.1
 PIP_AUDIT = 2.10.1
 

@@ -14,6 +14,7 @@ EXTRAS = {
     "matplotlib": "report",
     "skimage": "report",
     "onnxruntime": "study",
+    "pyautoattack": "study",
     "tensorboard": "study",
     "pyarrow": "parquet",
     "s3fs": "cloud",

@@ -36,7 +36,7 @@ def _parser() -> Parser:
     group.add_argument(
         "--autoattack",
         action="store_true",
-        help="also AutoAttack with the same eps, which has no target (needs torchattacks; much slower than PGD)",
+        help="also AutoAttack with the same eps, which has no target (much slower than PGD)",
     )
     group.add_argument("--batch", metavar="N", type=whole("--batch"), default=256, help="batch size (default 256)")
     add_out(group, "tables and the figure")

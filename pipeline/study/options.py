@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # torch and numpy would slow down --help
     from pipeline.study.networks.network import Network
 
 _MODEL = (
-    "NAME of a built-in network, module:factory, FILE.onnx, FILE.pt2 or timm:NAME; LABEL= sets its name in tables and "
-    "figures"
+    "NAME of a built-in network, module:factory, FILE.onnx, FILE.pt2, timm:NAME or robustbench:NAME; LABEL= sets its name "
+    "in tables and figures"
 )
 _LARGEST_INPUT = 4096
 

@@ -1,34 +1,26 @@
-"""AutoAttack in its standard version, from the attacks of the package torchattacks.
+"""AutoAttack in its standard version, by the package of its authors, pyautoattack.
 
 F. Croce and M. Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
 attacks", ICML 2020.
-
-``torchattacks.AutoAttack`` itself makes 10 steps where the paper makes 100.
 """
-
-import importlib.util
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import UsageError
+from pipeline.extras import require
 
 LEAST_CLASSES = 4  # the loss of APGD-T compares four outputs
-_MODULE = "torchattacks"
 _STEPS = 100
 _QUERIES = 5000
 _TARGETS = 9  # classes that are aimed at
 
 
 def check(classes: int) -> None:
-    """Raises UsageError if there are too few classes for the attack, and PipelineError if torchattacks is not installed."""
+    """Raises UsageError if there are too few classes for the attack, and PipelineError if pyautoattack is not installed."""
     if classes < LEAST_CLASSES:
         raise UsageError(f"--autoattack needs {LEAST_CLASSES} classes or more; these images have {classes}")
-    if importlib.util.find_spec(_MODULE) is None:
-        raise PipelineError(
-            "--autoattack needs torchattacks: pip install --no-deps torchattacks==3.5.1 (with its dependencies pip would "
-            "install an old version of requests, which attacks do not use)"
-        )
+    require("study", "pyautoattack")
 
 
 def auto_attack(classifier: nn.Module, x: Tensor, labels: Tensor, eps: float, classes: int, seed: int) -> Tensor:
@@ -45,19 +37,15 @@ def auto_attack(classifier: nn.Module, x: Tensor, labels: Tensor, eps: float, cl
         classes: number of outputs.
         seed: of the starts.
     """
-    import torchattacks
+    from pyautoattack import AutoAttack
 
-    count = min(classes, _TARGETS + 1)
-    steps = {"eps": eps, "norm": "Linf", "seed": seed, "n_restarts": 1, "steps": _STEPS}
-    ensemble = torchattacks.MultiAttack(
-        [
-            torchattacks.APGD(classifier, loss="ce", **steps),
-            torchattacks.APGDT(classifier, n_classes=count, **steps),
-            torchattacks.FAB(classifier, n_classes=count, multi_targeted=True, **steps),
-            torchattacks.Square(classifier, eps=eps, norm="Linf", seed=seed, n_restarts=1, n_queries=_QUERIES),
-        ]
-    )
-    devices = [x.device] if x.is_cuda else []
-    with torch.random.fork_rng(devices):
-        adversarial: Tensor = ensemble(x.contiguous(), labels)
-    return adversarial.detach()
+    attack = AutoAttack(classifier, norm="Linf", eps=eps, version="standard", seed=seed, device=x.device)
+    for steps in (attack.apgd, attack.apgd_targeted, attack.fab):
+        steps.n_iter = _STEPS
+    for targeted in (attack.apgd_targeted, attack.fab):
+        targeted.n_target_classes = min(classes - 1, _TARGETS)
+    attack.square.n_queries = _QUERIES
+    with torch.random.fork_rng([x.device] if x.is_cuda else []):
+        adversarial, _ = attack.run_standard_evaluation(x.contiguous(), labels, batch_size=len(x))
+    found: Tensor = adversarial.detach()
+    return found

@@ -1,4 +1,4 @@
-"""Loads a network by its name, ``module:factory``, an ONNX or ``torch.export`` file, or timm's name."""
+"""Loads a network by its name, ``module:factory``, an ONNX or ``torch.export`` file, or timm's or RobustBench's name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import PipelineError, UsageError, nearest, one_line
+from pipeline.study.networks import robustbench_zoo
 from pipeline.study.networks.cifar import ARCHITECTURES, Triple
 from pipeline.study.networks.network import Network
 from pipeline.study.networks.weights import Weights, load_into, read_weights
@@ -30,7 +31,8 @@ def load_network(
 
     Args:
         spec: a name of ``networks.cifar.ARCHITECTURES``; ``module:factory``, a function without arguments that returns a
-            torch module; ``FILE.onnx``; ``FILE.pt2`` (torch.export); or ``timm:NAME``.
+            torch module; ``FILE.onnx``; ``FILE.pt2`` (torch.export); ``timm:NAME``; or
+            ``robustbench:[DATASET/[THREAT/]]NAME``.
         weights: a file that ``torch.save`` wrote: a state dict, or a dict with one under ``state_dict``. Only tensors and
             plain values are unpickled.
         name: name in figures and tables; None for the name of the weights' file or of the model.
@@ -42,6 +44,8 @@ def load_network(
         UsageError: the network does not exist, or the weights are missing or do not fit.
         PipelineError: a file cannot be read.
     """
+    if spec.startswith(robustbench_zoo.PREFIX):
+        return _from_robustbench(spec, weights, name, mean or std, device)
     read = read_weights(Path(weights)) if weights is not None else None
     label = name or (Path(weights).stem if weights is not None else spec.removeprefix("timm:"))
     if spec.endswith((".onnx", ".pt2")):
@@ -62,6 +66,10 @@ def load_network(
         raise UsageError(f"mean of {network.name}: {network.mean.flatten().tolist()} are not three numbers")
     if not bool(((network.std > 0) & network.std.isfinite()).all()):
         raise UsageError(f"std of {network.name}: {network.std.flatten().tolist()} are not three positive numbers")
+    return _placed(network, device)
+
+
+def _placed(network: Network, device: str) -> Network:
     with device_errors(device):
         return network.eval().requires_grad_(False).to(device)
 
@@ -83,7 +91,7 @@ def _set(network: Network, buffer: str, values: Triple | None) -> None:
 
 def _from_architecture(spec: str, weights: Weights | None, name: str) -> Network:
     if spec not in ARCHITECTURES:
-        kinds = "module:factory, FILE.onnx, FILE.pt2 or timm:NAME"
+        kinds = "module:factory, FILE.onnx, FILE.pt2, timm:NAME or robustbench:NAME"
         close = nearest(spec, ARCHITECTURES)
         raise UsageError(f"model {spec!r} does not exist: give {', '.join(ARCHITECTURES)}, {kinds}{close}")
     if not weights:
@@ -91,6 +99,17 @@ def _from_architecture(spec: str, weights: Weights | None, name: str) -> Network
     architecture = ARCHITECTURES[spec]
     module = architecture.build(weights.outputs or 10)
     return Network(module, name, architecture.mean, architecture.std, (architecture.size, architecture.size))
+
+
+def _from_robustbench(
+    spec: str, weights: Path | str | None, name: str | None, normalisation: Triple | None, device: str
+) -> Network:
+    if normalisation:
+        raise UsageError(f"{spec} normalises its input itself: remove --mean and --std")
+    file = Path(weights) if weights is not None else None
+    if file is not None and not file.is_file():
+        raise UsageError(f"{file}: the file does not exist")
+    return _placed(robustbench_zoo.load(spec, file, name or spec.rpartition("/")[2].rpartition(":")[2]), device)
 
 
 def _from_factory(spec: str) -> nn.Module:

@@ -175,7 +175,7 @@ def _build(spec: str, images: VariantImages, mean: Triple, std: Triple) -> Netwo
         architecture = ARCHITECTURES[spec]
         size = (architecture.size, architecture.size)
         network = Network(architecture.build(images.classes), spec, mean, std, size)
-    elif ":" in spec and not spec.startswith("timm:"):
+    elif ":" in spec and not spec.startswith(("timm:", "robustbench:")):
         network = load_network(spec, name=spec, mean=mean, std=std)
     else:
         names = f"{', '.join(ARCHITECTURES)} or module:factory"

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.study import progress
 from pipeline.study.images import Images, from_records
 from pipeline.study.networks.load import load_network
 from pipeline.study.networks.network import Network
+from pipeline.study.training import progress as training_progress
 from tests.conftest import Result
 from tests.unit.study.outputs import sample_output
 
@@ -79,6 +81,14 @@ def table(path: Path) -> list[dict[str, str]]:
     """Returns the rows of a csv file."""
     with path.open() as file:
         return list(csv.DictReader(file))
+
+
+@pytest.fixture(autouse=True)
+def no_progress_lines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps progress lines, which a slow machine would show after ten seconds, out of what tests compare."""
+    if "progress" not in request.path.name:
+        for intervals in (progress._INTERVAL, training_progress._INTERVAL):
+            monkeypatch.setitem(intervals, False, 1e6)
 
 
 Run = Callable[..., Result]
