@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Build, contents
 
 OPTIONS = ("--dataset", "folder", "--ranks", "3", "--workers", "0", "--quiet")
@@ -56,6 +58,7 @@ def test_compilation_that_is_switched_off_is_one_line(tmp_path: Path, pictures: 
     assert built.returncode == 1 and built.stderr.count("\n") == 1 and "NUMBA_DISABLE_JIT" in built.stderr
 
 
+@pytest.mark.full  # everything is compiled once more
 def test_python_without_asserts_builds_the_same(tmp_path: Path, pictures: Callable[..., Path], build: Build) -> None:
     data = pictures()
     assert build(*OPTIONS, "--data-dir", data, "--out", tmp_path / "usual").status == 0

@@ -176,8 +176,11 @@ def test_commands_report_a_damaged_cache_once_and_end_well(
     verify = ("pipeline.verify", tmp_path / "one", "--fresh", "--workers", "2")
     assert command(*build, 0, "--out", tmp_path / "one") == ""
     assert command(*verify) == ""
+    # Loops that a build and a verification run. The others would only take time to compile again.
+    damaged = [file for file in files(cache, ".nbi") if file.name.startswith(("rounding.", "moments.", "complement."))]
+    assert len(damaged) > 3
     for number, arguments in enumerate(((*build, 2, "--out", tmp_path / "two"), verify)):
-        for file in files(cache, ".nbi"):
+        for file in damaged:
             file.write_bytes(b"")
         error = command(*arguments)
         assert (error.count("\n"), error.count(str(cache))) == (1, 1), (number, error)

@@ -30,7 +30,7 @@ def wire(server: S3Server) -> Iterator[FailingWire]:
 
 
 def _runs() -> Iterator[object]:
-    yield pytest.param("a new build", 27, id="a new build, every 27th")
+    yield pytest.param("a new build", 45, id="a new build, every 45th")
     for case in CASES:
         yield pytest.param(case, 1, id=f"{case}, every one", marks=pytest.mark.full)
 

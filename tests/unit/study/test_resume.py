@@ -27,9 +27,9 @@ def job(weights: Path, records: Path, out: Path) -> list[str]:
         "--images",
         str(records),
         "--limit",
-        "160",
+        "80",
         "--batch",
-        "4",
+        "2",
         "--family",
         "lowpass",
         "--out",
@@ -64,7 +64,7 @@ def test_killed_twice_it_gives_the_same_tables(weights: Path, records: Path, com
         assert before < 40
     ran = command(main, *job(weights, records, tmp_path / "killed"))
     assert ran.status == 0
-    assert f"continuing: {before * 4 * 66:,} of {160 * 66:,} distorted images are done" in ran.err
+    assert f"continuing: {before * 2 * 66:,} of {80 * 66:,} distorted images are done" in ran.err
     assert command(main, *job(weights, records, tmp_path / "whole")).status == 0
     for name in ("spectrum.csv", "classes.csv", "predictions.csv", "controls.csv", "spectrum.png", "spectrum.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
@@ -97,7 +97,7 @@ def test_a_finished_run_computes_nothing_again(
 def test_dry_run_writes_nothing(weights: Path, records: Path, command: Run, tmp_path: Path) -> None:
     ran = command(main, *job(weights, records, tmp_path / "o"), "--dry-run")
     assert (ran.status, ran.err) == (0, "")
-    assert "160 images, 33 ranks, 2 families, 1 networks: about " in ran.out
+    assert "80 images, 33 ranks, 2 families, 1 networks: about " in ran.out
     assert not (tmp_path / "o").exists()
 
 

@@ -33,8 +33,9 @@ def test_high_rank_only_transfers_with_the_offset_alone(shared: Path, tmp_path: 
     assert float(control["signed"]) > 0.40  # it learns, but nothing that transfers
 
 
+@pytest.mark.full
 def test_the_same_on_a_quarter_of_the_images(shared: Path, tmp_path: Path) -> None:
-    """The short form of the test above: 2,034 training images, with smaller batches."""
+    """An experiment's result, like the test above: 2,034 training images, with smaller batches."""
     data = shared / "data" / "cifar10"
     files = [*sorted(data.glob("data_batch_[23].first1017.bin")), data / "test_batch.first1017.bin"]
     stored, control = accuracies(files, tmp_path, "--epochs", "8", "--batch", "64", "--seeds", "1")
