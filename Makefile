@@ -14,7 +14,7 @@ PIP_AUDIT = 2.10.1
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' pipeline/__init__.py)
 
-.PHONY: demo test test-full test-faults test-gpu soak mutants fuzz lint docs bench bench-gpu audit release clean
+.PHONY: demo test test-full test-faults test-gpu soak mutants fuzz lint docs bench bench-gpu audit release releasable clean
 
 demo: $(READY)  ## the main job on the embedded sample, then its verification
 	$(BIN)/python -m pipeline.build --dataset sample --ranks 3,5,10 --components low,high,full --out out/sample
@@ -68,9 +68,7 @@ audit: $(READY)  ## known vulnerabilities of the pinned dependencies; asks PyPI'
 	$(VENV).audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(PIP_AUDIT)
 	$(VENV).audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
-release: $(VENV)/.docs  ## checks everything that a release needs; leaves wheel and sdist in dist/
-	@test -z "$$(git status --porcelain)" || { echo "release: git status is not clean: commit or remove what it shows" >&2; exit 1; }
-	@grep -qx '## $(VERSION)' CHANGELOG.md || { echo "release: CHANGELOG.md has no heading '## $(VERSION)' (without unreleased)" >&2; exit 1; }
+release: releasable $(VENV)/.docs  ## checks everything that a release needs; leaves wheel and sdist in dist/
 	$(MAKE) lint
 	$(MAKE) docs
 	$(MAKE) test
@@ -80,6 +78,11 @@ release: $(VENV)/.docs  ## checks everything that a release needs; leaves wheel 
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python -m pytest -q -s -m full tests/install
 	@echo "dist/ has the wheel and the sdist of $(VERSION). To release: git tag v$(VERSION)"
+
+# Comes before the environment is made, which takes minutes.
+releasable:
+	@test -z "$$(git status --porcelain)" || { echo "release: git status is not clean: commit or remove what it shows" >&2; exit 1; }
+	@grep -qx '## $(VERSION)' CHANGELOG.md || { echo "release: CHANGELOG.md has no heading '## $(VERSION)' (without unreleased)" >&2; exit 1; }
 
 $(READY): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
