@@ -87,6 +87,11 @@ def read_class_list(file: Path) -> ClassList:
     """
     if file == OFFICIAL:
         return _official()
+    if not file.exists():
+        raise PipelineError(
+            f"{file} does not exist{nearest(str(file), [str(OFFICIAL)])}; --classes takes a file of class names, or the "
+            f"word {OFFICIAL}"
+        )
     try:
         text = read_text(file, _LARGEST, f"it should hold {_FORMS}").removeprefix("\ufeff")  # a byte order mark
     except TooLong:

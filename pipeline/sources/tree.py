@@ -2,10 +2,11 @@
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, one_line
 from pipeline.storage.system_files import is_system_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -57,6 +58,17 @@ def list_names(folder: Path) -> list[str]:
         return sorted(os.listdir(folder), key=os.fsencode)
     except OSError as error:
         raise PipelineError(f"{folder} cannot be listed: {error.strerror}") from None
+
+
+def images_beside(names: Iterable[str], what: str) -> list[str]:
+    """Returns a line for the image files in a folder from which other files are read; none if there are no such files.
+
+    Args:
+        names: of all that is in the folder.
+        what: the files that are read.
+    """
+    images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
+    return [f"image files beside the {what}, left out: {len(images):,} ({one_line(images[0])}, ...)"] if images else []
 
 
 def list_folders(folder: str) -> Folders:

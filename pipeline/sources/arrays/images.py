@@ -70,7 +70,9 @@ def grey_levels(values: np.ndarray) -> np.ndarray:
     scaled = values.astype(np.float64) * 255
     rounded = np.rint(scaled)
     low, high = float(values.min()), float(values.max())
-    if not (low >= -1e-6 and high <= 1 + 1e-6):  # also for NaN
+    if not np.isfinite([low, high]).all():
+        raise NotGreyLevels("it has values that are not finite (NaN or infinity): float images must be in [0, 1]")
+    if not (low >= -1e-6 and high <= 1 + 1e-6):
         raise NotGreyLevels(
             f"it has values from {low:.6g} to {high:.6g}: float images must be in [0, 1]; save images of 0 to 255 as uint8"
         )

@@ -113,7 +113,8 @@ def _split(place: str, rest: str, pairs: int) -> str:
     split = split_in(rest) if rest else None
     if split is None and pairs > 1:
         raise PipelineError(
-            f"{place} has {pairs} pairs of images and labels, and {rest or 'images'!r} does not name a split"
+            f"{place} has {pairs} pairs of images and labels, and {rest or 'images'!r} does not name a split: call them "
+            "train_images and train_labels, test_images and test_labels, ..., or give each pair a folder"
         )
     return split or "train"
 

@@ -38,7 +38,10 @@ def open_npz(path: Path) -> dict[str, Array]:
         with open(regular_descriptor(path), "rb") as file:
             _check_end(path, file)
             with zipfile.ZipFile(file) as archive:
-                members = {info.filename: info for info in archive.infolist() if _NAME.fullmatch(info.filename)}
+                infos = [info for info in archive.infolist() if _NAME.fullmatch(info.filename)]
+                members = {info.filename: info for info in infos}
+                if len(members) < len(infos):
+                    raise PipelineError(f"{path} holds two arrays of one name: save it again with numpy.savez")
                 if encrypted := [info.filename for info in members.values() if info.flag_bits & 1]:
                     raise PipelineError(f"{path}: {encrypted[0]} is encrypted")
                 if all(info.compress_type == zipfile.ZIP_STORED for info in members.values()):

@@ -1,6 +1,6 @@
 """Chooses the columns of images and labels in a Parquet file."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,8 +107,7 @@ def _chosen(
         if key not in every:
             raise PipelineError(f"{path} has no column {key!r} (--{what}-key){nearest(key, every)}; it has {listed}")
         if key not in fitting:
-            kinds = [_describe(column) for column in footer.columns if column.path[0] == key]
-            kind = kinds[0] if len(kinds) == 1 else "a structure"
+            kind = _kind_of(footer, key)
             raise PipelineError(f"{path}: the column {key!r} (--{what}-key) holds {kind}, not {_HOLDS[what]}")
         return key
     for candidates in ([name for name in declared if name in fitting], list(fitting)):
@@ -121,7 +120,14 @@ def _chosen(
             raise PipelineError(
                 f"{path} has several columns that can be the {what}, {_listed(candidates)}: name one with --{what}-key"
             )
+    listed = _listed(every, lambda name: f" ({_kind_of(footer, name)})")
     raise PipelineError(f"{path} has no column of {_HOLDS[what]}; it has {listed}")
+
+
+def _kind_of(footer: Footer, name: str) -> str:
+    """Returns in words what a column holds."""
+    kinds = [_describe(column) for column in footer.columns if column.path[0] == name]
+    return kinds[0] if len(kinds) == 1 else "a structure"
 
 
 def _describe(column: Column) -> str:
@@ -150,7 +156,7 @@ def _class_names(path: str, features: dict[str, Any], label: str) -> tuple[str, 
     return tuple(names)
 
 
-def _listed(names: Collection[str]) -> str:
-    """Returns names for a message. Hostile files can have many and long ones."""
-    listed = [repr(name[:60]) for name in list(names)[:_LONGEST]]
+def _listed(names: Collection[str], remark: Callable[[str], str] = lambda name: "") -> str:
+    """Returns names for a message, each with a remark. Hostile files can have many and long ones."""
+    listed = [repr(name[:60]) + remark(name) for name in list(names)[:_LONGEST]]
     return ", ".join([*listed, "..."] if len(names) > _LONGEST else listed) or "no columns"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pipeline.errors import PipelineError
 from pipeline.sources.splits import SPELLINGS, exact_split, folders_by_split, in_order, split_in, splits_in
-from pipeline.sources.tree import list_folders, list_names
+from pipeline.sources.tree import images_beside, list_folders, list_names
 
 SUFFIX = ".parquet"
 _DEEPEST = 3  # folders below the root, as in default/train/0000.parquet
@@ -61,7 +61,8 @@ def _find(root: Path, folder: str, depth: int) -> ParquetFiles | None:
             )
         found = _by_name(root, own)
         beside = (f"folders with Parquet files beside them, left out: {', '.join(below)}",) if below else ()
-        return found._replace(left_out=(*beside, *_missing(own)))
+        images = images_beside(list_names(root / folder), "Parquet files")
+        return found._replace(left_out=(*beside, *images, *_missing(own)))
     if not below:
         return None
     if all(split_in(name) for name in below):

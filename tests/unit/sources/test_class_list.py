@@ -122,7 +122,8 @@ def test_damaged_lists_are_refused(tmp_path, name, content, part):
 
 
 def test_a_missing_list_is_named(tmp_path):
-    assert "missing.txt cannot be read" in wrong(tmp_path / "missing.txt")
+    assert "missing.txt does not exist; --classes takes a file" in wrong(tmp_path / "missing.txt")
+    assert "did you mean 'imagenet'?" in wrong(Path("imagnet"))
 
 
 def test_numbered_folders_are_labels(tmp_path):

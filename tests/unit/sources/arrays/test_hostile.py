@@ -111,6 +111,16 @@ def test_members_with_hostile_names_are_never_written(tmp_path, cache):
     assert not os.path.exists("/tmp/evil-of-a-test.npy") and not list(cache.parent.rglob("evil*"))
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_two_members_of_one_name_are_refused(tmp_path, method):
+    path = archive(tmp_path / "a.npz", {"images.npy": array_bytes(random_images(2))}, method)
+    with zipfile.ZipFile(path, "a", method) as more:
+        more.writestr("images.npy", array_bytes(random_images(2)))
+        more.writestr("labels.npy", array_bytes(random_labels(2)))
+    assert "holds two arrays of one name" in refused(path)
+
+
 def test_a_bomb_is_not_unpacked(tmp_path, cache):
     path = tmp_path / "a.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as written, written.open("images.npy", "w") as member:

@@ -50,7 +50,7 @@ def test_pixels(tmp_path, images, expected):
     [
         (RGB.astype("f4"), "has values from 0 to 255: float images must be in [0, 1]"),
         (RGB.astype("f4") / 127.5 - 1, "has values from -1 to 1: float images must be in [0, 1]"),
-        (np.full((2, 4, 4, 3), np.nan, "f4"), "has values from nan to nan"),
+        (np.full((2, 4, 4, 3), np.nan, "f4"), "has values that are not finite"),
         (np.full((2, 4, 4, 3), 0.5, "f4"), "has values between two grey levels (0.5 x 255 = 127.500)"),
         (RGB.astype(np.int64), "holds int64: images must be uint8"),
         (RGB.astype(np.uint16), "holds uint16: images must be uint8"),

@@ -120,6 +120,16 @@ def test_what_is_not_used_is_said(tmp_path):
     assert list(index.splits) == ["train"] and "test_labels.npy" in index.note and "weights.npy" in index.left_out[0]
 
 
+def test_arrays_and_images_beside_the_arrays_are_said(tmp_path):
+    folder = save(tmp_path, {"images": random_images(4), "labels": random_labels(4)})
+    save(folder, {"test/images": random_images(2), "test/labels": random_labels(2)})
+    (folder / "cat.png").touch()
+    index = opened(folder)[1]
+    assert len(index.splits["train"]) == 4
+    assert "folders with arrays beside them, left out: test" in index.left_out
+    assert "image files beside the arrays, left out: 1 (cat.png, ...)" in index.left_out
+
+
 @pytest.mark.parametrize(
     ("names", "line"),
     [
@@ -127,7 +137,7 @@ def test_what_is_not_used_is_said(tmp_path):
         (["images"], "images.npy has no labels"),
         (["labels"], "holds no images and labels"),
         (["train_images", "train_labels", "test_images"], "test_images.npy has no labels"),
-        (["a_images", "a_labels", "b_images", "b_labels"], "'a' does not name a split"),
+        (["a_images", "a_labels", "b_images", "b_labels"], "'a' does not name a split: call them train_images"),
         (["train_images", "train_labels", "train_data"], "have the same role"),
         (["x_train", "y_train", "training_images", "training_labels"], "are both the split train"),
         (["a/images", "a/labels", "b/images", "b/labels"], "its folders a, b do: give one of them"),

@@ -102,8 +102,9 @@ def test_columns_are_those_of_the_metadata_or_the_only_ones(tmp_path):
 @pytest.mark.parametrize(
     ("written", "keys", "line"),
     [
-        (columns(image=[b"a"]), (), "no column of whole numbers or names; it has 'image'"),
-        (columns(label=[1]), (), "no column of the bytes of image files; it has 'label'"),
+        (columns(image=[b"a"]), (), "no column of whole numbers or names; it has 'image' (bytes)"),
+        (columns(label=[1]), (), "no column of the bytes of image files; it has 'label' (whole numbers)"),
+        (columns(image=[b"a"], label=[True]), (), "'image' (bytes), 'label' (BOOLEAN)"),
         (columns(image=[b"a"], label=[1]), ("img",), "no column 'img' (--image-key), did you mean 'image'?"),
         (columns(image=[b"a"], label=[1]), (None, "labels"), "no column 'labels' (--label-key), did you mean 'label'?"),
         (columns(image=[b"a"], label=[1.5]), (None, "label"), "'label' (--label-key) holds DOUBLE, not whole numbers"),
@@ -124,9 +125,7 @@ def test_columns_are_those_of_the_metadata_or_the_only_ones(tmp_path):
 def test_wrong_columns_are_one_line(tmp_path, written, keys, line):
     pad = pa.table({"pad": [os.urandom(20)] * len(written)}, schema=pa.schema([("pad", pa.binary(20))]))
     write(tmp_path / "a.parquet", written.append_column("pad", pad["pad"]))
-    assert line.replace("it has 'image'", "it has 'image', 'pad'").replace(
-        "it has 'label'", "it has 'label', 'pad'"
-    ) in refused(tmp_path, *keys)
+    assert line in refused(tmp_path, *keys)
 
 
 @pytest.mark.parametrize(

@@ -129,3 +129,10 @@ def test_files_that_the_names_count_and_that_are_missing_are_reported(tmp_path):
     assert Parquet(tmp_path).index().left_out == (
         "files of train that are missing: 2 of 4 by their names (the first is train-00001-of-00004)",
     )
+
+
+def test_images_beside_the_files_are_said(tmp_path):
+    write(tmp_path / "train-00000-of-00001.parquet", table(images(4), [0, 1, 0, 1]))
+    for name in ("cat.JPEG", "dog.png", "README.md", ".hidden.png"):
+        (tmp_path / name).touch()
+    assert Parquet(tmp_path).index().left_out == ("image files beside the Parquet files, left out: 2 (cat.JPEG, ...)",)
