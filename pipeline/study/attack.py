@@ -76,7 +76,7 @@ def _main(options: argparse.Namespace) -> int:
     from pipeline.study.attacks.pgd import Attack
     from pipeline.study.attacks.run import run
     from pipeline.study.progress import counter
-    from pipeline.study.result_files import make_folder
+    from pipeline.study.results.result_files import make_folder
 
     images = load_images(options)
     if max(options.ranks, default=0) >= min(images.size):
@@ -101,7 +101,7 @@ def _write(attacked: "Attacked", options: argparse.Namespace) -> None:
     from pipeline.study.attacks import tables
     from pipeline.study.plots.attack import attack_figure
     from pipeline.study.plots.style import figure_style, save
-    from pipeline.study.result_files import plain_options, settings, write_csv, write_json
+    from pipeline.study.results.result_files import plain_options, settings, write_csv, write_json
 
     write_csv(options.out / "attack.csv", tables.rows(attacked))
     write_csv(options.out / "predictions.csv", tables.predictions(attacked))

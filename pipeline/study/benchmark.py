@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace) -> int:
     prepare_torch()
-    from pipeline.study.result_files import make_folder
+    from pipeline.study.results.result_files import make_folder
     from pipeline.study.spectra.benchmark import FAMILIES, score
     from pipeline.study.spectra.estimate import dry_run
     from pipeline.study.spectra.resumed import doubts_of, resumed
@@ -126,7 +126,7 @@ def _write(
 
     from pipeline.study.plots.benchmark import benchmark_figure
     from pipeline.study.plots.style import figure_style, save
-    from pipeline.study.result_files import plain_options, settings, write_csv, write_json, write_whole
+    from pipeline.study.results.result_files import plain_options, settings, write_csv, write_json, write_whole
     from pipeline.study.spectra.benchmark_text import latex, summary
 
     out = options.out

@@ -119,10 +119,10 @@ def _compute(
 ) -> "list[Maps]":
     """Computes what the folder does not hold yet."""
     from pipeline.study.attribution.maps import compute_maps
-    from pipeline.study.digests import images_digest, network_digests
-    from pipeline.study.parts_file import open_results
     from pipeline.study.progress import counter
-    from pipeline.study.result_files import make_folder
+    from pipeline.study.results.digests import images_digest, network_digests
+    from pipeline.study.results.parts_file import open_results
+    from pipeline.study.results.result_files import make_folder
 
     make_folder(options.out)
     settings = asdict(method) | {"images": images_digest(images), "networks": network_digests(networks, options.model)}
@@ -169,7 +169,7 @@ def _write(images: "Images", maps: "Sequence[Maps]", options: argparse.Namespace
     from pipeline.study.attribution.maps import maps_file
     from pipeline.study.plots.rig import rig_figure
     from pipeline.study.plots.style import figure_style, save
-    from pipeline.study.result_files import plain_options, settings, write_csv, write_json, write_npz
+    from pipeline.study.results.result_files import plain_options, settings, write_csv, write_json, write_npz
 
     out = options.out
     write_csv(out / "rig.csv", (row for network_maps in maps for row in network_maps.rows(images)))

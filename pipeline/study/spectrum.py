@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(options: argparse.Namespace) -> int:
     prepare_torch()
     from pipeline.study.distortion.families import parse_families
-    from pipeline.study.result_files import make_folder
+    from pipeline.study.results.result_files import make_folder
     from pipeline.study.spectra.estimate import dry_run
     from pipeline.study.spectra.resumed import doubts_of, resumed
     from pipeline.study.spectra.spectrum import Plan
@@ -142,7 +142,7 @@ def _write(
 ) -> None:
     from pipeline.study.plots.spectrum import controls_figure, spectrum_figure
     from pipeline.study.plots.style import figure_style, save
-    from pipeline.study.result_files import plain_options, settings, write_csv, write_json
+    from pipeline.study.results.result_files import plain_options, settings, write_csv, write_json
     from pipeline.study.spectra import tables
 
     out = options.out
@@ -170,7 +170,7 @@ def _write_examples(networks: "list[Network]", images: "Images", options: argpar
 
     from pipeline.study.plots.examples import examples_figure
     from pipeline.study.plots.style import figure_style, save
-    from pipeline.study.result_files import write_csv
+    from pipeline.study.results.result_files import write_csv
     from pipeline.study.spectra.examples import examples
 
     count = min(options.examples, len(images))

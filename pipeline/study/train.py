@@ -177,7 +177,7 @@ def _runs(options: argparse.Namespace) -> "Runs":
 def _write(runs: "Runs", trained: "Sequence[Trained]", warning: str, options: argparse.Namespace) -> None:
     from pipeline.study.plots.style import figure_style, save
     from pipeline.study.plots.training import training_figure
-    from pipeline.study.result_files import settings, write_csv, write_json
+    from pipeline.study.results.result_files import settings, write_csv, write_json
     from pipeline.study.training import tables
 
     write_csv(options.out / "results.csv", tables.rows(trained))

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.study.attacks.run import AUTO, DIRECT, TRANSFER, Attacked, Outcome
 from pipeline.study.intervals import wilson
-from pipeline.study.result_files import aligned
+from pipeline.study.results.result_files import aligned
 
 # The prediction after the attack is the target, the true class, or another class. The three shares add up to 1.
 # AutoAttack has no target: every wrong class is a success.

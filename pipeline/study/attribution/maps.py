@@ -13,8 +13,8 @@ from pipeline.study.attribution.gradients import rig, vanilla
 from pipeline.study.attribution.integrated import integrated_gradients
 from pipeline.study.images import Images
 from pipeline.study.networks.network import Network
-from pipeline.study.parts_file import Arrays, PartsFile
 from pipeline.study.progress import Progress, silent
+from pipeline.study.results.parts_file import Arrays, PartsFile
 from pipeline.study.threads import Ticks, in_threads
 
 BATCH = 128  # gradients at a time of images of 32 pixels

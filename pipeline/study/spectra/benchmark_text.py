@@ -3,7 +3,7 @@
 import math
 
 from pipeline.study.images import Images
-from pipeline.study.result_files import aligned
+from pipeline.study.results.result_files import aligned
 from pipeline.study.spectra.benchmark import MEAN, Scores, Severities
 
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}

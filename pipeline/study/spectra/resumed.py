@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from pipeline import console
-from pipeline.study.digests import images_digest, network_digests
 from pipeline.study.images import Images
 from pipeline.study.networks.network import Network
-from pipeline.study.parts_file import open_results
 from pipeline.study.progress import counter
+from pipeline.study.results.digests import images_digest, network_digests
+from pipeline.study.results.parts_file import open_results
 from pipeline.study.sanity import doubts
 from pipeline.study.spectra.spectrum import Plan, Spectrum, distorted_in, run
 

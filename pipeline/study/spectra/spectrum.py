@@ -9,9 +9,9 @@ import torch
 from pipeline.study.distortion.matching import distort
 from pipeline.study.images import Images
 from pipeline.study.networks.network import Network
-from pipeline.study.parts_file import Arrays, PartsFile
 from pipeline.study.progress import Progress, silent
 from pipeline.study.ranks import Ranks, select_ranks
+from pipeline.study.results.parts_file import Arrays, PartsFile
 from pipeline.study.threads import Ticks, in_threads
 
 # Images that are cut and classified at a time. On CPU cores, small ResNets are fastest near 64 images of 32 pixels, and

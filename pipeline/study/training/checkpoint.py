@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pipeline.errors import PipelineError, UsageError
-from pipeline.study.result_files import write_whole
+from pipeline.study.results.result_files import write_whole
 
 NAME = "checkpoint.pt"
 

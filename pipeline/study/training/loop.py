@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.study.networks.network import Network
-from pipeline.study.result_files import write_csv, write_whole
+from pipeline.study.results.result_files import write_csv, write_whole
 from pipeline.study.training import checkpoint
 from pipeline.study.training.batches import Samples
 from pipeline.study.training.curves import CURVE, Row, event_writer

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.study.result_files import aligned
+from pipeline.study.results.result_files import aligned
 from pipeline.study.training.runs import FULL, SIGNED, STORED, Runs, Trained
 
 _TESTS = (FULL, STORED, SIGNED)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError, UsageError
-from pipeline.study.parts_file import open_parts
+from pipeline.study.results.parts_file import open_parts
 
 SETTINGS = {"ranks": [1, 2], "images": "abc"}
 ARRAYS = {"error": np.array([[0.1, np.inf]], np.float32), "right": np.array([True, False]), "none": np.zeros((0, 3))}
@@ -67,7 +67,7 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from pipeline.study.parts_file import open_parts\n"
+        "from pathlib import Path; from pipeline.study.results.parts_file import open_parts\n"
         f"try:\n  with open_parts(Path({str(tmp_path / 'parts')!r}), {SETTINGS}): pass\n"
         "except Exception as error: print(error)"
     )
