@@ -56,6 +56,12 @@ def prepare(folder: Path) -> None:
         (folder / name).write_text(f"{Path('/etc', name).read_text().rstrip()}\n{line}\n")
 
 
+def listening() -> list[str]:
+    """Returns the local addresses at which the account listens on any machine, as the kernel writes them."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()]
+    return [fields[1] for fields in lines if (fields[3], fields[7]) == ("0A", str(UID))]
+
+
 class Machine:
     """A machine that is reached by ssh at its own loopback address. It ends with all its processes."""
 

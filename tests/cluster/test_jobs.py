@@ -45,48 +45,6 @@ def test_a_job_cuts_at_the_ranks_of_its_name(stem: str, ranks: tuple[int, ...]) 
     assert {variant.name for variant in job.variants} == {f"{c}{k}" for k in ranks for c in ("rank", "highrank")}
 
 
-@pytest.mark.parametrize(
-    "file", [*FILES, JOBS / "slurm.sh", ROOT / "docker" / "Dockerfile"], ids=lambda file: file.name
-)
-def test_ray_reports_nothing_to_its_makers_where_we_start_it(file: Path) -> None:
-    """With ``RAY_USAGE_STATS_ENABLED=0`` alone a head would still report that statistics are off."""
-    text = file.read_text()
-    assert text.count("RAY_USAGE_STATS_ENABLED=0") == text.count("RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9") == 1
-
-
-def test_aws_names_an_image_for_every_node_type() -> None:
-    """Ray fills in its own image of Ubuntu 18.04, where this project cannot be installed."""
-    from ray.autoscaler._private.aws import config
-
-    document = yaml.safe_load((JOBS / "aws.yaml").read_text())
-    config._check_ami(document)  # fills in what is missing
-    images = {node_type["node_config"]["ImageId"] for node_type in document["available_node_types"].values()}
-    assert images.isdisjoint(config.DEFAULT_AMI.values())
-    assert document["provider"]["region"] in config.DEFAULT_AMI  # or else the check above says nothing
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_cluster_has_a_token_on_all_nodes(file: Path) -> None:
-    document = yaml.safe_load(file.read_text())
-    assert document["cluster_synced_files"] == ["~/.ray/auth_token"]
-    for commands in (document["head_start_ray_commands"], document["worker_start_ray_commands"]):
-        assert commands[-1].startswith("RAY_AUTH_MODE=token ")
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_only_what_nodes_need_is_sent(file: Path) -> None:
-    """Ray reads all that it may send at each ``ray up``, also what ``rsync_exclude`` leaves out, such as ``data``."""
-    mounts = yaml.safe_load(file.read_text())["file_mounts"]
-    assert all(remote == f"~/rank-shards/{local}" and (ROOT / local).exists() for remote, local in mounts.items())
-    assert sum(path.stat().st_size for local in mounts.values() for path in (ROOT / local).rglob("*.py")) < 5e6
-    assert {"pipeline", "manifests", "jobs", "pyproject.toml", "constraints.txt"} <= set(mounts.values())
-
-
-@pytest.mark.parametrize("script", ["slurm.sh", "node.sh", "shell.sh"])
-def test_the_scripts_are_shell_scripts(script: str) -> None:
-    subprocess.run(["bash", "-n", str(JOBS / script)], check=True)
-
-
 class Head:
     """A home folder as ``ray up`` leaves it on the head, with ``run.py``."""
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.cluster.conftest import copy_of_the_project, environment, free_port
-from tests.cluster.machines import ACCOUNT, SHARED, SSHD, Machine, prepare
+from tests.cluster.machines import ACCOUNT, SHARED, SSHD, Machine, listening, prepare
 from tests.faults.builds import assert_undisturbed, committed
 
 pytestmark = [pytest.mark.ray, pytest.mark.full]
@@ -120,9 +120,10 @@ def test_from_nothing_and_after_each_interruption_by_the_same_command(cluster: C
     status, text = cluster.submit()
     assert status == 0, text
     assert_undisturbed(*JOB, out=cluster.out)
+    assert listening()
 
     cluster.ray("down", "-y", "jobs/cifar10.yaml")
-    deadline = time.monotonic() + 120  # a worker notices within a minute that its head is gone
-    while left := [title for machine in cluster.machines for title in machine.processes()]:
+    deadline = time.monotonic() + 240  # a worker's raylet takes a minute to notice, and its agents another one
+    while left := [title for machine in cluster.machines for title in machine.processes()] + listening():
         assert time.monotonic() < deadline, left
         time.sleep(1)
