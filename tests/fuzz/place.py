@@ -4,10 +4,13 @@ import atexit
 import contextlib
 import functools
 import io
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from PIL import Image
@@ -22,6 +25,18 @@ def folder() -> Path:
     path = Path(tempfile.mkdtemp(prefix="rank-shards-fuzz-", dir=folder_in_memory(_ROOM)))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
+
+
+@functools.cache
+def _disk() -> Path:
+    path = Path(tempfile.mkdtemp(prefix="rank-shards-fuzz-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+def cache() -> AbstractContextManager[object]:
+    """Gives sources a cache on disk until the end of the block: in memory there is no room for what they unpack."""
+    return mock.patch.dict(os.environ, XDG_CACHE_HOME=str(_disk()))
 
 
 # The output has seven images in two shards, all components, exact, with factors. An eighth image is a reject.
