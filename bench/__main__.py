@@ -11,7 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import baseline, commands, inputs, machine, planning, ranks, ray_data, readers, transforms, verify, views
+from bench import (
+    baseline,
+    commands,
+    inputs,
+    machine,
+    planning,
+    ranks,
+    ray_data,
+    readers,
+    sources,
+    transforms,
+    verify,
+    views,
+)
 from pipeline.execution import run
 from pipeline.numerics.runtime import prepare
 from pipeline.planning.job import Job
@@ -94,6 +107,7 @@ def measures(options: argparse.Namespace, scratch: Path) -> dict[str, Callable[[
         "planning": lambda: planning.measure(scratch, rounds, scale),
         "readers": lambda: readers.measure(scratch, rounds, scale),
         "views": lambda: views.measure(scratch, rounds, scale),
+        "sources": lambda: sources.measure(scratch, rounds, scale),
         "transforms": lambda: transforms.measure(scratch, rounds),
         "ranks": lambda: ranks.measure(scratch, rounds),
         "verify": lambda: verify.measure(scratch, cifar, rounds, scale),

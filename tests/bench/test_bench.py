@@ -69,4 +69,15 @@ def test_the_archives_for_planning_are_an_imagenet(tmp_path: Path) -> None:
 def test_every_measure_has_a_name() -> None:
     options = argparse.Namespace(rounds=1, quick=True, cifar=None)
     names = set(measures(options, Path()))
-    assert {"cifar", "224x1", "224x4", "side16", "side512", "avx2", "commands", "planning", "machine"} <= names
+    assert {
+        "cifar",
+        "224x1",
+        "224x4",
+        "side16",
+        "side512",
+        "avx2",
+        "commands",
+        "planning",
+        "machine",
+        "sources",
+    } <= names
