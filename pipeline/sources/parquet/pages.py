@@ -22,6 +22,10 @@ class Damaged(Exception):
     """The content of a file is not what the format allows, or this program does not read it. The message says what."""
 
 
+class NotInstalled(Damaged):
+    """Pages are compressed, and pyarrow is missing. The message says how to install it."""
+
+
 @dataclass(frozen=True)
 class Page:
     """One page.
@@ -128,6 +132,7 @@ def unpacked(page: Page, content: bytes, codec: str) -> bytes:
         codec: the column's, in lower case: ``snappy``, ``zstd``, ...
 
     Raises:
+        NotInstalled: that needs pyarrow.
         Damaged: it cannot be decompressed, or would be too large.
     """
     if not is_compressed(page, codec):
@@ -135,7 +140,7 @@ def unpacked(page: Page, content: bytes, codec: str) -> bytes:
     try:
         import pyarrow as pa
     except ImportError:
-        raise Damaged(f"its pages are compressed ({codec}), and {install('pyarrow')}") from None
+        raise NotInstalled(f"its pages are compressed ({codec}), and {install('pyarrow')}") from None
     check_size(page, LARGEST_COMPRESSED)
     size = page.size - page.levels
     try:

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.sources.parquet.footer import opened
-from pipeline.sources.parquet.pages import LARGEST_COMPRESSED, Damaged, Page, page_at, unpacked
+from pipeline.sources.parquet.pages import LARGEST_COMPRESSED, Damaged, NotInstalled, Page, page_at, unpacked
 from pipeline.sources.ranges import read_range
 
 _SHIFT = 29  # bits of a position in a page
@@ -116,6 +116,8 @@ def _decompressed(version: Version, offset: int, make_room: Callable[[int], None
         page = page_at(read, offset, end)
         make_room(page.size)
         return unpacked(page, read_range(path, page.body, page.stored), codecs[chunk])
+    except NotInstalled as error:
+        raise OSError(f"{path}: {error}") from None
     except (Damaged, PipelineError):
         _chunks.cache_clear()  # the next try must not use the footer of a file that was replaced
         raise _changed(path) from None

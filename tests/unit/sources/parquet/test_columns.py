@@ -178,7 +178,11 @@ def test_a_compressed_file_needs_pyarrow(tmp_path):
         "--ranks",
         "2",
     ]
-    ran = subprocess.run([sys.executable, "-c", script, *options], capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stdout) == (1, "")
     line = "its pages are compressed (snappy), and pyarrow is not installed: pip install 'rank-shards[parquet]'"
-    assert ran.stderr == f"error: {tmp_path / 'data' / 'a.parquet'}: {line}\n"
+    for scanned in (False, True):  # with pyarrow, on another node or before
+        if scanned:
+            Parquet(tmp_path / "data").index()
+        ran = subprocess.run([sys.executable, "-c", script, *options], capture_output=True, text=True, check=False)
+        assert (ran.returncode, ran.stdout) == (1, "")
+        assert f"{tmp_path / 'data' / 'a.parquet'}: {line}" in ran.stderr.splitlines()[-1]
+        assert ran.stderr.count("error: ") == 1 and (scanned or ran.stderr.count("\n") == 1)
