@@ -5,7 +5,7 @@ FileExistsError.
 
 obstore 0.12.1 does not replace them. Against moto's server, its conditional put and its upload of 40 MB in parts worked. But
 it has no call that lists or aborts unfinished uploads, does not read the files and profiles of ~/.aws (only through boto3),
-and raises one GenericError of 26 lines or more with the code only in its text for a refusal, throttling and a missing bucket.
+and raises one GenericError of 26 lines or more, the code only in its text, for a refusal, throttling or a missing bucket.
 So boto3 would stay beside it, and so would the code below that aborts and translates.
 """
 
