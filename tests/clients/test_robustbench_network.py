@@ -45,6 +45,13 @@ def test_a_study_runs_on_a_network_of_the_zoo(checkpoint: Path, shared: Path, tm
     assert {row["rank"] for row in rows} == {"3", "32"}
 
 
+def test_a_checkpoint_of_the_robustness_library_is_robustbench_s_network(checkpoint: Path, tmp_path: Path) -> None:
+    """So the paper's natural and robust networks can be compared: one is such a checkpoint, the other RobustBench's."""
+    ran = run(checkpoint, "madry", tmp_path / "cifar_nat.pt")
+    assert ran.returncode == 0, ran.stderr
+    assert float(ran.stdout) < 1e-6
+
+
 def test_mistakes_are_one_line(checkpoint: Path, tmp_path: Path) -> None:
     garbage = tmp_path / "garbage.pt"
     garbage.write_bytes(b"no checkpoint")
