@@ -67,8 +67,13 @@ def _truncations(
     first, last, following = values[:, 0], values[:, columns - 1].T, values[:, columns].T
     degenerate, deficient = last - following <= svd.GAP * first, following == 0
     failed = ~sound[:, columns - 1].T
+    whole = last == 0  # vectors of such values may all be the same, and X_k is X to rounding
     recomputed = (svd.doubtful(first, last, following, values.shape[1]) | (solved.margins < EXACT_TIE)) & ~failed
     near = solved.near
+    for i, plane in np.argwhere(whole & ~recomputed & ~failed):
+        solved.rounded[i, plane], near[i, plane] = pixels[plane], 0
+        if solved.planes is not None:
+            solved.planes[i, plane] = pixels[plane]
     for i, plane in np.argwhere(recomputed):
         cut, degenerate[i, plane] = svd.lapack_cut(pixels[plane].astype(np.float64), ranks[i])
         rounded, _, ties = rounding.round_planes(cut[None], TIE)

@@ -24,7 +24,10 @@ FAR = far(TIE)
 
 # Constants of the eigenvectors.
 EPS = 2.0**-52
-NEIGHBOURS = 4  # vectors with which each vector is compared: those of the next larger eigenvalues
+NEIGHBOURS = 4  # vectors with which each vector is compared in any case: those of the next larger eigenvalues
+# A vector is also compared with each whose eigenvalue is larger by less than CLOSE lambda_1 sigma_i. With residuals of at
+# most ten roundings others move no pixel by more than 1e-5: |<z_i, z_j>| (lambda_i - lambda_j) <= |r_i| + |r_j|.
+CLOSE = 20 * EPS / 1e-5
 TINY = 1e-280  # replaces a pivot that is zero: b^2 / TINY must not overflow, and b is at most 1.5e13 (LAPACK: pivmin)
 FAINT = 1e-100  # smaller entries become zero: their products would be denormal numbers, on which processors are slow
 
@@ -41,9 +44,9 @@ class Solved(NamedTuple):
             matrix T. (That of Q z and G adds the rounding errors of the reduction to T, a few of lambda_1.) NaN where a
             value did not converge. m is the number of vectors that were computed, at least the
             largest rank and ``count``.
-        skew: float64 (p, m): in column j the largest |<z_i, z_l>| sqrt(max(lambda_i, 1)) over close neighbours i < l <= j,
-            in grey levels: by how much vectors that are not orthogonal may move a pixel. Pairs where lambda_i cannot be
-            distinguished from zero (at most n eps lambda_1) do not count.
+        skew: float64 (p, m): in column j the largest |<z_i, z_l>| sqrt(max(lambda_i, 1)) over neighbours and close
+            eigenvalues i < l <= j, in grey levels: by how much vectors that are not orthogonal may move a pixel. Pairs where
+            lambda_i cannot be distinguished from zero (at most n eps lambda_1) do not count.
         rounded: int16 (ranks, p, h, w), rint(255 A_k), halves to even, unclipped. Each rank is C-contiguous.
         planes: float64 (ranks, p, h, w), 255 A_k before rounding; None where not ``exact``.
         margins: float64 (ranks, p), smallest distance of a subpixel to a rounding tie.

@@ -26,11 +26,12 @@ from pipeline.numerics.solved import EPS, EXACT_TIE, TIE
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 # Estimated error of A_k in grey levels above which LAPACK recomputes the plane. The estimate assumes vectors that are exact
-# to one rounding of the largest eigenvalue. ``cpu`` accepts ten, which makes at most the contract's 1e-5 around a tie.
+# to one rounding of the largest eigenvalue. ``cpu`` accepts ten, which makes about the contract's 1e-5 around a tie.
 MAX_ERROR = 1e-6
 # The same for the factors. They are stored as float32, which costs about as much.
 FACTORS_ERROR = 1e-4
-# Where sigma_{k+1} is below this, both the exact and the computed A_k are within it of the integer image, and round to it.
+# Where sigma_{k+1} is below this, the exact and the computed A_k differ from the integer image by less than a half, and both
+# round to it. (Its own error is included: sigma_{k+1} is at most 0.36.)
 NEGLIGIBLE = 0.25
 # A_k is not unique where sigma_k - sigma_{k+1} <= GAP * sigma_1 (the contract's definition of a degenerate plane).
 GAP = 1e-9

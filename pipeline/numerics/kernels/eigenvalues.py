@@ -13,12 +13,11 @@ dsterf's bound, relative to the two diagonal elements beside it. It also has whe
 eps / 8 of the largest element: values near zero would hardly meet the relative bound, and the reduction to tridiagonal
 form has already left larger errors.
 
-``dsterf`` scales matrices whose numbers could overflow. Elements of T are at most 1.5e13 here, so their squares are
-far from it, and ``tiny`` bounds gamma from below.
-
-The matrices step together, each with its own block: lanes beyond the end of their block compute numbers that are not
-stored. Unlike ``dsterf`` this does not split a matrix at a small element in its middle, and always iterates from the
-top. A sweep takes most of its time waiting for a division, so p and p + q_i are inverted by one: 1 / (p (p + q_i)).
+``dsterf`` scales matrices whose squares could overflow or underflow. Elements of T are at most 1.5e13 here, so their
+squares are far from it, and ``tiny`` bounds gamma from below. The matrices step together, each with its own block:
+lanes beyond the end of their block compute numbers that are not stored. Unlike ``dsterf`` this does not split a
+matrix at a small element in its middle, and always iterates from the top. A sweep takes most of its time waiting for
+a division, so p and p + q_i are inverted by one: 1 / (p (p + q_i)).
 """
 
 from typing import Any

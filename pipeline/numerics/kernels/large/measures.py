@@ -2,11 +2,11 @@
 
 Twisted factorisation computes each vector independently of the others, so vectors of close eigenvalues may not be
 orthogonal. In a cut, a pair z_i, z_j moves a pixel by up to |<z_i, z_j>| sigma_i grey levels: that is the skew. A pair does
-not count where lambda_i cannot be distinguished from zero (at most n eps lambda_1): A maps its vectors to at most
-sqrt(2 n eps) sigma_1. A rank above the rank of a plane has such vectors.
+not count where lambda_i cannot be distinguished from zero (at most n eps lambda_1): a cut with such vectors is the plane
+itself (``cpu``). A rank above the rank of a plane has such vectors.
 
-A vector is compared with the ``NEIGHBOURS`` before it alone. Larger clusters of close eigenvalues have close neighbours
-too, so these notice them.
+A vector is compared with the ``NEIGHBOURS`` before it, and with all whose eigenvalues are close (``solved.CLOSE``): where T
+splits into blocks with a common eigenvalue, two vectors may be equal although those between them are orthogonal to both.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.numerics.jit import compiled, step
 from pipeline.numerics.kernels.lanes import LANES, fma, load, splat, total
-from pipeline.numerics.solved import EPS, NEIGHBOURS
+from pipeline.numerics.solved import CLOSE, EPS, NEIGHBOURS
 
 
 @step
@@ -54,9 +54,11 @@ def measure(strips: Any, n: int, count: int, values: Any, residuals: Any, residu
     for j in range(residual.size):
         if residuals[j] > largest or np.isnan(residuals[j]):
             largest = residuals[j]
-        for i in range(max(0, j - NEIGHBOURS), j):
-            if not values[i] <= noise:
-                moved = abs(_product(strips, n, count, i, j)) * np.sqrt(max(values[i], 1.0))
+        for i in range(j):
+            level = np.sqrt(max(values[i], 1.0))
+            compared = j - i <= NEIGHBOURS or not values[i] - values[j] >= CLOSE * values[0] * level
+            if compared and not values[i] <= noise:
+                moved = abs(_product(strips, n, count, i, j)) * level
                 if moved > worst or np.isnan(moved):
                     worst = moved
         residual[j], skew[j] = largest, worst

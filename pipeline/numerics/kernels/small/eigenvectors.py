@@ -11,9 +11,20 @@ others, so vectors of close eigenvalues may not be orthogonal: ``_skew`` measure
 from typing import Any
 
 from pipeline.numerics.jit import step
-from pipeline.numerics.kernels.lanes import LANES, absolute, fma, larger, load, select, splat, square_root, store
+from pipeline.numerics.kernels.lanes import (
+    LANES,
+    absolute,
+    any_lane,
+    fma,
+    larger,
+    load,
+    select,
+    splat,
+    square_root,
+    store,
+)
 from pipeline.numerics.kernels.small import odd
-from pipeline.numerics.solved import EPS, FAINT, NEIGHBOURS, TINY
+from pipeline.numerics.solved import CLOSE, EPS, FAINT, NEIGHBOURS, TINY
 
 
 @step
@@ -136,20 +147,29 @@ def _residual(diagonal: Any, beside: Any, n: int, shift: Any, vectors: Any, at: 
 
 @step
 def _skew(vectors: Any, j: int, n: int, values: Any) -> Any:
-    """Returns the largest |<z_i, z_j>| sqrt(max(lambda_i, 1)) of vector j and its ``NEIGHBOURS`` before it; NaN where
-    one is NaN.
+    """Returns the largest |<z_i, z_j>| sqrt(max(lambda_i, 1)) of vector j and those before it; NaN where one is NaN.
 
-    Pairs do not count where lambda_i cannot be distinguished from zero: A maps such vectors to at most
-    sqrt(2 n eps) sigma_1. (A rank above the rank of a plane has such vectors.)
+    Those are its ``NEIGHBOURS``, and all whose eigenvalues are close (``solved.CLOSE``): where T splits into blocks with a
+    common eigenvalue, two vectors may be equal although those between them are orthogonal to both.
+
+    Pairs do not count where lambda_i, the larger eigenvalue, cannot be distinguished from zero: a cut with such vectors
+    is the plane itself (``cpu``).
     """
-    noise = splat(EPS * n) * load(values, 0)
+    noise, close = splat(EPS * n) * load(values, 0), splat(CLOSE) * load(values, 0)
     one, zero = splat(1.0), splat(0.0)
-    worst = zero
-    for i in range(max(0, j - NEIGHBOURS), j):
+    worst, last = zero, load(values, j * LANES)
+    for i in range(j):
+        value = load(values, i * LANES)
+        level = square_root(larger(value, one))
+        apart = value - last >= close * level
+        if j - i > NEIGHBOURS:
+            if not any_lane(~apart):
+                continue
+        else:
+            apart = zero > one
         product = zero
         for k in range(n):
             product = fma(load(vectors, (j * odd(n) + k) * LANES), load(vectors, (i * odd(n) + k) * LANES), product)
-        value = load(values, i * LANES)
-        product = select(value <= noise, zero, absolute(product) * square_root(larger(value, one)))
+        product = select(apart | (value <= noise), zero, absolute(product) * level)
         worst = select(product <= worst, worst, product)
     return worst

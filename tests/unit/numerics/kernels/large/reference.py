@@ -82,13 +82,15 @@ def twisted_vector(diagonal: np.ndarray, beside: np.ndarray, value: float) -> tu
 
 
 def measures(vectors: np.ndarray, values: np.ndarray, residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the largest residual, and the largest skew of neighbours, of the columns 0 to j, for every j."""
+    """Returns the largest residual, and the largest skew (``solved.Solved``), of the columns 0 to j, for every j."""
     n, count = vectors.shape
     skew = np.zeros(count)
     for j in range(count):
-        for i in range(max(0, j - 4), j):
-            if values[i] > n * 2.0**-52 * values[0]:
-                skew[j] = max(skew[j], abs(vectors[:, i] @ vectors[:, j]) * np.sqrt(max(values[i], 1.0)))
+        for i in range(j):
+            level = np.sqrt(max(values[i], 1.0))
+            close = j - i <= 4 or values[i] - values[j] < 20 * 2.0**-52 / 1e-5 * values[0] * level
+            if close and values[i] > n * 2.0**-52 * values[0]:
+                skew[j] = max(skew[j], abs(vectors[:, i] @ vectors[:, j]) * level)
     return np.maximum.accumulate(residuals), np.maximum.accumulate(skew)
 
 
