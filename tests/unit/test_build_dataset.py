@@ -371,7 +371,7 @@ MISTAKES: list[tuple[Any, dict[str, Any], str]] = [
     (Listed([IMAGE], [0]), {"dataset_": 1}, "unknown option"),
     (Listed([IMAGE], [0]), {"name": "a.b"}, "name: 'a.b' must be"),
     (Listed([IMAGE], [0]), {"classes": 5}, "classes: it is neither"),
-    (Listed([IMAGE], [0]), {"classes": "missing.txt"}, "missing.txt cannot be read"),
+    (Listed([IMAGE], [0]), {"classes": "missing.txt"}, "missing.txt does not exist"),
     (Listed([IMAGE], [3]), {"classes": ["a", "b"]}, "a label is 3, and classes= names 2 classes"),
     (Listed([IMAGE], [3], ["a", "b"]), {}, "a label is 3, and the dataset names 2 classes"),
     (Listed([IMAGE], [0], ["cat"]), {"classes": "imagenet"}, "the class cat is not in the 1,000 names"),

@@ -203,7 +203,7 @@ def test_wrong_class_names_are_reported(tmp_path, content, line):
     (tmp_path / "names").write_bytes(content)
     assert line in refused(tmp_path, classes=tmp_path / "names")
     (tmp_path / "names").unlink()
-    assert "names cannot be read" in refused(tmp_path, classes=tmp_path / "names")
+    assert "names does not exist" in refused(tmp_path, classes=tmp_path / "names")
 
 
 @pytest.mark.parametrize(
