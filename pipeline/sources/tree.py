@@ -71,6 +71,12 @@ def images_beside(names: Iterable[str], what: str) -> list[str]:
     return [f"image files beside the {what}, left out: {len(images):,} ({one_line(images[0])}, ...)"] if images else []
 
 
+def folders_beside(names: Iterable[str], what: str) -> list[str]:
+    """Returns a line for the folders beside the files that are read, which hold ``what`` as well; none without names."""
+    listed = ", ".join(names)
+    return [f"folders with {what} beside them, left out: {listed}"] if listed else []
+
+
 def list_folders(folder: str) -> Folders:
     """Lists the folders directly in ``folder``. Raises PipelineError if that is impossible."""
     names, files = [], 0

@@ -8,7 +8,7 @@ from pipeline.sources.arrays.npy import Array, open_array
 from pipeline.sources.arrays.npz import open_npz
 from pipeline.sources.class_list import CLASSNAMES, ClassList, read_class_list
 from pipeline.sources.splits import folders_by_split, split_in
-from pipeline.sources.tree import images_beside, list_folders, list_names
+from pipeline.sources.tree import folders_beside, images_beside, list_folders, list_names
 
 _CLASSES = ("classes.txt", CLASSNAMES)  # the first is what pipeline.export writes
 _ADVICE = "--data-dir takes the folder that holds the arrays (.npy, .npz), or an .npz file"
@@ -34,7 +34,8 @@ def open_folder(data_dir: Path) -> tuple[Path, Layout, ClassList | None]:
     below = {name: data_dir / name for name in list_folders(str(data_dir)).names if _names(data_dir / name)}
     if _names(data_dir):
         folder, layout, classes = _of_folder(data_dir)
-        return folder, layout._replace(left_out=(*layout.left_out, *_beside(data_dir, [*below]))), classes
+        beside = (*folders_beside([*below][:5], "arrays"), *images_beside(list_names(data_dir), "arrays"))
+        return folder, layout._replace(left_out=(*layout.left_out, *beside)), classes
     if not below:
         raise PipelineError(f"{data_dir} holds no arrays: {_ADVICE}")
     if all(split_in(name) for name in below):
@@ -44,12 +45,6 @@ def open_folder(data_dir: Path) -> tuple[Path, Layout, ClassList | None]:
     raise PipelineError(
         f"{data_dir} holds no arrays, but its folders {', '.join([*below][:5])} do: give one of them as --data-dir"
     )
-
-
-def _beside(folder: Path, below: list[str]) -> list[str]:
-    """Returns a line for the folders and for the image files beside arrays, which are not read."""
-    lines = [f"folders with arrays beside them, left out: {', '.join(below[:5])}"] if below else []
-    return [*lines, *images_beside(list_names(folder), "arrays")]
 
 
 def _names(folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pipeline.errors import PipelineError
 from pipeline.sources.splits import SPELLINGS, exact_split, folders_by_split, in_order, split_in, splits_in
-from pipeline.sources.tree import images_beside, list_folders, list_names
+from pipeline.sources.tree import folders_beside, images_beside, list_folders, list_names
 
 SUFFIX = ".parquet"
 _DEEPEST = 3  # folders below the root, as in default/train/0000.parquet
@@ -60,7 +60,7 @@ def _find(root: Path, folder: str, depth: int) -> ParquetFiles | None:
                 "elsewhere that are not meant"
             )
         found = _by_name(root, own)
-        beside = (f"folders with Parquet files beside them, left out: {', '.join(below)}",) if below else ()
+        beside = folders_beside(below, "Parquet files")
         images = images_beside(list_names(root / folder), "Parquet files")
         return found._replace(left_out=(*beside, *images, *_missing(own)))
     if not below:
