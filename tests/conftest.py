@@ -43,7 +43,6 @@ LONG_GROUPS = (
     "cluster",
     "tests/faults/test_every_operation.py",
     "tests/faults/test_power.py",
-    "tests/unit/study/training/test_transfer.py",
     "documents",
 )
 _TEMPORARY = 2**32  # bytes; what the tests leave in ``tmp_path`` takes about a quarter of it

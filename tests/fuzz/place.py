@@ -20,18 +20,20 @@ from tests.memory import folder_in_memory
 _ROOM = 2**26  # bytes
 
 
-@functools.cache
-def folder() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="rank-shards-fuzz-", dir=folder_in_memory(_ROOM)))
+def _new_folder(parent: Path | None) -> Path:
+    path = Path(tempfile.mkdtemp(prefix="rank-shards-fuzz-", dir=parent))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
+
+
+@functools.cache
+def folder() -> Path:
+    return _new_folder(folder_in_memory(_ROOM))
 
 
 @functools.cache
 def _disk() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="rank-shards-fuzz-"))
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
-    return path
+    return _new_folder(None)
 
 
 def cache() -> AbstractContextManager[object]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy.linalg import block_diag
 
 from pipeline.numerics.geometry import Geometry
 from pipeline.numerics.solved import Solved
@@ -87,6 +88,13 @@ def photographs(shared: Path, count: int, side: int = 224) -> np.ndarray:
     return np.concatenate(images)
 
 
+def cuts_by_lapack(planes: np.ndarray, rank: int) -> np.ndarray:
+    """Returns X_k of planes (p, h, w) by ``numpy.linalg.svd``, float64."""
+    left, sigma, right = np.linalg.svd(planes.astype(np.float64), full_matrices=False)
+    cuts: np.ndarray = (left[:, :, :rank] * sigma[:, None, :rank]) @ right[:, :rank]
+    return cuts
+
+
 def meeting_zero_pivots(more: int) -> np.ndarray:
     """Returns uint8 (24, 16 + more, 7 + more): drawings whose sixth eigenvalue meets a pivot of exactly zero.
 
@@ -98,12 +106,7 @@ def meeting_zero_pivots(more: int) -> np.ndarray:
         blocks = [x * np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 1]])]
         blocks += [np.array([[x], [x], [x - 2 * i - 1]]) for i in range(4)]
         blocks += [np.array([[level]]) for level in np.linspace(20, 90, more).astype(int)]
-        plane, row, column = np.zeros((16 + more, 7 + more), np.uint8), 0, 0
-        for block in blocks:
-            height, width = block.shape
-            plane[row : row + height, column : column + width] = block
-            row, column = row + height, column + width
-        drawings.append(plane)
+        drawings.append(block_diag(*blocks).astype(np.uint8))
     return np.array(drawings)
 
 

@@ -12,7 +12,7 @@ from pipeline.numerics import cpu
 from pipeline.numerics.kernels.large.vectors import twisted_vectors
 from pipeline.numerics.kernels.small import eigenvectors as small
 from tests.unit.numerics.kernels.large import reference
-from tests.unit.numerics.planes import meeting_zero_pivots
+from tests.unit.numerics.planes import cuts_by_lapack, meeting_zero_pivots
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -22,9 +22,7 @@ def test_drawings_whose_eigenvalues_meet_zero_pivots(more: int, wide: bool) -> N
     planes = meeting_zero_pivots(more)
     planes = np.ascontiguousarray(planes.swapaxes(1, 2)) if wide else planes
     found = cpu.solve(planes, (6,), 0, True).truncated(6).planes
-    u, s, v = np.linalg.svd(planes.astype(np.float64), full_matrices=False)
-    expected = (u[:, :, :6] * s[:, None, :6]) @ v[:, :6]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found, cuts_by_lapack(planes, 6), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("b", [1e-3, 1.0, 1.5e13])  # the largest that a Gram matrix of pixels may have
@@ -56,11 +54,10 @@ solved.TINY = 1e-300  # b^2 / TINY overflows
 from pipeline.numerics import cpu
 from pipeline.numerics.kernels.large import solve as large
 from pipeline.numerics.kernels.small import solve as small
-from tests.unit.numerics.planes import meeting_zero_pivots
+from tests.unit.numerics.planes import cuts_by_lapack, meeting_zero_pivots
 for more, kernels in ((0, small), (60, large)):
     planes = meeting_zero_pivots(more)
-    u, s, v = np.linalg.svd(planes.astype(np.float64), full_matrices=False)
-    exact = (u[:, :, :6] * s[:, None, :6]) @ v[:, :6]
+    exact = cuts_by_lapack(planes, 6)
     print(np.abs(kernels.truncate_planes(planes, (6,), 0, True).planes[0] - exact).max() > 100)
     print(np.abs(cpu.solve(planes, (6,), 0, True).truncated(6).planes - exact).max() < 1e-6)
 """
